@@ -1,0 +1,299 @@
+"""Every error of Sluice: permanent or transient, each with a stable code and a message for a person.
+
+    SluiceError
+    |-- PermanentError            recorded, told, acknowledged: trying again cannot help
+    |   |-- FileError             CSV1xx  the file as a whole
+    |   |-- RowError              CSV2xx  one row (most rows become rejects, not errors)
+    |   |-- RequestError          API3xx  a request of a client
+    |   `-- DeclarationError      API32x  a dataset declaration
+    `-- TransientError            SYS9xx  raised, so that the message is delivered again
+
+This module knows neither HTTP nor Pub/Sub: `status` is the number an HTTP adapter answers with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+PROBLEM_TYPE_BASE = "https://sluice.dev/problems/"
+
+
+class SluiceError(Exception):
+    """The root: what happened, where, and what to do about it.
+
+    Attributes:
+        code: stable identifier such as `CSV101`.
+        title: the kind of problem in a few words, the same for every instance of the code.
+        status: HTTP status with which an API answers.
+        detail: what, where and what to do, in the user's words.
+        extra: further members of the problem document.
+    """
+
+    code: ClassVar[str] = "SYS900"
+    title: ClassVar[str] = "Internal error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, detail: str, **extra: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra: Mapping[str, object] = extra
+
+    def problem(self) -> dict[str, object]:
+        """Return the RFC 9457 problem document of this error."""
+        return {
+            "type": f"{PROBLEM_TYPE_BASE}{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.extra,
+        }
+
+
+class PermanentError(SluiceError):
+    """Trying again gives the same outcome."""
+
+
+class TransientError(SluiceError):
+    """Trying again later may succeed."""
+
+    code = "SYS901"
+    title = "Temporarily unavailable"
+    status = 503
+
+
+class FileError(PermanentError):
+    """The file cannot be loaded."""
+
+    code = "CSV100"
+    title = "The file cannot be loaded"
+    status = 422
+
+
+class EmptyFileError(FileError):
+    """The file holds no bytes, or no header where one is declared."""
+
+    code = "CSV101"
+    title = "The file is empty"
+
+
+class NotCsvError(FileError):
+    """The object is not a CSV file."""
+
+    code = "CSV102"
+    title = "The object is not a CSV file"
+
+
+class UnknownDatasetError(FileError):
+    """No dataset is declared for the object's prefix."""
+
+    code = "CSV103"
+    title = "No dataset for this prefix"
+
+
+class HeaderMismatchError(FileError):
+    """The header lacks a column, or has one twice."""
+
+    code = "CSV104"
+    title = "The header does not fit the dataset"
+
+
+class ObjectGoneError(FileError):
+    """The generation of the object that was announced is no longer there."""
+
+    code = "CSV105"
+    title = "The object is gone"
+
+
+class TooManyRejectsError(FileError):
+    """More rows were refused than the dataset allows."""
+
+    code = "CSV106"
+    title = "Too many rejects"
+
+
+class AccountImbalanceError(FileError):
+    """Rows read, loaded, rejected and duplicate do not add up, so nothing is published."""
+
+    code = "CSV107"
+    title = "The account does not balance"
+
+
+class EncodingMismatchError(FileError):
+    """The bytes are not text in the declared encoding."""
+
+    code = "CSV108"
+    title = "The encoding does not fit"
+
+
+class CompressionError(FileError):
+    """The compressed stream is cut short or damaged."""
+
+    code = "CSV109"
+    title = "The compressed file is damaged"
+
+
+class DuplicateKeyError(FileError):
+    """A key occurs twice and the dataset declares duplicates an error."""
+
+    code = "CSV110"
+    title = "A key occurs twice"
+
+
+class RowError(PermanentError):
+    """A row breaks a rule of its dataset."""
+
+    code = "CSV200"
+    title = "The row breaks a rule"
+    status = 422
+
+
+class RequestError(PermanentError):
+    """The request cannot be answered as it stands."""
+
+    code = "API300"
+    title = "The request is not valid"
+    status = 400
+
+
+class ParameterError(RequestError):
+    """A parameter is missing, unknown or malformed."""
+
+    code = "API301"
+    title = "A parameter is not valid"
+
+
+class FilterError(RequestError):
+    """A row filter names an unknown column or operator, or a value of the wrong type."""
+
+    code = "API302"
+    title = "A filter is not valid"
+
+
+class BodyError(RequestError):
+    """The body of a request is not what the route takes."""
+
+    code = "API303"
+    title = "The body is not valid"
+
+
+class UnauthenticatedError(RequestError):
+    """The request carries no credentials, or wrong ones."""
+
+    code = "API304"
+    title = "Not authenticated"
+    status = 401
+
+
+class NotFoundError(RequestError):
+    """The thing named in the path does not exist."""
+
+    code = "API305"
+    title = "Not found"
+    status = 404
+
+
+class NotAllowedError(RequestError):
+    """The route exists, but not for this method."""
+
+    code = "API306"
+    title = "Method not allowed"
+    status = 405
+
+
+class NotAcceptableError(RequestError):
+    """None of the formats that the client accepts is offered."""
+
+    code = "API307"
+    title = "Format not offered"
+    status = 406
+
+
+class IllegalTransitionError(RequestError):
+    """The ingestion is in a state that does not allow this."""
+
+    code = "API308"
+    title = "Not possible in this state"
+    status = 409
+
+
+class QueryTimeoutError(RequestError):
+    """The statement timeout ended the query."""
+
+    code = "API309"
+    title = "The query took too long"
+    status = 422
+
+
+class TooLargeError(RequestError):
+    """The request, or what it asks for, is over a limit."""
+
+    code = "API310"
+    title = "Too large"
+    status = 413
+
+
+class TooManyRequestsError(RequestError):
+    """The client sends more than its share."""
+
+    code = "API311"
+    title = "Too many requests"
+    status = 429
+
+
+class DeclarationError(RequestError):
+    """A dataset declaration is wrong.
+
+    Args:
+        detail: what is wrong and what to write instead.
+        file: the file of the dataset's folder.
+        line: 1-based line in that file, where known.
+        key: dotted key, such as `columns.age.type`.
+    """
+
+    code = "API320"
+    title = "The dataset declaration is not valid"
+    status = 422
+
+    def __init__(
+        self, detail: str, *, file: str = "dataset.toml", line: int | None = None, key: str = ""
+    ) -> None:
+        where = file if line is None else f"{file}:{line}"
+        what = f"{where}: {key}: {detail}" if key else f"{where}: {detail}"
+        super().__init__(what, file=file, line=line, key=key)
+
+
+class SettingError(PermanentError):
+    """A setting is missing or malformed; raised at start."""
+
+    code = "SYS902"
+    title = "A setting is not valid"
+
+
+class DatabaseUnavailableError(TransientError):
+    """The database cannot be reached, or ended the connection."""
+
+    code = "SYS903"
+    title = "The database is unavailable"
+
+
+class StorageUnavailableError(TransientError):
+    """Cloud Storage cannot be reached."""
+
+    code = "SYS904"
+    title = "Cloud Storage is unavailable"
+
+
+class PubsubUnavailableError(TransientError):
+    """Pub/Sub cannot be reached."""
+
+    code = "SYS905"
+    title = "Pub/Sub is unavailable"
+
+
+class ChunkInProgressError(TransientError):
+    """Another loader is working on this chunk at this moment."""
+
+    code = "SYS906"
+    title = "The chunk is being loaded elsewhere"
