@@ -1,0 +1,150 @@
+"""The way to PostgreSQL: one engine a process, errors translated in one place; the only importer of pg8000.
+
+Engine and Cloud SQL connector are made on first use and never at import.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sluice.errors import DatabaseUnavailableError, SettingError, SluiceError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from sluice.settings import Settings
+
+#: SQLSTATE classes and codes after which the same statement may succeed later.
+_TRANSIENT_CLASSES = ("08", "40", "53", "57")
+QUERY_CANCELED = "57014"
+UNIQUE_VIOLATION = "23505"
+
+_lock = threading.Lock()
+
+
+def open_database(settings: Settings) -> Engine:
+    """Return this process's engine for the settings, made at the first call.
+
+    Raises:
+        SettingError: neither a URL nor an instance is set.
+    """
+    with _lock:
+        return _open(settings)
+
+
+@functools.cache
+def _open(settings: Settings) -> Engine:
+    from sqlalchemy import create_engine  # noqa: PLC0415  # 0.3 s, paid where first used
+
+    options: dict[str, Any] = {
+        "pool_size": settings.pool_size,
+        "max_overflow": 0,
+        "pool_pre_ping": False,
+        "pool_use_lifo": True,
+        "pool_recycle": 1800,
+    }
+    if settings.database_instance:
+        return create_engine(
+            "postgresql+pg8000://", creator=functools.partial(_connect, settings), **options
+        )
+    if not settings.database_url:
+        raise SettingError("SLUICE_DATABASE_URL or SLUICE_DATABASE_INSTANCE: neither is set")
+    return create_engine(settings.database_url, **options)
+
+
+def _connect(settings: Settings) -> Any:  # noqa: ANN401  # a pg8000 connection
+    return _connector().connect(
+        settings.database_instance,
+        "pg8000",
+        user=settings.database_user,
+        db=settings.database_name,
+        enable_iam_auth=True,
+        ip_type=settings.database_ip_type,
+    )
+
+
+@functools.cache
+def _connector() -> Any:  # noqa: ANN401  # google.cloud.sql.connector.Connector
+    from google.cloud.sql.connector import Connector  # noqa: PLC0415  # 1 s, paid where first used
+
+    return Connector(refresh_strategy="lazy")
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return the SQLSTATE of a database error, or an empty string."""
+    original = getattr(error, "orig", error)
+    arguments = original.args[0] if original is not None and original.args else None
+    return str(arguments.get("C", "")) if isinstance(arguments, dict) else ""
+
+
+def message_of(error: BaseException) -> str:
+    """Return PostgreSQL's own message of a database error."""
+    original = getattr(error, "orig", error)
+    arguments = original.args[0] if original is not None and original.args else None
+    return str(arguments.get("M", "")) if isinstance(arguments, dict) else str(original)
+
+
+def constraint_of(error: BaseException) -> str:
+    """Return the name of the constraint that a database error names, or an empty string."""
+    original = getattr(error, "orig", error)
+    arguments = original.args[0] if original is not None and original.args else None
+    return str(arguments.get("n", "")) if isinstance(arguments, dict) else ""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn connection losses, serialization failures and shutdowns into a transient error.
+
+    Every other database error passes as it is.
+
+    Raises:
+        DatabaseUnavailableError: the same work may succeed later.
+    """
+    from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError  # noqa: PLC0415
+
+    try:
+        yield
+    except SluiceError:
+        raise
+    except PoolTimeoutError as error:
+        raise DatabaseUnavailableError("no free database connection; try again") from error
+    except DBAPIError as error:
+        state = sqlstate(error)
+        lost = error.connection_invalidated or not state
+        if state != QUERY_CANCELED and (lost or state.startswith(_TRANSIENT_CLASSES)):
+            raise DatabaseUnavailableError(
+                f"the database did not answer: {message_of(error)}"
+            ) from error
+        raise
+    except OSError as error:
+        raise DatabaseUnavailableError(f"the database cannot be reached: {error}") from error
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction: committed at the end, rolled back on any error.
+
+    Raises:
+        DatabaseUnavailableError: the same work may succeed later.
+    """
+    with translated(), engine.begin() as connection:
+        yield connection
+
+
+def copy_binary(connection: Connection, statement: str, blocks: Iterable[bytes]) -> None:
+    """Run `COPY ... FROM STDIN (FORMAT binary)` inside the connection's transaction.
+
+    Args:
+        connection: an open transaction.
+        statement: the COPY statement.
+        blocks: the stream, in blocks of 128 KiB or more: pg8000 sends each as one message.
+    """
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(statement, stream=blocks)
+    finally:
+        cursor.close()
