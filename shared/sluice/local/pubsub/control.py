@@ -1,0 +1,141 @@
+"""What is no part of Pub/Sub: misbehaviour and backlogs, over gRPC with JSON, and its client.
+
+The service `sluice.local.Control` is on the port of the Pub/Sub API; `grpc.health.v1.Health` is
+there too, for tools that ask the standard way.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+
+from sluice.local.pubsub.backlog import BacklogCounts
+from sluice.local.pubsub.mischief import GOOD_BEHAVIOUR, Mischief
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from sluice.local.pubsub.broker import Broker
+
+SERVICE = "sluice.local.Control"
+# HealthCheckResponse{status: SERVING}, https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+_SERVING = b"\x08\x01"
+_POLL_S = 0.01
+
+
+def control_service(broker: Broker) -> Any:
+    """Return the handlers of the control service."""
+
+    def misbehave(request: dict[str, Any]) -> dict[str, Any]:
+        broker.misbehave(Mischief.from_json(request))
+        return {}
+
+    def backlogs(_request: dict[str, Any]) -> dict[str, Any]:
+        return {each.name: asdict(each.backlog.counts()) for each in broker.all_subscriptions()}
+
+    methods = {"Misbehave": _json_method(misbehave), "Backlogs": _json_method(backlogs)}
+    return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+
+def health_service() -> Any:
+    """Return the standard health check: a server that answers serves."""
+
+    async def check(_request: bytes, _context: Any) -> bytes:
+        return _SERVING
+
+    handler = grpc.unary_unary_rpc_method_handler(check)
+    return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler})
+
+
+class ControlClient:
+    """Talks to the control service of a running server.
+
+    Args:
+        address: `host:port`, the value of `PUBSUB_EMULATOR_HOST`.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.insecure_channel(address)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def is_serving(self, timeout_s: float = 1.0) -> bool:
+        """Tell whether the server answers within a time."""
+        check = self._channel.unary_unary("/grpc.health.v1.Health/Check")
+        try:
+            return bool(check(b"", timeout=timeout_s, wait_for_ready=True) == _SERVING)
+        except grpc.RpcError:
+            return False
+
+    def misbehave(self, mischief: Mischief) -> None:
+        """Make the server misbehave from now on."""
+        self._call("Misbehave", mischief.to_json())
+
+    def behave(self) -> None:
+        """End all misbehaviour."""
+        self.misbehave(GOOD_BEHAVIOUR)
+
+    def backlogs(self) -> dict[str, BacklogCounts]:
+        """Return the counts of every subscription, by its full name."""
+        answer = self._call("Backlogs", {})
+        return {name: BacklogCounts(**counts) for name, counts in answer.items()}
+
+    def wait_until_drained(self, *subscriptions: str, timeout_s: float = 10.0) -> None:
+        """Wait until these subscriptions (full names; none means all) hold no message.
+
+        Raises:
+            TimeoutError: if some still hold messages at the end.
+        """
+        deadline = time.monotonic() + timeout_s
+        while busy := self._busy(subscriptions):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not drained after {timeout_s:g} s: {busy}")
+            time.sleep(_POLL_S)
+
+    def _busy(self, subscriptions: tuple[str, ...]) -> dict[str, BacklogCounts]:
+        return {
+            name: counts
+            for name, counts in self.backlogs().items()
+            if (counts.undelivered or counts.outstanding)
+            and (not subscriptions or name in subscriptions)
+        }
+
+    def _call(self, method: str, request: dict[str, Any]) -> dict[str, Any]:
+        call = self._channel.unary_unary(
+            f"/{SERVICE}/{method}",
+            request_serializer=_to_bytes,
+            response_deserializer=json.loads,
+        )
+        answer: dict[str, Any] = call(request, timeout=10, wait_for_ready=True)
+        return answer
+
+
+def _json_method(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    async def handle(request: dict[str, Any], _context: Any) -> dict[str, Any]:
+        return answer(request)
+
+    return grpc.unary_unary_rpc_method_handler(
+        handle, request_deserializer=json.loads, response_serializer=_to_bytes
+    )
+
+
+def _to_bytes(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode()

@@ -1,0 +1,166 @@
+"""What survives the server: topics, subscriptions, unsettled messages and their attempts.
+
+SQLite in WAL mode. A write joins the open transaction; whoever must be sure commits, everybody
+else's writes are committed once the current turn of the event loop ends. So a killed server may
+forget an ack of its last milliseconds (the message comes again), never a published message.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from sluice.local.pubsub import wire
+from sluice.local.pubsub.messages import Message, from_wire, to_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS topics (
+    name TEXT NOT NULL CONSTRAINT topics_pk PRIMARY KEY,
+    config BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS subscriptions (
+    name TEXT NOT NULL CONSTRAINT subscriptions_pk PRIMARY KEY,
+    config BLOB NOT NULL,
+    dead_lettered INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS messages (
+    message_id INTEGER NOT NULL CONSTRAINT messages_pk PRIMARY KEY,
+    body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS deliveries (
+    message_id INTEGER NOT NULL,
+    subscription TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    CONSTRAINT deliveries_pk PRIMARY KEY (message_id, subscription)
+) WITHOUT ROWID;
+"""
+
+
+class Journal:
+    """The journal in `path`, or one that ends with the process when there is none.
+
+    Args:
+        path: the SQLite file.
+        soon: runs a function at the end of the current turn of the event loop.
+    """
+
+    def __init__(self, path: Path | None, soon: Callable[[Callable[[], None]], object]) -> None:
+        self._soon = soon
+        self._is_open = True
+        self._connection = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=1)
+        # Exclusive: a second server on the same file fails at once instead of sharing it.
+        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.executescript(_SCHEMA)
+
+    def commit(self) -> None:
+        """Make every write so far survive the process."""
+        if self._is_open and self._connection.in_transaction:
+            self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Commit and close the file."""
+        self.commit()
+        self._is_open = False
+        self._connection.close()
+
+    def topics(self) -> Iterator[wire.Wire]:
+        """Yield the configuration of every topic."""
+        for (config,) in self._connection.execute("SELECT config FROM topics"):
+            yield wire.Topic.FromString(config)
+
+    def subscriptions(self) -> Iterator[tuple[wire.Wire, int]]:
+        """Yield configuration and number of dead letters of every subscription."""
+        rows = self._connection.execute("SELECT config, dead_lettered FROM subscriptions")
+        for config, dead_lettered in rows:
+            yield wire.Subscription.FromString(config), dead_lettered
+
+    def deliveries(self, subscription: str) -> Iterator[tuple[Message, int]]:
+        """Yield a subscription's unsettled messages and their attempts, oldest first."""
+        rows = self._connection.execute(
+            "SELECT body, attempts FROM deliveries JOIN messages USING (message_id)"
+            " WHERE subscription = ? ORDER BY message_id",
+            (subscription,),
+        )
+        for body, attempts in rows:
+            yield from_wire(wire.PubsubMessage.FromString(body)), attempts
+
+    def save_topic(self, config: wire.Wire) -> None:
+        """Create or replace a topic."""
+        self._write(
+            "INSERT OR REPLACE INTO topics (name, config) VALUES (?, ?)",
+            config.name,
+            config.SerializeToString(),
+        )
+
+    def delete_topic(self, name: str) -> None:
+        """Forget a topic."""
+        self._write("DELETE FROM topics WHERE name = ?", name)
+
+    def save_subscription(self, config: wire.Wire) -> None:
+        """Create or reconfigure a subscription."""
+        self._write(
+            "INSERT INTO subscriptions (name, config) VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET config = excluded.config",
+            config.name,
+            config.SerializeToString(),
+        )
+
+    def delete_subscription(self, name: str) -> None:
+        """Forget a subscription and its messages."""
+        self._write("DELETE FROM subscriptions WHERE name = ?", name)
+        self._write("DELETE FROM deliveries WHERE subscription = ?", name)
+        self._write(
+            "DELETE FROM messages WHERE message_id NOT IN (SELECT message_id FROM deliveries)"
+        )
+
+    def add_message(self, message: Message, subscriptions: list[str]) -> None:
+        """Keep a message until each of these subscriptions has settled it."""
+        message_id = int(message.message_id)
+        body = to_wire(message).SerializeToString()
+        self._write("INSERT INTO messages (message_id, body) VALUES (?, ?)", message_id, body)
+        for subscription in subscriptions:
+            self._write(
+                "INSERT INTO deliveries (message_id, subscription) VALUES (?, ?)",
+                message_id,
+                subscription,
+            )
+
+    def count_attempt(self, subscription: str, message_id: str, attempts: int) -> None:
+        """Keep how often a message was handed out."""
+        self._write(
+            "UPDATE deliveries SET attempts = ? WHERE message_id = ? AND subscription = ?",
+            attempts,
+            int(message_id),
+            subscription,
+        )
+
+    def settle(self, subscription: str, message_id: str) -> None:
+        """Forget a delivery, and the message with the last of its deliveries."""
+        key = int(message_id)
+        self._write(
+            "DELETE FROM deliveries WHERE message_id = ? AND subscription = ?", key, subscription
+        )
+        self._write(
+            "DELETE FROM messages WHERE message_id = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1)",
+            key,
+        )
+
+    def count_dead_letter(self, subscription: str) -> None:
+        """Add one to a subscription's dead letters."""
+        self._write(
+            "UPDATE subscriptions SET dead_lettered = dead_lettered + 1 WHERE name = ?",
+            subscription,
+        )
+
+    def _write(self, sql: str, *values: str | bytes | int) -> None:
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN")
+            self._soon(self.commit)
+        self._connection.execute(sql, values)
