@@ -5,7 +5,7 @@
     -- param region text: Name of the region.
     -- param by text = origin (origin, destination, both, either): Which end the box tests.
     -- param limit integer = 100 (1..1000): Most groups.
-    -- needs: region | min_lon min_lat max_lon max_lat
+    -- needs: region | min_lon min_lat max_lon max_lat    (an empty alternative: none is needed)
     -- returns: one
     -- draw: line x=week y=trips
     -- verb: title
@@ -112,7 +112,10 @@ def _name(lines: _Lines, found: str, file_name: str) -> str:
 
 
 def _body(text: str) -> str:
-    return "\n".join(text.splitlines()).strip().rstrip(";")
+    """Return the statement without the comment header and the closing semicolon."""
+    lines = text.splitlines()
+    start = next((at for at, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    return "\n".join(lines[start:]).strip().rstrip(";")
 
 
 def _prose(lines: _Lines, prose: list[str]) -> tuple[str, str]:
@@ -142,7 +145,9 @@ def parse_query(file_name: str, text: str) -> Query:
         if keyword == "param"
     )
     known = {each.name for each in parameters}
-    needs = tuple(tuple(each.split()) for each in plain.get("needs", "").split("|") if each.strip())
+    needs = (
+        tuple(tuple(each.split()) for each in plain["needs"].split("|")) if "needs" in plain else ()
+    )
     for number, keyword, _, _ in keywords:
         if keyword == "needs" and (unknown := {n for each in needs for n in each} - known):
             raise lines.error(number, "needs", f"{', '.join(sorted(unknown))}: no such parameter")

@@ -1,0 +1,63 @@
+-- Weekly average number of trips of a region, of a bounding box, or of a box within a region.
+-- Weeks begin on Monday and are named as ISO 8601 names them. The average divides by the weeks that
+-- have trips, or with weeks=spanned by all weeks from the first to the last. Edges of a box belong to it.
+-- param region text: Name of the region.
+-- param min_lon number (-180..180): Western edge of the box, in degrees.
+-- param min_lat number (-90..90): Southern edge of the box, in degrees.
+-- param max_lon number (-180..180): Eastern edge of the box, in degrees.
+-- param max_lat number (-90..90): Northern edge of the box, in degrees.
+-- param by text = origin (origin, destination, both, either): Which end of a trip lies in the box.
+-- param weeks text = observed (observed, spanned): Divide by the weeks with trips, or by all weeks between.
+-- needs: region | min_lon min_lat max_lon max_lat
+-- returns: one
+-- draw: line x=week y=trips series=per_week
+WITH weekly AS (
+    -- A region alone is answered by the roll-up.
+    SELECT week, sum(trips) AS trips
+    FROM trips_weekly
+    WHERE CAST(:min_lon AS double precision) IS NULL AND region = :region
+    GROUP BY week
+    UNION ALL
+    -- A box looks at each trip.
+    SELECT CAST(date_trunc('week', started_at) AS date) AS week, count(*) AS trips
+    FROM trips,
+        LATERAL (SELECT
+            origin_lon BETWEEN :min_lon AND :max_lon AND origin_lat BETWEEN :min_lat AND :max_lat AS begins,
+            destination_lon BETWEEN :min_lon AND :max_lon
+                AND destination_lat BETWEEN :min_lat AND :max_lat AS ends) AS box
+    WHERE CAST(:min_lon AS double precision) IS NOT NULL
+        AND (CAST(:region AS text) IS NULL OR region = :region)
+        AND CASE :by
+            WHEN 'origin' THEN begins
+            WHEN 'destination' THEN ends
+            WHEN 'both' THEN begins AND ends
+            ELSE begins OR ends
+        END
+    GROUP BY 1
+),
+span AS (
+    SELECT
+        coalesce(sum(trips), 0) AS trips,
+        count(*) AS weeks_observed,
+        coalesce((max(week) - min(week)) / 7 + 1, 0) AS weeks_spanned,
+        coalesce(
+            json_agg(
+                json_build_object('week', to_char(week, 'IYYY-"W"IW'), 'monday', week, 'trips', trips)
+                ORDER BY week
+            ), '[]'
+        ) AS per_week
+    FROM weekly
+)
+SELECT
+    :region AS region,
+    CASE WHEN CAST(:min_lon AS double precision) IS NOT NULL
+        THEN json_build_array(:min_lon, :min_lat, :max_lon, :max_lat) END AS box,
+    CASE WHEN CAST(:min_lon AS double precision) IS NOT NULL THEN :by END AS by,
+    CAST(trips AS bigint) AS trips,
+    weeks_observed,
+    weeks_spanned,
+    CAST(round(coalesce(
+        trips / nullif(CASE :weeks WHEN 'spanned' THEN weeks_spanned ELSE weeks_observed END, 0), 0
+    ), 6) AS double precision) AS weekly_average,
+    per_week
+FROM span
