@@ -1,0 +1,195 @@
+"""The deployed functions, unchanged: each instance a process under functions-framework.
+
+Plays Cloud Run's part in their life: starts them, starts them again when they end, ends them with
+SIGTERM, ten seconds and SIGKILL. Who calls them is the gateway's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from sluice.local import processes
+from sluice.local.pool import Pool, Seat
+from sluice.local.processes import MARK, mark
+from sluice.local.state import CHECKOUT, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+PART = "function"
+STOP_S = 10.0  # Cloud Run's time between SIGTERM and SIGKILL
+START_S = 120.0
+BACKOFF_S = (0.0, 1.0, 2.0, 5.0, 15.0)
+POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Function:
+    """How a function is deployed here.
+
+    Attributes:
+        name: its folder, its entry point and its name everywhere.
+        concurrency: requests that an instance takes at once; its threads.
+        instances: processes that run it.
+        signature: what functions-framework hands to it, `http` or `cloudevent`.
+    """
+
+    name: str
+    concurrency: int
+    instances: int = 1
+    signature: str = "http"
+
+
+FUNCTIONS = (
+    Function("split", concurrency=4),
+    Function("load", concurrency=1),  # one instance a core
+    Function("finish", concurrency=4),
+    Function("query", concurrency=16),
+    Function("intake", concurrency=16),
+    Function("status", concurrency=80),  # each stream of events holds a thread
+    Function("backup", concurrency=1),
+)
+
+
+def deployed(folder: Path, loaders: int) -> list[Function]:
+    """Return the functions that a folder holds, with so many instances of `load`."""
+    sized = [
+        replace(each, instances=loaders) if each.name == "load" else each for each in FUNCTIONS
+    ]
+    return [each for each in sized if _source(folder, each).exists()]
+
+
+@dataclass
+class Instance:
+    """One process of a function, for as long as the local cloud runs."""
+
+    function: Function
+    number: int
+    folder: Path
+    state: State
+    pool: Pool
+    starts: int = 0
+    process: asyncio.subprocess.Process | None = field(default=None, repr=False)
+    is_ready: bool = False
+
+    @property
+    def name(self) -> str:
+        """Function and number, as in the log's name."""
+        return f"{self.function.name}-{self.number}"
+
+    async def supervise(self) -> None:
+        """Keep it running until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(BACKOFF_S[min(self.starts, len(BACKOFF_S) - 1)])
+                await self._live()
+        finally:
+            await self._end()
+
+    async def _live(self) -> None:
+        seat = Seat(_free_port())
+        self.starts += 1
+        self.process = await self._start(seat.port)
+        ended = asyncio.ensure_future(self.process.wait())
+        try:
+            if await _listens(seat.port, ended):
+                self.pool.join(seat)
+                self.is_ready = True
+                await _first_of(ended, START_S)
+                self.starts = min(self.starts, 1)  # it worked: the next start does not wait long
+                await ended
+        finally:
+            ended.cancel()
+            self.is_ready = False
+            self.pool.leave(seat)
+
+    async def _start(self, port: int) -> asyncio.subprocess.Process:
+        with self.state.log(self.name).open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *_command(self.folder, self.function, port),
+                env=environment(self.function, port, self.state, os.environ),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+            )
+
+    async def _end(self) -> None:
+        if self.process is None or self.process.returncode is not None:
+            return
+        _signal(self.process.pid, signal.SIGTERM)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), STOP_S)
+        _signal(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+
+
+def environment(
+    function: Function, port: int, state: State, base: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables of an instance: what Cloud Run sets, and the package on the path."""
+    return {
+        **base,
+        "THREADS": str(function.concurrency),
+        "PORT": str(port),
+        "K_SERVICE": function.name,
+        "PYTHONPATH": str(CHECKOUT / "shared"),
+        "PYTHONUNBUFFERED": "1",
+        MARK: mark(state.root, PART),
+    }
+
+
+def _source(folder: Path, function: Function) -> Path:
+    return folder / function.name / "main.py"
+
+
+def _command(folder: Path, function: Function, port: int) -> Sequence[str]:
+    return [
+        sys.executable, "-m", "functions_framework",
+        "--source", str(_source(folder, function)),
+        "--target", function.name,
+        "--signature-type", function.signature,
+        "--host", "127.0.0.1",
+        "--port", str(port),
+    ]  # fmt: skip
+
+
+async def _listens(port: int, ended: asyncio.Future[int]) -> bool:
+    """Wait until the port takes connections; False when the process ended before."""
+    async with asyncio.timeout(START_S):
+        while not ended.done():
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return True
+            await asyncio.sleep(POLL_S)
+    return False
+
+
+async def _first_of(ended: asyncio.Future[int], seconds: float) -> None:
+    await asyncio.wait([ended], timeout=seconds)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(pid, number)
+
+
+def end_leftovers(state: State) -> None:
+    """End instances that outlived a killed gateway."""
+    processes.sweep(state.root, PART)

@@ -1,0 +1,245 @@
+"""The gateway: one address for all functions, as the load balancer and Cloud Run give it.
+
+Public paths go to the function that `sluice.routes` names; `/functions/<name>` takes the push
+deliveries of Pub/Sub. Bodies flow through in both directions, so a stream stays a stream and no
+upload is held in memory.
+
+Run it with `python -m sluice.local.gateway --state DIR --port N --loaders N`; its environment is
+the functions' environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    web,
+)
+from multidict import CIMultiDict
+from yarl import URL
+
+from sluice.errors import NotFoundError, SluiceError, TransientError
+from sluice.local.functions import Instance, deployed, end_leftovers
+from sluice.local.pool import Pool
+from sluice.local.state import State
+from sluice.routes import function_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiohttp import ClientResponse
+    from aiohttp.client import _RequestContextManager
+    from multidict import CIMultiDictProxy
+
+PUSH_PREFIX = "/functions/"
+STATUS_PATH = "/-/status"
+BUFFER_BYTES = 256 * 1024
+SMALL_BYTES = 64 * 1024
+# gunicorn closes an idle connection after 2 s; to leave first is to never meet a closed one.
+KEEPALIVE_S = 1.0
+# RFC 9110, section 7.6.1: these belong to one connection and are not forwarded.
+HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+
+
+class InstanceLostError(TransientError):
+    """The instance ended before it answered."""
+
+    code = "SYS915"
+    title = "The function did not answer"
+    status = 502
+
+
+@dataclass
+class Gateway:
+    """Routes each request to an instance of its function."""
+
+    pools: Mapping[str, Pool]
+    instances: Sequence[Instance]
+    session: ClientSession
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        if request.path == STATUS_PATH:
+            return web.json_response(self.status())
+        try:
+            function, target = destination(request.method, request.raw_path)
+            return await self._forward(request, self._pool(function), target)
+        except SluiceError as error:
+            return _problem(error)
+
+    def status(self) -> list[dict[str, object]]:
+        """Return one entry for each instance."""
+        return [
+            {
+                "name": each.name,
+                "pid": each.process.pid if each.process else None,
+                "ready": each.is_ready,
+                "starts": each.starts,
+                "busy": each.pool.busy,
+                "waiting": each.pool.waiting,
+            }
+            for each in self.instances
+        ]
+
+    def _pool(self, function: str) -> Pool:
+        try:
+            return self.pools[function]
+        except KeyError:
+            raise NotFoundError(f"function {function!r} is not deployed here") from None
+
+    async def _forward(
+        self, request: web.BaseRequest, pool: Pool, target: str
+    ) -> web.StreamResponse:
+        await _invite_body(request)
+        async with pool.seat() as seat:
+            try:
+                async with self._send(request, f"http://127.0.0.1:{seat.port}{target}") as answer:
+                    return await _relay(request, answer)
+            except ClientError as error:
+                raise InstanceLostError(f"{pool.function}: {error}; try again") from error
+
+    def _send(self, request: web.BaseRequest, url: str) -> _RequestContextManager:
+        return self.session.request(
+            request.method,
+            URL(url, encoded=True),
+            headers=_forwarded(request),
+            data=request.content if request.body_exists else None,
+            allow_redirects=False,
+        )
+
+
+def destination(method: str, target: str) -> tuple[str, str]:
+    """Return the function that a request is for, and the target that it sees.
+
+    Raises:
+        NotFoundError: no function serves the path.
+        NotAllowedError: none serves it for this method.
+    """
+    path = target.split("?", 1)[0]
+    if not path.startswith(PUSH_PREFIX):
+        return function_for(method, path), target
+    name, slash, rest = target.removeprefix(PUSH_PREFIX).partition("/")
+    name, question, query = name.partition("?")
+    return name, f"/{rest}{question}{query}" if slash or question else "/"
+
+
+async def _invite_body(request: web.BaseRequest) -> None:
+    """Answer `Expect: 100-continue`, without which curl holds a large body back for a second."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        writer = request.writer
+        await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        writer.output_size = 0  # the interim answer is not the answer
+
+
+def _forwarded(request: web.BaseRequest) -> CIMultiDict[str]:
+    headers = _end_to_end(request.headers)
+    headers.popall("Expect", None)
+    headers["X-Forwarded-For"] = request.remote or ""
+    headers["X-Forwarded-Proto"] = "http"
+    return headers
+
+
+def _end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    return CIMultiDict(
+        (name, value) for name, value in headers.items() if name.lower() not in HOP_BY_HOP
+    )
+
+
+async def _relay(request: web.BaseRequest, answer: ClientResponse) -> web.StreamResponse:
+    headers = _end_to_end(answer.headers)
+    if answer.content_length is not None and answer.content_length <= SMALL_BYTES:
+        body = await answer.read()
+        if request.method != "HEAD":
+            return web.Response(status=answer.status, headers=headers, body=body)
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+    await response.prepare(request)
+    try:
+        async for block in answer.content.iter_any():
+            await response.write(block)
+    except ClientError as error:
+        # The head is out: only a broken connection still tells the client that the rest is missing.
+        raise ConnectionResetError(str(error)) from error
+    return response
+
+
+def _problem(error: SluiceError) -> web.Response:
+    return web.json_response(
+        error.problem(), status=error.status, content_type="application/problem+json"
+    )
+
+
+async def serve(state: State, folder: Path, port: int, loaders: int) -> None:
+    """Run functions and gateway until told to stop."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    pools, instances = _instances(state, folder, loaders)
+    async with _session() as session, asyncio.TaskGroup() as group:
+        server = web.Server(Gateway(pools, instances, session).handle, handler_cancellation=True)
+        runner = web.ServerRunner(server, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=1).start()
+        end_leftovers(state)
+        lives = [group.create_task(each.supervise()) for each in instances]
+        await stopped.wait()
+        await runner.cleanup()
+        for life in lives:
+            life.cancel()
+
+
+def _instances(state: State, folder: Path, loaders: int) -> tuple[dict[str, Pool], list[Instance]]:
+    functions = deployed(folder, loaders)
+    pools = {each.name: Pool(each.name, each.concurrency) for each in functions}
+    instances = [
+        Instance(each, number, folder, state, pools[each.name])
+        for each in functions
+        for number in range(1, each.instances + 1)
+    ]
+    return pools, instances
+
+
+def _session() -> ClientSession:
+    return ClientSession(
+        connector=TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+        timeout=ClientTimeout(total=None, sock_connect=5),
+        cookie_jar=DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        read_bufsize=BUFFER_BYTES,
+    )
+
+
+def main() -> None:
+    """Run the gateway of a state directory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--functions", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--loaders", type=int, required=True)
+    parser.add_argument("--revision", help="shown by ps: what is deployed")
+    given = parser.parse_args()
+    asyncio.run(serve(State(given.state), given.functions, given.port, given.loaders))
+
+
+if __name__ == "__main__":
+    main()

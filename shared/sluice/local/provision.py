@@ -1,0 +1,102 @@
+"""Make topics, subscriptions and tables: the role that `terraform apply` has in the cloud.
+
+Safe to repeat: what is there stays, what differs is changed where Pub/Sub allows a change.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import grpc
+from google.api_core.exceptions import AlreadyExists
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.pubsub_v1 import PublisherClient, SubscriberClient, types
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from sqlalchemy import create_engine
+
+from sluice.local.state import PROJECT
+from sluice.local.topology import SUBSCRIPTIONS, TOPICS, Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+CHANGEABLE = ["push_config", "ack_deadline_seconds", "retry_policy", "dead_letter_policy"]
+
+
+def create_topology(pubsub_address: str, endpoint: Callable[[str], str]) -> None:
+    """Create every topic and subscription that is missing.
+
+    Args:
+        pubsub_address: host and port of Pub/Sub.
+        endpoint: gives the push address of a function.
+    """
+    with grpc.insecure_channel(pubsub_address) as channel:
+        publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        for topic in TOPICS:
+            with suppress(AlreadyExists):
+                publisher.create_topic(name=_topic(topic))
+        subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        for subscription in SUBSCRIPTIONS:
+            _create_subscription(subscriber, request_of(subscription, endpoint))
+
+
+def prepare_database(url: str) -> list[str]:
+    """Migrate the schema and declare the datasets; return a line for each thing done."""
+    engine = create_engine(url)
+    try:
+        return _migrate(engine)
+    finally:
+        engine.dispose()
+
+
+def _migrate(engine: Engine) -> list[str]:
+    if find_spec("sluice.migrate") is None:
+        return []
+    migrated = import_module("sluice.migrate").migrate(engine)
+    return [f"database migrated: {each}" for each in migrated or []]
+
+
+def request_of(subscription: Subscription, endpoint: Callable[[str], str]) -> types.Subscription:
+    """Return a subscription as Pub/Sub's API writes it."""
+    request = types.Subscription(
+        name=f"projects/{PROJECT}/subscriptions/{subscription.name}",
+        topic=_topic(subscription.topic),
+        ack_deadline_seconds=subscription.ack_deadline_s,
+        filter=subscription.filter,
+        enable_message_ordering=subscription.is_ordered,
+        retry_policy=types.RetryPolicy(
+            minimum_backoff=Duration(seconds=subscription.retry.minimum_s),
+            maximum_backoff=Duration(seconds=subscription.retry.maximum_s),
+        ),
+    )
+    if subscription.function is not None:
+        request.push_config = types.PushConfig(push_endpoint=endpoint(subscription.function))
+    if subscription.dead_letter is not None:
+        request.dead_letter_policy = types.DeadLetterPolicy(
+            dead_letter_topic=_topic(subscription.dead_letter.topic),
+            max_delivery_attempts=subscription.dead_letter.after_attempts,
+        )
+    return request
+
+
+def _create_subscription(subscriber: SubscriberClient, wanted: types.Subscription) -> None:
+    try:
+        subscriber.create_subscription(request=wanted)
+    except AlreadyExists:
+        found = subscriber.get_subscription(subscription=wanted.name)
+        differing = [name for name in CHANGEABLE if getattr(found, name) != getattr(wanted, name)]
+        if differing:
+            subscriber.update_subscription(
+                subscription=wanted, update_mask=FieldMask(paths=differing)
+            )
+
+
+def _topic(name: str) -> str:
+    return f"projects/{PROJECT}/topics/{name}"
