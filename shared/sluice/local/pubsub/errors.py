@@ -4,6 +4,7 @@ StatusError
 ├── NotFoundError
 ├── AlreadyExistsError
 ├── InvalidArgumentError
+├── OutOfRangeError
 ├── FailedPreconditionError
 └── UnsupportedError
 """
@@ -44,6 +45,12 @@ class InvalidArgumentError(StatusError):
     """The request breaks a rule or a limit of the service."""
 
     code = "INVALID_ARGUMENT"
+
+
+class OutOfRangeError(StatusError):
+    """A number is beyond its bounds, for the few that are refused with this status."""
+
+    code = "OUT_OF_RANGE"
 
 
 class FailedPreconditionError(StatusError):

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from sluice.local.pubsub import policy, wire
-from sluice.local.pubsub.errors import InvalidArgumentError, UnsupportedError
+from sluice.local.pubsub.errors import InvalidArgumentError, OutOfRangeError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,8 @@ MAX_KEY_BYTES = 256
 MAX_VALUE_BYTES = 1024
 MAX_ORDERING_KEY_BYTES = 1024
 MAX_BACKOFF_S = 600
+MIN_DELIVERY_ATTEMPTS = 5
+MAX_DELIVERY_ATTEMPTS = 100
 MIN_RETENTION_S = 600
 MAX_RETENTION_S = 31 * 24 * 3600
 
@@ -168,7 +170,20 @@ def _complete_dead_letter_policy(config: wire.Wire) -> None:
     dead = config.dead_letter_policy
     check_name(dead.dead_letter_topic, "topics")
     dead.max_delivery_attempts = dead.max_delivery_attempts or policy.DEFAULT_MAX_DELIVERY_ATTEMPTS
-    _check_between("max_delivery_attempts", dead.max_delivery_attempts, 5, 100)
+    _check_delivery_attempts(dead.max_delivery_attempts)
+
+
+def _check_delivery_attempts(attempts: int) -> None:
+    if not MIN_DELIVERY_ATTEMPTS <= attempts <= MAX_DELIVERY_ATTEMPTS:
+        size, bound, value = (
+            ("small", "minimum", MIN_DELIVERY_ATTEMPTS)
+            if attempts < MIN_DELIVERY_ATTEMPTS
+            else ("large", "maximum", MAX_DELIVERY_ATTEMPTS)
+        )
+        raise OutOfRangeError(
+            f"The value for max_delivery_attempts is too {size}. You passed {attempts} in the "
+            f"request, but the {bound} value is {value}."
+        )
 
 
 def _size(text: str) -> int:
