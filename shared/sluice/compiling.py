@@ -17,6 +17,9 @@ from sluice.identifiers import literal, quote
 #: White space that a trim takes off: Unicode's, no-break space and byte order mark included.
 WHITE_SPACE = " \t\r\n\v\f\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000\ufeff"
 
+#: A text that begins and ends with visible ASCII needs no trim.
+VISIBLE_ENDS = r"(?s)^[!-~](.*[!-~])?$"
+
 _DUCKDB_TYPES = {
     ColumnType.INTEGER: "INTEGER",
     ColumnType.BIGINT: "BIGINT",
@@ -122,17 +125,27 @@ class _Cell:
 
     def clean(self) -> str:
         """The text without white space around it; null where it is empty or means null."""
-        text = f"trim({self.raw}, {literal(WHITE_SPACE)})" if self.column.trim else self.raw
-        text = f"nullif({text}, '')"
+        text = (
+            f"nullif(trim({self.raw}, {literal(WHITE_SPACE)}), '')"
+            if self.column.trim
+            else f"nullif({self.raw}, '')"
+        )
         if self.column.nulls:
             nulls = ", ".join(literal(each) for each in self.column.nulls)
             text = f"CASE WHEN {text} IN ({nulls}) THEN NULL ELSE {text} END"
         return f"coalesce({text}, {literal(self.column.default)})" if self.column.default else text
 
+    def _text(self) -> str:
+        """The cleaned text; the slow trim is left out where both ends are visible ASCII."""
+        if self.column.nulls or not self.column.trim:
+            return self.clean()
+        usual = f"regexp_matches({self.raw}, {literal(VISIBLE_ENDS)})"
+        return f"CASE WHEN {usual} THEN {self.raw} ELSE {self.clean()} END"
+
     def typed(self) -> tuple[str, ...]:
         kind = self.column.type
         if kind is ColumnType.TEXT:
-            return (self.clean(),)
+            return (self._text(),)
         if kind is ColumnType.POINT:
             return tuple(self._coordinate(position) for position in (1, 2))
         if kind in _TIMES and self.column.formats:
@@ -142,15 +155,12 @@ class _Cell:
         return (self._cast(),)
 
     def _cast(self) -> str:
-        """The cast of the cell as it stands, and only where that fails of the cleaned text."""
-        kind = _DUCKDB_TYPES[self.column.type]
+        text, kind = self._text(), _DUCKDB_TYPES[self.column.type]
         if self.column.type in (ColumnType.INTEGER, ColumnType.BIGINT):
-            # A cast from text would round "2.5" to a whole number.
-            text = self.clean()
-            return f"CASE WHEN NOT contains({self.raw}, '.') AND NOT contains(lower({self.raw}), 'e') THEN try_cast({text} AS {kind}) END"
-        if self.column.nulls or self.column.default:
-            return f"try_cast({self.clean()} AS {kind})"
-        return f"coalesce(try_cast({self.raw} AS {kind}), try_cast({self.clean()} AS {kind}))"
+            # A cast from text rounds "2.5" to a whole number and reads "1e3".
+            whole = f"regexp_full_match({text}, '[+-]?[0-9]+')"
+            return f"CASE WHEN {whole} THEN try_cast({text} AS {kind}) END"
+        return f"try_cast({text} AS {kind})"
 
     def _coordinate(self, position: int) -> str:
         usual = f"substr({self.raw}, 8, length({self.raw}) - 8)"
@@ -158,7 +168,7 @@ class _Cell:
         other = f"regexp_extract(upper({self.clean()}), {pattern}, {position})"
         return (
             f"CASE WHEN starts_with({self.raw}, 'POINT (') AND ends_with({self.raw}, ')')"
-            f" AND NOT contains({self.raw}, '  ') AND split_part({usual}, ' ', 3) = ''"
+            f" AND split_part({usual}, ' ', 3) = ''"
             f" THEN try_cast(split_part({usual}, ' ', {position}) AS DOUBLE)"
             f" ELSE try_cast({other} AS DOUBLE) END"
         )
