@@ -176,11 +176,16 @@ def part(server: Server, flags: Mapping[str, str]) -> Part:
 def _run(command: list[str], user: str | None = None) -> str:
     try:
         done = subprocess.run(  # noqa: S603  # our own programs
-            command, user=user, check=True, capture_output=True, text=True, cwd="/"
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            **processes.running_as(user),
         )
     except subprocess.CalledProcessError as error:
         raise LocalCloudError(f"{Path(command[0]).name}: {error.stderr.strip()}") from error
-    return done.stdout.strip()
+    return str(done.stdout).strip()
 
 
 def _let_in(user: str, folder: Path) -> None:

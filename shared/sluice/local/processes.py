@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -56,25 +57,24 @@ def start(
         child = subprocess.Popen(  # noqa: S603  # the commands are ours
             command,
             env=env,
-            user=user,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd="/",
+            **running_as(user),
         )
-    _children[child.pid] = child
+    child.returncode = 0  # it outlives us; without this, Popen would complain about it
     return Process(child.pid, psutil.Process(child.pid).create_time())
 
 
-# Popen objects of our own children: asked for their status, they leave no zombies.
-_children: dict[int, subprocess.Popen[bytes]] = {}
+def running_as(user: str | None) -> dict[str, Any]:
+    """Return the arguments of `subprocess` that drop root for a user, its groups included."""
+    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
 def is_alive(process: Process) -> bool:
     """Tell whether the process runs."""
-    if (child := _children.get(process.pid)) is not None and child.poll() is not None:
-        return False
     return process.find() is not None
 
 
@@ -82,8 +82,8 @@ def stop(process: Process, *, timeout_s: float, gently: int = signal.SIGTERM) ->
     """End a process and what it started: the signal to it first, after the time the kill to all."""
     if (found := process.find()) is not None:
         _end([found], [found, *found.children(recursive=True)], timeout_s, gently)
-    if (child := _children.pop(process.pid, None)) is not None:
-        child.wait()
+    with suppress(ChildProcessError):  # of another starter: no zombie of ours
+        os.waitpid(process.pid, os.WNOHANG)
 
 
 def end(process: psutil.Process, *, timeout_s: float) -> None:
@@ -100,6 +100,14 @@ def marked(root: Path, part: str) -> list[psutil.Process]:
 def sweep(root: Path, part: str, *, timeout_s: float = 5) -> None:
     """End the processes of a part, recorded or not."""
     found = marked(root, part)
+    _end(found, found, timeout_s, signal.SIGTERM)
+
+
+def sweep_below(folder: Path, *, timeout_s: float = 5) -> None:
+    """End all parts of all local clouds whose state directory lies in a folder."""
+    found = [
+        each for each in psutil.process_iter() if (_mark_of(each) or "").startswith(f"{folder}/")
+    ]
     _end(found, found, timeout_s, signal.SIGTERM)
 
 

@@ -1,0 +1,163 @@
+"""Fixtures for all tests: the real parts, each started when a test first asks for it.
+
+database         URL of a fresh, migrated PostgreSQL database; one server serves the test run
+empty_database   the same without the engine's tables
+pubsub           the embedded Pub/Sub, empty, in this process; PUBSUB_EMULATOR_HOST points to it
+storage          the real fake-gcs-server; STORAGE_EMULATOR_HOST points to it
+local_cloud      the whole local cloud on free ports; its tests share one xdist worker
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from sluice.local import parts, postgres, processes, provision
+from sluice.local import storage as storage_part
+from sluice.local.cloud import Cloud
+from sluice.local.pubsub import PubsubServer
+from sluice.local.state import Ports, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RUN_VARIABLE = "SLUICE_TEST_RUN"
+RUN_PREFIX = "sluice-tests-"
+TEMPLATE = "template_sluice"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the run's folder once; xdist's workers inherit the variable."""
+    if hasattr(config, "workerinput"):
+        return
+    _end_runs_that_were_killed()
+    os.environ[RUN_VARIABLE] = tempfile.mkdtemp(prefix=f"{RUN_PREFIX}{os.getpid()}-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what the run started."""
+    if not hasattr(config, "workerinput"):
+        _end_run(_run_folder())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of the local cloud together: it is started once."""
+    for item in items:
+        if "local_cloud" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("local_cloud"))
+
+
+@pytest.fixture(scope="session")
+def database_server() -> postgres.Server:
+    """The PostgreSQL server of the test run, with the template of `database` in it."""
+    state = State(_run_folder() / "postgres")
+    with state.lock():
+        ports = state.read_ports() if state.read("ports") else Ports.free()
+        state.write_ports(ports)
+        server = postgres.Server(state.data / "postgres", ports.postgres)
+        parts.ensure(state, postgres.part(server, postgres.TEST_FLAGS))
+        _create_template(server)
+    return server
+
+
+@pytest.fixture
+def database(database_server: postgres.Server) -> Iterator[str]:
+    """The SQLAlchemy URL of a database of this test's own, migrated and empty."""
+    with _database(database_server, template=TEMPLATE) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(database_server: postgres.Server) -> Iterator[str]:
+    """The SQLAlchemy URL of a database of this test's own, without any table."""
+    with _database(database_server, template="template0") as url:
+        yield url
+
+
+@pytest.fixture
+def pubsub(monkeypatch: pytest.MonkeyPatch) -> Iterator[PubsubServer]:
+    """An embedded Pub/Sub of this test's own; the Google clients of this process find it."""
+    with PubsubServer(port=0) as server:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.address)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def storage_server() -> Iterator[storage_part.Server]:
+    """A fake-gcs-server without announcements; the whole local cloud announces."""
+    state = State(_run_folder() / f"storage-{os.getpid()}")
+    ports = Ports.free()
+    server = storage_part.Server(state.data, ports.storage, ports.storage_https)
+    with state.lock():
+        parts.ensure(state, storage_part.part(server, None))
+    yield server
+    parts.stop(state, "storage")
+
+
+@pytest.fixture
+def storage(
+    storage_server: storage_part.Server, monkeypatch: pytest.MonkeyPatch
+) -> storage_part.Server:
+    """The fake-gcs-server with the buckets `inbox` and `outbox`; this process's clients find it.
+
+    Buckets outlive a test: take object names, or a bucket through `create_bucket`, of your own.
+    """
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_server.url)
+    storage_server.create_bucket(storage_part.INBOX)
+    storage_server.create_bucket(storage_part.OUTBOX)
+    return storage_server
+
+
+@pytest.fixture(scope="session")
+def local_cloud() -> Iterator[Cloud]:
+    """The whole local cloud with the functions of this checkout, as `sluice up` starts it."""
+    state = State(_run_folder() / "cloud")
+    cloud = Cloud(state, Ports.free(), loaders=2, flags=postgres.TEST_FLAGS)
+    cloud.up()
+    yield cloud
+    cloud.down()
+
+
+def _create_template(server: postgres.Server) -> None:
+    if server.psql(f"SELECT 1 FROM pg_database WHERE datname = '{TEMPLATE}'"):
+        return
+    partial = f"{TEMPLATE}_partial"
+    server.psql(f"DROP DATABASE IF EXISTS {partial}")
+    server.create_database(partial)
+    provision.prepare_database(server.url(partial))
+    server.psql(f"ALTER DATABASE {partial} RENAME TO {TEMPLATE}")
+
+
+@contextmanager
+def _database(server: postgres.Server, template: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    server.psql(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield server.url(name)
+    finally:
+        server.psql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _run_folder() -> Path:
+    return Path(os.environ[RUN_VARIABLE])
+
+
+def _end_run(folder: Path) -> None:
+    processes.sweep_below(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_runs_that_were_killed() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{RUN_PREFIX}*"):
+        pid = int(folder.name.removeprefix(RUN_PREFIX).split("-")[0])
+        if not psutil.pid_exists(pid):
+            _end_run(folder)
