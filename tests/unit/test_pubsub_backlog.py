@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.local.pubsub.backlog import Backlog, BacklogCounts
+from sluice.local.pubsub.backlog import Backlog
+from sluice.local.pubsub.deliveries import BacklogCounts
 from sluice.local.pubsub.errors import InvalidArgumentError
 from sluice.local.pubsub.flow import UNLIMITED, Window
 from sluice.local.pubsub.messages import Message

@@ -13,7 +13,7 @@ def test_the_command_line_form_says_it_all():
     assert Mischief.parse("") == Mischief()
 
 
-@pytest.mark.parametrize("text", ["doubel=0.3", "duplicate=often", "seed=0.5"])
+@pytest.mark.parametrize("text", ["twice=0.3", "duplicate=often", "seed=0.5"])
 def test_a_wrong_word_or_value_is_refused(text):
     with pytest.raises(ValueError, match=r"unknown mischief|could not convert|invalid literal"):
         Mischief.parse(text)

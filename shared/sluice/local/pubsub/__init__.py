@@ -11,8 +11,8 @@ push (HTTP)        receiving (Pull, StreamingPull)
 
 from __future__ import annotations
 
-from sluice.local.pubsub.backlog import BacklogCounts
 from sluice.local.pubsub.control import ControlClient
+from sluice.local.pubsub.deliveries import BacklogCounts
 from sluice.local.pubsub.mischief import Mischief
 from sluice.local.pubsub.server import PubsubServer
 

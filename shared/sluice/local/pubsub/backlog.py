@@ -14,9 +14,10 @@ import heapq
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
 
+from sluice.local.pubsub.deliveries import BacklogCounts, Delivery, Observer
 from sluice.local.pubsub.errors import InvalidArgumentError
 from sluice.local.pubsub.flow import Window
 from sluice.local.pubsub.mischief import GOOD_BEHAVIOUR, Mischief
@@ -28,46 +29,6 @@ if TYPE_CHECKING:
 MAX_TAKE_BYTES = 4_000_000
 
 _Alarm: TypeAlias = tuple[float, int, str]  # when, its number, for which message
-
-
-class Observer(Protocol):
-    """Who is told what happens in a backlog, at the moment it happens."""
-
-    def became_ready(self) -> None:
-        """A message can be taken now."""
-
-    def alarm_set(self, at: float) -> None:
-        """`advance` must be called at this time, or before."""
-
-    def handed_out(self, message_id: str, attempts: int) -> None:
-        """A message was leased for the `attempts`-th time."""
-
-    def settled(self, message_id: str) -> None:
-        """A message needs no further delivery."""
-
-    def exhausted(self, message: Message, attempts: int) -> bool:
-        """The last attempt failed; tell whether the message has gone to the dead letters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One message in somebody's hands."""
-
-    message: Message
-    ack_id: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class BacklogCounts:
-    """How many messages a subscription holds."""
-
-    undelivered: int
-    """Waiting to be handed out, or to be handed out again."""
-    outstanding: int
-    """Handed out, neither acked nor expired."""
-    dead_lettered: int
-    """Given up so far."""
 
 
 class _State(Enum):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from sluice.local.pubsub import limits, wire
+from sluice.local.pubsub import limits, masks, wire
 from sluice.local.pubsub.errors import (
     AlreadyExistsError,
-    InvalidArgumentError,
     NotFoundError,
     resource_id,
 )
@@ -28,21 +27,6 @@ if TYPE_CHECKING:
 
 DELETED_TOPIC = "_deleted-topic_"
 MAX_PAGE_SIZE = 1000
-
-_MUTABLE_TOPIC_FIELDS = frozenset(
-    {"labels", "message_retention_duration", "message_storage_policy"}
-)
-_MUTABLE_SUBSCRIPTION_FIELDS = frozenset(
-    {
-        "ack_deadline_seconds",
-        "dead_letter_policy",
-        "expiration_policy",
-        "labels",
-        "message_retention_duration",
-        "push_config",
-        "retry_policy",
-    }
-)
 
 
 class SubscriptionWatcher(Protocol):
@@ -106,7 +90,7 @@ class Broker:
 
     def update_topic(self, config: wire.Wire, mask: FieldMask) -> wire.Wire:
         """Change the fields of a topic that the mask names."""
-        changed = _merged(self.topic(config.name), config, mask, _MUTABLE_TOPIC_FIELDS)
+        changed = masks.merged(self.topic(config.name), config, mask, masks.MUTABLE_TOPIC_FIELDS)
         return self._save_topic(changed)
 
     def delete_topic(self, name: str) -> None:
@@ -166,8 +150,8 @@ class Broker:
     def update_subscription(self, config: wire.Wire, mask: FieldMask) -> wire.Wire:
         """Change the fields of a subscription that the mask names."""
         subscription = self.subscription(config.name)
-        merged = _merged(subscription.config, config, mask, _MUTABLE_SUBSCRIPTION_FIELDS)
-        return self._reconfigure(subscription, limits.completed(merged))
+        changed = masks.merged(subscription.config, config, mask, masks.MUTABLE_SUBSCRIPTION_FIELDS)
+        return self._reconfigure(subscription, limits.completed(changed))
 
     def modify_push_config(self, name: str, push_config: wire.Wire) -> None:
         """Turn a subscription to another endpoint, or to pull when there is none."""
@@ -271,24 +255,3 @@ def page(names: Sequence[str], page_size: int, page_token: str) -> tuple[list[st
     rest = [name for name in names if name > page_token]
     size = min(page_size or MAX_PAGE_SIZE, MAX_PAGE_SIZE)
     return rest[:size], rest[size - 1] if len(rest) > size else ""
-
-
-def _merged(
-    current: wire.Wire, change: wire.Wire, mask: FieldMask, mutable: frozenset[str]
-) -> wire.Wire:
-    kind = current.DESCRIPTOR.name
-    if not mask.paths:
-        raise InvalidArgumentError(
-            f"The update_mask in the Update{kind}Request must be set, and must contain a "
-            "non-empty paths list."
-        )
-    for path in mask.paths:
-        if path.partition(".")[0] not in mutable:
-            raise InvalidArgumentError(
-                f"Invalid update_mask provided in the Update{kind}Request: the '{path}' field in "
-                f"the {kind} is not mutable."
-            )
-    merged = type(current)()
-    merged.CopyFrom(current)
-    mask.MergeMessage(change, merged, replace_message_field=True, replace_repeated_field=True)
-    return merged

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
-from sluice.local.pubsub.backlog import BacklogCounts
+from sluice.local.pubsub.deliveries import BacklogCounts
 from sluice.local.pubsub.mischief import GOOD_BEHAVIOUR, Mischief
 
 if TYPE_CHECKING:

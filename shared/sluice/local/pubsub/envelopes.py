@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sluice.local.pubsub.backlog import Delivery
+    from sluice.local.pubsub.deliveries import Delivery
     from sluice.local.pubsub.messages import Message
     from sluice.local.pubsub.subscriptions import Subscription
 
@@ -21,7 +21,7 @@ _USER_AGENT = ("User-Agent", "CloudPubSub-Google")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")
 _TRANSPORT_HEADERS = frozenset(
-    {"authorization", "connection", "content-length", "expect", "host", "te", "trailer"}
+    {"authorization", "connection", "content-length", "expect", "host", "trailer"}
     | {"transfer-encoding", "upgrade", "user-agent"}
 )
 

@@ -12,8 +12,8 @@ from sluice.local.pubsub.flow import UNLIMITED
 from sluice.local.pubsub.tokens import sign_token
 
 if TYPE_CHECKING:
-    from sluice.local.pubsub.backlog import Delivery
     from sluice.local.pubsub.clock import Clock
+    from sluice.local.pubsub.deliveries import Delivery
     from sluice.local.pubsub.subscriptions import Subscription
 
 # https://cloud.google.com/pubsub/docs/push#receive_push

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sluice.local.pubsub import wire
-from sluice.local.pubsub.backlog import Backlog, Delivery
+from sluice.local.pubsub.backlog import Backlog
 from sluice.local.pubsub.filters import compile_filter
 from sluice.local.pubsub.policy import policy_of
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sluice.local.pubsub.clock import Clock
+    from sluice.local.pubsub.deliveries import Delivery
     from sluice.local.pubsub.flow import Window
     from sluice.local.pubsub.journal import Journal
     from sluice.local.pubsub.messages import Message
