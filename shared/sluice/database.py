@@ -148,3 +148,11 @@ def copy_binary(connection: Connection, statement: str, blocks: Iterable[bytes])
         cursor.execute(statement, stream=blocks)
     finally:
         cursor.close()
+
+
+def run_script(connection: Connection, script: str) -> None:
+    """Run a text of several statements as it is, inside the connection's transaction."""
+    driver = connection.connection.driver_connection
+    assert driver is not None  # noqa: S101  # a checked-out connection has one
+    connection.exec_driver_sql("SELECT 1")  # opens the transaction that SQLAlchemy announced
+    driver.execute_simple(script)

@@ -1,0 +1,431 @@
+"""Types, checks and transforms one chunk in bulk; the only importer of DuckDB, Arrow and pgpq.
+
+DuckDB sees well-formed records alone. What it must not judge is judged before, on the bytes: quoting,
+encoding, NUL bytes, the number of records. In the usual chunk nothing is wrong and the bytes go to
+DuckDB as they are; otherwise the malformed records are set aside and the rest is laid out anew. So the
+number of rows is known before parsing, and any difference is an error and never a loss.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sluice.compiling import Plan, compile_dataset
+from sluice.datasets import INGESTION_COLUMN, Dataset, Rollup
+from sluice.dialects import Dialect
+from sluice.errors import AccountImbalanceError
+from sluice.identifiers import literal, quote
+from sluice.records import RecordIndex, count_clean_records, index_records
+from sluice.rejects import RECORD_REASONS, Reject
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: DuckDB types that have a binary encoding here, and their PostgreSQL types, for roll-ups.
+_ROLLUP_TYPES = {
+    "SMALLINT": "smallint",
+    "INTEGER": "integer",
+    "BIGINT": "bigint",
+    "HUGEINT": "bigint",
+    "FLOAT": "real",
+    "DOUBLE": "double precision",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp",
+    "TIMESTAMP WITH TIME ZONE": "timestamptz",
+    "VARCHAR": "text",
+}
+#: Stored types that pgpq does not encode; a dataset that has one is copied as CSV.
+_TEXT_ONLY = frozenset({"numeric", "time", "uuid"})
+_MIB = 1024 * 1024
+_RECORD_LIMIT = 2 * _MIB
+
+
+@functools.cache
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    """This process's DuckDB: one thread, because loaders are many; files of its own nowhere."""
+    import duckdb  # noqa: PLC0415  # 0.25 s, paid where first used
+
+    connection = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "384MB"})
+    connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+@dataclass
+class ParsedChunk:
+    """A chunk in the loader's hands: typed rows inside DuckDB, rejects beside them.
+
+    Attributes:
+        records_read: records of the chunk, counted on its bytes.
+        rows: how many of them became rows.
+    """
+
+    dataset: Dataset
+    records_read: int
+    rows: int
+    rejects: list[Reject]
+    _cursor: duckdb.DuckDBPyConnection
+    _codes: dict[str, bool] = field(default_factory=dict)
+
+    def texts(self, column: str) -> list[str]:
+        """Return the distinct texts of a dictionary column."""
+        name = quote(column)
+        sql = f"SELECT DISTINCT {name} FROM typed WHERE ok AND {name} IS NOT NULL ORDER BY 1"
+        return [text for (text,) in self._cursor.execute(sql).fetchall()]
+
+    def encode(self, codes: Mapping[str, Mapping[str, int]]) -> None:
+        """Make the relation `rows`: stored columns, texts of dictionaries replaced by their codes.
+
+        Args:
+            codes: the codes of each dictionary column's texts.
+        """
+        selected, joins = [], []
+        for number, each in enumerate(self.dataset.fields):
+            name = quote(each.name)
+            if not each.dictionary:
+                selected.append(f"typed.{name}")
+                continue
+            table = f"codes_{number}"
+            self._cursor.execute(f"CREATE TEMP TABLE {table} (text VARCHAR, code SMALLINT)")
+            pairs = list(codes[each.name].items())
+            if pairs:
+                self._cursor.executemany(f"INSERT INTO {table} VALUES (?, ?)", pairs)
+            joins.append(f"LEFT JOIN {table} ON {table}.text = typed.{name}")
+            selected.append(f"{table}.code AS {name}")
+        self._cursor.execute(
+            f"CREATE TEMP VIEW rows AS SELECT {', '.join(selected)} FROM typed {' '.join(joins)} WHERE ok"
+        )
+
+    def copy_rows(self, ingestion: int, block_bytes: int) -> tuple[str, Iterator[bytes]]:
+        """Return the options of a COPY of the rows, and its stream in blocks of at least `block_bytes`.
+
+        The columns are those of `copied_columns`.
+        """
+        order = ", ".join(self.dataset.cluster)
+        names = ", ".join(quote(each.name) for each in self.dataset.fields)
+        sql = f"SELECT {names}, CAST({ingestion} AS INTEGER) FROM rows"
+        sql = f"{sql} ORDER BY {order}" if order else sql
+        if any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields):
+            return "(FORMAT csv)", self._csv_blocks(sql, block_bytes)
+        return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
+
+    def copy_rollup(
+        self, rollup: Rollup, ingestion: int, block_bytes: int
+    ) -> tuple[str, Iterator[bytes]]:
+        """Return the options of a COPY of the roll-up's part of this chunk, and its stream."""
+        names = (*rollup.keys, *(name for name, _ in rollup.measures))
+        types = dict(describe_rollup(self._cursor, rollup))
+        casts = ", ".join(
+            f"CAST({quote(name)} AS BIGINT)" if types[name] == "HUGEINT" else quote(name)
+            for name in names
+        )
+        sql = f"SELECT {casts}, CAST({ingestion} AS INTEGER) FROM ({rollup.sql})"
+        return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
+
+    def _binary_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
+        import pgpq  # noqa: PLC0415
+
+        reader = self._cursor.sql(sql).to_arrow_reader(16_384)
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(reader.schema)
+        block = bytearray(encoder.write_header())
+        for batch in reader:
+            block += encoder.write_batch(batch)
+            if len(block) >= block_bytes:
+                yield bytes(block)
+                block.clear()
+        block += encoder.finish()
+        yield bytes(block)
+
+    def _csv_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
+        with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+            target = literal(file.name)
+            self._cursor.execute(f"COPY ({sql}) TO {target} (FORMAT csv, HEADER false)")
+            while block := file.read(block_bytes):
+                yield block
+
+
+def copied_columns(dataset: Dataset) -> tuple[str, ...]:
+    """Return the columns that `copy_rows` streams, in its order."""
+    return (*(each.name for each in dataset.fields), INGESTION_COLUMN)
+
+
+def describe_rollup(cursor: duckdb.DuckDBPyConnection, rollup: Rollup) -> list[tuple[str, str]]:
+    """Return (column, DuckDB type) of a roll-up over the relation `rows`."""
+    described = cursor.execute(f"DESCRIBE {rollup.sql}").fetchall()
+    return [(name, kind) for name, kind, *_ in described]
+
+
+def rollup_types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
+    """Return the PostgreSQL type of each column of a roll-up.
+
+    Raises:
+        duckdb.Error: the query does not run over the dataset's stored columns.
+        KeyError: a column of the result has a type that is not stored.
+    """
+    cursor = _duckdb().cursor()
+    with _chunk_of(b"", dataset, cursor):
+        described = describe_rollup(cursor, rollup)
+    return {name: _ROLLUP_TYPES[kind.partition("(")[0]] for name, kind in described}
+
+
+@contextmanager
+def _chunk_of(
+    data: bytes, dataset: Dataset, cursor: duckdb.DuckDBPyConnection
+) -> Iterator[ParsedChunk]:
+    order = tuple(range(len(dataset.columns)))
+    parsed = _Parser(dataset, order, len(order), cursor).parse(data, 1, 0)
+    parsed.encode({each.name: {} for each in dataset.dictionaries})
+    try:
+        yield parsed
+    finally:
+        cursor.close()
+
+
+@contextmanager
+def parse_chunk(  # noqa: PLR0913
+    data: bytes,
+    dataset: Dataset,
+    *,
+    order: Sequence[int | None],
+    width: int,
+    first_line: int,
+    first_record: int,
+    dialect: Dialect | None = None,
+) -> Iterator[ParsedChunk]:
+    """Parse the bytes of one chunk.
+
+    Args:
+        data: whole records.
+        dataset: the declaration.
+        order: for each declared column its position in the file, None where the file lacks it.
+        width: number of columns of the file.
+        first_line: physical line of the file on which the chunk begins, from 1.
+        first_record: number of the chunk's first record in the file, from 0.
+        dialect: how the file is written, where it differs from the declaration.
+
+    Raises:
+        AccountImbalanceError: the parser gave another number of rows than the bytes hold.
+    """
+    cursor = _duckdb().cursor()
+    try:
+        yield _Parser(dataset, order, width, cursor, dialect).parse(data, first_line, first_record)
+    finally:
+        cursor.close()
+
+
+class _Parser:
+    """One parse of one chunk on one DuckDB cursor."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        order: Sequence[int | None],
+        width: int,
+        cursor: duckdb.DuckDBPyConnection,
+        dialect: Dialect | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.dialect = dialect or dataset.dialect
+        self.plan: Plan = compile_dataset(dataset)
+        self.order = order
+        self.width = width
+        self.cursor = cursor
+        self.scans = 0
+
+    def parse(self, data: bytes, first_line: int, first_record: int) -> ParsedChunk:
+        records = self._count_if_plain(data)
+        damaged: dict[int, tuple[str, str]] = {}
+        kept: Any = None
+        index: RecordIndex | None = None
+        if records is None or not self._read(data, records):
+            index = index_records(data, self.dialect)
+            records = len(index.starts)
+            damaged = self._damaged(data, index)
+            kept = self._read_sound(data, index, damaged)
+        ok = self.cursor.execute("SELECT count(*) FILTER (ok) FROM typed").fetchone()
+        rows = int(ok[0]) if ok else 0
+        rejects: list[Reject] = []
+        if rows < records:
+            index = index or index_records(data, self.dialect)
+            rejects = self._rejects(data, index, damaged, kept, first_line, first_record)
+        if records != rows + len(rejects):
+            raise AccountImbalanceError(
+                f"lines from {first_line}: {records} records gave {rows} rows and {len(rejects)} rejects"
+            )
+        return ParsedChunk(self.dataset, records, rows, rejects, self.cursor)
+
+    def _count_if_plain(self, data: bytes) -> int | None:
+        """Return the number of records where DuckDB can be trusted with the bytes as they are."""
+        if b"\0" in data or not _is_utf8(data) or self.dialect.encoding != "utf-8":
+            return None
+        if b"\r" in data and data.count(b"\r\n") != data.count(b"\n"):
+            return None
+        return count_clean_records(data, self.dialect)
+
+    def _read(self, data: bytes, records: int, new_line: str = "") -> bool:
+        """Read the bytes into the table `typed`; tell whether every record became a row."""
+        new_line = new_line or ("\\r\\n" if b"\r" in data else "\\n")
+        with _file(data) as path:
+            sql = self.plan.typing(self._source(path, new_line, len(data)))
+            self.cursor.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {sql}")
+        found = self.cursor.execute("SELECT count(*) FROM typed").fetchone()
+        return found == (records,)
+
+    def _source(self, path: Path, new_line: str, size_bytes: int) -> str:
+        """Return the relation of raw cells `c0`, `c1`, ... in the order of the declaration."""
+        self.scans += 1
+        cells = ", ".join(
+            f"CAST(NULL AS VARCHAR) AS c{n}" if at is None else f"f{at} AS c{n}"
+            for n, at in enumerate(self.order)
+        )
+        columns = ", ".join(f"'f{at}': 'VARCHAR'" for at in range(self.width))
+        mark = literal(self.dialect.quote)
+        limit = max(_RECORD_LIMIT, min(size_bytes, 64 * _MIB)) if size_bytes > 64 * _MIB else _RECORD_LIMIT
+        padding = "true" if self.dataset.ragged == "pad" else "false"
+        return (
+            f"(SELECT {cells} FROM read_csv({literal(str(path))}, auto_detect=false, header=false,"
+            f" columns={{{columns}}}, delim={literal(self.dialect.delimiter)}, quote={mark},"
+            f" escape={mark}, new_line='{new_line}', parallel=false, null_padding={padding},"
+            f" max_line_size={limit}, store_rejects=true, rejects_table='reject_errors_{self.scans}',"
+            f" rejects_scan='reject_scans_{self.scans}'))"
+        )
+
+    def _damaged(self, data: bytes, index: RecordIndex) -> dict[int, tuple[str, str]]:
+        """Return (rule, reason) of each record that is not to reach DuckDB."""
+        damaged = {
+            each.record: (each.kind, RECORD_REASONS[each.kind]) for each in index.malformed
+        }
+        suspicious = b"\0" in data or not _is_utf8(data) or self.dialect.encoding != "utf-8"
+        for record in range(len(index.starts)) if suspicious else ():
+            if record in damaged:
+                continue
+            text = data[index.starts[record] : index.ends[record]]
+            if b"\0" in text:
+                damaged[record] = ("nul", RECORD_REASONS["nul"])
+            elif not _decodes(text, self.dialect.encoding):
+                reason = RECORD_REASONS["encoding"].format(encoding=self.dialect.encoding)
+                damaged[record] = ("encoding", reason)
+        return damaged
+
+    def _read_sound(
+        self, data: bytes, index: RecordIndex, damaged: dict[int, tuple[str, str]]
+    ) -> list[int]:
+        """Read all but the damaged records, laid out anew; return the numbers of those that remain.
+
+        Records with too few or too many columns are found by the first reading and join the damaged.
+
+        Raises:
+            AccountImbalanceError: a record is lost that neither reading explains.
+        """
+        for _ in range(3):
+            kept = [n for n in range(len(index.starts)) if n not in damaged]
+            sound = self._lay_out(data, index, kept)
+            if self._read(b"".join(sound), len(kept), "\\n"):
+                return kept
+            self._add_ragged(sound, kept, damaged)
+        raise AccountImbalanceError("records vanished in the parser; nothing of the chunk is loaded")
+
+    def _lay_out(self, data: bytes, index: RecordIndex, records: list[int]) -> list[bytes]:
+        encoding = self.dialect.encoding
+        lines = [bytes(data[index.starts[n] : index.ends[n]]) for n in records]
+        if encoding == "utf-8":
+            return [line + b"\n" for line in lines]
+        return [line.decode(encoding).encode("utf-8") + b"\n" for line in lines]
+
+    def _add_ragged(
+        self, sound: list[bytes], kept: list[int], damaged: dict[int, tuple[str, str]]
+    ) -> None:
+        import numpy as np  # noqa: PLC0415
+
+        ends = np.cumsum([len(line) for line in sound])
+        sql = f"SELECT line_byte_position, error_type, error_message FROM reject_errors_{self.scans}"
+        for position, kind, message in self.cursor.execute(sql).fetchall():
+            at = int(np.searchsorted(ends, position, side="right"))
+            if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
+                reason = RECORD_REASONS["columns"].format(
+                    found=_count_fields(sound[at], self.dialect), expected=self.width
+                )
+                damaged[kept[at]] = ("columns", reason)
+            else:
+                damaged[kept[at]] = (kind.lower().replace(" ", "_"), message.partition("\n")[0])
+
+    def _rejects(  # noqa: PLR0913
+        self,
+        data: bytes,
+        index: RecordIndex,
+        damaged: dict[int, tuple[str, str]],
+        kept: list[int] | None,
+        first_line: int,
+        first_record: int,
+    ) -> list[Reject]:
+        refused = [
+            n if kept is None else kept[n]
+            for (n,) in self.cursor.execute("SELECT rowid FROM typed WHERE NOT ok ORDER BY 1").fetchall()
+        ]
+        found: dict[int, tuple[str | None, str, str | None, str]] = {
+            number: (None, rule, None, reason) for number, (rule, reason) in damaged.items()
+        }
+        found.update(self._explain(data, index, refused))
+        return [
+            Reject(
+                record=first_record + number,
+                line=first_line + int(index.lines[number]),
+                column=column,
+                rule=rule,
+                value=value,
+                reason=reason,
+                original=bytes(data[index.starts[number] : index.ends[number]]),
+            )
+            for number, (column, rule, value, reason) in sorted(found.items())
+        ]
+
+    def _explain(
+        self, data: bytes, index: RecordIndex, refused: list[int]
+    ) -> Iterator[tuple[int, tuple[str | None, str, str | None, str]]]:
+        """Yield which rule each refused record breaks first."""
+        if not refused:
+            return
+        sound = self._lay_out(data, index, refused)
+        with _file(b"".join(sound)) as path:
+            source = self._source(path, "\\n", sum(map(len, sound)))
+            answers = self.cursor.execute(self.plan.explaining(source)).fetchall()
+        for number, (which, value) in zip(refused, answers, strict=True):
+            rule = self.plan.rules[which]
+            shown = "" if value is None else value[:200]
+            yield number, (rule.column, rule.name, value, rule.reason.replace("{value}", shown))
+
+
+def _is_utf8(data: bytes) -> bool:
+    return data.isascii() or _decodes(data, "utf-8")
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _count_fields(record: bytes, dialect: Dialect) -> int:
+    import csv  # noqa: PLC0415
+
+    text = record.decode("utf-8", "replace").rstrip("\n")
+    reader = csv.reader([text], delimiter=dialect.delimiter, quotechar=dialect.quote)
+    return len(next(reader, []))
+
+
+@contextmanager
+def _file(data: bytes) -> Iterator[Path]:
+    """The bytes as a file, for DuckDB reads files; a function's `/tmp` is memory."""
+    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+        file.write(data)
+        file.flush()
+        yield Path(file.name)

@@ -1,0 +1,59 @@
+"""What the use cases ask of the outside world: narrow protocols, no SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One generation of an object in Cloud Storage, as its notification describes it."""
+
+    bucket: str
+    name: str
+    generation: int
+    size_bytes: int
+    crc32c: str | None = None
+    content_encoding: str = ""
+
+
+class ObjectReader(Protocol):
+    """Reads objects, always with their generation pinned."""
+
+    def stream(
+        self, bucket: str, name: str, generation: int, first_byte: int = 0
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Read an object front to back in blocks, from a byte on.
+
+        Raises:
+            ObjectGoneError: this generation is no longer there.
+            StorageUnavailableError: try again later.
+        """
+
+    def read(self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int) -> bytes:
+        """Read the bytes `first_byte <= offset < end_byte` of an object.
+
+        Raises:
+            ObjectGoneError: this generation is no longer there.
+            StorageUnavailableError: try again later.
+        """
+
+
+class Publisher(Protocol):
+    """Publishes messages."""
+
+    def publish(
+        self,
+        topic: str,
+        messages: Sequence[tuple[bytes, Mapping[str, str]]],
+        *,
+        ordering_key: str = "",
+    ) -> None:
+        """Publish messages in their order and return when Pub/Sub has them all.
+
+        Raises:
+            PubsubUnavailableError: some may not be published; try again later.
+        """

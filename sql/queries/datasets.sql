@@ -1,0 +1,22 @@
+-- name: lock_dataset
+-- Lets one transaction at a time declare, publish or take back a dataset.
+SELECT pg_advisory_xact_lock(hashtext('sluice dataset ' || :dataset));
+
+-- name: select_declaration
+-- The current declaration of a dataset.
+SELECT version, declaration FROM sluice.datasets WHERE name = :dataset;
+
+-- name: upsert_declaration
+-- Stores a new version of a declaration.
+INSERT INTO sluice.datasets (name, version, origin, declaration)
+VALUES (:dataset, 1, :origin, CAST(:declaration AS jsonb))
+ON CONFLICT (name) DO UPDATE
+SET version = datasets.version + 1, origin = excluded.origin,
+    declaration = excluded.declaration, declared_at = now();
+
+-- name: columns_of_store_table
+-- The columns of a stored table with their full type names.
+SELECT attname AS name, format_type(atttypid, atttypmod) AS type
+FROM pg_attribute
+WHERE attrelid = to_regclass('store.' || quote_ident(:table)) AND attnum > 0 AND NOT attisdropped;
+

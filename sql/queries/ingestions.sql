@@ -1,0 +1,168 @@
+-- name: receive_ingestion
+-- A new generation of an object; none is returned when it is known already.
+INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, crc32c)
+VALUES (:dataset, :bucket, :object, :generation, :size_bytes, :crc32c)
+ON CONFLICT (bucket, object, generation) DO NOTHING
+RETURNING id;
+
+-- name: find_ingestion
+-- The ingestion of one generation of an object.
+SELECT * FROM sluice.ingestions
+WHERE bucket = :bucket AND object = :object AND generation = :generation;
+
+-- name: select_ingestion
+-- One ingestion.
+SELECT * FROM sluice.ingestions WHERE id = :ingestion;
+
+-- name: lock_ingestion
+-- One ingestion, held until the transaction ends: events of it are numbered one after the other.
+SELECT * FROM sluice.ingestions WHERE id = :ingestion FOR UPDATE;
+
+-- name: move_ingestion
+-- A transition: none is returned when the ingestion is not in one of the states it may come from.
+UPDATE sluice.ingestions
+SET state = CAST(:to_state AS sluice.ingestion_state),
+    sequence = sequence + 1,
+    updated_at = now(),
+    finished_at = CASE WHEN :to_state IN ('done', 'failed', 'cancelled', 'skipped', 'undone') THEN now() END,
+    problem = CAST(:problem AS jsonb),
+    chunks_total = coalesce(CAST(:chunks_total AS integer), chunks_total),
+    records_total = coalesce(CAST(:records_total AS bigint), records_total),
+    layout = coalesce(CAST(:layout AS jsonb), layout),
+    replaced_by = coalesce(CAST(:replaced_by AS integer), replaced_by)
+WHERE id = :ingestion AND CAST(state AS text) = ANY (CAST(:from_states AS text[]))
+RETURNING *;
+
+-- name: content_done
+-- The published ingestion of the same content in the same dataset, if there is one.
+SELECT id FROM sluice.ingestions
+WHERE dataset = :dataset AND crc32c = :crc32c AND size_bytes = :size_bytes
+    AND state = 'done' AND id <> :ingestion
+LIMIT 1;
+
+-- name: older_generations
+-- The published ingestions of older generations of the same object.
+SELECT id FROM sluice.ingestions
+WHERE bucket = :bucket AND object = :object AND state = 'done' AND generation < :generation;
+
+-- name: newer_generation_done
+-- A newer generation of the same object that is published already.
+SELECT id FROM sluice.ingestions
+WHERE bucket = :bucket AND object = :object AND state = 'done' AND generation > :generation
+LIMIT 1;
+
+-- name: insert_chunk
+-- Remembers a chunk before its message is sent.
+INSERT INTO sluice.chunks (ingestion, number, first_byte, end_byte, first_line, first_record, records)
+VALUES (:ingestion, :number, :first_byte, :end_byte, :first_line, :first_record, :records)
+ON CONFLICT ON CONSTRAINT chunks_pk DO NOTHING;
+
+-- name: select_chunks
+-- The chunks of an ingestion in order, each with whether it has its receipt.
+SELECT chunks.*, receipts.chunk IS NOT NULL AS is_loaded
+FROM sluice.chunks LEFT JOIN sluice.receipts ON receipts.ingestion = chunks.ingestion AND receipts.chunk = chunks.number
+WHERE chunks.ingestion = :ingestion
+ORDER BY number;
+
+-- name: lock_split
+-- True for the one split that may cut this ingestion; held by the connection until it is closed.
+SELECT pg_try_advisory_lock(1, :ingestion);
+
+-- name: unlock_split
+-- Gives the right to cut this ingestion back.
+SELECT pg_advisory_unlock(1, :ingestion);
+
+-- name: lock_chunk
+-- True for the one loader that may load this chunk; held until its transaction ends.
+SELECT pg_try_advisory_xact_lock(CAST(:ingestion AS integer), -1 - CAST(:chunk AS integer));
+
+-- name: find_work
+-- What a loader must know of its chunk: the ingestion's state, and whether there is a receipt.
+SELECT ingestions.state, ingestions.dataset, ingestions.layout,
+    EXISTS (SELECT FROM sluice.receipts WHERE ingestion = :ingestion AND chunk = :chunk) AS has_receipt
+FROM sluice.ingestions WHERE id = :ingestion;
+
+-- name: insert_receipt
+-- The receipt of a chunk; a second one breaks the constraint receipts_pk.
+INSERT INTO sluice.receipts (ingestion, chunk, records_read, rows_loaded, rows_rejected, duplicates)
+VALUES (:ingestion, :chunk, :records_read, :rows_loaded, :rows_rejected, :duplicates);
+
+-- name: count_chunk
+-- Adds a chunk to its ingestion's account and takes the next place in the sequence of events; none is
+-- returned when the ingestion no longer takes chunks. The last chunk of a split file turns loading to publishing.
+UPDATE sluice.ingestions
+SET chunks_loaded = chunks_loaded + 1,
+    bytes_loaded = bytes_loaded + :size_bytes,
+    records_read = records_read + :records_read,
+    rows_loaded = rows_loaded + :rows_loaded,
+    rows_rejected = rows_rejected + :rows_rejected,
+    duplicates = duplicates + :duplicates,
+    sequence = sequence + CASE WHEN state = 'loading' AND chunks_loaded + 1 = chunks_total THEN 2 ELSE 1 END,
+    state = CASE WHEN state = 'loading' AND chunks_loaded + 1 = chunks_total
+        THEN 'publishing' ELSE state END,
+    updated_at = now()
+WHERE id = :ingestion AND state IN ('splitting', 'loading')
+RETURNING *;
+
+-- name: balance
+-- Whether the chunks tile the file and their receipts add up, as two independent counts.
+SELECT
+    count(*) AS chunks,
+    count(receipts.chunk) AS receipts,
+    coalesce(sum(chunks.records), 0) AS records_split,
+    coalesce(sum(receipts.records_read), 0) AS records_read,
+    coalesce(sum(receipts.rows_loaded), 0) AS rows_loaded,
+    coalesce(sum(receipts.rows_rejected), 0) AS rows_rejected,
+    coalesce(sum(receipts.duplicates), 0) AS duplicates,
+    (SELECT count(*) FROM sluice.rejects WHERE rejects.ingestion = :ingestion) AS rejects_kept,
+    max(chunks.end_byte) AS end_byte,
+    coalesce(bool_and(chunks.number = 0 OR EXISTS (
+        SELECT FROM sluice.chunks AS before
+        WHERE before.ingestion = chunks.ingestion AND before.number = chunks.number - 1
+            AND before.end_byte = chunks.first_byte
+            AND before.first_record + before.records = chunks.first_record
+    )), true) AS is_tiled
+FROM sluice.chunks LEFT JOIN sluice.receipts ON receipts.ingestion = chunks.ingestion AND receipts.chunk = chunks.number
+WHERE chunks.ingestion = :ingestion;
+
+-- name: publish
+-- Turns the switch: readers see the ingestion's rows when this commits.
+INSERT INTO sluice.publications (ingestion, dataset) VALUES (:ingestion, :dataset);
+
+-- name: withdraw
+-- Turns the switch back.
+DELETE FROM sluice.publications WHERE ingestion = :ingestion;
+
+-- name: refresh
+-- The dataset changed for its readers.
+INSERT INTO sluice.freshness (dataset, ingestion, version) VALUES (:dataset, :ingestion, 1)
+ON CONFLICT (dataset) DO UPDATE
+SET ingestion = excluded.ingestion, version = freshness.version + 1, changed_at = now();
+
+-- name: insert_event
+-- An event into the outbox, in the transaction that makes it true.
+INSERT INTO sluice.events (ingestion, sequence, state, severity, body)
+VALUES (:ingestion, :sequence, :state, :severity, CAST(:body AS jsonb));
+
+-- name: lock_relay
+-- True for the one relay that publishes this ingestion's events now; held until its transaction ends.
+SELECT pg_try_advisory_xact_lock(2, :ingestion);
+
+-- name: unpublished_events
+-- Events that still have to go out, in their order.
+SELECT sequence, state, severity, body FROM sluice.events
+WHERE ingestion = :ingestion AND published_at IS NULL
+ORDER BY sequence
+LIMIT 1000;
+
+-- name: mark_events
+-- The events up to a sequence went out.
+UPDATE sluice.events SET published_at = now()
+WHERE ingestion = :ingestion AND sequence <= :sequence AND published_at IS NULL;
+
+-- name: unfinished_ingestions
+-- Ingestions that stand still or whose events did not go out, for the sweep.
+SELECT id FROM sluice.ingestions
+WHERE state IN ('received', 'splitting', 'loading', 'publishing') AND updated_at < now() - make_interval(secs => :idle_s)
+UNION
+SELECT DISTINCT ingestion FROM sluice.events WHERE published_at IS NULL;
