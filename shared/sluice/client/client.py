@@ -1,0 +1,227 @@
+"""The client: one method for each thing that the API does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+from sluice.client.arrivals import Arrivals
+from sluice.client.errors import UnexpectedAnswerError
+from sluice.client.events import EventStream
+from sluice.client.records import Ingestion, QueryInfo, Reject, Subscription
+from sluice.client.transport import Transport
+from sluice.client.uploads import ResumableUpload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from sluice.client.records import Upload
+    from sluice.client.uploads import Progress
+
+DEFAULT_URL = "http://localhost:8080"
+ARRIVAL_TIMEOUT_S = 60.0
+
+
+def _no_progress(_: int) -> None:
+    return
+
+
+class Client:
+    """Everything the API offers; use it in a `with` statement, from any number of threads.
+
+    Args:
+        url: where Sluice answers.
+        token: bearer token, where the API asks for one.
+
+    Every method raises `RefusedError` when the API refuses the request, `OutageError` when it
+    cannot serve it now, and `UnreachableError` or `ConnectionLostError` when the network fails.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, token: str = "") -> None:
+        self._transport = Transport(url, token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Where Sluice answers."""
+        return self._transport.url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def load(self, path: str | Path, dataset: str) -> Ingestion:
+        """Upload a file and wait until its ingestion ends, one way or another.
+
+        Raises:
+            NoIngestionError: the upload became no ingestion in time.
+        """
+        with Arrivals(self) as arrivals:
+            upload = self.upload(path, dataset)
+            number = arrivals.wait(upload, ARRIVAL_TIMEOUT_S)
+        for event in self.events(number):
+            if event.is_final:
+                break
+        return self.ingestion(number)
+
+    def upload(self, path: str | Path, dataset: str, progress: Progress = _no_progress) -> Upload:
+        """Upload a file straight to the inbox, resuming after failures.
+
+        Args:
+            path: the file.
+            dataset: the dataset that it belongs to.
+            progress: told how many bytes are sent so far.
+
+        Raises:
+            UploadRefusedError: Cloud Storage refused it, or failed too often.
+            FileChangedError: the file became shorter meanwhile.
+        """
+        source = Path(path)
+        body = {"dataset": dataset, "name": source.name, "size_bytes": source.stat().st_size}
+        session = self._transport.json("POST", "/v1/uploads", body=body)
+        return ResumableUpload(self._transport, session["url"], source, progress).run()
+
+    def ingestions(self, **parameters: str) -> list[Ingestion]:
+        """Return the newest ingestions; `dataset`, `state` and `limit` narrow them."""
+        found = self._transport.json("GET", "/v1/ingestions", parameters)
+        return [Ingestion.parse(each) for each in self._list(found, "ingestions")]
+
+    def ingestion(self, number: int) -> Ingestion:
+        """Return an ingestion as it stands."""
+        return Ingestion.parse(self._transport.json("GET", f"/v1/ingestions/{number}"))
+
+    def cancel(self, number: int) -> Ingestion:
+        """Stop an ingestion that is under way."""
+        return self._command(number, "cancel")
+
+    def retry(self, number: int) -> Ingestion:
+        """Begin a failed or cancelled ingestion again."""
+        return self._command(number, "retry")
+
+    def undo(self, number: int) -> Ingestion:
+        """Take the rows of a published ingestion back."""
+        return self._command(number, "undo")
+
+    def events(
+        self,
+        ingestion: int | None = None,
+        *,
+        last_event_id: str = "",
+        on_connect: Callable[[], None] = lambda: None,
+    ) -> EventStream:
+        """Return the events of an ingestion from its first, or of all ingestions from now on.
+
+        Args:
+            ingestion: one ingestion; None for all.
+            last_event_id: go on behind this one.
+            on_connect: called each time that the server has begun to answer.
+        """
+        path = "/v1/ingestions" if ingestion is None else f"/v1/ingestions/{ingestion}/events"
+        return EventStream(self._transport, path, last_event_id, on_connect)
+
+    def rejects(self, ingestion: int) -> Iterator[Reject]:
+        """Yield the refused rows of an ingestion, in order of the file."""
+        path = f"/v1/ingestions/{ingestion}/rejects"
+        for page in self._pages(path, {}):
+            yield from (Reject.parse(each) for each in self._list(page, "rejects"))
+
+    def rejects_page(self, ingestion: int, limit: int) -> dict[str, Any]:
+        """Return the first rejects of an ingestion as the API answers them."""
+        path = f"/v1/ingestions/{ingestion}/rejects"
+        page = self._transport.json("GET", path, {"limit": str(limit)})
+        return {**page, "rejects": self._list(page, "rejects")}
+
+    def download_rejects(self, ingestion: int, kind: str) -> Iterator[bytes]:
+        """Yield the refused rows as bytes of a format: `csv`, `json` or `ndjson`."""
+        return self._download(f"/v1/ingestions/{ingestion}/rejects", [("format", kind)])
+
+    def datasets(self) -> list[dict[str, Any]]:
+        """Return every dataset, each with at least its name."""
+        found = self._transport.json("GET", "/v1/datasets")
+        return self._list(found, "datasets")
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        """Return a dataset's declaration."""
+        return self._transport.json("GET", f"/v1/datasets/{quote(name, safe='')}")
+
+    def queries(self, dataset: str) -> list[QueryInfo]:
+        """Return the queries of a dataset with their parameters."""
+        found = self._transport.json("GET", f"/v1/datasets/{quote(dataset, safe='')}/queries")
+        return [QueryInfo.parse(dataset, each) for each in self._list(found, "queries")]
+
+    def query(self, dataset: str, name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+        """Return the answer of a query: an object, or `{"rows": [...]}`."""
+        path = f"/v1/datasets/{quote(dataset, safe='')}/queries/{quote(name, safe='')}"
+        return self._transport.json("GET", path, parameters)
+
+    def rows(self, dataset: str, filters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """Yield all rows that pass the filters, page by page.
+
+        Args:
+            dataset: the dataset.
+            filters: `column: "op.value"`, and `select`, `order`, `limit` (of a page).
+        """
+        for page in self._pages(f"/v1/datasets/{quote(dataset, safe='')}/rows", filters):
+            yield from self._list(page, "rows")
+
+    def rows_page(self, dataset: str, filters: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """Return one page of rows: `{"rows": [...], "next": cursor or null}`."""
+        path = f"/v1/datasets/{quote(dataset, safe='')}/rows"
+        page = self._transport.json("GET", path, filters)
+        return {**page, "rows": self._list(page, "rows")}
+
+    def download_rows(
+        self, dataset: str, filters: Sequence[tuple[str, str]], kind: str
+    ) -> Iterator[bytes]:
+        """Yield rows as bytes of a format: `json`, `ndjson`, `csv`, `parquet` or `arrow`."""
+        path = f"/v1/datasets/{quote(dataset, safe='')}/rows"
+        return self._download(path, [*filters, ("format", kind)])
+
+    def subscriptions(self) -> list[Subscription]:
+        """Return the push subscriptions."""
+        found = self._transport.json("GET", "/v1/subscriptions")
+        return [Subscription.parse(each) for each in self._list(found, "subscriptions")]
+
+    def subscribe(
+        self, endpoint: str, dataset: str | None = None, states: Sequence[str] = ()
+    ) -> Subscription:
+        """Have events pushed to an HTTP endpoint: of one dataset, of some states, or all."""
+        body: dict[str, object] = {"endpoint": endpoint}
+        if dataset:
+            body["dataset"] = dataset
+        if states:
+            body["states"] = list(states)
+        return Subscription.parse(self._transport.json("POST", "/v1/subscriptions", body=body))
+
+    def unsubscribe(self, subscription: str) -> None:
+        """End a push subscription."""
+        self._transport.json("DELETE", f"/v1/subscriptions/{quote(subscription, safe='')}")
+
+    def _list(self, answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+        found = answer.get(name)
+        if not isinstance(found, list):
+            raise UnexpectedAnswerError(self.url, f"answered without {name!r}")
+        return found
+
+    def _command(self, number: int, verb: str) -> Ingestion:
+        return Ingestion.parse(self._transport.json("POST", f"/v1/ingestions/{number}/{verb}"))
+
+    def _download(self, path: str, parameters: Sequence[tuple[str, str]]) -> Iterator[bytes]:
+        with self._transport.stream(path, parameters) as body:
+            yield from body.blocks()
+
+    def _pages(self, path: str, parameters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        cursor: str | None = None
+        while True:
+            given = dict(parameters) | ({"cursor": cursor} if cursor else {})
+            page = self._transport.json("GET", path, given)
+            yield page
+            cursor = page.get("next")
+            if not cursor:
+                return

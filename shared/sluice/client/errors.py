@@ -1,0 +1,134 @@
+"""What can go wrong between a client and the API, each with what to do about it.
+
+SluiceError
+|-- PermanentError
+|   |-- RefusedError            the API refused the request: its problem document
+|   |-- UploadRefusedError      Cloud Storage refused the upload
+|   |-- FileChangedError        the file changed while it was read
+|   `-- UnexpectedAnswerError   something else than the API answers there
+`-- TransientError
+    |-- OutageError             the API could not serve the request: its problem document
+    |-- UnreachableError        nothing answers
+    |-- ConnectionLostError     the connection ended before the answer
+    `-- NoIngestionError        an uploaded object became no ingestion in time
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluice.errors import PermanentError, TransientError
+
+if TYPE_CHECKING:
+    from sluice.client.records import Problem, Upload
+
+
+class RefusedError(PermanentError):
+    """The API refused the request.
+
+    Attributes:
+        answer: the problem document that it answered.
+    """
+
+    code = "SYS920"
+    title = "The request was refused"
+    status = 400
+
+    def __init__(self, answer: Problem) -> None:
+        super().__init__(f"{answer.detail} ({answer.code})" if answer.code else answer.detail)
+        self.answer = answer
+
+
+class OutageError(TransientError):
+    """The API could not serve the request now.
+
+    Attributes:
+        answer: the problem document that it answered.
+    """
+
+    code = "SYS921"
+    title = "The service is out of order"
+
+    def __init__(self, answer: Problem) -> None:
+        code = f" ({answer.code})" if answer.code else ""
+        super().__init__(f"{answer.detail}{code}; try again in a moment")
+        self.answer = answer
+
+
+class UnreachableError(TransientError):
+    """Nothing answers at the URL."""
+
+    code = "SYS922"
+    title = "Nothing answers"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"nothing answers at {url}; run `sluice up` to start the local cloud,"
+            " or set SLUICE_URL to where Sluice runs",
+            url=url,
+        )
+
+
+class ConnectionLostError(TransientError):
+    """The connection ended before the whole answer came."""
+
+    code = "SYS923"
+    title = "The connection was lost"
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"{url}: the connection was lost ({why}); try again", url=url)
+
+
+class UploadRefusedError(PermanentError):
+    """Cloud Storage refused the upload, or refused it too often."""
+
+    code = "SYS924"
+    title = "The upload was refused"
+
+    def __init__(self, file: str, offset: int, why: str) -> None:
+        super().__init__(
+            f"{file}: the upload stopped at byte {offset} ({why}); nothing of it was loaded,"
+            " run the command again",
+            file=file,
+            offset=offset,
+        )
+
+
+class FileChangedError(PermanentError):
+    """The file became shorter while it was uploaded."""
+
+    code = "SYS925"
+    title = "The file changed"
+
+    def __init__(self, file: str) -> None:
+        super().__init__(
+            f"{file}: became shorter while it was uploaded, so nothing of it was loaded;"
+            " upload it when nobody writes to it",
+            file=file,
+        )
+
+
+class UnexpectedAnswerError(PermanentError):
+    """What answers is not the API."""
+
+    code = "SYS926"
+    title = "An unexpected answer"
+
+    def __init__(self, url: str, what: str) -> None:
+        super().__init__(f"{url}: {what}; is SLUICE_URL the address of Sluice?", url=url)
+
+
+class NoIngestionError(TransientError):
+    """An uploaded object became no ingestion in time."""
+
+    code = "SYS927"
+    title = "No ingestion began"
+
+    def __init__(self, upload: Upload, waited_s: float) -> None:
+        super().__init__(
+            f"gs://{upload.bucket}/{upload.object} is uploaded, but no ingestion of it began in"
+            f" {waited_s:.0f} s; `sluice ingestions` shows it when it does,"
+            " `sluice status` whether every part runs",
+            bucket=upload.bucket,
+            object=upload.object,
+        )

@@ -1,0 +1,197 @@
+"""Requests and answers over HTTP: the only module of the client that knows httpx."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from sluice.client.errors import (
+    ConnectionLostError,
+    OutageError,
+    RefusedError,
+    UnexpectedAnswerError,
+    UnreachableError,
+)
+from sluice.client.records import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sluice.errors import SluiceError
+
+    Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
+
+# Google advises to send an upload in pieces of 8 MiB; each gets this long to be taken.
+UPLOAD_TIMEOUT_S = 120.0
+
+
+class Transport:
+    """One connection pool to one address, its credentials, and its errors in our words.
+
+    Args:
+        url: where the API answers.
+        token: bearer token; empty sends none.
+        timeout_s: longest silence of the server; streams of events have none.
+    """
+
+    def __init__(self, url: str, token: str = "", *, timeout_s: float = 60.0) -> None:
+        self.url = url.rstrip("/")
+        self._api = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx.Timeout(timeout_s, connect=5.0),
+            follow_redirects=True,
+        )
+        # Session addresses carry their own credentials; the token must not follow them.
+        self._storage = httpx.Client(timeout=httpx.Timeout(UPLOAD_TIMEOUT_S, connect=5.0))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+        self._storage.close()
+
+    def json(
+        self, method: str, path: str, parameters: Parameters = (), body: object = None
+    ) -> dict[str, Any]:
+        """Send a request and return the JSON object that it is answered with; {} for none.
+
+        Raises:
+            RefusedError: the API refused the request.
+            OutageError: the API cannot serve it now.
+            UnreachableError: nothing answers.
+            ConnectionLostError: the connection ended before the answer.
+            UnexpectedAnswerError: the answer is not the API's.
+        """
+        with self._translated():
+            answer = self._api.request(method, path, params=_params(parameters), json=body)
+        if answer.is_error:
+            raise self._error(answer)
+        return _object(answer) if answer.content else {}
+
+    @contextmanager
+    def stream(
+        self,
+        path: str,
+        parameters: Parameters = (),
+        accept: str = "*/*",
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[Body]:
+        """Open an answer whose body is read as it comes.
+
+        Raises:
+            RefusedError, OutageError, UnreachableError, ConnectionLostError: see `json`.
+        """
+        # Between two events there may be any silence; a download is never silent.
+        is_live = accept == "text/event-stream"
+        request = self._api.build_request(
+            "GET",
+            path,
+            params=_params(parameters),
+            headers={"Accept": accept, **(headers or {})},
+            timeout=httpx.Timeout(5.0, read=None) if is_live else httpx.USE_CLIENT_DEFAULT,
+        )
+        with self._translated():
+            answer = self._api.send(request, stream=True)
+        try:
+            if answer.is_error:
+                with self._translated():
+                    answer.read()
+                raise self._error(answer)
+            yield Body(answer, self)
+        finally:
+            answer.close()
+
+    def put(self, url: str, headers: Mapping[str, str], content: Iterable[bytes]) -> Receipt:
+        """Send bytes to a session address of Cloud Storage; any status is an answer.
+
+        Raises:
+            ConnectionLostError: no answer came.
+        """
+        try:
+            answer = self._storage.put(url, headers=dict(headers), content=content)
+        except httpx.TransportError as error:
+            raise ConnectionLostError(url.split("?", 1)[0], _why(error)) from error
+        return Receipt(answer.status_code, answer.headers.get("Range", ""), answer.text)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise UnreachableError(self.url) from error
+        except httpx.TransportError as error:
+            raise ConnectionLostError(self.url, _why(error)) from error
+        except httpx.InvalidURL as error:
+            raise UnexpectedAnswerError(self.url, str(error)) from error
+
+    def _error(self, answer: httpx.Response) -> SluiceError:
+        try:
+            problem = Problem.parse(_object(answer))
+        except UnexpectedAnswerError:
+            problem = Problem("", "", f"{answer.request.url}: answered {answer.status_code}")
+        return OutageError(problem) if answer.status_code >= 500 else RefusedError(problem)
+
+
+class Body:
+    """The body of an answer, as it comes."""
+
+    def __init__(self, answer: httpx.Response, transport: Transport) -> None:
+        self._answer = answer
+        self._transport = transport
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes."""
+        with self._transport._translated():  # noqa: SLF001  # two classes of one module
+            yield from self._answer.iter_bytes()
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the text, without their ends."""
+        with self._transport._translated():  # noqa: SLF001
+            yield from self._answer.iter_lines()
+
+
+class Receipt:
+    """What Cloud Storage answered to a part of an upload.
+
+    Attributes:
+        status: HTTP status.
+        range: the bytes it has, as `bytes=0-N`; empty for none.
+        text: the body.
+    """
+
+    def __init__(self, status: int, range_: str, text: str) -> None:
+        self.status = status
+        self.range = range_
+        self.text = text
+
+    def json(self) -> dict[str, Any]:
+        """Return the body as an object; {} where it is none."""
+        try:
+            found = json.loads(self.text)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def _params(parameters: Parameters) -> httpx.QueryParams:
+    pairs = parameters.items() if hasattr(parameters, "items") else parameters
+    return httpx.QueryParams(list(pairs))
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    where = str(answer.request.url)
+    try:
+        found = answer.json()
+    except ValueError:
+        kind = answer.headers.get("content-type", "nothing")
+        raise UnexpectedAnswerError(where, f"answered {kind} where JSON belongs") from None
+    if not isinstance(found, dict):
+        raise UnexpectedAnswerError(where, "answered JSON that is no object")
+    return found
+
+
+def _why(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__
