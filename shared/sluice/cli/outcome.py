@@ -1,0 +1,85 @@
+"""How a load ended: the account, the first rejects, the problem, and the exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from sluice.cli.session import EXIT_FAILED, EXIT_REJECTS
+from sluice.cli.tables import print_rows
+from sluice.cli.wording import cell, count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sluice.client import Client, Ingestion
+
+REJECTS_SHOWN = 5
+COLORS = {"done": "green", "failed": "red", "cancelled": "red", "skipped": "yellow"}
+
+
+def exit_code(ingestion: Ingestion) -> int:
+    """Return 0 for done and skipped, 3 for done with rejects, 4 for anything else."""
+    if ingestion.state == "skipped":
+        return 0
+    if ingestion.state != "done":
+        return EXIT_FAILED
+    return EXIT_REJECTS if ingestion.account.rejected else 0
+
+
+def account_row(ingestion: Ingestion) -> dict[str, object]:
+    """Return an ingestion as one row of a table."""
+    account = ingestion.account
+    return {
+        "ingestion": ingestion.id,
+        "dataset": ingestion.dataset,
+        "object": ingestion.object,
+        "state": ingestion.state,
+        "read": account.read,
+        "loaded": account.loaded,
+        "rejected": account.rejected,
+        "duplicates": account.duplicates,
+    }
+
+
+def print_accounts(ingestions: Sequence[Ingestion]) -> None:
+    """Print one line for each ingestion: its state and its account."""
+    print_rows([account_row(each) for each in ingestions])
+
+
+def print_outcome(client: Client, ingestion: Ingestion) -> None:
+    """Print what is to be known beside the account: the problem, the first rejects."""
+    if ingestion.state == "skipped":
+        click.echo(
+            f"{ingestion.object}: skipped, the same content was loaded before;"
+            " nothing was loaded twice"
+        )
+    elif ingestion.state != "done":
+        _print_problem(ingestion)
+    if ingestion.account.rejected:
+        _print_rejects(client, ingestion)
+
+
+def reject_rows(rejects: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Return rejects as rows of a table, without what only a program needs."""
+    names = ("line", "column", "rule", "value", "reason")
+    return [{name: each.get(name) for name in names} for each in rejects]
+
+
+def _print_problem(ingestion: Ingestion) -> None:
+    state = click.style(ingestion.state, fg=COLORS.get(ingestion.state))
+    problem = ingestion.problem
+    why = f": {cell(problem.detail)} ({problem.code})" if problem else ""
+    click.echo(f"{ingestion.object}: {state}{why}", err=True)
+    if ingestion.state in ("failed", "cancelled"):
+        click.echo(f"  `sluice retry {ingestion.id}` begins it again", err=True)
+
+
+def _print_rejects(client: Client, ingestion: Ingestion) -> None:
+    rejected = ingestion.account.rejected
+    found = client.rejects_page(ingestion.id, REJECTS_SHOWN)["rejects"][:REJECTS_SHOWN]
+    click.echo(f"\n{ingestion.object}: {count(rejected, 'row')} rejected")
+    print_rows(reject_rows(found))
+    if rejected > len(found):
+        click.echo(f"and {rejected - len(found):,} more: sluice rejects {ingestion.id}")

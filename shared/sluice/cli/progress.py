@@ -1,0 +1,171 @@
+"""What a person sees while files load: bars on a terminal, a few plain lines elsewhere.
+
+On stderr, so that stdout holds the outcome alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol, Self
+
+import click
+
+from sluice.cli.wording import count, size
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from sluice.client import Event, Ingestion
+
+LINE_EVERY_S = 2.0
+
+
+class View(Protocol):
+    """Shows how files load; entered before the first and left after the last."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+
+    def sent(self, name: str, sent_bytes: int, size_bytes: int) -> None:
+        """So many bytes of a file are sent."""
+
+    def told(self, name: str, event: Event) -> None:
+        """An event of the file's ingestion came."""
+
+    def ended(self, name: str) -> None:
+        """Nothing more happens to the file."""
+
+
+def choose_view(*, is_silent: bool) -> View:
+    """Return bars for a terminal, lines for anything else, nothing where silence is asked for."""
+    if is_silent:
+        return Silence()
+    return Bars() if sys.stderr.isatty() else Lines()
+
+
+class Silence:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def sent(self, name: str, sent_bytes: int, size_bytes: int) -> None:
+        """Show nothing."""
+
+    def told(self, name: str, event: Event) -> None:
+        """Show nothing."""
+
+    def ended(self, name: str) -> None:
+        """Show nothing."""
+
+
+class Lines(Silence):
+    """One line for each state, and one every few seconds in between."""
+
+    def __init__(self) -> None:
+        self._shown_at: dict[str, float] = {}
+
+    def sent(self, name: str, sent_bytes: int, size_bytes: int) -> None:
+        """Show how much is uploaded."""
+        if sent_bytes >= size_bytes or self._is_due(name):
+            self._show(name, f"uploaded {size(sent_bytes)} of {size(size_bytes)}")
+
+    def told(self, name: str, event: Event) -> None:
+        """Show a state, or how much is loaded."""
+        if event.kind != "progress" or self._is_due(name):
+            self._show(name, describe(event))
+
+    def _is_due(self, name: str) -> bool:
+        return time.monotonic() - self._shown_at.get(name, 0.0) >= LINE_EVERY_S
+
+    def _show(self, name: str, text: str) -> None:
+        self._shown_at[name] = time.monotonic()
+        click.echo(f"{name}: {text}", err=True)
+
+
+class Bars:
+    """One bar for each file: first of the bytes sent, then of the bytes loaded."""
+
+    def __init__(self) -> None:
+        self._progress = _bars()
+        self._tasks: dict[str, TaskID] = {}
+        self._loads_since: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def sent(self, name: str, sent_bytes: int, size_bytes: int) -> None:
+        """Move the bar of the upload."""
+        self._show(name, "uploading", sent_bytes, size_bytes, "")
+
+    def told(self, name: str, event: Event) -> None:
+        """Move the bar of the load."""
+        found = event.ingestion
+        since = self._loads_since.setdefault(name, time.monotonic())
+        note = _note(found, time.monotonic() - since)
+        self._show(name, found.state, found.bytes_loaded, found.size_bytes, note)
+
+    def ended(self, name: str) -> None:
+        """Leave the bar as it stands."""
+        if name in self._tasks:
+            self._progress.stop_task(self._tasks[name])
+
+    def _show(self, name: str, state: str, done: int, total: int, note: str) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total, state=state, note=note)
+        self._progress.update(
+            self._tasks[name], completed=done, total=max(total, 1), state=state, note=note
+        )
+
+
+def describe(event: Event) -> str:
+    """Return an event as a few words: `ingestion 7 loading, 3 of 8 chunks, 12,000 rows`."""
+    found = event.ingestion
+    words = [f"ingestion {found.id} {found.state}"]
+    if found.chunks.loaded:
+        total = "" if found.chunks.total is None else f" of {found.chunks.total}"
+        words.append(f"{found.chunks.loaded}{total} chunks")
+    if found.account.read:
+        words.append(count(found.account.loaded, "row"))
+    if found.account.rejected:
+        words.append(count(found.account.rejected, "reject"))
+    if found.problem is not None:
+        words.append(found.problem.detail)
+    return ", ".join(words)
+
+
+def _note(found: Ingestion, elapsed_s: float) -> str:
+    words = []
+    if found.chunks.total:
+        words.append(f"{found.chunks.loaded}/{found.chunks.total} chunks")
+    if found.account.read and elapsed_s > 0:
+        words.append(f"{found.account.read / elapsed_s:,.0f} rows/s")
+    if found.account.rejected:
+        words.append(f"[yellow]{count(found.account.rejected, 'reject')}[/]")
+    return "  ".join(words)
+
+
+def _bars() -> Progress:
+    from rich import progress  # noqa: PLC0415  # for a terminal only
+    from rich.console import Console  # noqa: PLC0415
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.TextColumn("[cyan]{task.fields[state]:<10}"),
+        progress.BarColumn(bar_width=30),
+        progress.DownloadColumn(),
+        progress.TextColumn("{task.fields[note]}"),
+        progress.TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )
