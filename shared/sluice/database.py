@@ -56,7 +56,7 @@ def _open(settings: Settings) -> Engine:
     return create_engine(settings.database_url, **options)
 
 
-def _connect(settings: Settings) -> Any:  # noqa: ANN401  # a pg8000 connection
+def _connect(settings: Settings) -> Any:  # a pg8000 connection
     return _connector().connect(
         settings.database_instance,
         "pg8000",
@@ -68,7 +68,7 @@ def _connect(settings: Settings) -> Any:  # noqa: ANN401  # a pg8000 connection
 
 
 @functools.cache
-def _connector() -> Any:  # noqa: ANN401  # google.cloud.sql.connector.Connector
+def _connector() -> Any:  # google.cloud.sql.connector.Connector
     from google.cloud.sql.connector import Connector  # noqa: PLC0415  # 1 s, paid where first used
 
     return Connector(refresh_strategy="lazy")
@@ -104,7 +104,8 @@ def translated() -> Iterator[None]:
     Raises:
         DatabaseUnavailableError: the same work may succeed later.
     """
-    from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+    from sqlalchemy.exc import TimeoutError as PoolTimeoutError  # noqa: PLC0415
 
     try:
         yield

@@ -28,7 +28,6 @@ from sluice.errors import DeclarationError
 from sluice.headers import parse_query, parse_rollup
 from sluice.identifiers import NAME
 
-
 #: Keys of the document that are not keys of `dataset.toml`.
 _BESIDE_TOML = ("name", "version", "table", "rollups", "queries")
 

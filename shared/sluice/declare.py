@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
-
 from sluice import identifiers
 from sluice.database import run_script, transaction
 from sluice.datasets import INGESTION_COLUMN, Dataset, Field, Rollup
@@ -144,7 +142,9 @@ def _types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
     try:
         types = rollup_types(dataset, rollup)
     except KeyError as error:
-        raise DeclarationError(f"a column has type {error}, which is not stored", file=file) from None
+        raise DeclarationError(
+            f"a column has type {error}, which is not stored", file=file
+        ) from None
     except Exception as error:  # DuckDB's errors have no base class that says "this SQL is wrong"
         raise DeclarationError(str(error), file=file) from error
     missing = {*rollup.keys, *(name for name, _ in rollup.measures)} ^ set(types)
@@ -160,7 +160,9 @@ def view_sql(dataset: Dataset) -> Iterator[str]:
     """Yield the views that readers use: published rows and roll-ups, dictionaries spelled out."""
     stored = {each.name: each for each in dataset.fields}
     fields = list(dataset.fields)
-    yield from _view(dataset, identifiers.view(dataset.name), identifiers.store_table(dataset.name), fields)
+    yield from _view(
+        dataset, identifiers.view(dataset.name), identifiers.store_table(dataset.name), fields
+    )
     for rollup in dataset.rollups:
         names = (*rollup.keys, *(name for name, _ in rollup.measures))
         plain = [stored.get(name) or Field(name, "", nullable=True) for name in names]

@@ -60,7 +60,7 @@ class Event:
         }
 
 
-def account_of(row: Any) -> dict[str, int]:  # noqa: ANN401  # a row of sluice.ingestions
+def account_of(row: Any) -> dict[str, int]:  # a row of sluice.ingestions
     """Return the account of an ingestion: `read = loaded + rejected + duplicates`."""
     return {
         "read": row.records_read,
@@ -70,7 +70,7 @@ def account_of(row: Any) -> dict[str, int]:  # noqa: ANN401  # a row of sluice.i
     }
 
 
-def make_event(row: Any, name: str, sequence: int, project: str) -> Event:  # noqa: ANN401
+def make_event(row: Any, name: str, sequence: int, project: str) -> Event:
     """Make the event of an ingestion as it now stands.
 
     Args:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sluice.events import PROGRESS, Event, State, make_event
 from sluice.errors import IllegalTransitionError, NotFoundError, SluiceError
+from sluice.events import PROGRESS, Event, State, make_event
 from sluice.statements import statement
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
 }
 
 
-def write_event(connection: Connection, row: Row[Any], name: str, sequence: int, project: str) -> Event:
+def write_event(
+    connection: Connection, row: Row[Any], name: str, sequence: int, project: str
+) -> Event:
     """Write the event of a change into the outbox, in the change's own transaction."""
     event = make_event(row, name, sequence, project)
     connection.execute(
@@ -104,6 +106,11 @@ def select_ingestion(connection: Connection, ingestion: int) -> Row[Any]:
     return row
 
 
+def lock_ingestion(connection: Connection, ingestion: int) -> Row[Any] | None:
+    """Return the row of an ingestion, held until the transaction ends; None when there is none."""
+    return connection.execute(statement("lock_ingestion"), {"ingestion": ingestion}).one_or_none()
+
+
 def count_chunk(connection: Connection, counts: dict[str, int], project: str) -> Row[Any] | None:
     """Add a loaded chunk to its ingestion's account and write the event of it.
 
@@ -123,7 +130,9 @@ def count_chunk(connection: Connection, counts: dict[str, int], project: str) ->
     return row
 
 
-def withdraw(connection: Connection, ingestions: Iterable[int], by: int | None, project: str) -> None:
+def withdraw(
+    connection: Connection, ingestions: Iterable[int], by: int | None, project: str
+) -> None:
     """Take back the rows of published ingestions; readers stop seeing them when this commits."""
     for ingestion in ingestions:
         connection.execute(statement("withdraw"), {"ingestion": ingestion})

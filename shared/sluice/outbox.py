@@ -46,7 +46,14 @@ def _relay_once(engine: Engine, publisher: Publisher, ingestion: int) -> int:
         if not rows:
             return 0
         events = [
-            Event(ingestion, row.body["data"]["dataset"] or "", row.state, row.sequence, row.severity, row.body)
+            Event(
+                ingestion,
+                row.body["data"]["dataset"] or "",
+                row.state,
+                row.sequence,
+                row.severity,
+                row.body,
+            )
             for row in rows
         ]
         publisher.publish(

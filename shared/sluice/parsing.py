@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from sluice.datasets import INGESTION_COLUMN, Dataset, Rollup
 from sluice.dialects import Dialect
 from sluice.errors import AccountImbalanceError
 from sluice.identifiers import literal, quote
+from sluice.layouts import Layout, lay_out
 from sluice.records import RecordIndex, count_clean_records, index_records
 from sluice.rejects import RECORD_REASONS, Reject
 
@@ -65,14 +66,16 @@ class ParsedChunk:
     Attributes:
         records_read: records of the chunk, counted on its bytes.
         rows: how many of them became rows.
+        rejects: the others.
+        recovered: how many of the records were saved from behind an unclosed quote.
     """
 
     dataset: Dataset
     records_read: int
     rows: int
     rejects: list[Reject]
+    recovered: int
     _cursor: duckdb.DuckDBPyConnection
-    _codes: dict[str, bool] = field(default_factory=dict)
 
     def texts(self, column: str) -> list[str]:
         """Return the distinct texts of a dictionary column."""
@@ -121,13 +124,38 @@ class ParsedChunk:
     ) -> tuple[str, Iterator[bytes]]:
         """Return the options of a COPY of the roll-up's part of this chunk, and its stream."""
         names = (*rollup.keys, *(name for name, _ in rollup.measures))
-        types = dict(describe_rollup(self._cursor, rollup))
+        types = dict(self.describe(rollup))
         casts = ", ".join(
             f"CAST({quote(name)} AS BIGINT)" if types[name] == "HUGEINT" else quote(name)
             for name in names
         )
         sql = f"SELECT {casts}, CAST({ingestion} AS INTEGER) FROM ({rollup.sql})"
         return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
+
+    def copy_rejects(self, ingestion: int) -> tuple[str, Iterator[bytes]]:
+        """Return the options of a COPY of the rejects, and its stream."""
+        import pgpq  # noqa: PLC0415
+        import pyarrow as pa  # noqa: PLC0415
+
+        columns = {
+            "ingestion": pa.array([ingestion] * len(self.rejects), pa.int32()),
+            "record": pa.array([each.record for each in self.rejects], pa.int64()),
+            "line": pa.array([each.line for each in self.rejects], pa.int64()),
+            "column_name": pa.array([each.column for each in self.rejects], pa.string()),
+            "rule": pa.array([each.rule for each in self.rejects], pa.string()),
+            "value": pa.array([each.value for each in self.rejects], pa.string()),
+            "reason": pa.array([each.reason for each in self.rejects], pa.string()),
+            "original": pa.array([each.original for each in self.rejects], pa.binary()),
+        }
+        batch = pa.record_batch(columns)
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(batch.schema)
+        blocks = (encoder.write_header(), encoder.write_batch(batch), encoder.finish())
+        return "(FORMAT binary)", iter(blocks)
+
+    def describe(self, rollup: Rollup) -> list[tuple[str, str]]:
+        """Return (column, DuckDB type) of a roll-up over the relation `rows`."""
+        described = self._cursor.execute(f"DESCRIBE {rollup.sql}").fetchall()
+        return [(name, kind) for name, kind, *_ in described]
 
     def _binary_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
         import pgpq  # noqa: PLC0415
@@ -156,10 +184,9 @@ def copied_columns(dataset: Dataset) -> tuple[str, ...]:
     return (*(each.name for each in dataset.fields), INGESTION_COLUMN)
 
 
-def describe_rollup(cursor: duckdb.DuckDBPyConnection, rollup: Rollup) -> list[tuple[str, str]]:
-    """Return (column, DuckDB type) of a roll-up over the relation `rows`."""
-    described = cursor.execute(f"DESCRIBE {rollup.sql}").fetchall()
-    return [(name, kind) for name, kind, *_ in described]
+def copied_rollup_columns(rollup: Rollup) -> tuple[str, ...]:
+    """Return the columns that `copy_rollup` streams, in its order."""
+    return (*rollup.keys, *(name for name, _ in rollup.measures), INGESTION_COLUMN)
 
 
 def rollup_types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
@@ -169,53 +196,31 @@ def rollup_types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
         duckdb.Error: the query does not run over the dataset's stored columns.
         KeyError: a column of the result has a type that is not stored.
     """
-    cursor = _duckdb().cursor()
-    with _chunk_of(b"", dataset, cursor):
-        described = describe_rollup(cursor, rollup)
+    with parse_chunk(b"", dataset, lay_out(dataset, None), first_line=1, first_record=0) as empty:
+        empty.encode({each.name: {} for each in dataset.dictionaries})
+        described = empty.describe(rollup)
     return {name: _ROLLUP_TYPES[kind.partition("(")[0]] for name, kind in described}
 
 
 @contextmanager
-def _chunk_of(
-    data: bytes, dataset: Dataset, cursor: duckdb.DuckDBPyConnection
-) -> Iterator[ParsedChunk]:
-    order = tuple(range(len(dataset.columns)))
-    parsed = _Parser(dataset, order, len(order), cursor).parse(data, 1, 0)
-    parsed.encode({each.name: {} for each in dataset.dictionaries})
-    try:
-        yield parsed
-    finally:
-        cursor.close()
-
-
-@contextmanager
-def parse_chunk(  # noqa: PLR0913
-    data: bytes,
-    dataset: Dataset,
-    *,
-    order: Sequence[int | None],
-    width: int,
-    first_line: int,
-    first_record: int,
-    dialect: Dialect | None = None,
+def parse_chunk(
+    data: bytes, dataset: Dataset, layout: Layout, *, first_line: int, first_record: int
 ) -> Iterator[ParsedChunk]:
     """Parse the bytes of one chunk.
 
     Args:
         data: whole records.
         dataset: the declaration.
-        order: for each declared column its position in the file, None where the file lacks it.
-        width: number of columns of the file.
+        layout: how the file lays out the dataset's columns.
         first_line: physical line of the file on which the chunk begins, from 1.
         first_record: number of the chunk's first record in the file, from 0.
-        dialect: how the file is written, where it differs from the declaration.
 
     Raises:
         AccountImbalanceError: the parser gave another number of rows than the bytes hold.
     """
     cursor = _duckdb().cursor()
     try:
-        yield _Parser(dataset, order, width, cursor, dialect).parse(data, first_line, first_record)
+        yield _Parser(dataset, layout, cursor).parse(data, first_line, first_record)
     finally:
         cursor.close()
 
@@ -223,19 +228,12 @@ def parse_chunk(  # noqa: PLR0913
 class _Parser:
     """One parse of one chunk on one DuckDB cursor."""
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        order: Sequence[int | None],
-        width: int,
-        cursor: duckdb.DuckDBPyConnection,
-        dialect: Dialect | None = None,
-    ) -> None:
+    def __init__(self, dataset: Dataset, layout: Layout, cursor: duckdb.DuckDBPyConnection) -> None:
         self.dataset = dataset
-        self.dialect = dialect or dataset.dialect
+        self.dialect = layout.dialect
         self.plan: Plan = compile_dataset(dataset)
-        self.order = order
-        self.width = width
+        self.order = layout.order
+        self.width = layout.width
         self.cursor = cursor
         self.scans = 0
 
@@ -259,7 +257,8 @@ class _Parser:
             raise AccountImbalanceError(
                 f"lines from {first_line}: {records} records gave {rows} rows and {len(rejects)} rejects"
             )
-        return ParsedChunk(self.dataset, records, rows, rejects, self.cursor)
+        recovered = index.recovered if index else 0
+        return ParsedChunk(self.dataset, records, rows, rejects, recovered, self.cursor)
 
     def _count_if_plain(self, data: bytes) -> int | None:
         """Return the number of records where DuckDB can be trusted with the bytes as they are."""
@@ -287,7 +286,11 @@ class _Parser:
         )
         columns = ", ".join(f"'f{at}': 'VARCHAR'" for at in range(self.width))
         mark = literal(self.dialect.quote)
-        limit = max(_RECORD_LIMIT, min(size_bytes, 64 * _MIB)) if size_bytes > 64 * _MIB else _RECORD_LIMIT
+        limit = (
+            max(_RECORD_LIMIT, min(size_bytes, 64 * _MIB))
+            if size_bytes > 64 * _MIB
+            else _RECORD_LIMIT
+        )
         padding = "true" if self.dataset.ragged == "pad" else "false"
         return (
             f"(SELECT {cells} FROM read_csv({literal(str(path))}, auto_detect=false, header=false,"
@@ -300,7 +303,7 @@ class _Parser:
     def _damaged(self, data: bytes, index: RecordIndex) -> dict[int, tuple[str, str]]:
         """Return (rule, reason) of each record that is not to reach DuckDB."""
         damaged = {
-            each.record: (each.kind, RECORD_REASONS[each.kind]) for each in index.malformed
+            each.record: (each.flaw.value, RECORD_REASONS[each.flaw]) for each in index.malformed
         }
         suspicious = b"\0" in data or not _is_utf8(data) or self.dialect.encoding != "utf-8"
         for record in range(len(index.starts)) if suspicious else ():
@@ -330,7 +333,9 @@ class _Parser:
             if self._read(b"".join(sound), len(kept), "\\n"):
                 return kept
             self._add_ragged(sound, kept, damaged)
-        raise AccountImbalanceError("records vanished in the parser; nothing of the chunk is loaded")
+        raise AccountImbalanceError(
+            "records vanished in the parser; nothing of the chunk is loaded"
+        )
 
     def _lay_out(self, data: bytes, index: RecordIndex, records: list[int]) -> list[bytes]:
         encoding = self.dialect.encoding
@@ -345,7 +350,9 @@ class _Parser:
         import numpy as np  # noqa: PLC0415
 
         ends = np.cumsum([len(line) for line in sound])
-        sql = f"SELECT line_byte_position, error_type, error_message FROM reject_errors_{self.scans}"
+        sql = (
+            f"SELECT line_byte_position, error_type, error_message FROM reject_errors_{self.scans}"
+        )
         for position, kind, message in self.cursor.execute(sql).fetchall():
             at = int(np.searchsorted(ends, position, side="right"))
             if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
@@ -356,7 +363,7 @@ class _Parser:
             else:
                 damaged[kept[at]] = (kind.lower().replace(" ", "_"), message.partition("\n")[0])
 
-    def _rejects(  # noqa: PLR0913
+    def _rejects(
         self,
         data: bytes,
         index: RecordIndex,
@@ -367,7 +374,9 @@ class _Parser:
     ) -> list[Reject]:
         refused = [
             n if kept is None else kept[n]
-            for (n,) in self.cursor.execute("SELECT rowid FROM typed WHERE NOT ok ORDER BY 1").fetchall()
+            for (n,) in self.cursor.execute(
+                "SELECT rowid FROM typed WHERE NOT ok ORDER BY 1"
+            ).fetchall()
         ]
         found: dict[int, tuple[str | None, str, str | None, str]] = {
             number: (None, rule, None, reason) for number, (rule, reason) in damaged.items()

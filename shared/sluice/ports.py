@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,17 +22,9 @@ class StoredObject:
 class ObjectReader(Protocol):
     """Reads objects, always with their generation pinned."""
 
-    def stream(
-        self, bucket: str, name: str, generation: int, first_byte: int = 0
-    ) -> AbstractContextManager[Iterator[bytes]]:
-        """Read an object front to back in blocks, from a byte on.
-
-        Raises:
-            ObjectGoneError: this generation is no longer there.
-            StorageUnavailableError: try again later.
-        """
-
-    def read(self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int) -> bytes:
+    def read(
+        self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int
+    ) -> bytes:
         """Read the bytes `first_byte <= offset < end_byte` of an object.
 
         Raises:

@@ -107,7 +107,11 @@ def _batches(
     batches: list[list[tuple[bytes, Mapping[str, str]]]] = []
     size = 0
     for data, attributes in messages:
-        if not batches or size + len(data) > _MAX_REQUEST_BYTES or len(batches[-1]) >= _MAX_REQUEST_MESSAGES:
+        if (
+            not batches
+            or size + len(data) > _MAX_REQUEST_BYTES
+            or len(batches[-1]) >= _MAX_REQUEST_MESSAGES
+        ):
             batches.append([])
             size = 0
         batches[-1].append((data, attributes))

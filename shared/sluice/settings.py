@@ -13,7 +13,7 @@ PREFIX = "SLUICE_"
 MIB = 1024 * 1024
 
 
-def _setting(default: object, sentence: str, unit: str = "") -> Any:  # noqa: ANN401
+def _setting(default: object, sentence: str, unit: str = "") -> Any:
     return field(default=default, metadata={"sentence": sentence, "unit": unit})
 
 
@@ -36,7 +36,9 @@ class Settings:
     database_name: str = _setting("sluice", "Database inside the Cloud SQL instance.")
     database_user: str = _setting("", "IAM database user of the function's service account.")
     database_ip_type: str = _setting("private", "private, public or psc: the way to the instance.")
-    pool_size: int = _setting(4, "Connections that one instance of a function keeps.", "connections")
+    pool_size: int = _setting(
+        4, "Connections that one instance of a function keeps.", "connections"
+    )
     chunk_bytes: int = _setting(32 * MIB, "Size at which a file is cut into chunks.", "bytes")
     copy_block_bytes: int = _setting(256 * 1024, "Size of one block of a COPY stream.", "bytes")
     statement_timeout_s: float = _setting(
@@ -63,7 +65,9 @@ def _parse(name: str, text: str, kind: object) -> object:
     return text
 
 
-def read_settings(environ: Mapping[str, str] = os.environ, *required: str) -> Settings:
+def read_settings(
+    environ: Mapping[str, str] = os.environ, *, required: tuple[str, ...] = ()
+) -> Settings:
     """Read the settings from the environment.
 
     Args:

@@ -83,6 +83,7 @@ CREATE TABLE sluice.chunks (
     first_line bigint NOT NULL,
     first_record bigint NOT NULL,
     records bigint NOT NULL,
+    lines bigint NOT NULL,
     CONSTRAINT chunks_pk PRIMARY KEY (ingestion, number),
     CONSTRAINT chunks_range_not_empty CHECK (first_byte < end_byte)
 );
@@ -95,6 +96,8 @@ CREATE TABLE sluice.receipts (
     rows_loaded bigint NOT NULL,
     rows_rejected bigint NOT NULL,
     duplicates bigint NOT NULL,
+    recovered bigint NOT NULL,         -- of the records read, those saved from behind an unclosed quote,
+                                       -- which split took for the rest of one record
     loaded_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT receipts_pk PRIMARY KEY (ingestion, chunk),
     CONSTRAINT receipts_chunk FOREIGN KEY (ingestion, chunk) REFERENCES sluice.chunks (ingestion, number),

@@ -18,6 +18,14 @@ SELECT * FROM sluice.ingestions WHERE id = :ingestion;
 -- One ingestion, held until the transaction ends: events of it are numbered one after the other.
 SELECT * FROM sluice.ingestions WHERE id = :ingestion FOR UPDATE;
 
+-- name: next_sequence
+-- Takes the next place among the events of an ingestion.
+UPDATE sluice.ingestions SET sequence = sequence + 1 WHERE id = :ingestion RETURNING sequence;
+
+-- name: keep_layout
+-- How the file lays out its columns, for the loaders.
+UPDATE sluice.ingestions SET layout = CAST(:layout AS jsonb), updated_at = now() WHERE id = :ingestion;
+
 -- name: move_ingestion
 -- A transition: none is returned when the ingestion is not in one of the states it may come from.
 UPDATE sluice.ingestions
@@ -53,8 +61,8 @@ LIMIT 1;
 
 -- name: insert_chunk
 -- Remembers a chunk before its message is sent.
-INSERT INTO sluice.chunks (ingestion, number, first_byte, end_byte, first_line, first_record, records)
-VALUES (:ingestion, :number, :first_byte, :end_byte, :first_line, :first_record, :records)
+INSERT INTO sluice.chunks (ingestion, number, first_byte, end_byte, first_line, first_record, records, lines)
+VALUES (:ingestion, :number, :first_byte, :end_byte, :first_line, :first_record, :records, :lines)
 ON CONFLICT ON CONSTRAINT chunks_pk DO NOTHING;
 
 -- name: select_chunks
@@ -84,8 +92,8 @@ FROM sluice.ingestions WHERE id = :ingestion;
 
 -- name: insert_receipt
 -- The receipt of a chunk; a second one breaks the constraint receipts_pk.
-INSERT INTO sluice.receipts (ingestion, chunk, records_read, rows_loaded, rows_rejected, duplicates)
-VALUES (:ingestion, :chunk, :records_read, :rows_loaded, :rows_rejected, :duplicates);
+INSERT INTO sluice.receipts (ingestion, chunk, records_read, rows_loaded, rows_rejected, duplicates, recovered)
+VALUES (:ingestion, :chunk, :records_read, :rows_loaded, :rows_rejected, :duplicates, :recovered);
 
 -- name: count_chunk
 -- Adds a chunk to its ingestion's account and takes the next place in the sequence of events; none is
@@ -111,10 +119,12 @@ SELECT
     count(receipts.chunk) AS receipts,
     coalesce(sum(chunks.records), 0) AS records_split,
     coalesce(sum(receipts.records_read), 0) AS records_read,
+    coalesce(sum(receipts.recovered), 0) AS recovered,
     coalesce(sum(receipts.rows_loaded), 0) AS rows_loaded,
     coalesce(sum(receipts.rows_rejected), 0) AS rows_rejected,
     coalesce(sum(receipts.duplicates), 0) AS duplicates,
     (SELECT count(*) FROM sluice.rejects WHERE rejects.ingestion = :ingestion) AS rejects_kept,
+    min(chunks.first_byte) AS first_byte,
     max(chunks.end_byte) AS end_byte,
     coalesce(bool_and(chunks.number = 0 OR EXISTS (
         SELECT FROM sluice.chunks AS before

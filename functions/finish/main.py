@@ -1,0 +1,43 @@
+"""Entry point of finish: an ingestion reached `publishing` on topic `status`; publish it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import functions_framework
+
+from sluice.database import open_database
+from sluice.deliveries import Answer, deliver
+from sluice.errors import BodyError
+from sluice.events import State
+from sluice.finish import Finish
+from sluice.logs import configure_logging
+from sluice.pubsub import Message, PubsubPublisher
+from sluice.settings import read_settings
+
+if TYPE_CHECKING:
+    from flask import Request
+
+SETTINGS = read_settings(required=("project",))
+LOGGER = configure_logging("finish", SETTINGS.log_level)
+
+
+def handle(message: Message) -> None:
+    """Publish the ingestion that the event names.
+
+    Events of other states come only from an emulator that ignores the subscription's filter.
+    """
+    if message.attributes.get("state") != State.PUBLISHING:
+        return
+    try:
+        ingestion = int(message.attributes["ingestion"])
+    except (KeyError, ValueError):
+        raise BodyError(f"message {message.id}: no attribute `ingestion`") from None
+    Finish(SETTINGS, open_database(SETTINGS), PubsubPublisher(SETTINGS.project))(ingestion)
+    LOGGER.info("finished", extra={"fields": {"ingestion": ingestion}})
+
+
+@functions_framework.http
+def finish(request: Request) -> Answer:
+    """Answer a push of subscription `status-finish`."""
+    return deliver(request.get_json(silent=True), handle, LOGGER)

@@ -1,0 +1,40 @@
+"""Entry point of split: an object was announced on topic `uploads`; cut it into chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import functions_framework
+
+from sluice.announcements import read_announcement
+from sluice.database import open_database
+from sluice.deliveries import Answer, deliver
+from sluice.logs import configure_logging
+from sluice.pubsub import Message, PubsubPublisher
+from sluice.settings import read_settings
+from sluice.split import Split
+from sluice.storage import StorageReader
+
+if TYPE_CHECKING:
+    from flask import Request
+
+SETTINGS = read_settings(required=("project", "inbox"))
+LOGGER = configure_logging("split", SETTINGS.log_level)
+
+
+def handle(message: Message) -> None:
+    """Split the announced object; pass over what is no file."""
+    announced = read_announcement(message.attributes, message.json())
+    if announced is None:
+        LOGGER.info("passed over", extra={"fields": {"object": message.attributes.get("objectId")}})
+        return
+    publisher = PubsubPublisher(SETTINGS.project)
+    split = Split(SETTINGS, open_database(SETTINGS), StorageReader(SETTINGS.project), publisher)
+    ingestion = split(announced)
+    LOGGER.info("split", extra={"fields": {"ingestion": ingestion, "object": announced.name}})
+
+
+@functions_framework.http
+def split(request: Request) -> Answer:
+    """Answer a push of subscription `uploads-split`."""
+    return deliver(request.get_json(silent=True), handle, LOGGER)

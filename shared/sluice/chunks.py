@@ -1,0 +1,59 @@
+"""The message of a chunk: everything a loader needs to read and parse its byte range."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from sluice.errors import BodyError
+
+CHUNKS_TOPIC = "chunks"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A byte range of one generation of an object that begins and ends at record boundaries.
+
+    Attributes:
+        number: 0-based number in its file.
+        first_byte, end_byte: the range `first_byte <= offset < end_byte`.
+        first_line: physical line of the file on which the range begins, from 1.
+        first_record: number of its first record, from 0, the header not counted.
+        records: how many records split counted in it.
+    """
+
+    ingestion: int
+    dataset: str
+    bucket: str
+    object: str
+    generation: int
+    number: int
+    first_byte: int
+    end_byte: int
+    first_line: int
+    first_record: int
+    records: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the range."""
+        return self.end_byte - self.first_byte
+
+    def message(self) -> tuple[bytes, dict[str, str]]:
+        """Return the data and the attributes of the Pub/Sub message."""
+        attributes = {"ingestion": str(self.ingestion), "dataset": self.dataset}
+        return json.dumps(asdict(self)).encode(), attributes
+
+    @classmethod
+    def from_message(cls, body: Mapping[str, Any]) -> Self:
+        """Read the data of a message.
+
+        Raises:
+            BodyError: a member is missing or unknown.
+        """
+        try:
+            return cls(**body)
+        except TypeError as error:
+            raise BodyError(f"not the message of a chunk: {error}") from None

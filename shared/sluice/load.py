@@ -1,0 +1,212 @@
+"""The use case of load: one chunk, one transaction.
+
+Rows, rejects, parts of roll-ups, the chunk's receipt and the event commit together or not at all. A
+second delivery finds the receipt; a concurrent one finds the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sluice import identifiers
+from sluice.database import copy_binary, transaction
+from sluice.errors import (
+    ChunkInProgressError,
+    NotFoundError,
+    PermanentError,
+    UnknownDatasetError,
+)
+from sluice.events import UNFINISHED, State
+from sluice.identifiers import quote
+from sluice.ingestions import count_chunk, lock_ingestion, move
+from sluice.layouts import Layout
+from sluice.outbox import relay
+from sluice.parsing import ParsedChunk, copied_columns, copied_rollup_columns, parse_chunk
+from sluice.registry import find_dataset
+from sluice.statements import statement
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Row
+
+    from sluice.chunks import Chunk
+    from sluice.datasets import Dataset
+    from sluice.ports import ObjectReader, Publisher
+    from sluice.settings import Settings
+
+_LOADABLE = (State.SPLITTING, State.LOADING)
+
+
+class Load:
+    """Loads chunks.
+
+    Args:
+        settings: `project`, `copy_block_bytes`.
+        engine: the database.
+        reader: Cloud Storage.
+        publisher: Pub/Sub.
+    """
+
+    def __init__(
+        self, settings: Settings, engine: Engine, reader: ObjectReader, publisher: Publisher
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._reader = reader
+        self._publisher = publisher
+
+    def __call__(self, chunk: Chunk) -> None:
+        """Load a chunk exactly once, however often it is delivered.
+
+        Raises:
+            TransientError: deliver the message again.
+        """
+        try:
+            self._load(chunk)
+        except PermanentError as error:
+            self._fail(chunk.ingestion, error)
+        relay(self._engine, self._publisher, chunk.ingestion)
+
+    def _load(self, chunk: Chunk) -> None:
+        dataset = find_dataset(self._engine, chunk.dataset)
+        if dataset is None:
+            raise UnknownDatasetError(f"dataset {chunk.dataset} is not declared any more")
+        with transaction(self._engine) as connection:
+            work = self._find_work(connection, chunk)
+            if work is None:
+                return
+            data = self._reader.read(
+                chunk.bucket, chunk.object, chunk.generation, chunk.first_byte, chunk.end_byte
+            )
+            layout = Layout.from_json(work.layout)
+            with parse_chunk(
+                data,
+                dataset,
+                layout,
+                first_line=chunk.first_line,
+                first_record=chunk.first_record,
+            ) as parsed:
+                del data
+                parsed.encode(self._codes(dataset, parsed))
+                self._write(connection, chunk, dataset, parsed)
+
+    def _find_work(self, connection: Connection, chunk: Chunk) -> Row[Any] | None:
+        """Return what is to be known of the chunk's ingestion, or None when nothing is left to do.
+
+        Raises:
+            ChunkInProgressError: another loader has the chunk in hand.
+            NotFoundError: the message names an ingestion that does not exist.
+        """
+        key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
+        if not connection.scalar(statement("lock_chunk"), key):
+            raise ChunkInProgressError(f"chunk {chunk.number} of ingestion {chunk.ingestion}")
+        work = connection.execute(statement("find_work"), key).one_or_none()
+        if work is None:
+            raise NotFoundError(f"there is no ingestion {chunk.ingestion}")
+        return None if work.has_receipt or work.state not in _LOADABLE else work
+
+    def _codes(self, dataset: Dataset, parsed: ParsedChunk) -> dict[str, Mapping[str, int]]:
+        return {
+            each.name: _codes.codes_of(
+                self._engine, dataset.name, each.name, parsed.texts(each.name)
+            )
+            for each in dataset.dictionaries
+        }
+
+    def _write(
+        self, connection: Connection, chunk: Chunk, dataset: Dataset, parsed: ParsedChunk
+    ) -> None:
+        block_bytes = self._settings.copy_block_bytes
+        table = identifiers.store_table(dataset.name)
+        _copy(
+            connection,
+            table,
+            copied_columns(dataset),
+            parsed.copy_rows(chunk.ingestion, block_bytes),
+        )
+        for rollup in dataset.rollups:
+            table = identifiers.rollup_table(dataset.name, rollup.name)
+            part = parsed.copy_rollup(rollup, chunk.ingestion, block_bytes)
+            _copy(connection, table, copied_rollup_columns(rollup), part)
+        _keep_rejects(connection, chunk.ingestion, parsed)
+        counts = {
+            "records_read": parsed.records_read,
+            "rows_loaded": parsed.rows,
+            "rows_rejected": len(parsed.rejects),
+            "duplicates": 0,
+        }
+        key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
+        connection.execute(
+            statement("insert_receipt"), {**key, **counts, "recovered": parsed.recovered}
+        )
+        facts = {"ingestion": chunk.ingestion, "size_bytes": chunk.size_bytes, **counts}
+        if count_chunk(connection, facts, self._settings.project) is None:
+            connection.rollback()  # cancelled or failed meanwhile: nothing of the chunk stays
+
+    def _fail(self, ingestion: int, error: PermanentError) -> None:
+        with transaction(self._engine) as connection:
+            row = lock_ingestion(connection, ingestion)
+            if row is not None and row.state in UNFINISHED:
+                move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+
+
+def _copy(
+    connection: Connection, table: str, columns: tuple[str, ...], stream: tuple[str, Any]
+) -> None:
+    options, blocks = stream
+    names = ", ".join(quote(name) for name in columns)
+    copy_binary(connection, f"COPY {table} ({names}) FROM STDIN {options}", blocks)
+
+
+def _keep_rejects(connection: Connection, ingestion: int, parsed: ParsedChunk) -> None:
+    if not parsed.rejects:
+        return
+    columns = ("ingestion", "record", "line", "column_name", "rule", "value", "reason", "original")
+    _copy(connection, "sluice.rejects", columns, parsed.copy_rejects(ingestion))
+
+
+class _Codes:
+    """The codes of dictionary columns, kept in this process: they never change."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[tuple[int, str], dict[str, int]] = {}
+
+    def codes_of(
+        self, engine: Engine, dataset: str, column: str, texts: list[str]
+    ) -> dict[str, int]:
+        """Return the code of each text; new texts get theirs in a transaction of its own.
+
+        So loaders do not wait for each other's rows; the code of a chunk that is rolled back stays,
+        unused.
+        """
+        table = identifiers.dictionary_table(dataset, column)
+        with self._lock:
+            known = self._known.setdefault((id(engine), table), {})
+            missing = [text for text in texts if text not in known]
+            if missing:
+                known.update(_make_codes(engine, table, missing))
+            return {text: known[text] for text in texts}
+
+
+def _make_codes(engine: Engine, table: str, texts: list[str]) -> dict[str, int]:
+    from sqlalchemy import text as sql  # noqa: PLC0415
+
+    with transaction(engine) as connection:
+        connection.execute(
+            sql(
+                f"INSERT INTO {table} (text) SELECT each FROM unnest(CAST(:texts AS text[])) AS each "
+                f"WHERE each NOT IN (SELECT text FROM {table}) ORDER BY each ON CONFLICT DO NOTHING"
+            ),
+            {"texts": texts},
+        )
+    with transaction(engine) as connection:
+        rows = connection.execute(
+            sql(f"SELECT text, code FROM {table} WHERE text = ANY (CAST(:texts AS text[]))"),
+            {"texts": texts},
+        )
+        return {row.text: row.code for row in rows}
+
+
+_codes = _Codes()

@@ -1,0 +1,257 @@
+"""The use case of split: reads a file once, front to back, and sends each chunk off as soon as it is known.
+
+Safe to repeat at any point: chunks are remembered before they are sent, and a second run goes on behind
+the last one that is remembered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sluice.announcements import dataset_of
+from sluice.chunks import CHUNKS_TOPIC, Chunk
+from sluice.database import transaction, translated
+from sluice.errors import (
+    AccountImbalanceError,
+    EmptyFileError,
+    PermanentError,
+    UnknownDatasetError,
+)
+from sluice.events import UNFINISHED, State
+from sluice.ingestions import lock_ingestion, move, select_ingestion, write_event
+from sluice.layouts import lay_out
+from sluice.outbox import relay
+from sluice.registry import find_dataset
+from sluice.splitting import Cut, Splitter
+from sluice.statements import statement
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, Row
+
+    from sluice.datasets import Dataset
+    from sluice.ports import ObjectReader, Publisher, StoredObject
+    from sluice.settings import Settings
+
+_BLOCK_BYTES = 8 * 1024 * 1024
+
+
+class Split:
+    """Splits announced objects.
+
+    Args:
+        settings: `project`, `chunk_bytes`.
+        engine: the database.
+        reader: Cloud Storage.
+        publisher: Pub/Sub.
+    """
+
+    def __init__(
+        self, settings: Settings, engine: Engine, reader: ObjectReader, publisher: Publisher
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._reader = reader
+        self._publisher = publisher
+
+    def __call__(self, announced: StoredObject) -> int:
+        """Ingest an object up to the last chunk sent; return the ingestion.
+
+        Raises:
+            TransientError: deliver the announcement again.
+        """
+        ingestion = self._receive(announced)
+        self._relay(ingestion)
+        try:
+            with self._sole_right(ingestion) as is_mine:
+                if is_mine:
+                    self._split(ingestion, announced)
+        except PermanentError as error:
+            self._fail(ingestion, error)
+        self._relay(ingestion)
+        return ingestion
+
+    def _relay(self, ingestion: int) -> None:
+        relay(self._engine, self._publisher, ingestion)
+
+    def _receive(self, announced: StoredObject) -> int:
+        """Make the ingestion of a generation, or find the one that an earlier delivery made."""
+        dataset = announced.name.partition("/")[0] if "/" in announced.name else None
+        place = {
+            "bucket": announced.bucket,
+            "object": announced.name,
+            "generation": announced.generation,
+        }
+        facts = {"dataset": dataset, "size_bytes": announced.size_bytes, "crc32c": announced.crc32c}
+        with transaction(self._engine) as connection:
+            made = connection.scalar(statement("receive_ingestion"), {**place, **facts})
+            if made is None:
+                return int(connection.execute(statement("find_ingestion"), place).one().id)
+            row = select_ingestion(connection, made)
+            sequence = connection.scalar(statement("next_sequence"), {"ingestion": made})
+            write_event(connection, row, State.RECEIVED, sequence, self._settings.project)
+            return int(made)
+
+    @contextmanager
+    def _sole_right(self, ingestion: int) -> Iterator[bool]:
+        """Whether this is the only split of the ingestion now.
+
+        One that is not may acknowledge: the message of the other is still unacknowledged.
+        """
+        key = {"ingestion": ingestion}
+        with translated(), self._engine.connect() as connection:
+            is_mine = bool(connection.scalar(statement("lock_split"), key))
+            connection.commit()
+            try:
+                yield is_mine
+            finally:
+                if is_mine:
+                    connection.execute(statement("unlock_split"), key)
+                    connection.commit()
+
+    def _split(self, ingestion: int, announced: StoredObject) -> None:
+        with transaction(self._engine) as connection:
+            row = select_ingestion(connection, ingestion)
+        if row.state not in (State.RECEIVED, State.SPLITTING):
+            return
+        name = dataset_of(announced)
+        dataset = find_dataset(self._engine, name)
+        if dataset is None:
+            raise UnknownDatasetError(
+                f"gs://{announced.bucket}/{announced.name}: there is no dataset {name}; "
+                "declare it, or upload to the folder of one that is declared"
+            )
+        if row.state == State.RECEIVED and self._is_known_content(row):
+            return
+        self._cut(row, announced, dataset)
+
+    def _is_known_content(self, row: Row[Any]) -> bool:
+        """Skip a file whose content is published in the dataset already."""
+        with transaction(self._engine) as connection:
+            facts = {
+                "dataset": row.dataset,
+                "crc32c": row.crc32c,
+                "size_bytes": row.size_bytes,
+                "ingestion": row.id,
+            }
+            same = connection.scalar(statement("content_done"), facts)
+            if same is None:
+                move(connection, row.id, State.SPLITTING, self._settings.project)
+                return False
+            move(connection, row.id, State.SKIPPED, self._settings.project, replaced_by=same)
+            return True
+
+    def _cut(self, row: Row[Any], announced: StoredObject, dataset: Dataset) -> None:
+        self._relay(row.id)
+        known = self._known_chunks(row.id)
+        unsent = [_chunk(row, announced, each) for each in known if not each.is_loaded]
+        self._send(unsent)
+        splitter = self._splitter(row, dataset, known)
+        has_layout = row.layout is not None
+        count = len(known)
+        for block in self._blocks(announced, splitter.position):
+            cuts = splitter.feed(block)
+            if not has_layout and (splitter.header is not None or not dataset.dialect.header):
+                self._keep_layout(row.id, dataset, splitter)
+                has_layout = True
+            self._remember(row, announced, cuts)
+            count += len(cuts)
+        cuts = splitter.finish()
+        if not has_layout:
+            if dataset.dialect.header and splitter.header is None:
+                raise EmptyFileError(f"gs://{announced.bucket}/{announced.name} has no header")
+            self._keep_layout(row.id, dataset, splitter)
+        self._remember(row, announced, cuts)
+        self._complete(row.id, splitter.records, count + len(cuts))
+
+    def _known_chunks(self, ingestion: int) -> list[Row[Any]]:
+        with transaction(self._engine) as connection:
+            rows = connection.execute(statement("select_chunks"), {"ingestion": ingestion})
+            return list(rows)
+
+    def _splitter(self, row: Row[Any], dataset: Dataset, known: list[Row[Any]]) -> Splitter:
+        size_bytes = self._settings.chunk_bytes
+        if not known:
+            return Splitter(dataset.dialect, size_bytes)
+        last = known[-1]
+        if last.end_byte > row.size_bytes:
+            raise AccountImbalanceError(f"chunk {last.number} ends behind the file's last byte")
+        at = Cut(
+            last.number,
+            last.first_byte,
+            last.end_byte,
+            last.first_line,
+            last.first_record,
+            last.records,
+            last.lines,
+        )
+        return Splitter.resume(dataset.dialect, at, size_bytes)
+
+    def _blocks(self, announced: StoredObject, first_byte: int) -> Iterator[bytes]:
+        place = (announced.bucket, announced.name, announced.generation)
+        while first_byte < announced.size_bytes:
+            end = min(first_byte + _BLOCK_BYTES, announced.size_bytes)
+            yield self._reader.read(*place, first_byte, end)
+            first_byte = end
+
+    def _keep_layout(self, ingestion: int, dataset: Dataset, splitter: Splitter) -> None:
+        layout = {
+            **lay_out(dataset, splitter.header).to_json(),
+            "header_end": splitter.header_end,
+        }
+        with transaction(self._engine) as connection:
+            connection.execute(
+                statement("keep_layout"), {"ingestion": ingestion, "layout": json.dumps(layout)}
+            )
+
+    def _remember(self, row: Row[Any], announced: StoredObject, cuts: list[Cut]) -> None:
+        """Remember chunks, then send them: what was sent is known, what is known is sent again."""
+        if not cuts:
+            return
+        with transaction(self._engine) as connection:
+            for cut in cuts:
+                connection.execute(statement("insert_chunk"), {"ingestion": row.id, **vars(cut)})
+        self._send([_chunk(row, announced, cut) for cut in cuts])
+
+    def _send(self, chunks: list[Chunk]) -> None:
+        if chunks:
+            self._publisher.publish(CHUNKS_TOPIC, [each.message() for each in chunks])
+
+    def _complete(self, ingestion: int, records: int, chunks: int) -> None:
+        """Every chunk is known; where all have their receipts already, publishing begins."""
+        with transaction(self._engine) as connection:
+            lock_ingestion(connection, ingestion)
+            row = move(
+                connection,
+                ingestion,
+                State.LOADING,
+                self._settings.project,
+                chunks_total=chunks,
+                records_total=records,
+            )
+            if row.chunks_loaded == row.chunks_total:
+                move(connection, ingestion, State.PUBLISHING, self._settings.project)
+
+    def _fail(self, ingestion: int, error: PermanentError) -> None:
+        with transaction(self._engine) as connection:
+            row = lock_ingestion(connection, ingestion)
+            if row is not None and row.state in UNFINISHED:
+                move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+
+
+def _chunk(row: Row[Any], announced: StoredObject, cut: Any) -> Chunk:  # Cut or row
+    return Chunk(
+        ingestion=row.id,
+        dataset=row.dataset,
+        bucket=announced.bucket,
+        object=announced.name,
+        generation=announced.generation,
+        number=cut.number,
+        first_byte=cut.first_byte,
+        end_byte=cut.end_byte,
+        first_line=cut.first_line,
+        first_record=cut.first_record,
+        records=cut.records,
+    )
