@@ -120,12 +120,12 @@ class Transport:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise UnexpectedAnswerError(self.url, "is no http address") from error
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise UnreachableError(self.url) from error
         except httpx.TransportError as error:
             raise ConnectionLostError(self.url, _why(error)) from error
-        except httpx.InvalidURL as error:
-            raise UnexpectedAnswerError(self.url, str(error)) from error
 
     def _error(self, answer: httpx.Response) -> SluiceError:
         try:

@@ -1,0 +1,130 @@
+"""Uploads: pieces, failures in the middle, and what can go wrong with a file."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from replay import GENERATION, SESSION
+
+from sluice.client import FileChangedError, UploadRefusedError
+from sluice.client.transport import Transport
+from sluice.client.uploads import MAX_STALLS, ResumableUpload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from replay import Replay
+
+    from sluice.client import Upload
+
+PIECE_BYTES = 256 * 1024
+CONTENT = bytes(range(256)) * 1024 * 3 + b"the end"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "trips.csv"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def transport(api: Replay) -> Iterator[Transport]:
+    opened = Transport(api.url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def upload(api: Replay, transport: Transport) -> Callable[..., Upload]:
+    def run(path: Path, progress: Callable[[int], None] = lambda _: None) -> Upload:
+        session = api.url + SESSION
+        return ResumableUpload(transport, session, path, progress, PIECE_BYTES, 0.001).run()
+
+    return run
+
+
+def test_a_file_is_sent_in_pieces_and_becomes_an_object(
+    api: Replay, file: Path, upload: Callable[..., Upload]
+) -> None:
+    made = upload(file)
+    assert bytes(api.inbox.content) == CONTENT
+    assert made.key == ("inbox", "trips/trips.csv", GENERATION)
+    assert len(api.inbox.ranges) == 4
+    assert api.inbox.ranges[-1] == f"bytes 786432-786438/{len(CONTENT)}"
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_an_upload_goes_on_where_a_failed_piece_ended(
+    api: Replay, file: Path, upload: Callable[..., Upload], status: int
+) -> None:
+    api.inbox.faults = {1: (status, 1000)}
+    upload(file)
+    assert bytes(api.inbox.content) == CONTENT
+    assert api.inbox.ranges[2] == f"bytes */{len(CONTENT)}"
+    assert api.inbox.ranges[3].startswith(f"bytes {PIECE_BYTES + 1000}-")
+
+
+def test_a_failure_of_the_question_is_asked_again(
+    api: Replay, file: Path, upload: Callable[..., Upload]
+) -> None:
+    api.inbox.faults = {1: (503, 0), 2: (503, 0), 3: (503, 0)}
+    upload(file)
+    assert bytes(api.inbox.content) == CONTENT
+
+
+def test_progress_ends_at_the_size_and_goes_back_when_bytes_were_lost(
+    api: Replay, file: Path, upload: Callable[..., Upload]
+) -> None:
+    api.inbox.faults = {1: (503, 1000)}
+    told: list[int] = []
+    upload(file, told.append)
+    assert told[-1] == len(CONTENT)
+    assert any(after < before for before, after in pairwise(told))
+
+
+def test_an_empty_file_becomes_an_empty_object(
+    api: Replay, tmp_path: Path, upload: Callable[..., Upload]
+) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.touch()
+    assert upload(empty).size_bytes == 0
+    assert api.inbox.ranges == ["bytes */0"]
+
+
+def test_a_service_that_never_recovers_ends_the_upload(
+    api: Replay, file: Path, transport: Transport
+) -> None:
+    api.inbox.faults = dict.fromkeys(range(1, 100), (503, 0))
+    upload = ResumableUpload(
+        transport, api.url + SESSION, file, lambda _: None, PIECE_BYTES, first_pause_s=1e-6
+    )
+    with pytest.raises(UploadRefusedError, match="stopped at byte 262144"):
+        upload.run()
+    assert len(api.inbox.ranges) <= MAX_STALLS + 3
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(403, "answered 403"), (410, "session expired")], ids=str
+)
+def test_a_refusal_ends_the_upload_at_once(
+    api: Replay, file: Path, upload: Callable[..., Upload], status: int, reason: str
+) -> None:
+    api.inbox.faults = {1: (status, 0)}
+    with pytest.raises(UploadRefusedError, match=reason):
+        upload(file)
+    assert len(api.inbox.ranges) == 2
+
+
+def test_a_file_that_becomes_shorter_is_not_loaded(
+    api: Replay, file: Path, upload: Callable[..., Upload]
+) -> None:
+    def shorten(sent: int) -> None:
+        if sent == PIECE_BYTES:
+            file.write_bytes(CONTENT[: PIECE_BYTES + 5])
+
+    with pytest.raises(FileChangedError, match=r"trips\.csv: became shorter"):
+        upload(file, shorten)
