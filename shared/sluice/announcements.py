@@ -8,6 +8,7 @@ from typing import Any
 from sluice.errors import BodyError, NotCsvError, UnknownDatasetError
 from sluice.ports import StoredObject
 
+UPLOADS_TOPIC = "uploads"
 FINALIZE = "OBJECT_FINALIZE"
 #: Parts of composite uploads of gcloud and gsutil; the composed object is announced by itself.
 PART_PREFIXES = ("gcloud/tmp/parallel_composite_uploads/", "gsutil/tmp/parallel_composite_uploads/")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 #: From which states each state may be reached.
 TRANSITIONS: dict[State, tuple[State, ...]] = {
-    State.SPLITTING: (State.RECEIVED, State.FAILED),
+    State.RECEIVED: (State.FAILED, State.CANCELLED),
+    State.SPLITTING: (State.RECEIVED,),
     State.LOADING: (State.SPLITTING,),
     State.PUBLISHING: (State.LOADING,),
     State.DONE: (State.PUBLISHING,),

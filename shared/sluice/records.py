@@ -78,7 +78,7 @@ def index_records(data: bytes, dialect: Dialect) -> RecordIndex:
     scanner = Scanner(dialect)
     builder = _Builder()
     for tile in scanner.tiles(data):
-        builder.take(tile, scanner.junk(tile))
+        builder.take(tile)
     if scanner.is_inside:
         return builder.recover(data, dialect)
     if scanner.is_in_line:
@@ -91,9 +91,9 @@ def count_clean_records(data: bytes, dialect: Dialect) -> int | None:
     scanner = Scanner(dialect)
     records = 0
     for tile in scanner.tiles(data):
-        if len(tile.strays) or len(scanner.junk(tile)):
+        if len(tile.strays()) or len(tile.junk()):
             return None
-        records += tile.count_records()
+        records += tile.count()[1]
     return None if scanner.is_inside else records + scanner.is_in_line
 
 
@@ -107,7 +107,7 @@ class _Builder:
         self._open_line = 0
         self._line_count = 0
 
-    def take(self, tile: Tile, junk: Offsets) -> None:
+    def take(self, tile: Tile) -> None:
         """Add the records that end in the next tile, and the flaws in it."""
         found = tile.boundaries(self._open_start - tile.start)
         lines = np.concatenate(([self._open_line], self._line_count + found.lines))
@@ -115,8 +115,8 @@ class _Builder:
         self._starts.append(tile.start + found.starts[is_record])
         self._ends.append(tile.start + found.content_ends[is_record])
         self._lines.append(lines[:-1][is_record])
-        self._strays.append(tile.start + tile.strays)
-        self._junk.append(tile.start + junk)
+        self._strays.append(tile.start + tile.strays())
+        self._junk.append(tile.start + tile.junk())
         if len(found.ends):
             self._open_start = tile.start + int(found.ends[-1])
         self._open_line = int(lines[-1])
@@ -143,7 +143,7 @@ class _Builder:
     def recover(self, data: bytes, dialect: Dialect) -> RecordIndex:
         """Return the index of what was added, of the unclosed record, and of what is behind it."""
         start, line, record = self._open_start, self._open_line, sum(map(len, self._starts))
-        opening = start + _unclosed_opening(data[start:], dialect)
+        opening = _unclosed_opening(data, start, dialect)
         end, resume = _line_end(data, opening)
         self.end_record(end)
         unclosed = Malformed(record, Flaw.UNCLOSED_QUOTE, opening)
@@ -184,13 +184,17 @@ def _first_flaws(starts: Offsets, strays: Offsets, junk: Offsets) -> tuple[Malfo
     )
 
 
-def _unclosed_opening(data: bytes, dialect: Dialect) -> int:
-    """Find the quote that opens the last field of a record which ends inside quotes."""
-    tiles = Scanner(dialect).tiles(data)
-    toggles = np.concatenate([tile.start + tile.toggles for tile in tiles])
-    openings, closings = toggles[0::2], toggles[1::2]
-    is_doubled = openings[1:] == closings + 1
-    return int(openings[np.append(True, ~is_doubled)][-1])
+def _unclosed_opening(data: bytes, start: int, dialect: Dialect) -> int:
+    """Pass the fields of a record that ends inside quotes, up to the quote that opens its last."""
+    marks = {
+        b"q": re.escape(dialect.quote_byte),
+        b"d": re.escape(dialect.delimiter_byte),
+    }
+    quoted = b"%(q)b[^%(q)b]*+(?:%(q)b%(q)b[^%(q)b]*+)*+%(q)b[^%(d)b\\r\\n]*+" % marks
+    unquoted = b"(?!%(q)b)[^%(d)b\\r\\n]*+" % marks
+    fields = re.compile(b"(?:(?:%b|%b)%b)*+" % (quoted, unquoted, marks[b"d"]))
+    found = fields.match(data, start)
+    return found.end() if found else start
 
 
 def _line_end(data: bytes, offset: int) -> tuple[int, int]:

@@ -97,7 +97,11 @@ class RowsRequest:
 
 
 def parse_rows_request(
-    dataset: Dataset, arguments: Iterable[tuple[str, str]], max_rows: int
+    dataset: Dataset,
+    arguments: Iterable[tuple[str, str]],
+    max_rows: int,
+    *,
+    has_place: bool = True,
 ) -> RowsRequest:
     """Parse the query string of the rows route.
 
@@ -105,6 +109,7 @@ def parse_rows_request(
         dataset: whose rows.
         arguments: the pairs of the query string.
         max_rows: most rows that a page may have.
+        has_place: whether the reader view has the column `place`.
 
     Raises:
         ParameterError, FilterError, TooLargeError: names the parameter and what it takes.
@@ -114,7 +119,7 @@ def parse_rows_request(
     columns = readable_columns(dataset)
     grouping = parse_grouping(given.get("group", ""), given.get("measure", ""), columns)
     answered = {each.name: each for each in grouping.fields} if grouping else columns
-    ties = grouping.columns or grouping.fields if grouping else tie_breakers(dataset)
+    ties = grouping.columns or grouping.fields if grouping else tie_breakers(dataset, has_place=has_place)
     order = parse_order(given.get("order", ""), answered, ties)
     cursor = given.get("cursor", "")
     return RowsRequest(
@@ -135,11 +140,13 @@ def readable_columns(dataset: Dataset) -> dict[str, Field]:
     return {each.name: each for each in (*dataset.fields, ingestion)}
 
 
-def tie_breakers(dataset: Dataset) -> tuple[Field, ...]:
+def tie_breakers(dataset: Dataset, *, has_place: bool) -> tuple[Field, ...]:
     """Return the columns that tell any two rows of a dataset apart."""
-    if not dataset.key:
-        return (Field(PLACE_COLUMN, PLACE_TYPE, nullable=False),)
     columns = readable_columns(dataset)
+    if not dataset.key and has_place:
+        return (Field(PLACE_COLUMN, PLACE_TYPE, nullable=False),)
+    if not dataset.key:
+        return tuple(columns.values())
     return tuple(Field(name, columns[name].postgres_type, nullable=False) for name in dataset.key)
 
 

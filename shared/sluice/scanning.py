@@ -187,11 +187,9 @@ class Tile:
         first = np.zeros(int(self.begins_with_junk), np.intp)
         if self.quotes is None:
             return first
-        inside, is_border = self.quotes.inside, self.quotes.is_border
-        is_behind_closing = inside[:-2] > inside[1:-1]
-        junk = np.flatnonzero(is_behind_closing > is_border[2:]) + 2
-        if len(self) > 1 and self.begins_inside and not inside[0] and not is_border[1]:
-            junk = np.append(1, junk)
+        inside = self.quotes.inside
+        is_closing = np.concatenate(([self.begins_inside], inside[:-1])) > inside
+        junk = np.flatnonzero(is_closing[:-1] > self.quotes.is_border[1:]) + 1
         return np.concatenate((first, junk))
 
 
@@ -229,15 +227,79 @@ class Scanner:
 
     def _tile(self, data: bytes, codes: Codes, start: int) -> Tile:
         end = start + len(codes)
-        is_behind_closing = self._previous == self._quote and not self.is_inside
-        begins = {
-            "begins_inside": self.is_inside,
-            "begins_in_record": self.is_in_line,
-            "begins_with_junk": is_behind_closing and data[start] not in self._borders,
-        }
-        has_quotes = data.find(self._quote_byte, start, end) >= 0
+        begins_inside, previous = self.is_inside, self._previous
         has_cr = data.find(b"\r", start, end) >= 0
-        quotes = self._resolve(codes, has_cr=has_cr) if has_quotes else None
-        if quotes is None or data[end - 1] != self._quote or ...:
-            pass
-        return Tile(data, start, codes, has_cr, **begins, quotes=quotes)
+        self._previous = data[end - 1]
+        quotes = None
+        if data.find(self._quote_byte, start, end) >= 0:
+            quotes = self._resolve(codes, previous, has_cr=has_cr)
+        is_behind_closing = previous == self._quote and not begins_inside
+        return Tile(
+            data=data,
+            start=start,
+            codes=codes,
+            has_cr=has_cr,
+            begins_inside=begins_inside,
+            begins_in_record=previous not in (CR, LF),
+            begins_with_junk=is_behind_closing and data[start] not in self._borders,
+            quotes=quotes,
+        )
+
+    def _resolve(self, codes: Codes, previous: int, *, has_cr: bool) -> Quotes:
+        """Tell structural from stray quotes, and move the state behind them."""
+        is_quote = codes == self._quote
+        is_border = is_quote | (codes == self._delimiter)
+        is_border |= codes == LF
+        if has_cr:
+            is_border |= codes == CR
+        inside = _parity(is_quote, begins_inside=self.is_inside)
+        strays = NOWHERE
+        if self._has_stray(is_quote & inside, is_border, previous):
+            strays = self._find_strays(is_quote, is_border, previous)
+            is_quote[strays] = False
+            inside = _parity(is_quote, begins_inside=self.is_inside)
+            if strays[-1] == len(codes) - 1:
+                self._previous = NEUTRAL
+        self.is_inside = bool(inside[-1])
+        return Quotes(inside, is_border, strays)
+
+    def _has_stray(self, is_opening: Flags, is_border: Flags, previous: int) -> bool:
+        is_first_stray = bool(is_opening[0]) and previous not in self._borders
+        return is_first_stray or bool((is_opening[1:] > is_border[:-1]).any())
+
+    def _find_strays(self, is_quote: Flags, is_border: Flags, previous: int) -> Offsets:
+        """Put the quotes of a tile through the automaton, which is a regular expression here."""
+        quotes = np.flatnonzero(is_quote)
+        kinds = np.where(is_border[quotes - 1], _OPENING, _OTHER).astype(np.uint8)
+        kinds[1:][quotes[1:] == quotes[:-1] + 1] = _DOUBLING
+        if quotes[0] == 0:
+            kinds[0] = self._kind_behind(previous)
+        earlier = self._quotes_of_open_field(previous)
+        parts = _QUOTED_FIELD.split(earlier + kinds.tobytes())
+        is_stray = np.repeat(np.arange(len(parts)) % 2 == 0, [len(part) for part in parts])
+        return quotes[is_stray[len(earlier) :]]
+
+    def _kind_behind(self, previous: int) -> int:
+        if previous == self._quote:
+            return _DOUBLING
+        return _OPENING if previous in self._borders else _OTHER
+
+    def _quotes_of_open_field(self, previous: int) -> bytes:
+        """Stand in for the quotes before the tile: one that is open, or a pair just closed."""
+        if self.is_inside:
+            return b"o"
+        return b"oo" if previous == self._quote else b""
+
+
+def _parity(is_quote: Flags, *, begins_inside: bool) -> Flags:
+    """Tell for each byte whether the quotes up to it, and itself, are odd in number."""
+    packed = np.packbits(is_quote, bitorder="little")
+    words = np.zeros(-(-len(packed) // 8), "<u8")
+    words.view(np.uint8)[: len(packed)] = packed
+    for shift in (1, 2, 4, 8, 16, 32):
+        words ^= words << np.uint64(shift)
+    odd_words = words >> np.uint64(63)
+    odd_before = np.bitwise_xor.accumulate(odd_words) ^ odd_words ^ np.uint64(begins_inside)
+    words ^= np.negative(odd_before)
+    bits = np.unpackbits(words.view(np.uint8), count=len(is_quote), bitorder="little")
+    return bits.view(np.bool_)

@@ -158,7 +158,7 @@ class Splitter:
             data = self._pass_bom(data)
         for tile in self._scanner.tiles(data):
             is_within = self._position + len(tile) <= self._limit
-            if is_within and not self._is_in_head and not len(tile.toggles):
+            if is_within and not self._is_in_head and tile.quotes is None:
                 self._skim(tile)
             else:
                 cuts += self._walk(tile)
@@ -174,12 +174,12 @@ class Splitter:
         return data[self._position :]
 
     def _skim(self, tile: Tile) -> None:
-        """Count what ends in a tile that has no structural quotes and in which no chunk ends."""
-        self._lines += tile.count_lines()
+        """Count what ends in a tile that has no quotes and in which no chunk ends."""
+        lines, records = tile.count()
+        self._lines += lines
         end = 0 if tile.begins_inside else tile.last_line_end()
         if end:
-            records = self._last.records + tile.count_records()
-            self._last = _Mark(self._position + end, self._lines, records)
+            self._last = _Mark(self._position + end, self._lines, self._last.records + records)
 
     def _walk(self, tile: Tile) -> list[Cut]:
         """Find the chunks that end in a tile."""

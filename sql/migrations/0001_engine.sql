@@ -5,7 +5,7 @@ CREATE SCHEMA sluice;
 CREATE SCHEMA store;
 
 CREATE TYPE sluice.ingestion_state AS ENUM (
-    'received',    -- the object was announced; nothing was read yet
+    'received',    -- the object was announced; failed, cancelled -> received: retried from its start
     'splitting',   -- received -> splitting: the object is being read and cut; chunks already load
     'loading',     -- splitting -> loading: every chunk is known, some have no receipt yet
     'publishing',  -- loading -> publishing: every chunk has its receipt

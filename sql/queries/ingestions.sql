@@ -176,3 +176,22 @@ SELECT id FROM sluice.ingestions
 WHERE state IN ('received', 'splitting', 'loading', 'publishing') AND updated_at < now() - make_interval(secs => :idle_s)
 UNION
 SELECT DISTINCT ingestion FROM sluice.events WHERE published_at IS NULL;
+
+-- name: delete_rejects
+-- The rejects of an earlier attempt.
+DELETE FROM sluice.rejects WHERE ingestion = :ingestion;
+
+-- name: delete_receipts
+-- The receipts of an earlier attempt.
+DELETE FROM sluice.receipts WHERE ingestion = :ingestion;
+
+-- name: delete_chunks
+-- The chunks of an earlier attempt.
+DELETE FROM sluice.chunks WHERE ingestion = :ingestion;
+
+-- name: reset_ingestion
+-- An ingestion as it was when its object arrived; the sequence of its events goes on.
+UPDATE sluice.ingestions
+SET layout = NULL, chunks_total = NULL, records_total = NULL, chunks_loaded = 0, bytes_loaded = 0,
+    records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, problem = NULL, finished_at = NULL
+WHERE id = :ingestion;

@@ -1,0 +1,94 @@
+"""The declaration of a dataset: what is accepted, and how an error names its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sluice.datasets import ColumnType
+from sluice.declarations import parse_document, read_folder
+from sluice.errors import DeclarationError
+
+TRIPS = Path(__file__).parents[2] / "sql" / "datasets" / "trips"
+
+
+def _folder(tmp_path: Path, toml: str, **files: str) -> Path:
+    folder = tmp_path / "things"
+    for name, body in {"dataset.toml": toml, **files}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(body)
+    return folder
+
+
+def test_the_trips_folder_is_a_valid_dataset() -> None:
+    trips = read_folder(TRIPS)
+    assert [column.name for column in trips.columns] == [
+        "region",
+        "origin",
+        "destination",
+        "started_at",
+        "datasource",
+    ]
+    assert trips.columns[1].type is ColumnType.POINT
+    assert {each.name for each in trips.queries} >= {
+        "weekly_average",
+        "groups",
+        "latest_datasource_of_top_regions",
+        "regions_of_datasource",
+    }
+
+
+@pytest.mark.parametrize(
+    ("toml", "line", "key", "words"),
+    [
+        pytest.param("colour = 1\n", 1, "colour", "no such key", id="unknown key"),
+        pytest.param('[[columns]]\nname = "a"\n', 1, "columns[0].type", "is missing", id="no type"),
+        pytest.param(
+            '[[columns]]\nname = "a"\ntype = "money"\n',
+            3,
+            "columns[0].type",
+            "not one of text",
+            id="unknown type",
+        ),
+        pytest.param(
+            '[[columns]]\nname = "a"\ntype = "text"\n[[columns]]\nname = "b"\ntype = "text"\nrequired = 1\n',
+            7,
+            "columns[1].required",
+            "true or false",
+            id="wrong kind in the second column",
+        ),
+        pytest.param(
+            'key = ["b"]\n[[columns]]\nname = "a"\ntype = "text"\n',
+            1,
+            "key",
+            "not a stored column",
+            id="key of no column",
+        ),
+        pytest.param("a = = 1\n", 1, "", "Invalid value", id="no TOML"),
+        pytest.param('delimiter = "ab"\n[[columns]]\nname="a"\ntype="text"', 1, "delimiter", "", id="delimiter"),
+    ],
+)
+def test_an_error_names_file_line_and_key(
+    tmp_path: Path, toml: str, line: int, key: str, words: str
+) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        read_folder(_folder(tmp_path, toml))
+    assert caught.value.extra["file"] == "dataset.toml"
+    assert caught.value.extra["line"] == line
+    assert caught.value.extra["key"] == key
+    assert words in caught.value.detail
+
+
+def test_an_error_in_a_query_names_its_file_and_line(tmp_path: Path) -> None:
+    toml = '[[columns]]\nname = "a"\ntype = "text"\n'
+    query = "-- Counts things.\n-- param limit money = 3: How many.\nSELECT 1\n"
+    with pytest.raises(DeclarationError, match=r"queries/counts\.sql:2: param limit") as caught:
+        read_folder(_folder(tmp_path, toml, **{"queries/counts.sql": query}))
+    assert "text, integer, number" in caught.value.detail
+
+
+def test_a_document_sent_to_the_api_is_read_like_a_folder() -> None:
+    document = {"name": "things", "columns": [{"name": "a", "type": "integer", "header": ["A", "ay"]}]}
+    assert parse_document(document).columns[0].headers == ("A", "ay")

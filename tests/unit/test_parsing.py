@@ -1,0 +1,141 @@
+"""Parsing one chunk: types, rules, rejects with their place, and nothing lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice.datasets import Dataset
+from sluice.declarations import parse_document
+from sluice.layouts import lay_out
+from sluice.parsing import parse_chunk
+from sluice.rejects import Reject
+
+THINGS = {
+    "name": "things",
+    "columns": [
+        {"name": "id", "type": "integer", "required": True, "minimum": 1},
+        {"name": "name", "type": "text", "max_length": 20},
+        {"name": "place", "type": "point"},
+        {"name": "seen_at", "type": "timestamp"},
+    ],
+}
+
+
+def parse(data: bytes, document: dict[str, Any] = THINGS) -> tuple[list[tuple[Any, ...]], list[Reject]]:
+    dataset = parse_document({**document, "header": False})
+    return parse_with(data, dataset)
+
+
+def parse_with(data: bytes, dataset: Dataset) -> tuple[list[tuple[Any, ...]], list[Reject]]:
+    layout = lay_out(dataset, None)
+    with parse_chunk(data, dataset, layout, first_line=10, first_record=5) as parsed:
+        assert parsed.records_read == parsed.rows + len(parsed.rejects)
+        parsed.encode({each.name: {} for each in dataset.dictionaries})
+        rows = parsed._cursor.execute("SELECT * FROM rows").fetchall()
+        assert len(rows) == parsed.rows
+        return rows, parsed.rejects
+
+
+def test_values_become_typed() -> None:
+    rows, rejects = parse(b"1, a ,POINT (14.4 50.1),2018-05-28 09:03:40\n2,,,\n")
+    assert not rejects
+    assert [str(each) for each in rows[0]] == ["1", "a", "14.4", "50.1", "2018-05-28 09:03:40"]
+    assert rows[1] == (2, None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["POINT (14.4 50.1)", "POINT(14.4 50.1)", " point ( 14.4  50.1 ) ", "Point (14.4 50.1)", "\u00a0POINT (14.4 50.1)"],
+)
+def test_a_point_may_be_spaced_in_any_way(point: str) -> None:
+    rows, rejects = parse(f"1,a,{point},\n".encode())
+    assert not rejects
+    assert rows[0][2:4] == (14.4, 50.1)
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "rule", "words"),
+    [
+        ("x,a,,", "id", "type", '"x" is not a whole number'),
+        ("2.5,a,,", "id", "type", '"2.5" is not a whole number'),
+        (",a,,", "id", "required", "a value is required"),
+        ("0,a,,", "id", "minimum", '"0" is less than 1'),
+        ("1,aaaaaaaaaaaaaaaaaaaaaaaa,,", "name", "max_length", "longer than 20 characters"),
+        ("1,a,POINT (50.1),", "place", "type", "POINT (longitude latitude)"),
+        ("1,a,POINT (14 95),", "place", "range", "not on Earth"),
+        ("1,a,POINT (14 50 3),", "place", "type", "is not a point"),
+        ("1,a,,yesterday", "seen_at", "type", '"yesterday" is not a date and time'),
+        ("1,a,", None, "columns", "has 3 columns instead of 4"),
+        ("1,a,,,", None, "columns", "has 5 columns instead of 4"),
+        ('1,a"b,,', None, "stray_quote", "quote stands inside an unquoted field"),
+        ('1,"a"b,,', None, "junk_after_quote", "text follows a closing quote"),
+    ],
+)
+def test_a_bad_row_is_a_reject_with_its_place(line: str, column: str | None, rule: str, words: str) -> None:
+    rows, rejects = parse(f"1,a,,\n\n{line}\n2,b,,\n".encode())
+    assert [row[0] for row in rows] == [1, 2]
+    (reject,) = rejects
+    assert (reject.record, reject.line) == (6, 12)
+    assert (reject.column, reject.rule) == (column, rule)
+    assert words in reject.reason
+    assert reject.original == line.encode()
+
+
+def test_the_value_of_a_reject_is_the_cell_as_written() -> None:
+    _, (reject,) = parse(b'1,"a, ""b""", POINT(x) ,\n')
+    assert reject.value == " POINT(x) "
+
+
+def test_a_quoted_newline_stays_in_one_row_and_counts_lines() -> None:
+    rows, (reject,) = parse(b'1,"a\nb",,\nx,,,\n')
+    assert rows[0][1] == "a\nb"
+    assert reject.line == 12
+
+
+def test_an_unclosed_quote_costs_its_own_record_alone() -> None:
+    rows, (reject,) = parse(b'1,a,,\n2,"b,,\n3,c,,\n4,d,,\n')
+    assert [row[0] for row in rows] == [1, 3, 4]
+    assert (reject.rule, reject.original) == ("unclosed_quote", b'2,"b,,')
+
+
+def test_bytes_that_are_no_utf8_cost_their_own_record_and_are_kept() -> None:
+    rows, (reject,) = parse(b"1,a,,\n2,caf\xe9,,\n3,c,,\n")
+    assert [row[0] for row in rows] == [1, 3]
+    assert (reject.rule, reject.original) == ("encoding", b"2,caf\xe9,,")
+
+
+def test_a_nul_byte_is_a_reject() -> None:
+    rows, (reject,) = parse(b"1,a\0b,,\n2,b,,\n")
+    assert [row[0] for row in rows] == [2]
+    assert reject.rule == "nul"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_every_line_end_is_understood(end: bytes) -> None:
+    rows, rejects = parse(end.join([b"1,a,,", b"2,b,,", b"x,c,,", b""]))
+    assert [row[0] for row in rows] == [1, 2]
+    assert rejects[0].line == 12
+
+
+def test_mixed_line_ends_are_understood() -> None:
+    rows, _ = parse(b"1,a,,\r\n2,b,,\n3,c,,\r4,d,,")
+    assert [row[0] for row in rows] == [1, 2, 3, 4]
+
+
+def test_a_windows_1252_file_is_decoded() -> None:
+    rows, rejects = parse("1,café,,\n".encode("cp1252"), {**THINGS, "encoding": "cp1252"})
+    assert not rejects
+    assert rows[0][1] == "café"
+
+
+@given(
+    st.lists(
+        st.lists(st.text(alphabet='ab1 ",\n\r\u00e9', max_size=6), min_size=1, max_size=6), max_size=12
+    )
+)
+def test_the_account_always_balances(records: list[list[str]]) -> None:
+    parse("\n".join(",".join(record) for record in records).encode())
