@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sluice.compiling import Plan, compile_dataset
 from sluice.datasets import INGESTION_COLUMN, Dataset, Rollup
 from sluice.dialects import Dialect
 from sluice.errors import AccountImbalanceError
+from sluice.fields import count_delimiters, count_fields
 from sluice.identifiers import literal, quote
 from sluice.layouts import Layout, lay_out
 from sluice.records import RecordIndex, count_clean_records, index_records
@@ -264,9 +267,12 @@ class _Parser:
         """Return the number of records where DuckDB can be trusted with the bytes as they are."""
         if b"\0" in data or not _is_utf8(data) or self.dialect.encoding != "utf-8":
             return None
-        if b"\r" in data and data.count(b"\r\n") != data.count(b"\n"):
+        if b"\r" in data and not data.count(b"\r") == data.count(b"\n") == data.count(b"\r\n"):
             return None
-        return count_clean_records(data, self.dialect)
+        records = count_clean_records(data, self.dialect)
+        if records is None or count_delimiters(data, self.dialect) != records * (self.width - 1):
+            return None
+        return records
 
     def _read(self, data: bytes, records: int, new_line: str = "") -> bool:
         """Read the bytes into the table `typed`; tell whether every record became a row."""
@@ -303,7 +309,7 @@ class _Parser:
     def _damaged(self, data: bytes, index: RecordIndex) -> dict[int, tuple[str, str]]:
         """Return (rule, reason) of each record that is not to reach DuckDB."""
         damaged = {
-            each.record: (each.flaw.value, RECORD_REASONS[each.flaw]) for each in index.malformed
+            each.record: (each.kind.value, RECORD_REASONS[each.kind]) for each in index.malformed
         }
         suspicious = b"\0" in data or not _is_utf8(data) or self.dialect.encoding != "utf-8"
         for record in range(len(index.starts)) if suspicious else ():
@@ -322,20 +328,30 @@ class _Parser:
     ) -> list[int]:
         """Read all but the damaged records, laid out anew; return the numbers of those that remain.
 
-        Records with too few or too many columns are found by the first reading and join the damaged.
+        Records with too few or too many fields join the damaged.
 
         Raises:
-            AccountImbalanceError: a record is lost that neither reading explains.
+            AccountImbalanceError: the parser lost a well-formed record.
         """
-        for _ in range(3):
-            kept = [n for n in range(len(index.starts)) if n not in damaged]
-            sound = self._lay_out(data, index, kept)
-            if self._read(b"".join(sound), len(kept), "\\n"):
-                return kept
-            self._add_ragged(sound, kept, damaged)
-        raise AccountImbalanceError(
-            "records vanished in the parser; nothing of the chunk is loaded"
-        )
+        kept = [n for n in range(len(index)) if n not in damaged]
+        sound = self._lay_out(data, index, kept)
+        ragged = self._ragged(sound)
+        for number, found in ragged.items():
+            reason = RECORD_REASONS["columns"].format(found=found, expected=self.width)
+            damaged[kept[number]] = ("columns", reason)
+        sound = [line for number, line in enumerate(sound) if number not in ragged]
+        if not self._read(b"".join(sound), len(sound), "\\n"):
+            raise AccountImbalanceError(
+                "well-formed records vanished in the parser; nothing of the chunk is loaded"
+            )
+        return [n for n in kept if n not in damaged]
+
+    def _ragged(self, sound: list[bytes]) -> dict[int, int]:
+        """Return the number of fields of each record that has not as many as the file has columns."""
+        starts = np.cumsum([0, *map(len, sound)])[:-1]
+        counts = count_fields(b"".join(sound), starts, self.dialect)
+        wrong = counts > self.width if self.dataset.ragged == "pad" else counts != self.width
+        return {int(number): int(counts[number]) for number in np.flatnonzero(wrong)}
 
     def _lay_out(self, data: bytes, index: RecordIndex, records: list[int]) -> list[bytes]:
         encoding = self.dialect.encoding
@@ -343,25 +359,6 @@ class _Parser:
         if encoding == "utf-8":
             return [line + b"\n" for line in lines]
         return [line.decode(encoding).encode("utf-8") + b"\n" for line in lines]
-
-    def _add_ragged(
-        self, sound: list[bytes], kept: list[int], damaged: dict[int, tuple[str, str]]
-    ) -> None:
-        import numpy as np  # noqa: PLC0415
-
-        ends = np.cumsum([len(line) for line in sound])
-        sql = (
-            f"SELECT line_byte_position, error_type, error_message FROM reject_errors_{self.scans}"
-        )
-        for position, kind, message in self.cursor.execute(sql).fetchall():
-            at = int(np.searchsorted(ends, position, side="right"))
-            if kind in ("MISSING COLUMNS", "TOO MANY COLUMNS"):
-                reason = RECORD_REASONS["columns"].format(
-                    found=_count_fields(sound[at], self.dialect), expected=self.width
-                )
-                damaged[kept[at]] = ("columns", reason)
-            else:
-                damaged[kept[at]] = (kind.lower().replace(" ", "_"), message.partition("\n")[0])
 
     def _rejects(
         self,
@@ -421,14 +418,6 @@ def _decodes(data: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _count_fields(record: bytes, dialect: Dialect) -> int:
-    import csv  # noqa: PLC0415
-
-    text = record.decode("utf-8", "replace").rstrip("\n")
-    reader = csv.reader([text], delimiter=dialect.delimiter, quotechar=dialect.quote)
-    return len(next(reader, []))
 
 
 @contextmanager
