@@ -6,7 +6,6 @@ import threading
 from typing import TYPE_CHECKING, Protocol, Self
 
 from sluice.client.errors import NoIngestionError
-from sluice.errors import SluiceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,16 +27,16 @@ class Source(Protocol):
 class Arrivals:
     """Listens from before the first upload on, so that no ingestion begins unheard.
 
-    A context manager: entered, it is connected. Its thread ends with the process.
+    A context manager: entered, it is connected; left, it no longer listens.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._events = source.events(on_connect=self._connected)
         self._numbers: dict[tuple[str, str, int], int] = {}
         self._connections = 0
-        self._error: SluiceError | None = None
+        self._error: Exception | None = None
         self._changed = threading.Condition()
-        self._is_closed = False
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._listen, name="arrivals", daemon=True).start()
@@ -47,7 +46,7 @@ class Arrivals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_closed = True
+        self._events.close()
 
     def wait(self, upload: Upload, timeout_s: float) -> int:
         """Return the ingestion of an upload.
@@ -69,11 +68,9 @@ class Arrivals:
 
     def _listen(self) -> None:
         try:
-            for event in self._source.events(on_connect=self._connected):
-                if self._is_closed:
-                    return
+            for event in self._events:
                 self._learn([event.ingestion])
-        except SluiceError as error:
+        except Exception as error:  # noqa: BLE001  # told to whoever waits
             with self._changed:
                 self._error = error
                 self._changed.notify_all()

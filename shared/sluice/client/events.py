@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sluice.client.errors import ConnectionLostError, OutageError, UnreachableError
@@ -16,7 +16,7 @@ from sluice.client.records import Event
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from sluice.client.transport import Transport
+    from sluice.client.transport import Body, Transport
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
@@ -47,9 +47,11 @@ def parse_messages(lines: Iterable[str]) -> Iterator[Message]:
             last_id = value
 
 
-@dataclass(frozen=True)
+@dataclass
 class EventStream:
     """The events at one address, live; a lost connection is taken up where it broke.
+
+    One thread iterates; any other may close it, which ends the iteration.
 
     Attributes:
         on_connect: called each time that the server has begun to answer.
@@ -61,6 +63,14 @@ class EventStream:
     last_event_id: str = ""
     on_connect: Callable[[], None] = lambda: None
     first_pause_s: float = FIRST_PAUSE_S
+    _body: Body | None = field(default=None, init=False, repr=False)
+    _is_closed: bool = field(default=False, init=False, repr=False)
+
+    def close(self) -> None:
+        """End the iteration, also where it waits for the next event."""
+        self._is_closed = True
+        if self._body is not None:
+            self._body.interrupt()
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events; an event that comes twice is yielded once.
@@ -72,7 +82,7 @@ class EventStream:
         """
         position, has_connected, failures = self.last_event_id, False, 0
         seen = _Seen()
-        while True:
+        while not self._is_closed:
             try:
                 for message in self._connection(position):
                     has_connected, failures = True, 0
@@ -83,6 +93,8 @@ class EventStream:
                     if seen.is_new(event):
                         yield event
             except (ConnectionLostError, UnreachableError, OutageError):
+                if self._is_closed:
+                    return
                 if not has_connected or failures >= MAX_FAILURES:
                     raise
             time.sleep(min(self.first_pause_s * 2**failures, MAX_PAUSE_S))
@@ -92,6 +104,7 @@ class EventStream:
         """Yield None once connected, then each message until the server ends the answer."""
         headers = {"Last-Event-ID": position} if position else {}
         with self.transport.stream(self.path, accept="text/event-stream", headers=headers) as body:
+            self._body = body
             self.on_connect()
             yield None
             yield from parse_messages(body.lines())

@@ -1,0 +1,233 @@
+"""Commands that ask: datasets, rows, queries, rejects, ingestions, subscriptions."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+from replay import ingestion
+
+from sluice.cli.main import sluice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replay import Replay
+
+ROWS = {"rows": [{"region": "Prague", "trips": 34}, {"region": "Turin", "trips": 38}], "next": "c"}
+WEEKLY = {
+    "region": "Prague",
+    "trips": 34,
+    "weekly_average": 6.8,
+    "weeks": [{"week": "2018-04-30", "trips": 4}, {"week": "2018-05-07", "trips": 11}],
+}
+QUERIES = {
+    "queries": [
+        {
+            "name": "by_title",
+            "summary": "The show of that title.",
+            "parameters": [
+                {"name": "title", "type": "text", "required": True, "description": "Its title."},
+                {"name": "order", "type": "text", "default": "year", "one_of": ["year", "name"]},
+            ],
+            "returns": "many",
+            "verb": "title",
+            "output": "description",
+        }
+    ]
+}
+REJECT = {"line": 17, "column": "age", "rule": "type", "value": "old", "reason": "not a number"}
+
+
+def run(api: Replay, *arguments: object) -> Result:
+    return CliRunner().invoke(sluice, ["--url", api.url, *map(str, arguments)])
+
+
+def test_rows_are_aligned_and_say_that_there_are_more(api: Replay) -> None:
+    api.answer("GET /v1/datasets/trips/rows", ROWS)
+    result = run(api, "rows", "trips", "region=in.(Prague,Turin)", "--order", "trips.desc")
+    assert result.exit_code == 0
+    assert result.stdout == "region  trips\nPrague     34\nTurin      38\n"
+    assert "there are more rows" in result.stderr
+    assert api.requests[0].query == {
+        "region": "in.(Prague,Turin)",
+        "order": "trips.desc",
+        "limit": "20",
+    }
+
+
+def test_rows_as_json_are_the_document_of_the_api(api: Replay) -> None:
+    api.answer("GET /v1/datasets/trips/rows", ROWS)
+    assert json.loads(run(api, "rows", "trips", "--json").stdout) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "limit"),
+    [
+        (("-o", "trips.parquet"), "parquet", None),
+        (("-o", "trips"), "ndjson", None),
+        (("-o", "trips.bin", "--format", "arrow", "--limit", "3"), "arrow", "3"),
+    ],
+    ids=["suffix", "no suffix", "format"],
+)
+def test_rows_are_written_into_a_file_whole(
+    api: Replay, tmp_path: Path, arguments: tuple[str, ...], kind: str, limit: str | None
+) -> None:
+    api.answer_bytes("GET /v1/datasets/trips/rows", b"\x00PAR1\xff", "application/octet-stream")
+    target = tmp_path / arguments[1]
+    result = run(api, "rows", "trips", "-o", target, *arguments[2:])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert target.read_bytes() == b"\x00PAR1\xff"
+    assert api.requests[0].query.get("format") == kind
+    assert api.requests[0].query.get("limit") == limit
+
+
+def test_a_refused_download_leaves_no_file(api: Replay, tmp_path: Path) -> None:
+    api.refuse("GET /v1/datasets/trips/rows", 400, "API302", "column speed: there is none")
+    target = tmp_path / "trips.csv"
+    result = run(api, "rows", "trips", "speed=eq.1", "-o", target)
+    assert result.exit_code == 2
+    assert result.stderr == "Error: column speed: there is none (API302)\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_of_a_format_go_to_stdout_as_they_are(api: Replay) -> None:
+    api.answer_bytes("GET /v1/datasets/trips/rows", b"region\r\nPrague\r\n", "text/csv")
+    result = run(api, "rows", "trips", "--format", "csv")
+    assert result.stdout_bytes == b"region\r\nPrague\r\n"
+
+
+def test_an_argument_that_is_no_filter_is_a_usage_error(api: Replay) -> None:
+    result = run(api, "rows", "trips", "Prague")
+    assert result.exit_code == 2
+    assert "'Prague' is not of the form COLUMN=OP.VALUE" in result.stderr
+
+
+def test_control_characters_of_a_file_do_not_reach_the_terminal(api: Replay) -> None:
+    api.answer("GET /v1/datasets/trips/rows", {"rows": [{"a": "x\x1b[31m\ny"}], "next": None})
+    assert run(api, "rows", "trips").stdout == "a\nx\N{REPLACEMENT CHARACTER}[31m⏎y\n"
+
+
+def test_an_answer_of_one_object_is_a_record_with_its_lists_as_tables(api: Replay) -> None:
+    api.answer("GET /v1/datasets/trips/queries/weekly_average", WEEKLY)
+    result = run(api, "query", "trips", "weekly_average", "region=Prague")
+    assert result.stdout.splitlines() == [
+        "region          Prague",
+        "trips           34",
+        "weekly_average  6.8",
+        "",
+        "weeks",
+        "week        trips",
+        "2018-04-30      4",
+        "2018-05-07     11",
+    ]
+    assert api.requests[0].query == {"region": "Prague"}
+
+
+def test_an_answer_of_many_rows_is_a_table(api: Replay) -> None:
+    api.answer("GET /v1/datasets/trips/queries/groups", {"rows": ROWS["rows"]})
+    assert run(api, "query", "trips", "groups").stdout.startswith("region  trips\nPrague     34\n")
+
+
+def test_queries_are_listed_with_their_parameters(api: Replay) -> None:
+    api.answer("GET /v1/datasets/titles/queries", QUERIES)
+    assert run(api, "query", "titles").stdout.splitlines() == [
+        "by_title  The show of that title.",
+        "    title=text, required  Its title.",
+        "    order=year|name, year if not given",
+        "    also: sluice title",
+    ]
+
+
+@pytest.fixture
+def titles(api: Replay) -> Replay:
+    api.answer("GET /v1/datasets", {"datasets": [{"name": "titles"}]})
+    api.answer("GET /v1/datasets/titles/queries", QUERIES)
+    found = {"rows": [{"title": "Ganglands", "description": "To protect his family."}]}
+    api.answer("GET /v1/datasets/titles/queries/by_title", found)
+    return api
+
+
+def test_a_query_may_declare_a_command(titles: Replay) -> None:
+    result = run(titles, "title", "Ganglands", "order=name")
+    assert result.stdout == "    To protect his family.\n"
+    assert titles.requests[-1].query == {"title": "Ganglands", "order": "name"}
+
+
+def test_a_verb_has_help_and_json(titles: Replay) -> None:
+    assert "The show of that title." in run(titles, "title", "--help").stdout
+    assert json.loads(run(titles, "title", "Ganglands", "--json").stdout)["rows"]
+
+
+def test_a_value_with_an_equals_sign_is_a_value(titles: Replay) -> None:
+    run(titles, "title", "a=b")
+    assert titles.requests[-1].query == {"title": "a=b"}
+
+
+def test_one_argument_too_many_names_the_parameters(titles: Replay) -> None:
+    result = run(titles, "title", "a", "year", "c")
+    assert result.exit_code == 2
+    assert "'c' is one argument too many; it takes title, order" in result.stderr
+
+
+def test_a_command_that_no_query_declares_is_unknown(titles: Replay) -> None:
+    result = run(titles, "titel")
+    assert result.exit_code == 2
+    assert "No such command 'titel'" in result.stderr
+
+
+def test_built_in_commands_ask_nothing_to_be_found(api: Replay) -> None:
+    assert run(api, "load", "--help").exit_code == 0
+    assert api.requests == []
+
+
+def test_rejects_are_a_table_with_line_column_and_reason(api: Replay) -> None:
+    api.answer("GET /v1/ingestions/7/rejects", {"rejects": [REJECT], "next": None})
+    assert run(api, "rejects", 7).stdout.splitlines() == [
+        "line  column  rule  value  reason",
+        "  17  age     type  old    not a number",
+    ]
+
+
+def test_rejects_as_csv_are_bytes(api: Replay) -> None:
+    api.answer_bytes("GET /v1/ingestions/7/rejects", b"line\n17\n", "text/csv")
+    assert run(api, "rejects", 7, "--format", "csv").stdout_bytes == b"line\n17\n"
+    assert api.requests[0].query == {"format": "csv"}
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "undo"])
+def test_an_ingestion_is_commanded(api: Replay, verb: str) -> None:
+    api.answer(f"POST /v1/ingestions/7/{verb}", ingestion("cancelled"))
+    assert run(api, verb, 7).stdout == "ingestion 7 of trips/trips.csv: cancelled\n"
+    assert json.loads(run(api, verb, 7, "--json").stdout)["state"] == "cancelled"
+
+
+def test_ingestions_are_narrowed_and_listed(api: Replay) -> None:
+    api.answer("GET /v1/ingestions", {"ingestions": [ingestion("failed")]})
+    assert "trips/trips.csv  failed" in run(api, "ingestions", "--state", "failed").stdout
+    assert api.requests[0].query == {"state": "failed", "limit": "20"}
+
+
+def test_datasets_are_listed_and_described(api: Replay) -> None:
+    api.answer("GET /v1/datasets", {"datasets": [{"name": "titles", "description": "Shows."}]})
+    column = {"name": "title", "type": "text", "required": True, "headers": ["title"]}
+    declared = {"name": "titles", "description": "Shows.", "columns": [column]}
+    api.answer("GET /v1/datasets/titles", declared)
+    api.answer("GET /v1/datasets/titles/queries", QUERIES)
+    assert "titles  Shows." in run(api, "datasets").stdout
+    described = run(api, "datasets", "titles").stdout
+    assert "title  text  true" in described
+    assert "by_title  The show of that title." in described
+
+
+def test_subscriptions_are_made_listed_and_ended(api: Replay) -> None:
+    made = {"id": "sub-1", "endpoint": "http://x/", "dataset": "trips", "states": ["done"]}
+    api.answer("POST /v1/subscriptions", made, 201)
+    api.answer("GET /v1/subscriptions", {"subscriptions": [made]})
+    api.answer_bytes("DELETE /v1/subscriptions/sub-1", b"", "")
+    run(api, "subscribe", "http://x/", "--dataset", "trips", "--state", "done")
+    assert api.requests[0].json == {"endpoint": "http://x/", "dataset": "trips", "states": ["done"]}
+    assert "sub-1         http://x/  trips    done" in run(api, "subscriptions").stdout
+    assert run(api, "unsubscribe", "sub-1").exit_code == 0

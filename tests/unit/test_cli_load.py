@@ -1,0 +1,233 @@
+"""`sluice load`: what is uploaded, followed and printed, and which exit code tells of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+from replay import GENERATION, Stream, event, ingestion, sse
+
+from sluice.cli.main import sluice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from replay import Replay
+
+EVENTS = "GET /v1/ingestions/7/events"
+REJECTED = {"read": 100, "loaded": 98, "rejected": 2, "duplicates": 0}
+REJECTS = {
+    "rejects": [
+        {
+            "line": 17,
+            "column": "age",
+            "rule": "type",
+            "value": "old",
+            "reason": '"old" is not a whole number',
+            "original": "1,old",
+        }
+    ],
+    "next": None,
+}
+PROBLEM = {
+    "title": "The header does not fit the dataset",
+    "status": 422,
+    "code": "CSV104",
+    "detail": "trips.csv: the header lacks region",
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "trips" / "march.csv"
+    path.parent.mkdir()
+    path.write_text("region\nPrague\n")
+    return path
+
+
+@pytest.fixture
+def cloud(api: Replay) -> Callable[..., Replay]:
+    """Give a cloud whose ingestion ends in a state, its first event late as in reality."""
+
+    def prepare(state: str = "done", **members: object) -> Replay:
+        api.answer("GET /v1/datasets", {"datasets": [{"name": "trips"}, {"name": "people"}]})
+        first, last = sse(event(1, "received")), sse(event(2, state, **members))
+        other = sse(event(9, "loading", id=6, generation=GENERATION - 1))
+        api.stream("GET /v1/ingestions", Stream((other, first), after=api.inbox.is_complete))
+        api.stream(EVENTS, Stream((first, last)))
+        api.answer("GET /v1/ingestions/7", ingestion(state, **members))
+        api.answer("GET /v1/ingestions/7/rejects", REJECTS)
+        return api
+
+    return prepare
+
+
+def run(api: Replay, *arguments: object) -> Result:
+    return CliRunner().invoke(sluice, ["--url", api.url, *map(str, arguments)])
+
+
+def test_a_file_is_uploaded_followed_and_accounted_for(
+    cloud: Callable[..., Replay], file: Path
+) -> None:
+    api = cloud()
+    result = run(api, "load", file)
+    assert result.exit_code == 0
+    assert bytes(api.inbox.content) == file.read_bytes()
+    assert result.stdout.splitlines() == [
+        "ingestion  dataset  object           state  read  loaded  rejected  duplicates",
+        "        7  trips    trips/trips.csv  done    100     100         0           0",
+    ]
+    assert "ingestion 7 received" in result.stderr
+
+
+def test_the_events_are_heard_before_the_upload_begins(
+    cloud: Callable[..., Replay], file: Path
+) -> None:
+    api = cloud()
+    run(api, "load", file)
+    asked = [f"{each.method} {each.path}" for each in api.requests]
+    assert asked.index("GET /v1/ingestions") < asked.index("POST /v1/uploads")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "dataset"),
+    [
+        ((), "trips/march.csv", "trips"),
+        ((), "elsewhere/people.csv.gz", "people"),
+        ((), "elsewhere/TRIPS.CSV", "trips"),
+        (("--dataset", "people"), "trips/march.csv", "people"),
+        (("--dataset", "unheard_of"), "trips/march.csv", "unheard_of"),
+    ],
+    ids=["folder", "stem", "capitals", "option", "undeclared"],
+)
+def test_a_file_names_its_dataset(
+    cloud: Callable[..., Replay],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    name: str,
+    dataset: str,
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("region\n")
+    api = cloud()
+    run(api, "load", path, *arguments)
+    assert api.seen("POST", "/v1/uploads")[0].json == {
+        "dataset": dataset,
+        "name": path.name,
+        "size_bytes": 7,
+    }
+
+
+def test_a_file_that_names_no_dataset_is_a_usage_error_that_lists_them(
+    cloud: Callable[..., Replay], tmp_path: Path
+) -> None:
+    path = tmp_path / "march.csv"
+    path.touch()
+    api = cloud()
+    result = run(api, "load", path)
+    assert result.exit_code == 2
+    assert "say which with --dataset (declared: people, trips)" in result.stderr
+    assert not api.seen("POST", "/v1/uploads")
+
+
+@pytest.mark.parametrize(
+    ("state", "members", "exit_code"),
+    [
+        ("done", {}, 0),
+        ("skipped", {}, 0),
+        ("done", {"account": REJECTED}, 3),
+        ("failed", {"problem": PROBLEM}, 4),
+        ("cancelled", {}, 4),
+    ],
+    ids=["done", "skipped", "rejects", "failed", "cancelled"],
+)
+def test_the_exit_code_tells_how_it_ended(
+    cloud: Callable[..., Replay],
+    file: Path,
+    state: str,
+    members: dict[str, object],
+    exit_code: int,
+) -> None:
+    assert run(cloud(state, **members), "load", file).exit_code == exit_code
+
+
+def test_a_skipped_file_is_told_clearly(cloud: Callable[..., Replay], file: Path) -> None:
+    result = run(cloud("skipped"), "load", file)
+    assert "skipped, the same content was loaded before" in result.stdout
+
+
+def test_the_first_rejects_are_shown_with_line_column_and_reason(
+    cloud: Callable[..., Replay], file: Path
+) -> None:
+    result = run(cloud(account=REJECTED), "load", file)
+    assert "trips/trips.csv: 2 rows rejected" in result.stdout
+    assert re.search(r'17 +age +type +old +"old" is not a whole number', result.stdout)
+    assert "and 1 more: sluice rejects 7" in result.stdout
+
+
+def test_a_failure_prints_the_problem_on_stderr(cloud: Callable[..., Replay], file: Path) -> None:
+    result = run(cloud("failed", problem=PROBLEM), "load", file)
+    assert "failed: trips.csv: the header lacks region (CSV104)" in result.stderr
+
+
+def test_json_is_one_document_a_file_and_nothing_else(
+    cloud: Callable[..., Replay], file: Path
+) -> None:
+    api = cloud(account=REJECTED)
+    result = run(api, "load", file, "--json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout) == {"file": str(file)} | ingestion(account=REJECTED)
+    assert result.stderr == ""
+
+
+def test_no_wait_returns_when_the_file_is_uploaded(
+    cloud: Callable[..., Replay], file: Path
+) -> None:
+    api = cloud()
+    result = run(api, "load", file, "--no-wait", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["generation"] == GENERATION
+    assert not api.seen("GET", "/v1/ingestions")
+
+
+def test_an_ingestion_that_began_while_the_stream_was_down_is_found_in_the_list(
+    cloud: Callable[..., Replay], file: Path
+) -> None:
+    api = cloud()
+    dropped = Stream((), after=api.inbox.is_complete, end="break")
+    api.stream("GET /v1/ingestions", dropped, Stream(()))
+    api.answer("GET /v1/ingestions", {"ingestions": [ingestion("loading")]})
+    assert run(api, "load", file).exit_code == 0
+
+
+def test_a_refused_upload_fails_with_the_reason(cloud: Callable[..., Replay], file: Path) -> None:
+    api = cloud()
+    api.inbox.faults = {0: (403, 0)}
+    result = run(api, "load", file)
+    assert result.exit_code == 4
+    assert "the upload stopped at byte 0 (Cloud Storage answered 403)" in result.stderr
+
+
+def test_output_that_no_terminal_reads_has_no_escape_codes(
+    cloud: Callable[..., Replay], file: Path
+) -> None:
+    result = run(cloud("failed", problem=PROBLEM, account=REJECTED), "load", file)
+    assert "\x1b" not in result.output
+
+
+def test_an_interruption_answers_130_and_says_what_goes_on(
+    cloud: Callable[..., Replay], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    api = cloud()
+    monkeypatch.setattr("sluice.cli.progress.Lines.told", interrupt)
+    result = run(api, "load", file)
+    assert result.exit_code == 130
+    assert "ingestion 7 goes on in the background; `sluice watch 7` follows it" in result.stderr
