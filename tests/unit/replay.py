@@ -205,7 +205,7 @@ def ingestion(state: str = "done", **members: object) -> dict[str, object]:
         "state": state,
         "bucket": "inbox",
         "object": "trips/trips.csv",
-        "generation": GENERATION,
+        "generation": str(GENERATION),
         "size_bytes": 1000,
         "bytes_loaded": 1000,
         "chunks": {"total": 1, "loaded": 1},

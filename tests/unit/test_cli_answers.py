@@ -32,6 +32,7 @@ QUERIES = {
                 {"name": "title", "type": "text", "required": True, "description": "Its title."},
                 {"name": "order", "type": "text", "default": "year", "one_of": ["year", "name"]},
             ],
+            "needs": [["title"], ["order", "year"]],
             "returns": "many",
             "verb": "title",
             "output": "description",
@@ -137,6 +138,7 @@ def test_queries_are_listed_with_their_parameters(api: Replay) -> None:
         "by_title  The show of that title.",
         "    title=text, required  Its title.",
         "    order=year|name, year if not given",
+        "    give title, or order year",
         "    also: sluice title",
     ]
 
@@ -173,9 +175,9 @@ def test_one_argument_too_many_names_the_parameters(titles: Replay) -> None:
 
 
 def test_a_command_that_no_query_declares_is_unknown(titles: Replay) -> None:
-    result = run(titles, "titel")
+    result = run(titles, "nothing_such")
     assert result.exit_code == 2
-    assert "No such command 'titel'" in result.stderr
+    assert "No such command 'nothing_such'" in result.stderr
 
 
 def test_built_in_commands_ask_nothing_to_be_found(api: Replay) -> None:
@@ -211,12 +213,15 @@ def test_ingestions_are_narrowed_and_listed(api: Replay) -> None:
 
 
 def test_datasets_are_listed_and_described(api: Replay) -> None:
-    api.answer("GET /v1/datasets", {"datasets": [{"name": "titles", "description": "Shows."}]})
+    api.answer(
+        "GET /v1/datasets",
+        {"datasets": [{"name": "titles", "rows": 8807, "description": "Shows."}]},
+    )
     column = {"name": "title", "type": "text", "required": True, "headers": ["title"]}
     declared = {"name": "titles", "description": "Shows.", "columns": [column]}
     api.answer("GET /v1/datasets/titles", declared)
     api.answer("GET /v1/datasets/titles/queries", QUERIES)
-    assert "titles  Shows." in run(api, "datasets").stdout
+    assert "titles  8807  Shows." in run(api, "datasets").stdout
     described = run(api, "datasets", "titles").stdout
     assert "title  text  true" in described
     assert "by_title  The show of that title." in described

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
 from sluice.cli.main import sluice
+from sluice.cli.reference import help_of
 
 if TYPE_CHECKING:
     from replay import Replay
@@ -92,8 +92,7 @@ def test_every_command_says_what_it_does_and_takes_json(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(sluice.commands) - {"up", "down", "status", "env"}))
 def test_every_command_shows_an_example(name: str) -> None:
-    text = sluice.commands[name].get_help(click.Context(sluice.commands[name], info_name=name))
-    assert f"  sluice {name}" in text
+    assert f"  sluice {name}" in help_of(name)
 
 
 def test_help_loads_no_client_and_no_terminal_library() -> None:

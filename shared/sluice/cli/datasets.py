@@ -33,7 +33,7 @@ def datasets(context: click.Context, dataset: str | None, as_json: bool) -> None
         if as_json:
             print_json({"datasets": found})
         else:
-            print_rows([_plain(each) for each in found])
+            print_rows(found, ("name", "rows", "description"))
         return
     declared = client.dataset(dataset)
     if as_json:
@@ -52,7 +52,3 @@ def _print_dataset(declared: Mapping[str, Any], queries: Sequence[QueryInfo]) ->
     if queries:
         click.echo()
         print_rows([{"query": each.name, "answers": each.summary} for each in queries])
-
-
-def _plain(document: Mapping[str, Any]) -> dict[str, object]:
-    return {k: v for k, v in document.items() if not isinstance(v, dict | list)}

@@ -68,6 +68,8 @@ def _print_queries(dataset: str, queries: Sequence[QueryInfo]) -> None:
         click.echo(f"{click.style(each.name, bold=True)}  {each.summary}")
         for parameter in each.parameters:
             click.echo(f"    {_describe(parameter)}")
+        if each.needs:
+            click.echo(f"    give {', or '.join(' '.join(names) for names in each.needs)}")
         if each.verb:
             click.echo(f"    also: sluice {each.verb}")
     if not queries:

@@ -23,6 +23,7 @@ from sluice.client.errors import (
     UploadRefusedError,
 )
 from sluice.client.events import EventStream
+from sluice.client.queries import QueryInfo, QueryParameter
 from sluice.client.records import (
     FINAL_STATES,
     Account,
@@ -30,8 +31,6 @@ from sluice.client.records import (
     Event,
     Ingestion,
     Problem,
-    QueryInfo,
-    QueryParameter,
     Reject,
     Subscription,
     Upload,

@@ -9,7 +9,8 @@ from urllib.parse import quote
 from sluice.client.arrivals import Arrivals
 from sluice.client.errors import UnexpectedAnswerError
 from sluice.client.events import EventStream
-from sluice.client.records import Ingestion, QueryInfo, Reject, Subscription
+from sluice.client.queries import QueryInfo
+from sluice.client.records import Ingestion, Reject, Subscription
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
 
