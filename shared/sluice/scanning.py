@@ -9,9 +9,10 @@ with LF, CR or CRLF; outside quotes it ends a record too, unless it is blank.
 The fast way to it. Were every quote structural, their parity would tell inside from outside. So
 each tile is taken that way first, and every quote that ought to open a field is checked to stand
 where one may: at the start of a field, or right behind a closing quote, which makes a doubled
-one. If all do, parity was exact, by induction over the quotes. If one does not, the quotes of
-that one tile, and they alone, go through the automaton. (Speculation and check: Ge et al., SIGMOD
-2019. Parity of 64 bytes at once: Langdale and Lemire, VLDB Journal 2019.)
+one. If all do, parity was exact, by induction over the quotes. The first that does not is a stray
+one: it is dropped, and parity taken anew. Where a tile has more than a few of them its quotes, and
+they alone, go through the automaton. (Speculation and check: Ge et al., SIGMOD 2019. Parity of 64
+bytes at once: Langdale and Lemire, VLDB Journal 2019.)
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ TILE_BYTES = 128 * 1024
 """Large enough to hide the cost of a call, small enough for a second-level cache."""
 
 NOWHERE: Offsets = np.empty(0, np.intp)
+
+_MAX_GUESSES = 3
+"""Stray quotes of a tile that are dropped one by one, before the automaton is the cheaper way."""
 
 _OPENING, _DOUBLING, _OTHER = b"odx"
 _QUOTED_FIELD = re.compile(rb"(o(?:.d)*.?)")
@@ -80,7 +84,7 @@ class Quotes:
 
     Attributes:
         inside: for each byte, whether it is inside quotes; an opening quote is, a closing is not.
-        is_border: for each byte, whether it is a delimiter, a quote, CR or LF.
+        is_border: for each byte, whether it is a delimiter, a quote (no stray one), CR or LF.
         strays: offsets of the quotes that mean nothing.
     """
 
@@ -252,20 +256,33 @@ class Scanner:
         is_border |= codes == LF
         if has_cr:
             is_border |= codes == CR
-        inside = _parity(is_quote, begins_inside=self.is_inside)
-        strays = NOWHERE
-        if self._has_stray(is_quote & inside, is_border, previous):
-            strays = self._find_strays(is_quote, is_border, previous)
-            is_quote[strays] = False
-            inside = _parity(is_quote, begins_inside=self.is_inside)
-            if strays[-1] == len(codes) - 1:
-                self._previous = NEUTRAL
+        inside, strays = self._without_strays(is_quote, is_border, previous)
+        if len(strays) and strays[-1] == len(codes) - 1:
+            self._previous = NEUTRAL
         self.is_inside = bool(inside[-1])
         return Quotes(inside, is_border, strays)
 
-    def _has_stray(self, is_opening: Flags, is_border: Flags, previous: int) -> bool:
-        is_first_stray = bool(is_opening[0]) and previous not in self._borders
-        return is_first_stray or bool((is_opening[1:] > is_border[:-1]).any())
+    def _without_strays(
+        self, is_quote: Flags, is_border: Flags, previous: int
+    ) -> tuple[Flags, Offsets]:
+        """Drop the stray quotes from the flags, until parity is exact."""
+        strays = NOWHERE
+        while True:
+            inside = _parity(is_quote, begins_inside=self.is_inside)
+            found = self._first_stray(is_quote & inside, is_border, previous)
+            if not len(found):
+                return inside, strays
+            if len(strays) == _MAX_GUESSES:
+                found = self._find_strays(is_quote, is_border, previous)
+            is_quote[found] = is_border[found] = False
+            strays = np.concatenate((strays, found))
+
+    def _first_stray(self, is_opening: Flags, is_border: Flags, previous: int) -> Offsets:
+        """Find the first quote that parity takes for an opening one and that cannot be one."""
+        if is_opening[0] and previous not in self._borders:
+            return np.zeros(1, np.intp)
+        is_stray = is_opening[1:] > is_border[:-1]
+        return np.array([is_stray.argmax() + 1]) if is_stray.any() else NOWHERE
 
     def _find_strays(self, is_quote: Flags, is_border: Flags, previous: int) -> Offsets:
         """Put the quotes of a tile through the automaton, which is a regular expression here."""
@@ -277,7 +294,8 @@ class Scanner:
         earlier = self._quotes_of_open_field(previous)
         parts = _QUOTED_FIELD.split(earlier + kinds.tobytes())
         is_stray = np.repeat(np.arange(len(parts)) % 2 == 0, [len(part) for part in parts])
-        return quotes[is_stray[len(earlier) :]]
+        strays: Offsets = quotes[is_stray[len(earlier) :]]
+        return strays
 
     def _kind_behind(self, previous: int) -> int:
         if previous == self._quote:
