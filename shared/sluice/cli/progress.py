@@ -14,6 +14,8 @@ import click
 from sluice.cli.wording import count, size
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.progress import Progress, TaskID
 
     from sluice.client import Event, Ingestion
@@ -96,7 +98,7 @@ class Bars:
     def __init__(self) -> None:
         self._progress = _bars()
         self._tasks: dict[str, TaskID] = {}
-        self._loads_since: dict[str, float] = {}
+        self._began_at: dict[str, datetime] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -112,8 +114,8 @@ class Bars:
     def told(self, name: str, event: Event) -> None:
         """Move the bar of the load."""
         found = event.ingestion
-        since = self._loads_since.setdefault(name, time.monotonic())
-        note = _note(found, time.monotonic() - since)
+        began_at = self._began_at.setdefault(name, event.time)
+        note = _note(found, (event.time - began_at).total_seconds())
         self._show(name, found.state, found.bytes_loaded, found.size_bytes, note)
 
     def ended(self, name: str) -> None:

@@ -22,7 +22,7 @@ INTRODUCTION = """\
 | Exit code | Meaning |
 |---|---|
 | 0 | done; for `load` and `watch`, also skipped because the same content was loaded before |
-| 1 | a part of the local cloud does not run, or cannot start (`up`, `down`, `status`) |
+| 1 | a part of the local cloud does not run (`status`) |
 | 2 | the command is not right: an unknown name, a malformed filter, no such ingestion |
 | 3 | done, with rejected rows |
 | 4 | failed, or not possible now |

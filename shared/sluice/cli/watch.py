@@ -67,6 +67,6 @@ def _show(event: Event, *, as_json: bool) -> None:
     if as_json:
         print_json_line(event.document)
         return
-    at = event.time[11:19] or "--:--:--"
+    at = f"{event.time.astimezone():%H:%M:%S}"
     words = click.style(describe(event), fg=COLORS.get(event.kind))
     click.echo(f"{click.style(at, dim=True)}  {event.ingestion.object}  {words}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -123,13 +124,14 @@ class Event:
     Attributes:
         sequence: grows without gaps within an ingestion.
         kind: the last word of the type: a state, or `progress`.
+        time: when it became true.
         ingestion: the ingestion as it stood when the event was written.
         document: the CloudEvent itself.
     """
 
     id: str
     kind: str
-    time: str
+    time: datetime
     sequence: int
     ingestion: Ingestion
     document: Document = field(default_factory=dict, repr=False, compare=False)
@@ -145,7 +147,7 @@ class Event:
         return cls(
             id=str(document["id"]),
             kind=str(document["type"]).rpartition(".")[2],
-            time=str(document.get("time") or ""),
+            time=datetime.fromisoformat(document["time"]),
             sequence=int(document["sequence"]),
             ingestion=Ingestion.parse(document["data"]),
             document=document,
