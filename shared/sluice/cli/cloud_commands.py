@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sluice.errors import SluiceError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -78,7 +76,7 @@ def up(
         provider=type(cloud.provider)(provider),
         loaders=loaders or cloud.loaders,
     )
-    _told(lambda: cloud.up(lambda line: click.echo(f"  {line}", err=True)))
+    cloud.up(_report)
     click.echo(f"The local cloud is up at {cloud.url}")
     click.echo('  eval "$(sluice env)"   makes gcloud storage, gsutil and psql talk to it')
     click.echo("  sluice down            stops it and keeps its data")
@@ -89,7 +87,7 @@ def up(
 def down(state_root: Path | None) -> None:
     """Stop the local cloud; its data stays."""
     cloud = _cloud(state_root)
-    _told(lambda: cloud.down(lambda line: click.echo(f"  {line}", err=True)))
+    cloud.down(_report)
     click.echo(f"The local cloud is down; its data is in {cloud.state.root}")
 
 
@@ -145,8 +143,5 @@ def _cloud(state_root: Path | None) -> Cloud:
     return Cloud.last_started(State(state_root or default_root()))
 
 
-def _told(action: Callable[[], None]) -> None:
-    try:
-        action()
-    except SluiceError as error:
-        raise click.ClickException(error.detail) from error
+def _report(line: str) -> None:
+    click.echo(f"  {line}", err=True)

@@ -98,14 +98,15 @@ class Cloud:
             self.state.write("pubsub-provider", {"provider": self.provider})
             database = together.submit(self._start_database, report)
             functions = together.submit(self._start, self._gateway(), report)
+            # Messages left from before are pushed as soon as Pub/Sub runs: the database must by
+            # then; for functions that are not ready yet the gateway makes them wait.
             database.result()
-            # Messages left from before are pushed as soon as Pub/Sub runs: by then all else must.
-            functions.result()
             self._start(self._pubsub(), report)
             provision.create_topology(self.pubsub_address, self.push_endpoint)
             self._start(self._storage(), report)
             for bucket in (storage.INBOX, storage.OUTBOX):
                 self.storage.create_bucket(bucket)
+            functions.result()
 
     def down(self, report: Callable[[str], None] = lambda _line: None) -> None:
         """Stop everything that runs; what it holds stays."""
@@ -150,8 +151,8 @@ class Cloud:
     def _start_database(self, report: Callable[[str], None]) -> None:
         self._start(self._postgres(), report)
         self.database.create_database()
-        for line in provision.prepare_database(self.database.url()):
-            report(line)
+        for done in provision.prepare_database(self.database.url()):
+            report(f"{done} applied")
 
     def _postgres(self) -> Part:
         return postgres.part(self.database, self.flags)

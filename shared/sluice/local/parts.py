@@ -39,7 +39,7 @@ class Part:
         command: program and arguments; a change of them restarts the part.
         ports: the port it listens on by the option that chooses it, the main one first.
         address: where clients find it.
-        is_ready: tells whether it answers; may raise `OSError` for no.
+        is_ready: tells whether it answers; raises `OSError` for no, `PartFailedError` for never.
         prepare: makes what it needs before its process starts.
         env: variables beside those of the starter.
         user: system user that runs it; None for the starter's own.
@@ -122,7 +122,7 @@ def stop(state: State, name: str, gently: signal.Signals = signal.SIGTERM) -> bo
 
 
 def status(state: State, part: Part) -> PartStatus:
-    """Tell whether a part is `running`, `not answering`, `killed` or `stopped`."""
+    """Tell whether a part is `running`, `not answering`, `failing`, `killed` or `stopped`."""
     process = recorded(state, part.name)
     if process is None:
         return PartStatus(part.name, "stopped", part.address)
@@ -130,11 +130,18 @@ def status(state: State, part: Part) -> PartStatus:
         return PartStatus(part.name, "killed", part.address)
     return PartStatus(
         part.name,
-        "running" if _answers(part) else "not answering",
+        _word(part),
         part.address,
         process.pid,
         processes.resident_bytes(process, with_children=not part.is_supervisor),
     )
+
+
+def _word(part: Part) -> str:
+    try:
+        return "running" if _answers(part) else "not answering"
+    except PartFailedError:
+        return "failing"
 
 
 def _runs(state: State, part: Part) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # psutil derives the start time from the boot time, which moves when the clock is set.
 START_TIME_TOLERANCE_S = 2.0
 KILL_TIMEOUT_S = 5.0
+POLL_S = 0.02
 MARK = "SLUICE_LOCAL_PART"
 
 
@@ -112,14 +114,36 @@ def sweep_below(folder: Path, *, timeout_s: float = 5) -> None:
 
 
 def _end(
-    told: Sequence[psutil.Process], all_of_it: list[psutil.Process], timeout_s: float, gently: int
+    told: Sequence[psutil.Process],
+    all_of_it: Sequence[psutil.Process],
+    timeout_s: float,
+    gently: int,
 ) -> None:
     for each in told:
         _signal(each, gently)
-    _, remaining = psutil.wait_procs(all_of_it, timeout=timeout_s)
-    for each in remaining:
+    for each in _remaining(all_of_it, timeout_s):
         _signal(each, signal.SIGKILL)
-    psutil.wait_procs(remaining, timeout=KILL_TIMEOUT_S)
+    _remaining(all_of_it, KILL_TIMEOUT_S)
+
+
+def _remaining(waited_for: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Wait for processes to end and return those that did not.
+
+    `psutil.wait_procs` would wait for the zombies too, until an init somewhere collects them.
+    """
+    deadline = time.monotonic() + timeout_s
+    while remaining := [each for each in waited_for if not _has_ended(each)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S)
+    return remaining
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def resident_bytes(process: Process, *, with_children: bool = True) -> int:

@@ -6,8 +6,6 @@ Safe to repeat: what is there stays, what differs is changed where Pub/Sub allow
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import grpc
@@ -21,11 +19,10 @@ from sqlalchemy import create_engine
 
 from sluice.local.state import PROJECT
 from sluice.local.topology import SUBSCRIPTIONS, TOPICS, Subscription
+from sluice.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from sqlalchemy import Engine
 
 CHANGEABLE = ["push_config", "ack_deadline_seconds", "retry_policy", "dead_letter_policy"]
 
@@ -48,19 +45,12 @@ def create_topology(pubsub_address: str, endpoint: Callable[[str], str]) -> None
 
 
 def prepare_database(url: str) -> list[str]:
-    """Migrate the schema and declare the datasets; return a line for each thing done."""
+    """Migrate the schema and declare the datasets; return the name of each thing done."""
     engine = create_engine(url)
     try:
-        return _migrate(engine)
+        return migrate(engine)
     finally:
         engine.dispose()
-
-
-def _migrate(engine: Engine) -> list[str]:
-    if find_spec("sluice.migrate") is None:
-        return []
-    migrated = import_module("sluice.migrate").migrate(engine)
-    return [f"database migrated: {each}" for each in migrated or []]
 
 
 def request_of(subscription: Subscription, endpoint: Callable[[str], str]) -> types.Subscription:
