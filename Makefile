@@ -1,0 +1,57 @@
+# Each target works from a fresh clone on a machine with Python 3.11 or newer and make.
+
+PYTHON ?= $(firstword $(foreach each,python3 python3.14 python3.13 python3.12 python3.11,\
+    $(shell $(each) -c 'import sys; sys.version_info >= (3, 11) and print("$(each)")' 2>/dev/null)))
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+STAMP   = $(VENV)/installed
+SLUICE  = $(BIN)/sluice
+
+.DEFAULT_GOAL = help
+.PHONY: help env lock demo up down test check format bench
+
+help:  ## say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+env: $(STAMP)  ## install everything into .venv, exactly as locked
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Sluice needs Python 3.11 or newer: https://www.python.org/downloads/"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock:  ## take newer versions of the packages into requirements.lock
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --extra local --group dev --no-emit-index-url --custom-compile-command "make lock" \
+	    pyproject.toml -o requirements.lock
+
+demo: env  ## load a sample into the local cloud and ask about it
+	@$(BIN)/python -m sluice.local.demo
+
+up: env  ## start the local cloud
+	@$(SLUICE) up
+
+down: env  ## stop the local cloud; its data stays
+	@$(SLUICE) down
+
+test: env  ## run every test
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: env  ## formatting, lint, types, spelling, Terraform's formatting
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+	@if command -v terraform >/dev/null; then terraform fmt -check -recursive terraform; \
+	    else echo "terraform is not installed: its formatting was not checked"; fi
+
+format: env  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: env  ## measure the ingestion against psql and against a plain script
+	@$(BIN)/python benchmarks/ingest.py
