@@ -44,10 +44,11 @@ class Measure:
     def sql(self) -> str:
         """The aggregate as SELECT lists it."""
         name = quote(self.column.name) if self.column else "*"
-        if self.function == "count_distinct":
-            call = f"count(DISTINCT {name})"
-        else:
-            call = f"{self.function}({name})"
+        call = (
+            f"count(DISTINCT {name})"
+            if self.function == "count_distinct"
+            else f"{self.function}({name})"
+        )
         return f"CAST({call} AS {self._type}) AS {quote(self.field.name)}"
 
 

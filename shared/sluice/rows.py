@@ -119,7 +119,11 @@ def parse_rows_request(
     columns = readable_columns(dataset)
     grouping = parse_grouping(given.get("group", ""), given.get("measure", ""), columns)
     answered = {each.name: each for each in grouping.fields} if grouping else columns
-    ties = grouping.columns or grouping.fields if grouping else tie_breakers(dataset, has_place=has_place)
+    ties = (
+        grouping.columns or grouping.fields
+        if grouping
+        else tie_breakers(dataset, has_place=has_place)
+    )
     order = parse_order(given.get("order", ""), answered, ties)
     cursor = given.get("cursor", "")
     return RowsRequest(

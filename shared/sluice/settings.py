@@ -50,6 +50,9 @@ class Settings:
     public_url: str = _setting(
         "http://localhost:8080", "Address under which clients reach the HTTP functions."
     )
+    push_service_account: str = _setting(
+        "", "Service account whose OIDC token the pushes of client subscriptions carry."
+    )
     token: str = _setting("", "Bearer token that clients must present; empty means open.")
     log_level: str = _setting("INFO", "Least severity that is logged.")
 

@@ -1,0 +1,27 @@
+"""The function `query`: answers from the published rows of the datasets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import functions_framework
+
+from sluice.api import documentation
+from sluice.api import query as rows_and_queries
+from sluice.api.app import App
+from sluice.logs import configure_logging
+from sluice.settings import read_settings
+
+if TYPE_CHECKING:
+    from flask import Request
+    from werkzeug.wrappers import Response
+
+SETTINGS = read_settings(required=("project",))
+LOGGER = configure_logging("query", SETTINGS.log_level)
+APP = App(SETTINGS, (*rows_and_queries.OPERATIONS, *documentation.OPERATIONS))
+
+
+@functions_framework.http
+def query(request: Request) -> Response:
+    """Answer one request."""
+    return APP.answer(request)

@@ -1,0 +1,148 @@
+"""The one app that the HTTP functions share: finds the operation, checks the token, answers errors."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import Map, Rule
+from werkzeug.wrappers import Response
+
+from sluice.api.operations import Call, Operation
+from sluice.errors import (
+    BodyError,
+    NotAllowedError,
+    NotFoundError,
+    SluiceError,
+    TransientError,
+    UnauthenticatedError,
+)
+
+if TYPE_CHECKING:
+    from werkzeug.wrappers import Request
+
+    from sluice.settings import Settings
+
+PROBLEM_TYPE = "application/problem+json"
+RETRY_AFTER_S = 1
+_log = logging.getLogger("sluice.api")
+
+
+class InternalError(SluiceError):
+    """Something went wrong inside; what, only the log tells."""
+
+    def __init__(self) -> None:
+        super().__init__("something went wrong here; the log tells what, try again or report it")
+
+
+class App:
+    """Answers the requests of one function.
+
+    Args:
+        settings: read once, at start.
+        operations: what this function serves; nothing else is answered here.
+    """
+
+    def __init__(self, settings: Settings, operations: Sequence[Operation]) -> None:
+        self._settings = settings
+        self._paths = Map([_rule(each) for each in operations], strict_slashes=False)
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request; a failure becomes a problem document."""
+        try:
+            response = self._dispatch(request)
+        except Exception as error:  # noqa: BLE001  # the one place that turns errors into answers
+            return problem_response(_told(error, request))
+        if response.is_streamed:
+            response.response = _Logged(iter(response.response), request)  # type: ignore[assignment]
+        if request.method == "HEAD":
+            response.close()
+        return response
+
+    def _dispatch(self, request: Request) -> Response:
+        with _our_words(request):
+            rule, path = self._paths.bind_to_environ(request.environ).match(return_rule=True)
+        self._authenticate(request)
+        operation: Operation = rule.endpoint
+        return operation.handler(Call(self._settings, request, path))
+
+    def _authenticate(self, request: Request) -> None:
+        if not self._settings.token:
+            return
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self._settings.token.encode()):
+            raise UnauthenticatedError("send the header `Authorization: Bearer TOKEN`")
+
+
+def problem_response(error: SluiceError) -> Response:
+    """Return the RFC 9457 answer of an error."""
+    response = Response(
+        json.dumps(error.problem(), default=str), status=error.status, content_type=PROBLEM_TYPE
+    )
+    if isinstance(error, TransientError):
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, UnauthenticatedError):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, NotAllowedError):
+        response.headers["Allow"] = ", ".join(error.extra.get("allow", ()))  # type: ignore[arg-type]
+    return response
+
+
+def _rule(operation: Operation) -> Rule:
+    path = operation.path.replace("{key}", "<path:key>").replace("{", "<").replace("}", ">")
+    return Rule(path, methods=[operation.method], endpoint=operation, merge_slashes=False)
+
+
+@contextmanager
+def _our_words(request: Request) -> Iterator[None]:
+    try:
+        yield
+    except MethodNotAllowed as error:
+        allowed = sorted(error.valid_methods or ())
+        raise NotAllowedError(
+            f"{request.method} {request.path}: this path takes {', '.join(allowed)}", allow=allowed
+        ) from None
+    except NotFound:
+        raise NotFoundError(f"{request.path}: no such route; /docs lists them all") from None
+
+
+def _told(error: Exception, request: Request) -> SluiceError:
+    """Return what the client is told, and log what it is not."""
+    if isinstance(error, SluiceError):
+        if error.status >= 500:
+            _log.warning("%s %s: %s", request.method, request.path, error, exc_info=error)
+        return error
+    if isinstance(error, HTTPException) and (error.code or 500) < 500:
+        return BodyError(error.description or str(error))
+    _log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return InternalError()
+
+
+class _Logged:
+    """A streamed body; a failure is logged and breaks the connection, as it must."""
+
+    def __init__(self, body: Iterator[str] | Iterator[bytes], request: Request) -> None:
+        self._body = body
+        self._request = request
+
+    def __iter__(self) -> _Logged:
+        return self
+
+    def __next__(self) -> str | bytes:
+        try:
+            return next(self._body)
+        except StopIteration:
+            raise
+        except Exception as error:
+            _log.error("%s broke off", self._request.path, exc_info=error)
+            raise
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close:
+            close()

@@ -1,0 +1,209 @@
+"""The OpenAPI 3.1 document: from the table of operations, the declared datasets and their queries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sluice.api.formats import FORMATS
+from sluice.api.schemas import COMPONENTS, array, nullable, page_of, record, ref
+from sluice.rows import readable_columns
+
+if TYPE_CHECKING:
+    from sluice.api.operations import Argument, Operation
+    from sluice.datasets import Dataset, Field, Parameter, Query
+    from sluice.settings import Settings
+
+Document = dict[str, Any]
+
+_PROBLEM = {
+    "description": "A problem: what, where and what to do about it.",
+    "content": {"application/problem+json": {"schema": ref("Problem")}},
+}
+
+#: JSON Schema of each PostgreSQL type.
+_FIELD_SCHEMAS: Mapping[str, Document] = {
+    "text": {"type": "string"},
+    "integer": {"type": "integer", "format": "int32"},
+    "bigint": {"type": "integer", "format": "int64"},
+    "double precision": {"type": "number", "format": "double"},
+    "numeric": {"type": "number"},
+    "boolean": {"type": "boolean"},
+    "date": {"type": "string", "format": "date"},
+    "timestamp": {"type": "string", "description": "A time without a time zone."},
+    "timestamptz": {"type": "string", "format": "date-time"},
+    "time": {"type": "string", "format": "time"},
+    "uuid": {"type": "string", "format": "uuid"},
+}
+_PARAMETER_SCHEMAS: Mapping[str, Document] = {
+    "text": {"type": "string"},
+    "integer": {"type": "integer"},
+    "number": {"type": "number"},
+    "boolean": {"type": "boolean"},
+    "date": {"type": "string", "format": "date"},
+    "timestamp": {"type": "string"},
+}
+
+
+def document(
+    operations: Sequence[Operation], datasets: Sequence[Dataset], settings: Settings
+) -> Document:
+    """Return the OpenAPI document of operations over datasets."""
+    paths: dict[str, Document] = {}
+    for each in operations:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
+    for dataset in datasets:
+        paths.update(_dataset_paths(dataset))
+    rows = {_row_name(each): _row_schema(each) for each in datasets}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Sluice",
+            "version": "1",
+            "description": "Drop a CSV in a bucket; get typed, checked rows and answers.",
+        },
+        "servers": [{"url": settings.public_url}],
+        "tags": [{"name": name} for name in _tags(operations, datasets)],
+        "security": [{"token": []}] if settings.token else [],
+        "paths": paths,
+        "components": {
+            "schemas": {**COMPONENTS, **rows},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _tags(operations: Sequence[Operation], datasets: Sequence[Dataset]) -> list[str]:
+    named = [f"Dataset {each.name}" for each in datasets]
+    return list(dict.fromkeys([*named, *(each.tag for each in operations)]))
+
+
+def _operation(each: Operation) -> Document:
+    parameters = [*_path_parameters(each.path), *(_argument(a) for a in each.arguments)]
+    answer = {str(each.status): _answer(each.answer, each.formats), "default": _PROBLEM}
+    found: Document = {
+        "operationId": each.name,
+        "summary": each.summary,
+        "tags": [each.tag],
+        "parameters": parameters,
+        "responses": answer,
+    }
+    if each.description:
+        found["description"] = each.description
+    if each.body is not None:
+        content = {"application/json": {"schema": each.body}}
+        found["requestBody"] = {"required": True, "content": content}
+    return found
+
+
+def _path_parameters(path: str) -> Iterator[Document]:
+    for name in re.findall(r"\{(\w+)\}", path):
+        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _argument(each: Argument) -> Document:
+    return {
+        "name": each.name,
+        "in": "query",
+        "description": each.description,
+        "schema": dict(each.schema),
+    }
+
+
+def _answer(schema: Mapping[str, Any] | None, formats: Iterable[str]) -> Document:
+    content = {} if schema is None else {FORMATS["json"]: {"schema": dict(schema)}}
+    for name in formats:
+        media_type = FORMATS.get(name, name).split(";")[0]
+        content.setdefault(media_type, {"schema": {"type": "string"}})
+    return {"description": "The answer.", **({"content": content} if content else {})}
+
+
+def _dataset_paths(dataset: Dataset) -> dict[str, Document]:
+    """Return the paths of a dataset by its own name, with its own columns and parameters."""
+    base = f"/v1/datasets/{dataset.name}"
+    rows = {f"{base}/rows": {"get": _rows_operation(dataset)}}
+    queries = {
+        f"{base}/queries/{each.name}": {"get": _query_operation(dataset, each)}
+        for each in dataset.queries
+    }
+    return {**rows, **queries}
+
+
+def _rows_operation(dataset: Dataset) -> Document:
+    return {
+        "operationId": f"listRows_{dataset.name}",
+        "summary": f"Rows of {dataset.name}.",
+        "description": dataset.description,
+        "tags": [f"Dataset {dataset.name}"],
+        "parameters": [_filter(each) for each in readable_columns(dataset).values()],
+        "responses": {
+            "200": _answer(page_of("rows", ref(_row_name(dataset))), FORMATS),
+            "default": _PROBLEM,
+        },
+    }
+
+
+def _filter(each: Field) -> Document:
+    return {
+        "name": each.name,
+        "in": "query",
+        "description": f"Filter `op.value` on a column of type {each.postgres_type}.",
+        "schema": {"type": "string", "pattern": "^(eq|ne|lt|le|gt|ge|in|like|ilike|is)\\."},
+    }
+
+
+def _query_operation(dataset: Dataset, query: Query) -> Document:
+    alternatives = [" ".join(each) or "none of them" for each in query.needs]
+    needs = f" Needs {' or '.join(alternatives)}." if alternatives else ""
+    is_one = query.returns == "one"
+    answer = {"type": "object"} if is_one else record({"rows": array({"type": "object"})})
+    return {
+        "operationId": f"ask_{dataset.name}_{query.name}",
+        "summary": query.summary,
+        "description": query.description + needs,
+        "tags": [f"Dataset {dataset.name}"],
+        "parameters": [_query_parameter(each) for each in query.parameters],
+        "responses": {"200": _answer(answer, FORMATS), "default": _PROBLEM},
+    }
+
+
+def _query_parameter(each: Parameter) -> Document:
+    schema = dict(_PARAMETER_SCHEMAS[each.type])
+    limits = {"minimum": each.minimum, "maximum": each.maximum}
+    schema.update({name: value for name, value in limits.items() if value is not None})
+    if each.one_of:
+        schema["enum"] = list(each.one_of)
+    if each.default is not None:
+        schema["default"] = _default(each)
+    return {
+        "name": each.name,
+        "in": "query",
+        "description": each.description,
+        "required": each.required,
+        "schema": schema,
+    }
+
+
+def _default(each: Parameter) -> object:
+    readers: Mapping[str, Any] = {
+        "integer": int,
+        "number": float,
+        "boolean": lambda text: text == "true",
+    }
+    return readers.get(each.type, str)(each.default)
+
+
+def _row_name(dataset: Dataset) -> str:
+    return f"Row_{dataset.name}"
+
+
+def _row_schema(dataset: Dataset) -> Document:
+    described = {field.name: c.description for c in dataset.columns for field in c.fields}
+    properties = {}
+    for each in readable_columns(dataset).values():
+        schema = dict(_FIELD_SCHEMAS[each.postgres_type])
+        if described.get(each.name):
+            schema["description"] = described[each.name]
+        properties[each.name] = nullable(schema) if each.nullable else schema
+    return record(properties)

@@ -1,0 +1,81 @@
+-- name: set_reading_limits
+-- Ends a statement of a client that takes too long, and a client that does not fetch its answer.
+SELECT set_config('statement_timeout', :timeout_ms, true),
+    set_config('idle_in_transaction_session_timeout', '60s', true);
+
+-- name: list_standings
+-- Every dataset as it stands for its readers.
+SELECT
+    datasets.name, datasets.version, datasets.origin, datasets.declared_at,
+    coalesce(freshness.version, 0) AS freshness,
+    freshness.changed_at,
+    newest.ingestion,
+    coalesce(newest.rows_loaded, 0) AS rows_loaded,
+    EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass('public.' || quote_ident(datasets.name))
+            AND attname = 'place' AND NOT attisdropped
+    ) AS has_place
+FROM sluice.datasets
+LEFT JOIN sluice.freshness ON freshness.dataset = datasets.name
+LEFT JOIN LATERAL (
+    SELECT
+        (array_agg(publications.ingestion ORDER BY published_at DESC, publications.ingestion DESC))[1]
+            AS ingestion,
+        CAST(sum(ingestions.rows_loaded) AS bigint) AS rows_loaded
+    FROM sluice.publications JOIN sluice.ingestions ON ingestions.id = publications.ingestion
+    WHERE publications.dataset = datasets.name
+) AS newest ON true
+WHERE CAST(:dataset AS text) IS NULL OR datasets.name = CAST(:dataset AS text)
+ORDER BY datasets.name;
+
+-- name: list_ingestions
+-- A page of ingestions, the newest first.
+SELECT * FROM sluice.ingestions
+WHERE (CAST(:dataset AS text) IS NULL OR dataset = CAST(:dataset AS text))
+    AND (CAST(:states AS text[]) IS NULL OR CAST(state AS text) = ANY (CAST(:states AS text[])))
+    AND (CAST(:before AS integer) IS NULL OR id < CAST(:before AS integer))
+ORDER BY id DESC
+LIMIT CAST(:limit AS integer);
+
+-- name: events_after
+-- The events of an ingestion behind one of them, in order.
+SELECT sequence, body FROM sluice.events
+WHERE ingestion = :ingestion AND sequence > :sequence
+ORDER BY sequence;
+
+-- name: events_named
+-- Some events, each named by its ingestion and sequence.
+SELECT ingestion, sequence, body FROM sluice.events
+WHERE (ingestion, sequence) IN (
+    SELECT * FROM unnest(CAST(:ingestions AS integer[]), CAST(:sequences AS integer[]))
+)
+ORDER BY created_at, ingestion, sequence;
+
+-- name: events_since
+-- The events that may have been missed since a moment, of any ingestion; some may be known already.
+SELECT events.ingestion, events.sequence, events.body
+FROM sluice.events JOIN sluice.ingestions ON ingestions.id = events.ingestion
+WHERE ingestions.updated_at >= CAST(:since AS timestamptz)
+    AND events.created_at >= CAST(:since AS timestamptz)
+ORDER BY events.created_at, events.ingestion, events.sequence;
+
+-- name: event_created_at
+-- When an event was written.
+SELECT created_at FROM sluice.events WHERE ingestion = :ingestion AND sequence = :sequence;
+
+-- name: insert_subscription
+-- Remembers a push subscription made through the API.
+INSERT INTO sluice.subscriptions (id, endpoint, dataset, states)
+VALUES (:id, :endpoint, :dataset, CAST(:states AS text[]))
+RETURNING *;
+
+-- name: list_subscriptions
+-- The push subscriptions, the oldest first; one of them when an id is given.
+SELECT * FROM sluice.subscriptions
+WHERE CAST(:id AS text) IS NULL OR id = CAST(:id AS text)
+ORDER BY created_at, id;
+
+-- name: delete_subscription
+-- Forgets a push subscription.
+DELETE FROM sluice.subscriptions WHERE id = :id;
