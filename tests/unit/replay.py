@@ -231,8 +231,10 @@ def event(sequence: int, kind: str, **members: object) -> dict[str, object]:
     }
 
 
-def sse(document: dict[str, object]) -> str:
-    """The event as the API sends it."""
+def sse(document: dict[str, object], *, of_all: bool = False) -> str:
+    """The event as the API sends it; in the stream of all ingestions its id names the ingestion."""
+    number = f"{document['data']['ingestion']}:" if of_all else ""
     return (
-        f"id: {document['sequence']}\nevent: {document['type']}\ndata: {json.dumps(document)}\n\n"
+        f"id: {number}{document['sequence']}\nevent: {document['type']}\n"
+        f"data: {json.dumps(document)}\n\n"
     )

@@ -55,10 +55,11 @@ def cloud(api: Replay) -> Callable[..., Replay]:
 
     def prepare(state: str = "done", **members: object) -> Replay:
         api.answer("GET /v1/datasets", {"datasets": [{"name": "trips"}, {"name": "people"}]})
-        first, last = sse(event(1, "received")), sse(event(2, state, **members))
-        other = sse(event(9, "loading", id=6, generation=GENERATION - 1))
-        api.stream("GET /v1/ingestions", Stream((other, first), after=api.inbox.is_complete))
-        api.stream(EVENTS, Stream((first, last)))
+        first, last = event(1, "received"), event(2, state, **members)
+        other = event(9, "loading", id=6, generation=str(GENERATION - 1))
+        heard = (sse(other, of_all=True), sse(first, of_all=True))
+        api.stream("GET /v1/ingestions", Stream(heard, after=api.inbox.is_complete))
+        api.stream(EVENTS, Stream((sse(first), sse(last)), end="end"))
         api.answer("GET /v1/ingestions/7", ingestion(state, **members))
         api.answer("GET /v1/ingestions/7/rejects", REJECTS)
         return api

@@ -35,7 +35,7 @@ def watch(context: click.Context, ingestion: int | None, as_json: bool) -> None:
     client = connect(context)
     try:
         if ingestion is None:
-            for event in client.events():
+            for event in client.events(on_connect=_say_that_it_listens):
                 _show(event, as_json=as_json)
         else:
             context.exit(_watch_one(client, ingestion, as_json=as_json))
@@ -43,6 +43,10 @@ def watch(context: click.Context, ingestion: int | None, as_json: bool) -> None:
         if ingestion is not None:
             click.echo(f"ingestion {ingestion} goes on in the background", err=True)
         context.exit(EXIT_INTERRUPTED)
+
+
+def _say_that_it_listens() -> None:
+    click.echo("listening to all ingestions; Ctrl-C ends", err=True)
 
 
 def _watch_one(client: Client, number: int, *, as_json: bool) -> int:
