@@ -1,0 +1,90 @@
+"""`make demo`: a sample goes the whole way on this machine, and a few questions are answered.
+
+Every step is a command that a person can type; the demo shows it and runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from sluice.local.cloud import Cloud
+from sluice.local.sample import write_sample
+from sluice.local.state import State, default_root
+
+ROWS = 300_000
+LOADED = (0, 3)  # done, or done with rejects
+
+QUESTIONS = (
+    ("How many trips a week begin in Prague?", "weekly_average region=Prague"),
+    (
+        "And in this box around its centre?",
+        "weekly_average min_lon=14.4 max_lon=14.5 min_lat=50.05 max_lat=50.12",
+    ),
+    ("Which trips are alike? The largest groups:", "groups limit=5"),
+    ("The latest datasource of the most common regions:", "latest_datasource_of_top_regions"),
+)
+
+GOING_ON = """
+The local cloud stays up. Go on with:
+
+  sluice query trips                          every question about trips
+  sluice ingestions                           what was loaded
+  sluice load your.csv --dataset trips        load a file of your own
+  eval "$(sluice env)"                        gcloud storage, gsutil and psql talk to it
+  {url}/docs                  the HTTP API
+
+  make down                                   stop it and keep its data
+
+(`sluice` is {program})"""
+
+
+def main() -> None:
+    """Run the demo; arguments go to `sluice up`."""
+    _run("up", *sys.argv[1:])
+    cloud = Cloud.last_started(State(default_root()))
+    environment = {**os.environ, "SLUICE_URL": cloud.url}
+    sample = _sample(cloud.state)
+    _say("Load it: upload, then follow it live until it is published.")
+    _run("load", str(sample), "--dataset", "trips", environment=environment, fine=LOADED)
+    for question, query in QUESTIONS:
+        _say(question)
+        _run("query", "trips", *query.split(), environment=environment)
+    program = Path(sys.executable).with_name("sluice")
+    click.echo(GOING_ON.format(url=cloud.url, program=program))
+
+
+def _sample(state: State) -> Path:
+    path = state.root / "sample" / "trips.csv"
+    if not path.exists():
+        _say(f"Make a sample of {ROWS:,} trips.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        write_sample(path, ROWS)
+        size = path.stat().st_size / 1e6
+        click.echo(f"{path}: {size:.1f} MB in {time.monotonic() - started:.1f} s")
+    return path
+
+
+def _say(text: str) -> None:
+    click.echo()
+    click.secho(text, bold=True)
+
+
+def _run(
+    *arguments: str, environment: dict[str, str] | None = None, fine: tuple[int, ...] = (0,)
+) -> None:
+    click.secho(f"$ sluice {' '.join(arguments)}", dim=True)
+    command = [sys.executable, "-m", "sluice.cli.main", *arguments]
+    code = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603  # ourselves
+    if code not in fine:
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
