@@ -211,6 +211,8 @@ def ingestion(state: str = "done", **members: object) -> dict[str, object]:
         "chunks": {"total": 1, "loaded": 1},
         "account": {"read": 100, "loaded": 100, "rejected": 0, "duplicates": 0},
         "problem": None,
+        "received_at": "2026-11-21T12:00:00+00:00",
+        "finished_at": "2026-11-21T12:00:01.500000+00:00",
     } | members
 
 

@@ -30,9 +30,15 @@ QUERIES = {
             "summary": "The show of that title.",
             "parameters": [
                 {"name": "title", "type": "text", "required": True, "description": "Its title."},
-                {"name": "order", "type": "text", "default": "year", "one_of": ["year", "name"]},
+                {
+                    "name": "order",
+                    "type": "text",
+                    "description": "By what.",
+                    "default": "year",
+                    "one_of": ["year", "name"],
+                },
             ],
-            "needs": [["title"], ["order", "year"]],
+            "needs": [["title"], []],
             "returns": "many",
             "verb": "title",
             "output": "description",
@@ -136,9 +142,9 @@ def test_queries_are_listed_with_their_parameters(api: Replay) -> None:
     api.answer("GET /v1/datasets/titles/queries", QUERIES)
     assert run(api, "query", "titles").stdout.splitlines() == [
         "by_title  The show of that title.",
-        "    title=text, required  Its title.",
-        "    order=year|name, year if not given",
-        "    give title, or order year",
+        "    title=text       Its title. Required.",
+        "    order=year|name  By what. year if not given.",
+        "    give title, or none of them",
         "    also: sluice title",
     ]
 

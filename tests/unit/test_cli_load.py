@@ -79,8 +79,8 @@ def test_a_file_is_uploaded_followed_and_accounted_for(
     assert result.exit_code == 0
     assert bytes(api.inbox.content) == file.read_bytes()
     assert result.stdout.splitlines() == [
-        "ingestion  dataset  object           state  read  loaded  rejected  duplicates",
-        "        7  trips    trips/trips.csv  done    100     100         0           0",
+        "ingestion  dataset  object           state  read  loaded  rejected  duplicates  seconds",
+        "        7  trips    trips/trips.csv  done    100     100         0           0      1.5",
     ]
     assert "ingestion 7 received" in result.stderr
 
@@ -219,16 +219,3 @@ def test_output_that_no_terminal_reads_has_no_escape_codes(
 ) -> None:
     result = run(cloud("failed", problem=PROBLEM, account=REJECTED), "load", file)
     assert "\x1b" not in result.output
-
-
-def test_an_interruption_answers_130_and_says_what_goes_on(
-    cloud: Callable[..., Replay], file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    api = cloud()
-    monkeypatch.setattr("sluice.cli.progress.Lines.told", interrupt)
-    result = run(api, "load", file)
-    assert result.exit_code == 130
-    assert "ingestion 7 goes on in the background; `sluice watch 7` follows it" in result.stderr

@@ -40,6 +40,7 @@ def account_row(ingestion: Ingestion) -> dict[str, object]:
         "loaded": account.loaded,
         "rejected": account.rejected,
         "duplicates": account.duplicates,
+        "seconds": None if ingestion.took_s is None else round(ingestion.took_s, 1),
     }
 
 

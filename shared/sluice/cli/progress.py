@@ -85,7 +85,8 @@ class Lines(Silence):
             self._show(name, describe(event))
 
     def _is_due(self, name: str) -> bool:
-        return time.monotonic() - self._shown_at.get(name, 0.0) >= LINE_EVERY_S
+        now = time.monotonic()
+        return now - self._shown_at.setdefault(name, now) >= LINE_EVERY_S
 
     def _show(self, name: str, text: str) -> None:
         self._shown_at[name] = time.monotonic()

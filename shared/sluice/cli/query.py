@@ -66,18 +66,26 @@ def print_answer(answer: Mapping[str, object], *, as_json: bool) -> None:
 def _print_queries(dataset: str, queries: Sequence[QueryInfo]) -> None:
     for each in queries:
         click.echo(f"{click.style(each.name, bold=True)}  {each.summary}")
-        for parameter in each.parameters:
-            click.echo(f"    {_describe(parameter)}")
+        forms = [_form(parameter) for parameter in each.parameters]
+        width = max(map(len, forms), default=0)
+        for form, parameter in zip(forms, each.parameters, strict=True):
+            click.echo(f"    {form:<{width}}  {_meaning(parameter)}".rstrip())
         if each.needs:
-            click.echo(f"    give {', or '.join(' '.join(names) for names in each.needs)}")
+            wanted = [" ".join(names) or "none of them" for names in each.needs]
+            click.echo(f"    give {', or '.join(wanted)}")
         if each.verb:
             click.echo(f"    also: sluice {each.verb}")
     if not queries:
         click.echo(f"{dataset} declares no queries", err=True)
 
 
-def _describe(parameter: QueryParameter) -> str:
-    values = "|".join(parameter.one_of) or parameter.type
-    default = "" if parameter.default is None else f", {parameter.default} if not given"
-    required = ", required" if parameter.required else ""
-    return f"{parameter.name}={values}{required}{default}  {parameter.description}".rstrip()
+def _form(parameter: QueryParameter) -> str:
+    return f"{parameter.name}={'|'.join(parameter.one_of) or parameter.type}"
+
+
+def _meaning(parameter: QueryParameter) -> str:
+    if parameter.required:
+        return f"{parameter.description} Required."
+    if parameter.default is not None:
+        return f"{parameter.description} {parameter.default} if not given."
+    return parameter.description

@@ -47,7 +47,8 @@ def print_record(record: Mapping[str, Any]) -> None:
     plain = {key: value for key, value in record.items() if not _is_list_of_objects(value)}
     width = max((len(key) for key in plain), default=0)
     for key, value in plain.items():
-        click.echo(f"{click.style(f'{key:<{width}}', bold=True)}  {cell(value)}".rstrip())
+        gap = " " * (width - len(key) + 2)
+        click.echo(f"{click.style(key, bold=True)}{gap}{cell(value)}".rstrip())
     for key, value in record.items():
         if key not in plain:
             click.echo(f"\n{click.style(key, bold=True)}")

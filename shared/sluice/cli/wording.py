@@ -31,6 +31,8 @@ def cell(value: object) -> str:
             return ""
         case bool():
             return str(value).lower()
+        case list() if all(isinstance(each, str) for each in value):
+            text = ", ".join(value)
         case dict() | list():
             text = json.dumps(value, ensure_ascii=False)
         case _:

@@ -41,7 +41,8 @@ class QueryInfo:
     """A named query of a dataset: what it answers, what it takes, the verb it asks for.
 
     Attributes:
-        needs: alternatives of parameters, of which one has to be given in full.
+        needs: alternatives of parameters, of which one has to be given in full; an empty one
+            is none of them.
         verb: name of a command of its own, or empty.
         output: what the verb prints of each row: a column, or a text with `{column}` in it.
     """
@@ -64,7 +65,7 @@ class QueryInfo:
             name=str(document["name"]),
             summary=str(document.get("summary") or document.get("description") or ""),
             parameters=tuple(QueryParameter.parse(p) for p in document.get("parameters") or ()),
-            needs=tuple(tuple(map(str, names)) for names in document.get("needs") or () if names),
+            needs=tuple(tuple(map(str, names)) for names in document.get("needs") or ()),
             returns=str(document.get("returns") or "many"),
             verb=str(document.get("verb") or ""),
             output=str(document.get("output") or ""),

@@ -76,6 +76,7 @@ class Ingestion:
         dataset: None when no dataset fits the object's prefix.
         generation: generation of the object in Cloud Storage.
         problem: why it failed.
+        took_s: seconds from the arrival of the object to the end; None before it, and in events.
         document: the JSON it was read from.
     """
 
@@ -90,6 +91,7 @@ class Ingestion:
     chunks: Chunks
     account: Account
     problem: Problem | None = None
+    took_s: float | None = None
     document: Document = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -113,8 +115,15 @@ class Ingestion:
             chunks=Chunks.parse(document.get("chunks")),
             account=Account.parse(document.get("account")),
             problem=Problem.parse(problem) if problem else None,
+            took_s=_seconds(document.get("received_at"), document.get("finished_at")),
             document=document,
         )
+
+
+def _seconds(began_at: str | None, ended_at: str | None) -> float | None:
+    if not began_at or not ended_at:
+        return None
+    return (datetime.fromisoformat(ended_at) - datetime.fromisoformat(began_at)).total_seconds()
 
 
 @dataclass(frozen=True)
