@@ -14,13 +14,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sluice.compiling import Plan, compile_dataset
 from sluice.datasets import INGESTION_COLUMN, Dataset, Rollup
-from sluice.dialects import Dialect
 from sluice.errors import AccountImbalanceError
 from sluice.fields import count_delimiters, count_fields
 from sluice.identifiers import literal, quote
@@ -47,6 +46,11 @@ _ROLLUP_TYPES = {
 }
 #: Stored types that pgpq does not encode; a dataset that has one is copied as CSV.
 _TEXT_ONLY = frozenset({"numeric", "time", "uuid"})
+#: Column, rule, value and reason of a reject.
+_Finding = tuple[str | None, str, str | None, str]
+_PROBED_BYTES = 64 * 1024
+_USUAL_SHARE = 0.99
+_SHOWN_CHARACTERS = 200
 _MIB = 1024 * 1024
 _RECORD_LIMIT = 2 * _MIB
 
@@ -243,25 +247,30 @@ class _Parser:
     def parse(self, data: bytes, first_line: int, first_record: int) -> ParsedChunk:
         records = self._count_if_plain(data)
         damaged: dict[int, tuple[str, str]] = {}
-        kept: Any = None
+        kept: list[int] | None = None
         index: RecordIndex | None = None
         if records is None or not self._read(data, records):
             index = index_records(data, self.dialect)
-            records = len(index.starts)
+            records = len(index)
             damaged = self._damaged(data, index)
             kept = self._read_sound(data, index, damaged)
-        ok = self.cursor.execute("SELECT count(*) FILTER (ok) FROM typed").fetchone()
-        rows = int(ok[0]) if ok else 0
         rejects: list[Reject] = []
-        if rows < records:
+        if self._count_rows() < records:
             index = index or index_records(data, self.dialect)
-            rejects = self._rejects(data, index, damaged, kept, first_line, first_record)
+            found = {n: (None, rule, None, reason) for n, (rule, reason) in damaged.items()}
+            found |= self._second_reading(data, index, kept)
+            rejects = _rejects(data, index, found, first_line, first_record)
+        rows = self._count_rows()
         if records != rows + len(rejects):
             raise AccountImbalanceError(
                 f"lines from {first_line}: {records} records gave {rows} rows and {len(rejects)} rejects"
             )
         recovered = index.recovered if index else 0
         return ParsedChunk(self.dataset, records, rows, rejects, recovered, self.cursor)
+
+    def _count_rows(self) -> int:
+        count = self.cursor.execute("SELECT count(*) FROM typed WHERE ok").fetchone()
+        return int(count[0]) if count else 0
 
     def _count_if_plain(self, data: bytes) -> int | None:
         """Return the number of records where DuckDB can be trusted with the bytes as they are."""
@@ -275,13 +284,22 @@ class _Parser:
         return records
 
     def _read(self, data: bytes, records: int, new_line: str = "") -> bool:
-        """Read the bytes into the table `typed`; tell whether every record became a row."""
+        """Read the bytes into the table `typed`; tell whether every record became a row there."""
         new_line = new_line or ("\\r\\n" if b"\r" in data else "\\n")
+        thorough = not self._is_usual(data, new_line)
         with _file(data) as path:
-            sql = self.plan.typing(self._source(path, new_line, len(data)))
+            sql = self.plan.typing(self._source(path, new_line, len(data)), thorough=thorough)
             self.cursor.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {sql}")
         found = self.cursor.execute("SELECT count(*) FROM typed").fetchone()
         return found == (records,)
+
+    def _is_usual(self, data: bytes, new_line: str) -> bool:
+        """Whether the first rows are written in the usual way, so that the quick reading pays."""
+        head = data[: data.rfind(b"\n", 0, _PROBED_BYTES) + 1]
+        with _file(head) as path:
+            sql = self.plan.typing(self._source(path, new_line, len(head)), thorough=False)
+            share = self.cursor.execute(f"SELECT avg(CAST(ok AS INTEGER)) FROM ({sql})").fetchone()
+        return share is None or share[0] is None or share[0] >= _USUAL_SHARE
 
     def _source(self, path: Path, new_line: str, size_bytes: int) -> str:
         """Return the relation of raw cells `c0`, `c1`, ... in the order of the declaration."""
@@ -360,52 +378,51 @@ class _Parser:
             return [line + b"\n" for line in lines]
         return [line.decode(encoding).encode("utf-8") + b"\n" for line in lines]
 
-    def _rejects(
-        self,
-        data: bytes,
-        index: RecordIndex,
-        damaged: dict[int, tuple[str, str]],
-        kept: list[int] | None,
-        first_line: int,
-        first_record: int,
-    ) -> list[Reject]:
-        refused = [
-            n if kept is None else kept[n]
-            for (n,) in self.cursor.execute(
-                "SELECT rowid FROM typed WHERE NOT ok ORDER BY 1"
-            ).fetchall()
-        ]
-        found: dict[int, tuple[str | None, str, str | None, str]] = {
-            number: (None, rule, None, reason) for number, (rule, reason) in damaged.items()
-        }
-        found.update(self._explain(data, index, refused))
-        return [
-            Reject(
-                record=first_record + number,
-                line=first_line + int(index.lines[number]),
-                column=column,
-                rule=rule,
-                value=value,
-                reason=reason,
-                original=bytes(data[index.starts[number] : index.ends[number]]),
-            )
-            for number, (column, rule, value, reason) in sorted(found.items())
-        ]
-
-    def _explain(
-        self, data: bytes, index: RecordIndex, refused: list[int]
-    ) -> Iterator[tuple[int, tuple[str | None, str, str | None, str]]]:
-        """Yield which rule each refused record breaks first."""
+    def _second_reading(
+        self, data: bytes, index: RecordIndex, kept: list[int] | None
+    ) -> dict[int, _Finding]:
+        """Read the refused rows again, thoroughly: add the good to `typed`, explain the others."""
+        sql = "SELECT rowid FROM typed WHERE NOT ok ORDER BY 1"
+        refused = [n if kept is None else kept[n] for (n,) in self.cursor.execute(sql).fetchall()]
         if not refused:
-            return
+            return {}
         sound = self._lay_out(data, index, refused)
         with _file(b"".join(sound)) as path:
             source = self._source(path, "\\n", sum(map(len, sound)))
             answers = self.cursor.execute(self.plan.explaining(source)).fetchall()
-        for number, (which, value) in zip(refused, answers, strict=True):
-            rule = self.plan.rules[which]
-            shown = "" if value is None else value[:200]
-            yield number, (rule.column, rule.name, value, rule.reason.replace("{value}", shown))
+            typing = self.plan.typing(source, thorough=True)
+            self.cursor.execute(f"INSERT INTO typed SELECT * FROM ({typing}) WHERE ok")
+        return {
+            number: self._finding(which, value)
+            for number, (which, value) in zip(refused, answers, strict=True)
+            if which is not None
+        }
+
+    def _finding(self, which: int, value: str | None) -> _Finding:
+        rule = self.plan.rules[which]
+        shown = "" if value is None else value[:_SHOWN_CHARACTERS]
+        return rule.column, rule.name, value, rule.reason.replace("{value}", shown)
+
+
+def _rejects(
+    data: bytes,
+    index: RecordIndex,
+    found: Mapping[int, _Finding],
+    first_line: int,
+    first_record: int,
+) -> list[Reject]:
+    return [
+        Reject(
+            record=first_record + number,
+            line=first_line + int(index.lines[number]),
+            column=column,
+            rule=rule,
+            value=value,
+            reason=reason,
+            original=bytes(data[index.starts[number] : index.ends[number]]),
+        )
+        for number, (column, rule, value, reason) in sorted(found.items())
+    ]
 
 
 def _is_utf8(data: bytes) -> bool:
