@@ -189,7 +189,7 @@ def _call(method: str, request: dict[str, Any]) -> None:
 
     done = NotFound if method == "delete_subscription" else AlreadyExists
     try:
-        getattr(_client(), method)(request=request, timeout=_TIMEOUT_S)
+        getattr(_client(os.environ.get("PUBSUB_EMULATOR_HOST", "")), method)(request=request, timeout=_TIMEOUT_S)
     except done:
         return
     except InvalidArgument as error:
@@ -199,10 +199,9 @@ def _call(method: str, request: dict[str, Any]) -> None:
 
 
 @functools.cache
-def _client() -> SubscriberClient:
+def _client(emulator: str) -> SubscriberClient:
     from google.pubsub_v1 import SubscriberClient  # noqa: PLC0415  # 0.3 s, paid where first used
 
-    emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
     if not emulator:
         return SubscriberClient()
     import grpc  # noqa: PLC0415

@@ -222,10 +222,10 @@ def _key_values(dataset: Dataset, key: str) -> list[str]:
     columns = readable_columns(dataset)
     try:
         values = parse_list(key) if len(dataset.key) > 1 else [key]
-        if len(values) != len(dataset.key):
-            raise ValueError(f"the key is {','.join(dataset.key)}")
-        for name, value in zip(dataset.key, values, strict=True):
+        for name, value in zip(dataset.key, values, strict=False):
             parse_value(value, columns[name].postgres_type)
     except ValueError as error:
         raise ParameterError(f"key {key}: {error}", parameter="key") from None
+    if len(values) != len(dataset.key):
+        raise ParameterError(f"key {key}: the key is {','.join(dataset.key)}", parameter="key")
     return values

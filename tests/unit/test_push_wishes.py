@@ -1,0 +1,53 @@
+"""What a client may subscribe to, and the filter that comes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluice.errors import BodyError, TooLargeError
+from sluice.events import State
+from sluice.push_subscriptions import Wish, make_wish
+
+
+@pytest.mark.parametrize(
+    ("dataset", "states", "text"),
+    [
+        (None, (), ""),
+        ("plays", (), 'attributes.dataset = "plays"'),
+        (None, ("done",), 'attributes.state = "done"'),
+        (None, ("done", "failed"), 'attributes.state = "done" OR attributes.state = "failed"'),
+        (
+            "plays",
+            ("done", "failed"),
+            'attributes.dataset = "plays"'
+            ' AND (attributes.state = "done" OR attributes.state = "failed")',
+        ),
+    ],
+)
+def test_a_wish_becomes_a_filter(dataset: str | None, states: tuple[str, ...], text: str) -> None:
+    assert Wish("https://example.com", dataset, states).filter == text
+
+
+def test_a_filter_longer_than_pubsub_takes_is_refused() -> None:
+    with pytest.raises(TooLargeError, match="256 bytes"):
+        _ = Wish("https://example.com", "plays", tuple(State)).filter
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["https://example.com/hook", "http://localhost:9000/", "http://127.0.0.1/x"]
+)
+def test_https_and_this_machine_are_taken(endpoint: str) -> None:
+    assert make_wish(endpoint, None, []).endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://example.com", "ftp://example.com", "example.com", "", "https://", "http://[x"]
+)
+def test_other_endpoints_are_refused(endpoint: str) -> None:
+    with pytest.raises(BodyError, match="endpoint"):
+        make_wish(endpoint, None, [])
+
+
+def test_an_unknown_state_is_refused() -> None:
+    with pytest.raises(BodyError, match="finished"):
+        make_wish("https://example.com", None, ["finished"])
