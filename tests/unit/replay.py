@@ -126,6 +126,7 @@ class Replay:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     replay: Replay
 
     def _serve(self) -> None:

@@ -113,11 +113,15 @@ class Bars:
         self._show(name, "uploading", sent_bytes, size_bytes, "")
 
     def told(self, name: str, event: Event) -> None:
-        """Move the bar of the load."""
+        """Move the bar of the load; it begins anew where that of the upload ended."""
         found = event.ingestion
+        if name in self._tasks and name not in self._began_at:
+            self._progress.reset(self._tasks[name])
         began_at = self._began_at.setdefault(name, event.time)
         note = _note(found, (event.time - began_at).total_seconds())
-        self._show(name, found.state, found.bytes_loaded, found.size_bytes, note)
+        is_read = found.state in ("publishing", "done")  # the header is in no chunk
+        loaded = found.size_bytes if is_read else found.bytes_loaded
+        self._show(name, found.state, loaded, found.size_bytes, note)
 
     def ended(self, name: str) -> None:
         """Leave the bar as it stands."""
