@@ -94,7 +94,7 @@ def _check_mark(key: str, mark: str, encoding: str) -> None:
         encoded = b""
     if len(mark) != 1 or len(encoded) != 1:
         raise _fail(key, f"{mark!r} is not one character of one byte in {encoding}")
-    if mark in "\r\n\0" or mark.isalnum():
+    if mark in "\r\n\0" or (mark.isascii() and mark.isalnum()):
         raise _fail(key, f"{mark!r} cannot be told from the data; choose a sign")
     if any(_is_one_character(bytes((lead, encoded[0])), encoding) for lead in _LEAD_BYTES):
         raise _fail(key, f"{mark!r} is part of other characters in {encoding}; choose another")

@@ -1,0 +1,130 @@
+"""The automaton of `sluice.scanning` once more, one byte at a time, to hold the fast one against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place behind a line end outside quotes."""
+
+    byte: int
+    lines: int
+    records: int
+
+
+@dataclass
+class Parsed:
+    """Records as (start, end, line), malformed as (record, kind, offset), and the marks."""
+
+    records: list[tuple[int, int, int]] = field(default_factory=list)
+    malformed: list[tuple[int, str, int]] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    recovered: int = 0
+
+
+def newline_at(data: bytes, at: int) -> int:
+    """Return the length of the line end at an offset."""
+    if data[at : at + 2] == b"\r\n":
+        return 2
+    return 1 if data[at : at + 1] in (b"\r", b"\n") else 0
+
+
+STEPS = {
+    "start": {"quote": "quoted", "delimiter": "start", "newline": "start", "other": "plain"},
+    "plain": {"quote": "plain", "delimiter": "start", "newline": "start", "other": "plain"},
+    "quoted": {"quote": "closed", "delimiter": "quoted", "newline": "quoted", "other": "quoted"},
+    "closed": {"quote": "quoted", "delimiter": "start", "newline": "start", "other": "plain"},
+}
+FLAWS = {("plain", "quote"): "stray_quote", ("closed", "other"): "junk_after_quote"}
+KINDS = {b'"': "quote", b",": "delimiter", b"\r": "newline", b"\n": "newline"}
+
+
+def parse(data: bytes) -> Parsed:
+    """Parse bytes that begin at a record, with no recovery behind an unclosed quote."""
+    parsed = Parsed()
+    state, start, line, start_line, at, opening = "start", 0, 0, 0, 0, 0
+    flaws: list[tuple[str, int]] = []
+
+    def end_record(end: int) -> None:
+        parsed.malformed.extend((len(parsed.records), *flaw) for flaw in flaws[:1])
+        parsed.records.append((start, end, start_line))
+        flaws.clear()
+
+    while at < len(data):
+        kind, width = KINDS.get(data[at : at + 1], "other"), newline_at(data, at)
+        line += width > 0
+        if (state, kind) in FLAWS:
+            flaws.append((FLAWS[state, kind], at))
+        if (state, kind) == ("start", "quote"):
+            opening = at
+        if kind == "newline" and state != "quoted":
+            if at > start:
+                end_record(at)
+            start, start_line = at + width, line
+            parsed.marks.append(Mark(start, line, len(parsed.records)))
+        state = STEPS[state][kind]
+        at += max(width, 1)
+
+    if state == "quoted":
+        flaws.insert(0, ("unclosed_quote", opening))
+    if start < len(data):
+        end_record(len(data))
+        line += data[-1:] not in (b"\r", b"\n")
+        parsed.marks.append(Mark(len(data), line, len(parsed.records)))
+    return parsed
+
+
+def index(data: bytes) -> Parsed:
+    """Parse bytes that begin at a record, and go on behind the line of an unclosed quote."""
+    parsed = parse(data)
+    if not parsed.malformed or parsed.malformed[-1][1] != "unclosed_quote":
+        return parsed
+    start, _, line = parsed.records.pop()
+    end = parsed.malformed[-1][2]
+    while end < len(data) and not newline_at(data, end):
+        end += 1
+    parsed.records.append((start, end, line))
+    resume, number = end + newline_at(data, end), len(parsed.records)
+    rest, rest_line = index(data[resume:]), count_line_ends(data[:resume])
+    parsed.records += [(s + resume, e + resume, n + rest_line) for s, e, n in rest.records]
+    parsed.malformed += [(n + number, kind, at + resume) for n, kind, at in rest.malformed]
+    parsed.recovered = len(rest.records)
+    return parsed
+
+
+def count_line_ends(data: bytes) -> int:
+    """Count the physical lines that end in these bytes."""
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A file cut up; a chunk is (first byte, end, first line, first record, records, lines)."""
+
+    header: bytes | None
+    header_end: int
+    chunks: list[tuple[int, int, int, int, int, int]]
+
+
+def split(data: bytes, *, header: bool, chunk_bytes: int) -> Split:
+    """Cut a file into chunks, all of it at hand."""
+    bom_bytes = len(BOM) if data.startswith(BOM) else 0
+    parsed = parse(data[bom_bytes:])
+    marks = [Mark(m.byte + bom_bytes, m.lines, m.records - header) for m in parsed.marks]
+    start, head = Mark(bom_bytes, 0, 0), None
+    if header:
+        start = next((mark for mark in marks if mark.records == 0), Mark(len(data), 0, 0))
+        head = data[bom_bytes:][slice(*parsed.records[0][:2])] if parsed.records else None
+    result = Split(head, start.byte, [])
+    while start.byte < len(data):
+        behind = [mark for mark in marks if mark.byte > start.byte]
+        within = [mark for mark in behind if mark.byte <= start.byte + chunk_bytes]
+        end = within[-1] if within else behind[0]
+        records, lines = end.records - start.records, end.lines - start.lines
+        result.chunks.append((start.byte, end.byte, start.lines + 1, start.records, records, lines))
+        start = end
+    return result
