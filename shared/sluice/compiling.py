@@ -93,7 +93,8 @@ class Plan:
     Attributes:
         stored: names of the typed columns, in the order of the declaration.
         usual: select list of the typed columns for cells written in the usual way.
-        is_usual: conditions that every cell is written so.
+        is_usual: conditions that every cell is written so and has a value of its type.
+        unseen: dictionary columns whose few texts are looked at by themselves, and not in each row.
         thorough: select list of the typed columns, however the cells are written.
         rules: the rules in the order in which they are tried.
     """
@@ -101,12 +102,14 @@ class Plan:
     stored: tuple[str, ...]
     usual: tuple[str, ...]
     is_usual: tuple[str, ...]
+    unseen: tuple[str, ...]
     thorough: tuple[str, ...]
     rules: tuple[Rule, ...]
 
     def typing(self, source: str, *, thorough: bool) -> str:
         """Return the query of typed rows in the order of the file, each with a flag `ok`."""
-        conditions = [f"NOT ({rule.broken})" for rule in self.rules]
+        rules = [rule for rule in self.rules if thorough or rule.name != "type"]
+        conditions = [f"NOT ({rule.broken})" for rule in rules]
         conditions += [] if thorough else [f"({each})" for each in self.is_usual]
         names = ", ".join(quote(name) for name in self.stored)
         ok = " AND ".join(conditions) or "true"
@@ -135,6 +138,7 @@ def compile_dataset(dataset: Dataset) -> Plan:
         stored=tuple(each.name for each in dataset.fields),
         usual=tuple(sql for cell in compiled for sql in cell.usual()),
         is_usual=tuple(sql for cell in compiled for sql in cell.is_usual()),
+        unseen=tuple(cell.names[0] for cell in compiled if cell.is_unseen),
         thorough=tuple(sql for cell in compiled for sql in cell.thorough()),
         rules=tuple(rule for cell in compiled for rule in cell.rules()),
     )
@@ -180,12 +184,24 @@ class _Cell:
         if kind is ColumnType.POINT:
             inner = f"substr({raw}, 8, length({raw}) - 8)"
             shape = f"starts_with({raw}, 'POINT (') AND ends_with({raw}, ')')"
-            yield f"{raw} IS NULL OR ({shape} AND split_part({inner}, ' ', 3) = '')"
+            lon, lat = self.names
+            yield (
+                f"{raw} IS NULL OR ({shape} AND split_part({inner}, ' ', 3) = ''"
+                f" AND {lon} IS NOT NULL AND {lat} IS NOT NULL)"
+            )
+        elif self.is_unseen:
+            return
         elif kind is ColumnType.TEXT and self.column.trim and not self._is_special():
             yield f"{raw} IS NULL OR regexp_matches({raw}, {literal(VISIBLE_ENDS)})"
         elif kind in _PLAIN_CASTS and not self._is_special():
-            value = self.names[0]
-            yield f"{value} IS NOT NULL OR {raw} IS NULL"
+            yield f"{self.names[0]} IS NOT NULL OR {raw} IS NULL"
+        elif kind is not ColumnType.TEXT:
+            yield f"{self.names[0]} IS NOT NULL OR {self.clean()} IS NULL"
+
+    @property
+    def is_unseen(self) -> bool:
+        """A dictionary column that may need a trim: its distinct texts tell."""
+        return self.column.dictionary and self.column.trim and not self._is_special()
 
     def _is_special(self) -> bool:
         column = self.column

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sluice.compiling import Plan, compile_dataset
+from sluice.compiling import VISIBLE_ENDS, Plan, compile_dataset
 from sluice.datasets import INGESTION_COLUMN, Dataset, Rollup
 from sluice.errors import AccountImbalanceError
 from sluice.fields import count_delimiters, count_fields
@@ -286,12 +286,25 @@ class _Parser:
     def _read(self, data: bytes, records: int, new_line: str = "") -> bool:
         """Read the bytes into the table `typed`; tell whether every record became a row there."""
         new_line = new_line or ("\\r\\n" if b"\r" in data else "\\n")
-        thorough = not self._is_usual(data, new_line)
         with _file(data) as path:
-            sql = self.plan.typing(self._source(path, new_line, len(data)), thorough=thorough)
-            self.cursor.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {sql}")
+            for thorough in (False, True) if self._is_usual(data, new_line) else (True,):
+                sql = self.plan.typing(self._source(path, new_line, len(data)), thorough=thorough)
+                self.cursor.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {sql}")
+                if thorough or self._has_usual_texts():
+                    break
         found = self.cursor.execute("SELECT count(*) FROM typed").fetchone()
         return found == (records,)
+
+    def _has_usual_texts(self) -> bool:
+        """Whether no text of a dictionary column needs a trim."""
+        visible = literal(VISIBLE_ENDS)
+        return not any(
+            self.cursor.execute(
+                f"SELECT 1 FROM (SELECT DISTINCT {name} AS text FROM typed)"
+                f" WHERE NOT regexp_matches(text, {visible}) LIMIT 1"
+            ).fetchone()
+            for name in self.plan.unseen
+        )
 
     def _is_usual(self, data: bytes, new_line: str) -> bool:
         """Whether the first rows are written in the usual way, so that the quick reading pays."""

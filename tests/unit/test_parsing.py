@@ -140,3 +140,13 @@ def test_a_windows_1252_file_is_decoded() -> None:
 )
 def test_the_account_always_balances(records: list[list[str]]) -> None:
     parse("\n".join(",".join(record) for record in records).encode())
+
+
+def test_a_text_of_a_dictionary_is_trimmed_like_any_other() -> None:
+    columns = [{"name": "region", "type": "text", "dictionary": True, "required": True}]
+    dataset = parse_document({"name": "things", "header": False, "columns": columns})
+    layout = lay_out(dataset, None)
+    data = "a\n b \n\u00a0a\n \n".encode()
+    with parse_chunk(data, dataset, layout, first_line=1, first_record=0) as parsed:
+        assert parsed.texts("region") == ["a", "b"]
+        assert [(each.line, each.rule) for each in parsed.rejects] == [(4, "required")]
