@@ -122,8 +122,10 @@ class Server:
             self.psql(f'CREATE DATABASE "{name}"')
 
     def _initialise(self) -> None:
-        partial = self.folder / "data.partial"  # of a start that was killed
-        shutil.rmtree(partial, ignore_errors=True)
+        # The initdb of a start that was killed may still be at work: in a folder of its own.
+        for leftover in self.folder.glob("data.partial-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial = self.folder / f"data.partial-{os.getpid()}"
         program = str(binaries() / "initdb")
         locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         access = ["--auth=trust", "-U", SUPERUSER]
