@@ -96,16 +96,24 @@ class Cloud:
         with self.state.lock(), ThreadPoolExecutor() as together:
             self.state.write_ports(self.ports)
             self.state.write("pubsub-provider", {"provider": self.provider})
-            database = together.submit(self._start_database, report)
-            functions = together.submit(self._start, self._gateway(), report)
+            # All ports are checked before anything starts.
+            missing = {part.name for part in self.parts() if parts.make_room(self.state, part)}
+
+            def start(part: Part) -> None:
+                if part.name in missing:
+                    parts.start(self.state, part)
+                done = "started" if part.name in missing else "runs"
+                report(f"{part.name} {done} at {part.address}")
+
+            functions = together.submit(start, self._gateway())
+            start(self._postgres())
+            self._provision_database(report)
             # Messages left from before are pushed as soon as Pub/Sub runs: the database must by
             # then; for functions that are not ready yet the gateway makes them wait.
-            database.result()
-            self._start(self._pubsub(), report)
+            start(self._pubsub())
             provision.create_topology(self.pubsub_address, self.push_endpoint)
-            self._start(self._storage(), report)
-            for bucket in (storage.INBOX, storage.OUTBOX):
-                self.storage.create_bucket(bucket)
+            start(self._storage())
+            self._provision_storage()
             functions.result()
 
     def down(self, report: Callable[[str], None] = lambda _line: None) -> None:
@@ -144,15 +152,14 @@ class Cloud:
     def _local_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.gateway}"
 
-    def _start(self, part: Part, report: Callable[[str], None]) -> None:
-        was_started = parts.ensure(self.state, part)
-        report(f"{part.name} {'started' if was_started else 'runs'} at {part.address}")
-
-    def _start_database(self, report: Callable[[str], None]) -> None:
-        self._start(self._postgres(), report)
+    def _provision_database(self, report: Callable[[str], None]) -> None:
         self.database.create_database()
         for done in provision.prepare_database(self.database.url()):
             report(f"{done} applied")
+
+    def _provision_storage(self) -> None:
+        for bucket in (storage.INBOX, storage.OUTBOX):
+            self.storage.create_bucket(bucket)
 
     def _postgres(self) -> Part:
         return postgres.part(self.database, self.flags)

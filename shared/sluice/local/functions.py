@@ -78,12 +78,17 @@ class Instance:
     pool: Pool
     starts: int = 0
     process: asyncio.subprocess.Process | None = field(default=None, repr=False)
-    is_ready: bool = False
+    seat: Seat | None = None
 
     @property
     def name(self) -> str:
         """Function and number, as in the log's name."""
         return f"{self.function.name}-{self.number}"
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether it takes requests."""
+        return self.seat is not None
 
     async def supervise(self) -> None:
         """Keep it running until cancelled."""
@@ -102,13 +107,13 @@ class Instance:
         try:
             if await _listens(seat.port, ended):
                 self.pool.join(seat)
-                self.is_ready = True
+                self.seat = seat
                 await _first_of(ended, START_S)
                 self.starts = min(self.starts, 1)  # it worked: the next start does not wait long
                 await ended
         finally:
             ended.cancel()
-            self.is_ready = False
+            self.seat = None
             self.pool.leave(seat)
 
     async def _start(self, port: int) -> asyncio.subprocess.Process:

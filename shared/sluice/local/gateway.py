@@ -95,7 +95,7 @@ class Gateway:
                 "pid": each.process.pid if each.process else None,
                 "ready": each.is_ready,
                 "starts": each.starts,
-                "busy": each.pool.busy,
+                "busy": each.seat.busy if each.seat else 0,
                 "waiting": each.pool.waiting,
             }
             for each in self.instances

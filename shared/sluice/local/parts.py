@@ -93,10 +93,31 @@ def ensure(state: State, part: Part) -> bool:
         PortBusyError: another program listens on one of its ports.
         PartFailedError: it ended, or did not answer in time.
     """
+    if not make_room(state, part):
+        return False
+    start(state, part)
+    return True
+
+
+def make_room(state: State, part: Part) -> bool:
+    """Tell whether a part has to be started; if so, end what is left of it and check its ports.
+
+    Raises:
+        PortBusyError: another program listens on one of its ports.
+    """
     if _runs(state, part):
         return False
     stop(state, part.name, part.stop_signal)
     _check_ports(part)
+    return True
+
+
+def start(state: State, part: Part) -> None:
+    """Start a part and wait until it answers.
+
+    Raises:
+        PartFailedError: it ended, or did not answer in time.
+    """
     part.prepare()
     process = processes.start(
         part.command,
@@ -107,7 +128,6 @@ def ensure(state: State, part: Part) -> bool:
     record = {"pid": process.pid, "started_at": process.started_at, "identity": part.identity}
     state.write(part.name, record)
     _await_ready(state, part, process)
-    return True
 
 
 def stop(state: State, name: str, gently: signal.Signals = signal.SIGTERM) -> bool:
@@ -150,7 +170,11 @@ def _runs(state: State, part: Part) -> bool:
         return False
     if (state.read(part.name) or {}).get("identity") != part.identity:
         return False
-    return _wait(lambda: _answers(part), HUNG_AFTER_S)
+    try:
+        _wait(lambda: _answers(part) or not processes.is_alive(process), HUNG_AFTER_S)
+        return processes.is_alive(process) and _answers(part)
+    except PartFailedError:
+        return False
 
 
 def _await_ready(state: State, part: Part, process: Process) -> None:
@@ -169,13 +193,10 @@ def _answers(part: Part) -> bool:
         return False
 
 
-def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:
+def _wait(condition: Callable[[], bool], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
+    while not condition() and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    return True
 
 
 def _check_ports(part: Part) -> None:

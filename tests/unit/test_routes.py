@@ -1,0 +1,44 @@
+"""Which function serves which request."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluice.errors import NotAllowedError, NotFoundError
+from sluice.local.gateway import destination
+from sluice.routes import ROUTES, function_for
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_route_finds_its_function(route) -> None:
+    assert function_for(route.method, route.path) == route.function
+
+
+def test_head_goes_where_get_goes() -> None:
+    assert function_for("HEAD", "/v1/datasets") == "query"
+
+
+def test_a_parameter_is_one_segment() -> None:
+    assert function_for("GET", "/v1/datasets/a%2Fb/rows") == "query"
+    with pytest.raises(NotFoundError):
+        function_for("GET", "/v1/datasets/a/b/c/rows")
+
+
+def test_a_wrong_method_names_the_right_ones() -> None:
+    with pytest.raises(NotAllowedError, match="takes GET, POST") as caught:
+        function_for("DELETE", "/v1/subscriptions")
+    assert caught.value.extra["allow"] == ["GET", "POST"]
+
+
+@pytest.mark.parametrize(
+    ("target", "seen"),
+    [
+        ("/functions/load", ("load", "/")),
+        ("/functions/load?token=1", ("load", "/?token=1")),
+        ("/functions/load/", ("load", "/")),
+        ("/functions/load/a?b=c", ("load", "/a?b=c")),
+        ("/v1/datasets?x=1", ("query", "/v1/datasets?x=1")),
+    ],
+)
+def test_a_push_sees_the_path_behind_its_function(target: str, seen: tuple[str, str]) -> None:
+    assert destination("GET", target) == seen

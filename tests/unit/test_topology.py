@@ -1,0 +1,36 @@
+"""Topics and subscriptions fit together, and say in Pub/Sub's words what they say in ours."""
+
+from __future__ import annotations
+
+from sluice.local.functions import FUNCTIONS
+from sluice.local.provision import create_topology, request_of
+from sluice.local.topology import SUBSCRIPTIONS, TOPICS
+
+
+def test_subscriptions_name_known_topics_and_functions() -> None:
+    functions = {each.name for each in FUNCTIONS}
+    for each in SUBSCRIPTIONS:
+        assert each.topic in TOPICS
+        assert each.function in {*functions, None}
+        assert each.dead_letter is None or each.dead_letter.topic in TOPICS
+
+
+def test_what_is_dead_lettered_is_kept_by_a_subscription() -> None:
+    kept = {each.topic for each in SUBSCRIPTIONS if each.function is None}
+    assert {each.dead_letter.topic for each in SUBSCRIPTIONS if each.dead_letter} <= kept
+
+
+def test_a_push_subscription_in_the_words_of_pubsub() -> None:
+    finish = next(each for each in SUBSCRIPTIONS if each.function == "finish")
+    request = request_of(finish, "http://gateway/{}".format)
+    assert request.push_config.push_endpoint == "http://gateway/finish"
+    assert request.filter == 'attributes.state = "publishing"'
+    assert request.ack_deadline_seconds == 600
+    assert request.retry_policy.minimum_backoff.total_seconds() == 1
+    assert request.dead_letter_policy.max_delivery_attempts == 10
+    assert request.dead_letter_policy.dead_letter_topic == "projects/local/topics/dead-letters"
+
+
+def test_the_topology_can_be_made_twice_and_moves_to_another_endpoint(pubsub) -> None:
+    for gateway in ("http://one/{}", "http://one/{}", "http://two/{}"):
+        create_topology(pubsub.address, gateway.format)
