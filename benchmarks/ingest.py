@@ -1,0 +1,292 @@
+r"""How fast a file goes from the inbox to published rows, as ratios measured in one run.
+
+Run `make bench`, or `python benchmarks/ingest.py [--rows 4000000] [--rounds 3]`. In one local cloud of
+its own, and on the same PostgreSQL, each round times
+
+  sluice           from the arrival of the object to `done`: split, typed, checked, loaded, rolled up
+  psql \copy       the raw file into five text columns: nothing is typed, nothing checked
+  execute_values   the csv module and psycopg2's execute_values, on the first rows of the file: the
+                   function that people usually write
+
+and prints the rates, the ratio to `\copy` round by round, the share of each stage and the largest
+resident memory of a function. The median of the ratios is the figure to quote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import psycopg2
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from psycopg2.extras import execute_values
+
+from sluice.local import postgres
+from sluice.local.cloud import Cloud
+from sluice.local.sample import HEADER, trip_lines
+from sluice.local.state import Ports, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 1024 * 1024
+POLL_S = 0.01
+USUAL_ROWS = 200_000
+USUAL_PAGE = 1000
+BLOCK_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round measured; rates in rows a second."""
+
+    sluice: float
+    copy: float
+    usual: float
+    stages: dict[str, float]
+    resident_mib: dict[str, float]
+
+    @property
+    def to_copy(self) -> float:
+        r"""The rate as a multiple of `\copy`."""
+        return self.sluice / self.copy
+
+    @property
+    def to_usual(self) -> float:
+        """The rate as a multiple of `execute_values`."""
+        return self.sluice / self.usual
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=4_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--loaders", type=int, default=psutil.cpu_count() or 2)
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder,
+        cloud_in(Path(folder), options.loaders) as cloud,
+    ):
+        path = Path(folder) / "trips.csv"
+        write_trips(path, options.rows)
+        print(
+            f"{options.rows:,} trips, {path.stat().st_size / 1e6:,.0f} MB, {options.loaders} loaders"
+        )
+        warm_up(cloud, Path(folder))
+        rounds = [measure(cloud, path, number) for number in range(options.rounds)]
+    report(rounds)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(each) for each in rounds], indent=1))
+
+
+def write_trips(path: Path, rows: int, seed: int = 1) -> None:
+    r"""Write trips of which none is broken: `\\copy` ends at the first row that is too long."""
+    generator = np.random.default_rng(seed)
+    with path.open("w") as file:
+        file.write(f"{HEADER}\n")
+        for first in range(0, rows, BLOCK_ROWS):
+            lines = trip_lines(generator, min(BLOCK_ROWS, rows - first))
+            file.writelines(f"{line}\n" for line in lines)
+
+
+@contextmanager
+def cloud_in(folder: Path, loaders: int) -> Iterator[Cloud]:
+    """A local cloud of its own, warm."""
+    cloud = Cloud(State(folder / "cloud"), Ports.free(), loaders=loaders)
+    cloud.up()
+    try:
+        yield cloud
+    finally:
+        cloud.down()
+
+
+def warm_up(cloud: Cloud, folder: Path) -> None:
+    path = folder / "warm.csv"
+    for number in range(4):
+        write_trips(path, 1000, seed=number)
+        ingest(cloud, path, f"warm-{number}.csv")
+
+
+def measure(cloud: Cloud, path: Path, number: int) -> Round:
+    with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
+        cursor.execute("CHECKPOINT")
+    copy = copy_rate(cloud, path)
+    with resident() as peaks:
+        row = ingest(cloud, path, f"round-{number}.csv")
+    rate = row["rows"] / row["seconds"]
+    result = Round(rate, copy, usual_rate(cloud, path), row["stages"], dict(peaks))
+    print(
+        f"round {number + 1}: sluice {rate:,.0f} rows/s, \\copy {copy:,.0f}, execute_values "
+        f"{result.usual:,.0f}: {result.to_copy:.2f} x \\copy, {result.to_usual:.1f} x execute_values"
+    )
+    forget(cloud, row["id"])
+    return result
+
+
+def ingest(cloud: Cloud, path: Path, name: str) -> dict[str, Any]:
+    """Drop the file and wait until it is published; the time begins with its announcement."""
+    client = storage.Client(
+        project="local",
+        credentials=AnonymousCredentials(),
+        client_options={"api_endpoint": cloud.storage.url},
+    )
+    client.bucket("inbox").blob(f"trips/{name}").upload_from_filename(path)
+    with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        while True:
+            cursor.execute(
+                "SELECT id, state, rows_loaded + rows_rejected, problem FROM sluice.ingestions"
+                " WHERE object = %s AND state IN ('done', 'failed', 'skipped')",
+                (f"trips/{name}",),
+            )
+            if row := cursor.fetchone():
+                break
+            time.sleep(POLL_S)
+        if row[1] != "done":
+            sys.exit(f"the ingestion is {row[1]}: {row[3]}")
+        cursor.execute(
+            "SELECT state, extract(epoch FROM max(created_at)) FROM sluice.events"
+            " WHERE ingestion = %s GROUP BY state",
+            (row[0],),
+        )
+        at = {state: float(second) for state, second in cursor.fetchall()}
+    stages = {
+        "split, loading meanwhile": at["loading"] - at["received"],
+        "load what is left": at["publishing"] - at["loading"],
+        "finish": at["done"] - at["publishing"],
+    }
+    return {
+        "id": row[0],
+        "rows": row[2],
+        "seconds": at["done"] - at["received"],
+        "stages": stages,
+    }
+
+
+def forget(cloud: Cloud, ingestion: int) -> None:
+    """Let the same content be loaded again, into a table as empty as before."""
+    with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE sluice.ingestions SET state = 'undone' WHERE id = %s", (ingestion,))
+        cursor.execute("DELETE FROM sluice.publications")
+        cursor.execute("TRUNCATE store.trips, store.trips__weekly, store.trips__latest")
+
+
+def copy_rate(cloud: Cloud, path: Path) -> float:
+    columns = "region text, origin text, destination text, started_at text, datasource text"
+    sql(cloud, f"DROP TABLE IF EXISTS raw_trips; CREATE TABLE raw_trips ({columns})")
+    started = time.perf_counter()
+    sql(cloud, f"\\copy raw_trips FROM '{path}' (FORMAT csv, HEADER)")
+    seconds = time.perf_counter() - started
+    rows = int(sql(cloud, "SELECT count(*) FROM raw_trips"))
+    sql(cloud, "DROP TABLE raw_trips")
+    return rows / seconds
+
+
+def usual_rate(cloud: Cloud, path: Path) -> float:
+    """The function that people usually write: parse, convert and insert in pages."""
+    with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE usual_trips (region text, origin_lon float8, origin_lat float8,"
+            " destination_lon float8, destination_lat float8, started_at timestamp, datasource text)"
+        )
+        started = time.perf_counter()
+        with path.open(newline="") as file:
+            rows = islice(usual_rows(file), USUAL_ROWS)
+            statement = "INSERT INTO usual_trips VALUES %s"
+            execute_values(cursor, statement, rows, page_size=USUAL_PAGE)
+        connection.commit()
+        seconds = time.perf_counter() - started
+        cursor.execute("SELECT count(*) FROM usual_trips")
+        found = cursor.fetchone()
+    return (found[0] if found else 0) / seconds
+
+
+def usual_rows(file: Any) -> Iterator[tuple[Any, ...]]:
+    for row in csv.DictReader(file):
+        try:
+            lon, lat = row["origin_coord"][7:-1].split(" ")
+            to_lon, to_lat = row["destination_coord"][7:-1].split(" ")
+            started_at = time.strptime(row["datetime"], "%Y-%m-%d %H:%M:%S")
+            yield (
+                row["region"],
+                float(lon),
+                float(lat),
+                float(to_lon),
+                float(to_lat),
+                time.strftime("%Y-%m-%d %H:%M:%S", started_at),
+                row["datasource"],
+            )
+        except ValueError:
+            continue
+
+
+@contextmanager
+def resident() -> Iterator[dict[str, float]]:
+    """The largest resident memory of each function meanwhile, in MiB."""
+    peaks: dict[str, float] = {}
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            for process in psutil.process_iter(["cmdline", "memory_info"]):
+                words = process.info["cmdline"] or []
+                if "functions_framework" in words and "--target" in words:
+                    name = words[words.index("--target") + 1]
+                    size = process.info["memory_info"].rss / MIB
+                    peaks[name] = max(peaks.get(name, 0.0), size)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        ended.set()
+        thread.join()
+
+
+def report(rounds: list[Round]) -> None:
+    best = sorted(rounds, key=lambda each: each.to_copy)[len(rounds) // 2]
+    total = sum(best.stages.values())
+    for name, seconds in best.stages.items():
+        print(f"  {name:26} {seconds:6.2f} s  {seconds / total:4.0%}")
+    for name, size in sorted(best.resident_mib.items()):
+        print(f"  {name:26} {size:6.0f} MiB resident at most")
+    to_copy = statistics.median(each.to_copy for each in rounds)
+    to_usual = statistics.median(each.to_usual for each in rounds)
+    print(f"median: {to_copy:.2f} x \\copy, {to_usual:.1f} x csv + execute_values")
+
+
+def libpq(cloud: Cloud) -> str:
+    url = cloud.database.url()
+    return url.replace("postgresql+pg8000://", "postgresql://")
+
+
+def sql(cloud: Cloud, statement: str) -> str:
+    psql = postgres.binaries() / "psql"
+    command = [str(psql), "-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", libpq(cloud), "-c"]
+    commands = statement.split("; ") if not statement.startswith("\\") else [statement]
+    outputs = [
+        subprocess.run([*command, each], check=True, capture_output=True, text=True).stdout
+        for each in commands
+    ]
+    return outputs[-1].strip()
+
+
+if __name__ == "__main__":
+    main()
