@@ -24,7 +24,10 @@ DIALECT = Dialect(header=False)
 
 a_property = settings(derandomize=True, max_examples=60, deadline=None, database=None)
 csv_like = st.lists(
-    st.sampled_from([b"a", b"bc", b",", b'"', b'""', b'","', b"\n", b"\r", b"\r\n", b'"x\ny",z\n'])
+    st.sampled_from(
+        [b"a", b",", b'"', b'"', b'a"', b'""', b'","', b"\n", b"\r", b"\r\n", b'"\n",z\n']
+    ),
+    max_size=30,
 ).map(b"".join)
 tile_sizes = st.sampled_from([1, 2, 3, 7, 64, 4096])
 
@@ -33,12 +36,15 @@ def texts(data: bytes, index: RecordIndex) -> list[bytes]:
     return [data[start:end] for start, end in zip(index.starts, index.ends, strict=True)]
 
 
-@given(data=csv_like, tile_bytes=tile_sizes)
+@given(data=csv_like, tile_bytes=tile_sizes, max_guesses=st.sampled_from([0, 3]))
 @a_property
-def test_the_index_is_that_of_the_automaton_run_byte_by_byte(data: bytes, tile_bytes: int) -> None:
+def test_the_index_is_that_of_the_automaton_run_byte_by_byte(
+    data: bytes, tile_bytes: int, max_guesses: int
+) -> None:
     expected = csv_automaton.index(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scanning, "TILE_BYTES", tile_bytes)
+        patch.setattr(scanning, "_MAX_GUESSES", max_guesses)
         index = index_records(data, DIALECT)
     found = zip(index.starts.tolist(), index.ends.tolist(), index.lines.tolist(), strict=True)
     assert list(found) == expected.records
@@ -46,12 +52,15 @@ def test_the_index_is_that_of_the_automaton_run_byte_by_byte(data: bytes, tile_b
     assert index.recovered == expected.recovered
 
 
-@given(data=csv_like, tile_bytes=tile_sizes)
+@given(data=csv_like, tile_bytes=tile_sizes, max_guesses=st.sampled_from([0, 3]))
 @a_property
-def test_clean_records_are_counted_and_malformed_ones_refused(data: bytes, tile_bytes: int) -> None:
+def test_clean_records_are_counted_and_malformed_ones_refused(
+    data: bytes, tile_bytes: int, max_guesses: int
+) -> None:
     expected = csv_automaton.index(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scanning, "TILE_BYTES", tile_bytes)
+        patch.setattr(scanning, "_MAX_GUESSES", max_guesses)
         count = count_clean_records(data, DIALECT)
     assert count == (None if expected.malformed else len(expected.records))
 
@@ -146,6 +155,32 @@ def test_lines_quoted_before_the_unclosed_quote_stay_in_its_record() -> None:
     index = index_records(data, DIALECT)
     assert texts(data, index) == [b'"1\n2","a', b"3,b"]
     assert index.lines.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("max_guesses", [0, 3])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'a""b"\n"c""d"\n',
+        b'"a""",b"\n"c"',
+        b'a",""\nb"""\n"',
+        b'"a\r\nb"\r\nc\r\n\r\n',
+        b'"a"""b"",c\r',
+        b'"aaaaa""b"c"\n',
+        b"ab\n\rc",
+    ],
+    ids=repr,
+)
+def test_where_tiles_meet_changes_nothing(
+    data: bytes, max_guesses: int, tile_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = index_records(data, DIALECT)
+    monkeypatch.setattr(scanning, "TILE_BYTES", tile_bytes)
+    monkeypatch.setattr(scanning, "_MAX_GUESSES", max_guesses)
+    index = index_records(data, DIALECT)
+    assert texts(data, index) == texts(data, whole)
+    assert index.malformed == whole.malformed
 
 
 def test_no_bytes_hold_no_records() -> None:

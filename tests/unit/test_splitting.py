@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 WITH_HEADER, WITHOUT_HEADER = Dialect(), Dialect(header=False)
 a_property = settings(derandomize=True, max_examples=60, deadline=None, database=None)
 csv_like = st.lists(
-    st.sampled_from([b"a", b"bc", b",", b'"', b'""', b'","', b"\n", b"\r", b"\r\n", b'"x\ny",z\n'])
+    st.sampled_from(
+        [b"a", b",", b'"', b'"', b'a"', b'""', b'","', b"\n", b"\r", b"\r\n", b'"\n",z\n']
+    ),
+    max_size=30,
 ).map(b"".join)
 files = st.builds(bytes.__add__, st.sampled_from([b"", b"", BOM, BOM[:2]]), csv_like)
 
@@ -58,17 +61,19 @@ def records(data: bytes) -> list[bytes]:
     chunk_bytes=st.integers(1, 40),
     block_bytes=st.integers(1, 40),
     tile_bytes=st.sampled_from([1, 2, 3, 7, 64, 4096]),
+    max_guesses=st.sampled_from([0, 3]),
 )
-@example(data=b"", header=True, chunk_bytes=1, block_bytes=1, tile_bytes=1)
-@example(data=b"\n\n", header=True, chunk_bytes=1, block_bytes=1, tile_bytes=1)
+@example(data=b"", header=True, chunk_bytes=1, block_bytes=1, tile_bytes=1, max_guesses=0)
+@example(data=b"\n\n", header=True, chunk_bytes=1, block_bytes=1, tile_bytes=1, max_guesses=0)
 @a_property
 def test_chunks_are_those_of_the_automaton_run_byte_by_byte(
-    data: bytes, header: bool, chunk_bytes: int, block_bytes: int, tile_bytes: int
+    data: bytes, header: bool, chunk_bytes: int, block_bytes: int, tile_bytes: int, max_guesses: int
 ) -> None:
     expected = csv_automaton.split(data, header=header, chunk_bytes=chunk_bytes)
     splitter = Splitter(Dialect(header=header), chunk_bytes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scanning, "TILE_BYTES", tile_bytes)
+        patch.setattr(scanning, "_MAX_GUESSES", max_guesses)
         cuts = feed(splitter, data, block_bytes)
     assert [astuple(cut)[1:] for cut in cuts] == expected.chunks
     assert [cut.number for cut in cuts] == list(range(len(cuts)))
@@ -97,7 +102,7 @@ def test_parsing_chunk_by_chunk_is_parsing_the_file_whole(data: bytes, chunk_byt
     assert by_chunk == [(s, e, line + 1) for s, e, line in csv_automaton.index(data).records]
 
 
-@given(data=files, chunk_bytes=st.integers(1, 40), known=st.integers(0, 40), header=st.booleans())
+@given(data=files, chunk_bytes=st.integers(1, 9), known=st.integers(0, 40), header=st.booleans())
 @a_property
 def test_a_split_resumed_behind_any_chunk_ends_as_if_never_stopped(
     data: bytes, chunk_bytes: int, known: int, header: bool
@@ -213,6 +218,12 @@ def test_blank_lines_are_lines_but_no_records() -> None:
     (cut,) = feed(splitter, b"\n\na,b\n\n\n1,2\n\r\n3,4\n\n")
     assert splitter.header == b"a,b"
     assert (cut.first_line, cut.records, cut.lines) == (4, 2, 6)
+
+
+def test_a_resumed_split_goes_on_with_numbers_lines_and_records() -> None:
+    cuts = split(b'h\n1,"a\nb"\n2,c\n', WITH_HEADER)
+    resumed = Splitter.resume(WITH_HEADER, cuts[0], 1)
+    assert feed(resumed, b"2,c\n") == [cuts[1]] == [Cut(1, 10, 14, 4, 1, 1, 1)]
 
 
 def test_an_unclosed_quote_takes_the_rest_into_one_record() -> None:
