@@ -36,6 +36,7 @@ class RowsRequest:
         fields: the columns of the answer.
         limit: rows of a page; None for all.
         after: sort values of the last row of the page before.
+        has_place: whether the reader view tells each row's place.
     """
 
     dataset: Dataset
@@ -46,6 +47,7 @@ class RowsRequest:
     limit: int | None
     after: tuple[str | None, ...]
     grouping: Grouping | None
+    has_place: bool
 
     def page(self, max_rows: int) -> Statement:
         """Return the statement whose rows are the answer.
@@ -88,12 +90,19 @@ class RowsRequest:
     def _source(self, bindings: Bindings) -> str:
         """Return what follows FROM, up to its WHERE clause."""
         name = view(self.dataset.name)
-        matching = [condition(each, bindings) for each in self.filters]
-        behind = [self.order.after(self.after, bindings)] if self.after else []
-        if self.grouping is None:
-            return f"{name} WHERE {conjunction([*matching, *behind])}"
-        groups = self.grouping.sql(name, conjunction(matching))
-        return f"({groups}) AS grouped WHERE {conjunction(behind)}"
+        matching = conjunction([condition(each, bindings) for each in self.filters])
+        behind = self.order.after(self.after, bindings) if self.after else "TRUE"
+        if self.grouping is not None:
+            return f"({self.grouping.sql(name, matching)}) AS grouped WHERE {behind}"
+        if self._is_ordered and not (self.dataset.key or self.has_place):
+            return f"({self._numbered(name, matching)}) AS numbered WHERE {behind}"
+        return f"{name} WHERE {matching} AND {behind}"
+
+    def _numbered(self, name: str, matching: str) -> str:
+        """Number equal rows, which nothing else tells apart; exact, but it sorts all rows."""
+        columns = ", ".join(quote(each) for each in readable_columns(self.dataset))
+        number = f"row_number() OVER (PARTITION BY {columns}) AS {quote(PLACE_COLUMN)}"
+        return f"SELECT *, {number} FROM {name} WHERE {matching}"
 
 
 def parse_rows_request(
@@ -135,6 +144,7 @@ def parse_rows_request(
         limit=parse_limit(given.get("limit"), max_rows),
         after=order.read_cursor(cursor) if cursor else (),
         grouping=grouping,
+        has_place=has_place,
     )
 
 
@@ -150,7 +160,7 @@ def tie_breakers(dataset: Dataset, *, has_place: bool) -> tuple[Field, ...]:
     if not dataset.key and has_place:
         return (Field(PLACE_COLUMN, PLACE_TYPE, nullable=False),)
     if not dataset.key:
-        return tuple(columns.values())
+        return (*columns.values(), Field(PLACE_COLUMN, "bigint", nullable=False))
     return tuple(Field(name, columns[name].postgres_type, nullable=False) for name in dataset.key)
 
 

@@ -74,8 +74,10 @@ class App:
     def _authenticate(self, request: Request) -> None:
         if not self._settings.token:
             return
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._settings.token.encode()):
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            given.encode(), self._settings.token.encode()
+        ):
             raise UnauthenticatedError("send the header `Authorization: Bearer TOKEN`")
 
 
@@ -133,7 +135,7 @@ class _Logged:
     def __iter__(self) -> _Logged:
         return self
 
-    def __next__(self) -> Any:  # noqa: ANN401  # text or bytes, as the body has it
+    def __next__(self) -> Any:  # text or bytes, as the body has it
         try:
             return next(self._body)
         except StopIteration:

@@ -1,0 +1,140 @@
+"""The HTTP functions as they are deployed, over a database of the test's own, and ways to fill it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import functions_framework
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from werkzeug.test import Client
+
+from sluice.database import open_database, transaction
+from sluice.declare import declare
+from sluice.events import State
+from sluice.identifiers import store_table
+from sluice.ingestions import move, write_event
+from sluice.settings import read_settings
+from sluice.statements import statement
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+Serve = Callable[..., Client]
+
+#: A dataset with a key, nulls, and a column of each kind that JSON writes in its own way.
+PEOPLE: Mapping[str, Any] = {
+    "name": "people",
+    "description": "People.",
+    "key": ["id"],
+    "columns": [
+        {"name": "id", "type": "integer", "required": True},
+        {"name": "name", "type": "text"},
+        {"name": "born", "type": "date"},
+        {"name": "wage", "type": "numeric"},
+        {"name": "active", "type": "boolean"},
+    ],
+    "queries": {
+        "named": "-- Who bears a name.\n-- param name text!: The name.\n-- returns: one\n"
+        "SELECT id, name FROM people WHERE name = :name",
+        "slow": "-- Never ends, at any :word.\nSELECT pg_sleep(60)",
+        "broken": "-- Divides by nothing.\nSELECT 1 / 0 AS x",
+    },
+}
+NAMES = ("Ada", "Bob", None, "Ada", "Cy", None, "Bob", "Ada")
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    """The test's database."""
+    made = create_engine(database)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def serve(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Load a function with some settings, as functions-framework does, and return its client."""
+    opened = []
+
+    def start(function: str, **settings: str) -> Client:
+        monkeypatch.setenv("SLUICE_DATABASE_URL", database)
+        for name, value in settings.items():
+            monkeypatch.setenv(f"SLUICE_{name.upper()}", value)
+        opened.append(read_settings())
+        source = str(FUNCTIONS / function / "main.py")
+        return functions_framework.create_app(function, source).test_client()
+
+    yield start
+    for each in opened:
+        open_database(each).dispose()
+
+
+@pytest.fixture
+def people(engine: Engine) -> int:
+    """The dataset `people` with eight rows; the ingestion that brought them."""
+    declare(engine, PEOPLE, origin="api")
+    rows = [
+        {
+            "id": number,
+            "name": name,
+            "born": f"199{number}-01-02",
+            "wage": f"{number}.10",
+            "active": number % 2 == 0,
+        }
+        for number, name in enumerate(NAMES, 1)
+    ]
+    return publish(engine, "people", rows)
+
+
+def receive(engine: Engine, dataset: str | None, name: str = "a.csv", generation: int = 1) -> int:
+    """Receive an ingestion with its first event."""
+    values = {
+        "dataset": dataset,
+        "bucket": "inbox",
+        "object": f"{dataset}/{name}",
+        "generation": generation,
+        "size_bytes": 10,
+        "crc32c": None,
+    }
+    with transaction(engine) as connection:
+        number: int = connection.execute(statement("receive_ingestion"), values).scalar_one()
+        bump = text(
+            "UPDATE sluice.ingestions SET sequence = sequence + 1 WHERE id = :id RETURNING *"
+        )
+        row = connection.execute(bump, {"id": number}).one()
+        write_event(connection, row, State.RECEIVED, row.sequence, "local")
+    return number
+
+
+def advance(engine: Engine, ingestion: int, *states: State) -> None:
+    """Move an ingestion through states, each in a transaction of its own."""
+    for state in states:
+        with transaction(engine) as connection:
+            move(connection, ingestion, state, "local")
+
+
+def publish(
+    engine: Engine, dataset: str, rows: Iterable[Mapping[str, object]], name: str = "a.csv"
+) -> int:
+    """Write rows as one published ingestion."""
+    listed = list(rows)
+    ingestion = receive(engine, dataset, name)
+    advance(engine, ingestion, State.SPLITTING, State.LOADING, State.PUBLISHING)
+    columns = ", ".join(listed[0])
+    sql = text(
+        f"INSERT INTO {store_table(dataset)} ({columns}, ingestion) SELECT {columns}, :ingestion"
+        f" FROM json_populate_recordset(NULL::{store_table(dataset)}, CAST(:rows AS json))"
+    )
+    with transaction(engine) as connection:
+        connection.execute(sql, {"ingestion": ingestion, "rows": json.dumps(listed)})
+        connection.execute(
+            text("UPDATE sluice.ingestions SET rows_loaded = :rows WHERE id = :id"),
+            {"rows": len(listed), "id": ingestion},
+        )
+        key = {"ingestion": ingestion, "dataset": dataset}
+        connection.execute(statement("publish"), key)
+        connection.execute(statement("refresh"), key)
+        move(connection, ingestion, State.DONE, "local")
+    return ingestion

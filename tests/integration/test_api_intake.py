@@ -1,0 +1,132 @@
+"""Uploads, declarations and commands, as the function `intake` serves them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from problems import assert_problem
+from serving import PEOPLE, advance, receive
+
+from sluice.events import State
+from sluice.local.provision import create_topology
+
+if TYPE_CHECKING:
+    from serving import Serve
+    from sqlalchemy import Engine
+    from werkzeug.test import Client
+
+    from sluice.local.pubsub import PubsubServer
+    from sluice.local.storage import Server
+
+
+@pytest.fixture
+def intake(serve: Serve) -> Client:
+    return serve("intake")
+
+
+def stored(storage: Server, name: str) -> httpx.Response:
+    path = f"{storage.url}/storage/v1/b/inbox/o/{name.replace('/', '%2F')}"
+    return httpx.get(path, params={"alt": "media"})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.zst"])
+def test_a_file_goes_straight_to_the_inbox_by_a_single_put(
+    intake: Client, storage: Server, suffix: str
+) -> None:
+    name = f"{uuid.uuid4()}/day 1 é{suffix}"
+    body = b"region\nPrague\n" * 1000
+    wish = {"dataset": "trips", "name": name, "size": len(body)}
+    answer = intake.post("/v1/uploads", json=wish)
+    assert answer.status_code == 201, answer.text
+    assert answer.json["object"] == f"trips/{name}"
+    assert httpx.put(answer.json["url"], content=body).is_success
+    listed = httpx.get(f"{storage.url}/storage/v1/b/inbox/o").json()["items"]
+    assert next(int(o["size"]) for o in listed if o["name"] == f"trips/{name}") == len(body)
+
+
+def test_an_upload_that_must_not_replace_is_refused(intake: Client, storage: Server) -> None:
+    wish = {"dataset": "trips", "name": f"{uuid.uuid4()}.csv", "create_only": True}
+    first = intake.post("/v1/uploads", json=wish).json
+    assert httpx.put(first["url"], content=b"a\n").is_success
+    second = intake.post("/v1/uploads", json=wish)
+    if second.status_code == 201:  # Cloud Storage may also refuse when the bytes come
+        assert httpx.put(second.json["url"], content=b"b\n").status_code == 412
+        assert stored(storage, first["object"]).content == b"a\n"
+    else:
+        assert_problem(second, "API312", 412)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "status"),
+    [
+        ({"dataset": "pets", "name": "a.csv"}, "API305", 404),
+        ({"dataset": "trips"}, "API303", 400),
+        ({"dataset": "trips", "name": "a.xlsx"}, "API303", 400),
+        ({"dataset": "trips", "name": "../plays/a.csv"}, "API303", 400),
+        ({"dataset": "trips", "name": "/a.csv"}, "API303", 400),
+        ({"dataset": "trips", "name": "a\n.csv"}, "API303", 400),
+        ({"dataset": "trips", "name": "a" * 1024 + ".csv"}, "API303", 400),
+        ({"dataset": "trips", "name": "a.csv", "size": -1}, "API303", 400),
+        ({"dataset": "trips", "name": "a.csv", "size": True}, "API303", 400),
+        ({"dataset": 5, "name": "a.csv"}, "API303", 400),
+        ({"dataset": "trips", "name": "a.csv", "colour": "red"}, "API303", 400),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_wrong_upload_is_a_problem(
+    intake: Client, body: dict[str, Any], code: str, status: int
+) -> None:
+    assert_problem(intake.post("/v1/uploads", json=body), code, status)
+
+
+def test_a_body_that_is_not_json_is_a_problem(intake: Client) -> None:
+    answer = intake.post("/v1/uploads", data=b"{", content_type="application/json")
+    assert_problem(answer, "API303", 400)
+
+
+def test_a_dataset_is_declared_and_changed(intake: Client) -> None:
+    path = "/v1/datasets/people"
+    assert intake.put(path, json=PEOPLE).json == {"name": "people", "version": 1, "changed": True}
+    assert intake.put(path, json=PEOPLE).json["changed"] is False
+    changed = {**PEOPLE, "description": "All people."}
+    assert intake.put(path, json=changed).json == {"name": "people", "version": 2, "changed": True}
+
+
+def test_a_wrong_declaration_is_told_by_key(intake: Client) -> None:
+    document = {**PEOPLE, "columns": [{"name": "id", "type": "number"}]}
+    problem = assert_problem(intake.put("/v1/datasets/people", json=document), "API320", 422)
+    assert "columns[0].type" in problem["detail"]
+    other = intake.put("/v1/datasets/pets", json=PEOPLE)
+    assert_problem(other, "API303", 400)
+
+
+@pytest.fixture
+def topics(pubsub: PubsubServer) -> PubsubServer:
+    create_topology(pubsub.address, lambda name: f"http://localhost:1/functions/{name}")
+    return pubsub
+
+
+def test_an_ingestion_is_cancelled_and_begun_again(
+    intake: Client, engine: Engine, topics: PubsubServer
+) -> None:
+    number = receive(engine, "trips")
+    advance(engine, number, State.SPLITTING)
+    assert intake.post(f"/v1/ingestions/{number}/cancel").json["state"] == "cancelled"
+    assert_problem(intake.post(f"/v1/ingestions/{number}/cancel"), "API308", 409)
+    assert intake.post(f"/v1/ingestions/{number}/retry").json["state"] == "received"
+
+
+def test_a_published_ingestion_is_undone(
+    intake: Client, serve: Serve, topics: PubsubServer, people: int
+) -> None:
+    assert intake.post(f"/v1/ingestions/{people}/undo").json["state"] == "undone"
+    assert serve("query").get("/v1/datasets/people/rows").json["rows"] == []
+
+
+@pytest.mark.parametrize("command", ["cancel", "retry", "undo"])
+def test_commands_to_no_ingestion_are_a_problem(intake: Client, command: str) -> None:
+    assert_problem(intake.post(f"/v1/ingestions/99/{command}"), "API305", 404)
+    assert_problem(intake.get(f"/v1/ingestions/1/{command}"), "API306", 405)

@@ -1,0 +1,166 @@
+"""Datasets, named queries, errors, tokens and documentation of the function `query`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from problems import assert_problem
+from sqlalchemy import text
+
+from sluice.api import documentation
+from sluice.routes import ROUTES
+
+if TYPE_CHECKING:
+    from serving import Serve
+    from sqlalchemy import Engine
+    from werkzeug.test import Client
+
+QUERIES = "/v1/datasets/people/queries"
+
+
+@pytest.fixture
+def query(serve: Serve, people: int) -> Client:
+    return serve("query")
+
+
+def test_datasets_are_listed_with_what_readers_see(query: Client) -> None:
+    found = {each["name"]: each for each in query.get("/v1/datasets").json["datasets"]}
+    assert found["people"]["rows"] == 8
+    assert found["people"]["freshness"]["ingestion"] == 1
+    assert found["trips"]["rows"] == 0
+
+
+def test_a_dataset_describes_itself(query: Client) -> None:
+    found = query.get("/v1/datasets/people").json
+    assert found["key"] == ["id"]
+    assert found["columns"][3]["fields"] == [{"name": "wage", "type": "numeric", "nullable": True}]
+    assert found["declaration"]["name"] == "people"
+    assert_problem(query.get("/v1/datasets/pets"), "API305", 404)
+
+
+def test_queries_are_listed_with_their_parameters(query: Client) -> None:
+    found = {each["name"]: each for each in query.get(QUERIES).json["queries"]}
+    assert found["named"]["summary"] == "Who bears a name."
+    assert found["named"]["parameters"][0]["required"] is True
+
+
+def test_a_query_for_one_answers_the_object_itself(query: Client) -> None:
+    assert query.get(f"{QUERIES}/named?name=Cy").json == {"id": 5, "name": "Cy"}
+    assert query.get(f"{QUERIES}/named?name=Cy&format=csv").text == "id,name\r\n5,Cy\r\n"
+    assert_problem(query.get(f"{QUERIES}/named?name=Nobody"), "API305", 404)
+
+
+@pytest.mark.parametrize("arguments", ["", "name=a&name=b", "name=a&age=3"])
+def test_wrong_parameters_are_a_problem(query: Client, arguments: str) -> None:
+    assert_problem(query.get(f"{QUERIES}/named?{arguments}"), "API301", 400)
+
+
+def test_an_unknown_query_is_told_the_known_ones(query: Client) -> None:
+    document = assert_problem(query.get(f"{QUERIES}/oldest"), "API305", 404)
+    assert "people has no query oldest; it has " in document["detail"]
+    assert "named" in document["detail"]
+
+
+def test_a_query_that_takes_too_long_is_ended(serve: Serve, people: int) -> None:
+    client = serve("query", statement_timeout_s="0.2")
+    assert_problem(client.get(f"{QUERIES}/slow"), "API309", 422)
+
+
+def test_a_value_that_postgresql_refuses_is_the_clients_error(query: Client) -> None:
+    assert (
+        "division by zero"
+        in assert_problem(query.get(f"{QUERIES}/broken"), "API301", 400)["detail"]
+    )
+
+
+def test_a_failed_answer_gives_its_connection_back(query: Client) -> None:
+    for _ in range(10):  # more than the pool has connections
+        assert query.get(f"{QUERIES}/broken").status_code == 400
+
+
+def test_a_query_cannot_write(query: Client, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE FUNCTION public.spoil() RETURNS int LANGUAGE sql AS"
+                " 'DELETE FROM store.people RETURNING 1'"
+            )
+        )
+        connection.execute(
+            text(
+                "UPDATE sluice.datasets SET version = 2, declaration = jsonb_set(declaration,"
+                " '{queries,broken}', to_jsonb(CAST('-- Spoils.\nSELECT spoil() AS x' AS text)))"
+            )
+        )
+    assert_problem(query.get(f"{QUERIES}/broken"), "SYS900", 500)
+    assert query.get("/v1/datasets/people").json["rows"] == 8
+
+
+def test_an_unexpected_error_tells_nothing_of_the_inside(
+    query: Client,
+    engine: Engine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DROP VIEW public.people"))
+    document = assert_problem(query.get("/v1/datasets/people/rows"), "SYS900", 500)
+    assert "people" not in document["detail"]
+    assert 'relation "public.people" does not exist' in caplog.text
+
+
+def test_unknown_routes_and_methods_are_problems(query: Client) -> None:
+    assert_problem(query.get("/v2"), "API305", 404)
+    assert_problem(query.get("/v1/subscriptions"), "API305", 404)  # another function's
+    answer = query.post("/v1/datasets")
+    assert_problem(answer, "API306", 405)
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+def test_a_token_is_asked_for_when_one_is_set(serve: Serve) -> None:
+    client = serve("query", token="s3cret")
+    answer = client.get("/v1/datasets")
+    assert_problem(answer, "API304", 401)
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    for wrong in ("Bearer nope", "Basic s3cret", "s3cret", "Bearer ", "Bearer é"):
+        answer = client.get("/v1/datasets", headers={"Authorization": wrong})
+        assert answer.status_code == 401, wrong
+    assert client.get("/v1/datasets", headers={"Authorization": "Bearer s3cret"}).status_code == 200
+
+
+def test_the_openapi_document_is_valid_and_names_each_query(query: Client) -> None:
+    document = query.get("/openapi.json").json
+    OpenAPIV31SpecValidator(document).validate()
+    operation = document["paths"]["/v1/datasets/trips/queries/weekly_average"]["get"]
+    by = next(each for each in operation["parameters"] if each["name"] == "by")
+    assert by["schema"] == {
+        "type": "string",
+        "enum": ["origin", "destination", "both", "either"],
+        "default": "origin",
+    }
+
+
+def test_every_operation_is_a_public_route_of_its_function() -> None:
+    routed = {(each.method, each.path) for each in ROUTES}
+    assert {(each.method, each.path) for each in documentation.operations()} <= routed
+
+
+def test_the_documentation_is_one_page_without_outside_parts(query: Client) -> None:
+    answer = query.get("/docs")
+    assert answer.content_type == "text/html; charset=utf-8"
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', answer.text)
+    for operation in documentation.operations():
+        assert f'id="{operation.name}"' in answer.text
+
+
+def test_names_in_the_documentation_are_escaped(serve: Serve, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE sluice.datasets SET version = 2, declaration = jsonb_set(declaration,"
+                " '{description}', '\"<script>alert(1)</script>\"')"
+            )
+        )
+    assert "<script" not in serve("query").get("/docs").text

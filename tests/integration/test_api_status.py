@@ -1,0 +1,310 @@
+"""Ingestions, rejects, events as they happen, and subscriptions, as the function `status` serves them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from problems import assert_problem
+from serving import advance, receive
+from sqlalchemy import text
+
+from sluice.api import streams
+from sluice.events import State
+from sluice.local.provision import create_topology
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from serving import Serve
+    from sqlalchemy import Engine
+    from werkzeug.test import Client, TestResponse
+
+    from sluice.local.pubsub import PubsubServer
+
+LIVE = {"Accept": "text/event-stream"}
+WORKING = (State.SPLITTING, State.LOADING, State.PUBLISHING)
+
+
+@pytest.fixture
+def status(serve: Serve) -> Client:
+    return serve("status")
+
+
+class Stream:
+    """A server-sent event stream, read message by message."""
+
+    def __init__(self, client: Client, path: str, **headers: str) -> None:
+        self.answer = client.get(path, headers={**LIVE, **headers}, buffered=False)
+        assert self.answer.content_type in {"text/event-stream; charset=utf-8", "text/event-stream"}
+        self._blocks = iter(self.answer.response)
+        self._text = ""
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for block in self._blocks:
+            self._text += block.decode() if isinstance(block, bytes) else block
+            while "\n\n" in self._text:
+                message, self._text = self._text.split("\n\n", 1)
+                if not message.startswith(":"):
+                    lines = dict(line.split(": ", 1) for line in message.splitlines())
+                    event = json.loads(lines["data"])
+                    assert lines["event"] == event["type"]
+                    yield lines["id"], event
+
+    def open(self) -> None:
+        """Read the comment that the server opens the stream with."""
+        next(self._blocks)
+
+    def close(self) -> None:
+        self.answer.close()
+
+
+def ids(answer: TestResponse) -> list[int]:
+    return [each["id"] for each in answer.json["ingestions"]]  # type: ignore[index]
+
+
+def test_ingestions_are_listed_newest_first_in_pages(status: Client, engine: Engine) -> None:
+    numbers = [receive(engine, "trips", f"{n}.csv") for n in range(5)]
+    first = status.get("/v1/ingestions?limit=3")
+    second = status.get(f"/v1/ingestions?limit=3&cursor={first.json['next']}")
+    assert ids(first) + ids(second) == numbers[::-1]
+    assert second.json["next"] is None
+
+
+def test_ingestions_are_narrowed_by_dataset_and_state(status: Client, engine: Engine) -> None:
+    trips, other = receive(engine, "trips"), receive(engine, "plays")
+    advance(engine, trips, State.SPLITTING)
+    assert ids(status.get("/v1/ingestions?dataset=plays")) == [other]
+    assert ids(status.get("/v1/ingestions?state=splitting,loading")) == [trips]
+    assert_problem(status.get("/v1/ingestions?state=finished"), "API301", 400)
+    assert_problem(status.get("/v1/ingestions?colour=red"), "API301", 400)
+    assert_problem(status.get("/v1/ingestions?cursor=WyJh"), "API301", 400)
+
+
+def test_an_ingestion_shows_its_account(status: Client, engine: Engine, people: int) -> None:
+    found = status.get(f"/v1/ingestions/{people}").json
+    assert (found["state"], found["account"]["loaded"]) == ("done", 8)
+    for wrong in ("99", "x", "-1", "99999999999999"):
+        assert_problem(status.get(f"/v1/ingestions/{wrong}"), "API305", 404)
+
+
+@pytest.fixture
+def refused(engine: Engine) -> int:
+    number = receive(engine, "trips")
+    sql = text(
+        "INSERT INTO sluice.rejects VALUES (:ingestion, :line, :record, 'age', 'whole number',"
+        " 'old', '\"old\" is not a whole number', :original)"
+    )
+    with engine.begin() as connection:
+        for record in range(5):
+            original = f"Zoë,{record},\xe9\n".encode("latin-1" if record == 4 else "utf-8")
+            values = {
+                "ingestion": number,
+                "line": record + 2,
+                "record": record,
+                "original": original,
+            }
+            connection.execute(sql, values)
+    return number
+
+
+def test_rejects_are_paged_with_where_and_why(status: Client, refused: int) -> None:
+    path = f"/v1/ingestions/{refused}/rejects"
+    first = status.get(f"{path}?limit=3").json
+    second = status.get(f"{path}?limit=3&cursor={first['next']}").json
+    assert [each["line"] for each in first["rejects"] + second["rejects"]] == [2, 3, 4, 5, 6]
+    assert second["next"] is None
+    assert first["rejects"][0] == {
+        "line": 2,
+        "column": "age",
+        "rule": "whole number",
+        "value": "old",
+        "reason": '"old" is not a whole number',
+        "original": "Zoë,0,é\n",
+    }
+
+
+def test_rejects_come_whole_as_csv_and_ndjson(status: Client, refused: int) -> None:
+    path = f"/v1/ingestions/{refused}/rejects"
+    table = list(csv.DictReader(io.StringIO(status.get(f"{path}?format=csv").text, newline="")))
+    assert [row["original"] for row in table][:2] == ["Zoë,0,é\n", "Zoë,1,é\n"]
+    lines = status.get(path, headers={"Accept": "application/x-ndjson"}).text.splitlines()
+    assert [json.loads(line)["line"] for line in lines] == [2, 3, 4, 5, 6]
+    assert len(status.get(f"{path}?format=ndjson&limit=2").text.splitlines()) == 2
+    assert_problem(status.get("/v1/ingestions/99/rejects"), "API305", 404)
+
+
+def test_events_so_far_are_a_list_for_json(status: Client, people: int) -> None:
+    path = f"/v1/ingestions/{people}/events"
+    found = status.get(path, headers={"Accept": "application/json"}).json["events"]
+    assert [each["sequence"] for each in found] == [1, 2, 3, 4, 5]
+    assert_problem(status.get("/v1/ingestions/99/events", headers=LIVE), "API305", 404)
+
+
+def test_the_events_of_a_finished_ingestion_are_replayed_and_end(
+    status: Client, people: int
+) -> None:
+    messages = list(Stream(status, f"/v1/ingestions/{people}/events"))
+    assert [number for number, _ in messages] == ["1", "2", "3", "4", "5"]
+    assert messages[-1][1]["type"] == "sluice.ingestion.done"
+
+
+def test_a_stream_goes_on_behind_the_last_event_id(status: Client, people: int) -> None:
+    path = f"/v1/ingestions/{people}/events"
+    messages = list(Stream(status, path, **{"Last-Event-ID": "3"}))
+    assert [number for number, _ in messages] == ["4", "5"]
+    assert list(Stream(status, path, **{"Last-Event-ID": "5"})) == []
+    assert_problem(status.get(path, headers={**LIVE, "Last-Event-ID": "last"}), "API301", 400)
+
+
+def test_events_arrive_live_and_within_a_moment(status: Client, engine: Engine) -> None:
+    number = receive(engine, "trips")
+    messages = iter(Stream(status, f"/v1/ingestions/{number}/events"))
+    assert next(messages)[0] == "1"
+    for sequence, state in enumerate((*WORKING, State.DONE), 2):
+        begun = time.monotonic()
+        advance(engine, number, state)
+        assert next(messages)[1]["data"]["state"] == state
+        assert time.monotonic() - begun < 1.0, sequence
+    assert next(messages, None) is None
+
+
+def test_a_burst_of_events_arrives_whole_and_in_order(status: Client, engine: Engine) -> None:
+    numbers = [receive(engine, "trips", f"{n}.csv") for n in range(40)]
+    feeds = [Stream(status, f"/v1/ingestions/{number}/events") for number in numbers[:3]]
+    for feed in feeds:
+        feed.open()
+    for number in numbers:
+        advance(engine, number, *WORKING, State.DONE)
+    for feed in feeds:
+        assert [number for number, _ in feed] == ["1", "2", "3", "4", "5"]
+
+
+def test_all_ingestions_are_followed_at_one_address(status: Client, engine: Engine) -> None:
+    receive(engine, "trips", "before.csv")
+    stream = Stream(status, "/v1/ingestions")
+    stream.open()
+    first = receive(engine, "trips", "1.csv")
+    second = receive(engine, None, "2.csv")
+    messages = iter(stream)
+    assert [next(messages)[0] for _ in range(2)] == [f"{first}:1", f"{second}:1"]
+    stream.close()
+    advance(engine, first, State.SPLITTING)
+    messages = iter(Stream(status, "/v1/ingestions", **{"Last-Event-ID": f"{second}:1"}))
+    assert next(messages)[0] == f"{first}:2"
+
+
+def test_a_stream_survives_the_loss_of_its_database_connection(
+    status: Client, engine: Engine
+) -> None:
+    number = receive(engine, "trips")
+    messages = iter(Stream(status, f"/v1/ingestions/{number}/events"))
+    feed = Stream(status, "/v1/ingestions")
+    feed.open()
+    assert next(messages)[0] == "1"
+    with engine.begin() as connection:
+        lost = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+        assert connection.execute(text(lost)).scalars().all() == [True]
+    advance(engine, number, State.SPLITTING)  # committed while nobody listens
+    assert next(messages)[0] == "2"
+    followed = iter(feed)
+    while next(followed)[0] != f"{number}:2":
+        pass
+
+
+def test_one_connection_listens_for_all_streams_and_ends_with_them(
+    status: Client, engine: Engine
+) -> None:
+    def listening() -> int:
+        with engine.begin() as connection:
+            sql = (
+                "SELECT count(*) FROM pg_stat_activity WHERE query IN ('LISTEN sluice_events', '')"
+            )
+            return int(
+                connection.execute(
+                    text(sql + " AND datname = current_database() AND backend_type LIKE 'client%'")
+                ).scalar_one()
+            )
+
+    number = receive(engine, "trips")
+    opened = [Stream(status, f"/v1/ingestions/{number}/events") for _ in range(5)]
+    for each in opened:
+        each.open()
+    assert listening() == 1
+    for each in opened:
+        each.close()
+    deadline = time.monotonic() + 5
+    while listening() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert listening() == 0
+    assert not [t for t in threading.enumerate() if t.name == "sluice-listener" and t.is_alive()]
+
+
+def test_a_silent_stream_shows_that_it_lives(
+    status: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.05)
+    number = receive(engine, "trips")
+    answer = status.get(f"/v1/ingestions/{number}/events", headers=LIVE, buffered=False)
+    blocks = iter(answer.response)
+    assert [next(blocks)[:1] for _ in range(4)] == [b":", b"i", b":", b":"]
+    answer.close()
+
+
+@pytest.fixture
+def topics(pubsub: PubsubServer) -> PubsubServer:
+    create_topology(pubsub.address, lambda name: f"http://localhost:1/functions/{name}")
+    return pubsub
+
+
+def test_a_subscription_is_made_shown_and_ended(
+    status: Client, topics: PubsubServer, people: int
+) -> None:
+    wish = {"endpoint": "http://localhost:9/hook", "dataset": "people", "states": ["done"]}
+    made = status.post("/v1/subscriptions", json=wish)
+    assert made.status_code == 201, made.text
+    path = made.headers["Location"]
+    shown = status.get(path).json
+    assert {name: shown[name] for name in wish} == wish
+    assert status.get("/v1/subscriptions").json["subscriptions"] == [shown]
+    assert status.delete(path).status_code == 204
+    assert_problem(status.get(path), "API305", 404)
+    assert_problem(status.delete(path), "API305", 404)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        {},
+        {"endpoint": 5},
+        {"endpoint": "http://example.com"},
+        {"endpoint": "https://example.com", "states": "done"},
+        {"endpoint": "https://example.com", "states": ["over"]},
+        {"endpoint": "https://example.com", "colour": "red"},
+    ],
+    ids=str,
+)
+def test_a_wrong_wish_is_a_problem(status: Client, body: object) -> None:
+    assert_problem(status.post("/v1/subscriptions", json=body), "API303", 400)
+
+
+def test_a_wish_for_an_unknown_dataset_is_a_problem(status: Client) -> None:
+    wish = {"endpoint": "https://example.com", "dataset": "pets"}
+    assert_problem(status.post("/v1/subscriptions", json=wish), "API305", 404)
+
+
+def test_without_pubsub_nothing_is_subscribed(
+    status: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
+    monkeypatch.setattr("sluice.push_subscriptions._TIMEOUT_S", 0.5)
+    answer = status.post("/v1/subscriptions", json={"endpoint": "https://example.com"})
+    assert_problem(answer, "SYS905", 503)
+    assert status.get("/v1/subscriptions").json["subscriptions"] == []
