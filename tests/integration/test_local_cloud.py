@@ -146,6 +146,16 @@ def test_up_restarts_everything_after_a_power_cut_and_keeps_what_was_stored(clou
     assert httpx.get(kept).content == b"kept"
 
 
+def test_up_announces_what_was_uploaded_and_forgotten(cloud: Cloud) -> None:
+    kill(cloud, "pubsub")
+    upload(cloud, "trips/forgotten.csv")
+    upload(cloud, "trips/folder/", b"")
+    kill(cloud, "storage")
+    cloud.up()
+    wait_for(lambda: pushes(cloud, "trips/forgotten.csv"))
+    assert not pushes(cloud, "trips/folder/")
+
+
 def test_up_replaces_the_instances_of_a_killed_gateway(cloud: Cloud) -> None:
     before = pids(cloud)
     kill(cloud, "gateway")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import grpc
 import httpx
 
-from sluice.local import messaging, parts, postgres, processes, provision, storage
+from sluice.local import messaging, parts, postgres, processes, provision, recovery, storage
 from sluice.local.environment import for_functions
 from sluice.local.errors import PartFailedError
 from sluice.local.functions import PART as FUNCTION_PART
@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CRASHES_IN_A_ROW = 3
-SOURCES = ("shared/sluice/**/*.py", "sql/**/*")
+SOURCES = ("functions/**/*.py", "shared/sluice/**/*.py", "sql/**/*")
+
+
+def revision() -> str:
+    """Return a digest that changes with the functions' code: `up` then deploys it anew."""
+    found = hashlib.sha256()
+    for path in sorted(path for pattern in SOURCES for path in CHECKOUT.glob(pattern)):
+        found.update(f"{path}{path.stat().st_mtime_ns}".encode())
+    return found.hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Cloud:
         settings: variables for the functions beside the usual ones.
         functions: the folder with a folder for each function.
         flags: of PostgreSQL.
+        revision: of the code that the functions run.
     """
 
     state: State
@@ -53,6 +62,7 @@ class Cloud:
     settings: Mapping[str, str] = field(default_factory=dict)
     functions: Path = CHECKOUT / "functions"
     flags: Mapping[str, str] = field(default_factory=lambda: postgres.FLAGS)
+    revision: str = field(default_factory=revision)
 
     @classmethod
     def last_started(cls, state: State) -> Self:
@@ -114,6 +124,7 @@ class Cloud:
             provision.create_topology(self.pubsub_address, self.push_endpoint)
             start(self._storage())
             self._provision_storage()
+            self._announce_forgotten(report)
             functions.result()
 
     def down(self, report: Callable[[str], None] = lambda _line: None) -> None:
@@ -161,6 +172,11 @@ class Cloud:
         for bucket in (storage.INBOX, storage.OUTBOX):
             self.storage.create_bucket(bucket)
 
+    def _announce_forgotten(self, report: Callable[[str], None]) -> None:
+        places = (self.storage.url, storage.INBOX, self.database.url(), self.pubsub_address)
+        for name in recovery.announce_forgotten(*places):
+            report(f"{name} announced again")
+
     def _postgres(self) -> Part:
         return postgres.part(self.database, self.flags)
 
@@ -178,7 +194,7 @@ class Cloud:
                 "--state", str(self.state.root), "--functions", str(self.functions),
                 "--port", str(self.ports.gateway),
                 "--loaders", str(self.loaders),
-                "--revision", _revision(self.functions),
+                "--revision", self.revision,
             ],
             ports={"--port": self.ports.gateway},
             address=self.url,
@@ -210,12 +226,3 @@ def _instance_status(entry: Mapping[str, object]) -> PartStatus:
 def _provider_of(state: State) -> str:
     record = state.read("pubsub-provider") or {}
     return str(record.get("provider", Provider.EMBEDDED))
-
-
-def _revision(functions: Path) -> str:
-    """Return a digest that changes with the functions' code: `up` then deploys it anew."""
-    found = hashlib.sha256()
-    sources = [path for pattern in SOURCES for path in CHECKOUT.glob(pattern)]
-    for path in sorted([*sources, *functions.glob("**/*.py")]):
-        found.update(f"{path}{path.stat().st_mtime_ns}".encode())
-    return found.hexdigest()[:12]

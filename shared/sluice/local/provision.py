@@ -22,7 +22,7 @@ from sluice.local.topology import SUBSCRIPTIONS, TOPICS, Subscription
 from sluice.migrate import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 CHANGEABLE = ["push_config", "ack_deadline_seconds", "retry_policy", "dead_letter_policy"]
 
@@ -42,6 +42,17 @@ def create_topology(pubsub_address: str, endpoint: Callable[[str], str]) -> None
         subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
         for subscription in SUBSCRIPTIONS:
             _create_subscription(subscriber, request_of(subscription, endpoint))
+
+
+def publish(
+    pubsub_address: str, topic: str, messages: Sequence[tuple[bytes, dict[str, str]]]
+) -> None:
+    """Publish messages, each as its data and its attributes."""
+    with grpc.insecure_channel(pubsub_address) as channel:
+        publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        for data, attributes in messages:
+            message = types.PubsubMessage(data=data, attributes=attributes)
+            publisher.publish(topic=_topic(topic), messages=[message])
 
 
 def prepare_database(url: str) -> list[str]:
