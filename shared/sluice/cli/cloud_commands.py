@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sluice.cli.examples import examples
+from sluice.cli.session import json_option
+from sluice.cli.tables import print_json, print_rows
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sluice.local.cloud import Cloud
+    from sluice.local.parts import PartStatus
 
 MIB = 1024 * 1024
 
@@ -27,29 +31,22 @@ def _state_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+def _port_option(option: str, name: str, default: int, sentence: str) -> Callable[..., Any]:
+    return click.option(option, name, type=int, help=f"{sentence}  [default: {default}]")
 
 
-@click.command()
-@click.option("--port", "gateway", type=int, help="Port of the gateway.  [default: 8080]")
-@click.option("--storage-port", "storage", type=int, help="Cloud Storage, http.  [default: 8081]")
-@click.option(
-    "--storage-https-port",
-    "storage_https",
-    type=int,
-    help="Cloud Storage, https, for gsutil.  [default: 8082]",
-)
-@click.option("--postgres-port", "postgres", type=int, help="PostgreSQL.  [default: 8083]")
-@click.option("--pubsub-port", "pubsub", type=int, help="Pub/Sub.  [default: 8085]")
+@click.command(epilog=examples("sluice up", "sluice up --port 9090", "sluice up --pubsub google"))
+@_port_option("--port", "gateway", 8080, "Port of the gateway.")
+@_port_option("--storage-port", "storage", 8081, "Port of Cloud Storage, http.")
+@_port_option("--storage-https-port", "storage_https", 8082, "The same, https, for gsutil.")
+@_port_option("--postgres-port", "postgres", 8083, "Port of PostgreSQL.")
+@_port_option("--pubsub-port", "pubsub", 8085, "Port of Pub/Sub.")
 @click.option("--free-ports", is_flag=True, help="Take ports that are free, for a second cloud.")
 @click.option(
     "--pubsub",
     "provider",
     type=click.Choice(["embedded", "google"]),
-    default="embedded",
-    show_default=True,
-    help="The embedded Pub/Sub, or Google's emulator from the Cloud SDK.",
+    help="The embedded Pub/Sub, or Google's emulator of the Cloud SDK.  [default: embedded]",
 )
 @click.option(
     "--loaders", type=click.IntRange(1), help="Processes that load chunks.  [default: cores]"
@@ -57,23 +54,23 @@ def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @_state_option
 def up(
     state_root: Path | None,
-    provider: str,
+    provider: str | None,
     loaders: int | None,
-    free_ports: bool,  # click's way
+    free_ports: bool,
     **ports: int | None,
 ) -> None:
     """Start the local cloud, or what of it does not run.
 
     PostgreSQL, Cloud Storage, Pub/Sub and every function, on this machine, without an account.
-    Safe to repeat: after a crash it goes on where it was. Ports once chosen are kept.
+    Safe to repeat: after a crash it goes on where it was, after a change of the code it deploys
+    the functions anew. What these options once chose is kept.
     """
     cloud = _cloud(state_root)
     known = type(cloud.ports).free() if free_ports else cloud.ports
-    chosen = replace(known, **{name: port for name, port in ports.items() if port is not None})
     cloud = replace(
         cloud,
-        ports=chosen,
-        provider=type(cloud.provider)(provider),
+        ports=replace(known, **{name: port for name, port in ports.items() if port is not None}),
+        provider=type(cloud.provider)(provider or cloud.provider),
         loaders=loaders or cloud.loaders,
     )
     cloud.up(_report)
@@ -92,35 +89,40 @@ def down(state_root: Path | None) -> None:
 
 
 @click.command()
-@_json_option
+@json_option
 @_state_option
-def status(state_root: Path | None, as_json: bool) -> None:  # click's way
+def status(state_root: Path | None, as_json: bool) -> None:
     """Show each part of the local cloud, and what waits in Pub/Sub.
 
     The exit code is 1 unless every part runs.
     """
     cloud = _cloud(state_root)
-    found = cloud.status()
-    backlogs = cloud.backlogs()
+    found, backlogs = cloud.status(), cloud.backlogs()
     if as_json:
-        click.echo(json.dumps({"parts": [asdict(each) for each in found], "backlogs": backlogs}))
+        print_json({"parts": [asdict(each) for each in found], "backlogs": backlogs})
     else:
-        for part in found:
-            memory = f"{part.resident_bytes // MIB} MiB" if part.pid else ""
-            click.echo(
-                f"{part.name:<12} {part.state:<14} {part.pid or '':>8} {memory:>9}  {part.address}"
-            )
-        for name, counts in backlogs.items():
-            told = ", ".join(f"{count} {word}" for word, count in counts.items())
-            click.echo(f"{name:<28} {told}")
+        print_rows([_line(each) for each in found])
+        click.echo()
+        print_rows([{"subscription": name, **counts} for name, counts in backlogs.items()])
     if any(part.state != "running" for part in found):
         raise click.exceptions.Exit(1)
 
 
+def _line(part: PartStatus) -> dict[str, object]:
+    memory = f"{part.resident_bytes // MIB} MiB" if part.pid else ""
+    return {
+        "part": part.name,
+        "state": part.state,
+        "pid": part.pid,
+        "memory": memory,
+        "address": part.address,
+    }
+
+
 @click.command()
-@_json_option
+@json_option
 @_state_option
-def env(state_root: Path | None, as_json: bool) -> None:  # click's way
+def env(state_root: Path | None, as_json: bool) -> None:
     """Print what makes the real tools talk to the local cloud: eval "$(sluice env)".
 
     For gcloud storage, gsutil, the Google client libraries, psql and sluice itself.
@@ -130,7 +132,10 @@ def env(state_root: Path | None, as_json: bool) -> None:  # click's way
     cloud = _cloud(state_root)
     write_tool_settings(cloud)
     variables = for_tools(cloud)
-    click.echo(json.dumps(variables) if as_json else exports(variables))
+    if as_json:
+        print_json(variables)
+    else:
+        click.echo(exports(variables))
 
 
 COMMANDS = (up, down, status, env)

@@ -67,7 +67,13 @@ class Cloud:
     @classmethod
     def last_started(cls, state: State) -> Self:
         """Return the local cloud that was started last in this directory."""
-        return cls(state, state.read_ports(), Provider(_provider_of(state)))
+        known = state.read("cloud") or {}
+        return cls(
+            state,
+            state.read_ports(),
+            Provider(str(known.get("provider", Provider.EMBEDDED))),
+            int(str(known.get("loaders", os.cpu_count() or 1))),
+        )
 
     @property
     def url(self) -> str:
@@ -105,7 +111,7 @@ class Cloud:
         """
         with self.state.lock(), ThreadPoolExecutor() as together:
             self.state.write_ports(self.ports)
-            self.state.write("pubsub-provider", {"provider": self.provider})
+            self.state.write("cloud", {"provider": self.provider, "loaders": self.loaders})
             # All ports are checked before anything starts.
             missing = {part.name for part in self.parts() if parts.make_room(self.state, part)}
 
@@ -221,8 +227,3 @@ def _instance_status(entry: Mapping[str, object]) -> PartStatus:
     state = "running" if entry["ready"] else "starting"
     resident = processes.resident_of_pid(pid) if pid else 0
     return PartStatus(str(entry["name"]), state, load, pid, resident)
-
-
-def _provider_of(state: State) -> str:
-    record = state.read("pubsub-provider") or {}
-    return str(record.get("provider", Provider.EMBEDDED))

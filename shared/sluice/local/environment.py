@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from sluice.local import postgres
 from sluice.local.state import CHECKOUT, PROJECT
 from sluice.local.storage import INBOX, OUTBOX
+from sluice.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from sluice.local.cloud import Cloud
@@ -32,9 +35,14 @@ parallel_composite_upload_threshold = 0
 
 
 def for_functions(cloud: Cloud) -> dict[str, str]:
-    """Return the variables of the functions: Terraform's settings, and the emulators' addresses."""
+    """Return the variables of the functions: Terraform's settings, and the emulators' addresses.
+
+    Settings that the shell of `up` exports, such as SLUICE_CHUNK_BYTES, go to the functions too.
+    """
+    names = [f"{PREFIX}{each.name.upper()}" for each in fields(Settings)]
     return {
         **_for_libraries(cloud),
+        **{name: os.environ[name] for name in names if name in os.environ},
         "SLUICE_PROJECT": PROJECT,
         "SLUICE_INBOX": INBOX,
         "SLUICE_OUTBOX": OUTBOX,
