@@ -91,7 +91,9 @@ class ParsedChunk:
         return [text for (text,) in self._cursor.execute(sql).fetchall()]
 
     def encode(self, codes: Mapping[str, Mapping[str, int]]) -> None:
-        """Make the relation `rows`: stored columns, texts of dictionaries replaced by their codes.
+        """Make the relation `rows`: stored columns in the order of `cluster`, texts replaced by codes.
+
+        The relation is kept, for the rows and each roll-up are read from it.
 
         Args:
             codes: the codes of each dictionary column's texts.
@@ -109,19 +111,18 @@ class ParsedChunk:
                 self._cursor.executemany(f"INSERT INTO {table} VALUES (?, ?)", pairs)
             joins.append(f"LEFT JOIN {table} ON {table}.text = typed.{name}")
             selected.append(f"{table}.code AS {name}")
-        self._cursor.execute(
-            f"CREATE TEMP VIEW rows AS SELECT {', '.join(selected)} FROM typed {' '.join(joins)} WHERE ok"
-        )
+        order = f"ORDER BY {', '.join(self.dataset.cluster)}" if self.dataset.cluster else ""
+        coded = f"SELECT {', '.join(selected)} FROM typed {' '.join(joins)} WHERE ok"
+        self._cursor.execute(f"CREATE TEMP TABLE rows AS SELECT * FROM ({coded}) {order}")
+        self._cursor.execute("DROP TABLE typed")
 
     def copy_rows(self, ingestion: int, block_bytes: int) -> tuple[str, Iterator[bytes]]:
         """Return the options of a COPY of the rows, and its stream in blocks of at least `block_bytes`.
 
         The columns are those of `copied_columns`.
         """
-        order = ", ".join(self.dataset.cluster)
         names = ", ".join(quote(each.name) for each in self.dataset.fields)
         sql = f"SELECT {names}, CAST({ingestion} AS INTEGER) FROM rows"
-        sql = f"{sql} ORDER BY {order}" if order else sql
         if any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields):
             return "(FORMAT csv)", self._csv_blocks(sql, block_bytes)
         return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
@@ -242,7 +243,6 @@ class _Parser:
         self.order = layout.order
         self.width = layout.width
         self.cursor = cursor
-        self.scans = 0
 
     def parse(self, data: bytes, first_line: int, first_record: int) -> ParsedChunk:
         records = self._count_if_plain(data)
@@ -285,15 +285,23 @@ class _Parser:
 
     def _read(self, data: bytes, records: int, new_line: str = "") -> bool:
         """Read the bytes into the table `typed`; tell whether every record became a row there."""
+        import duckdb  # noqa: PLC0415
+
         new_line = new_line or ("\\r\\n" if b"\r" in data else "\\n")
-        with _file(data) as path:
-            for thorough in (False, True) if self._is_usual(data, new_line) else (True,):
-                sql = self.plan.typing(self._source(path, new_line, len(data)), thorough=thorough)
-                self.cursor.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {sql}")
-                if thorough or self._has_usual_texts():
-                    break
+        try:
+            with _file(data) as path:
+                self._type(self._source(path, new_line, len(data)), self._is_usual(data, new_line))
+        except duckdb.InvalidInputException:
+            return False
         found = self.cursor.execute("SELECT count(*) FROM typed").fetchone()
         return found == (records,)
+
+    def _type(self, source: str, is_usual: bool) -> None:
+        for thorough in (False, True) if is_usual else (True,):
+            sql = self.plan.typing(source, thorough=thorough)
+            self.cursor.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {sql}")
+            if thorough or self._has_usual_texts():
+                break
 
     def _has_usual_texts(self) -> bool:
         """Whether no text of a dictionary column needs a trim."""
@@ -316,7 +324,6 @@ class _Parser:
 
     def _source(self, path: Path, new_line: str, size_bytes: int) -> str:
         """Return the relation of raw cells `c0`, `c1`, ... in the order of the declaration."""
-        self.scans += 1
         cells = ", ".join(
             f"CAST(NULL AS VARCHAR) AS c{n}" if at is None else f"f{at} AS c{n}"
             for n, at in enumerate(self.order)
@@ -333,8 +340,7 @@ class _Parser:
             f"(SELECT {cells} FROM read_csv({literal(str(path))}, auto_detect=false, header=false,"
             f" columns={{{columns}}}, delim={literal(self.dialect.delimiter)}, quote={mark},"
             f" escape={mark}, new_line='{new_line}', parallel=false, null_padding={padding},"
-            f" max_line_size={limit}, store_rejects=true, rejects_table='reject_errors_{self.scans}',"
-            f" rejects_scan='reject_scans_{self.scans}'))"
+            f" max_line_size={limit}))"
         )
 
     def _damaged(self, data: bytes, index: RecordIndex) -> dict[int, tuple[str, str]]:

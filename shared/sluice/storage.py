@@ -35,6 +35,7 @@ class StorageReader:
                 end=end_byte - 1,
                 raw_download=True,
                 checksum=None,
+                single_shot_download=True,  # else it comes in pieces of 8 KiB
                 timeout=_TIMEOUT_S,
             )
         if len(data) != end_byte - first_byte:
