@@ -17,6 +17,9 @@ from sluice.declare import declare
 from sluice.events import State
 from sluice.identifiers import store_table
 from sluice.ingestions import move, write_event
+from sluice.local.provision import create_topology
+from sluice.local.pubsub import PubsubServer
+from sluice.pubsub import _client
 from sluice.settings import read_settings
 from sluice.statements import statement
 
@@ -86,6 +89,15 @@ def people(engine: Engine) -> int:
         for number, name in enumerate(NAMES, 1)
     ]
     return publish(engine, "people", rows)
+
+
+@pytest.fixture
+def topics(pubsub: PubsubServer) -> Iterator[PubsubServer]:
+    """An embedded Pub/Sub with the engine's topics; the publisher's client finds it anew."""
+    _client.cache_clear()
+    create_topology(pubsub.address, lambda name: f"http://localhost:1/functions/{name}")
+    yield pubsub
+    _client.cache_clear()
 
 
 def receive(engine: Engine, dataset: str | None, name: str = "a.csv", generation: int = 1) -> int:

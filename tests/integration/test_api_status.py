@@ -16,7 +16,6 @@ from sqlalchemy import text
 
 from sluice.api import streams
 from sluice.events import State
-from sluice.local.provision import create_topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,12 +253,6 @@ def test_a_silent_stream_shows_that_it_lives(
     blocks = iter(answer.response)
     assert [next(blocks)[:1] for _ in range(4)] == [b":", b"i", b":", b":"]
     answer.close()
-
-
-@pytest.fixture
-def topics(pubsub: PubsubServer) -> PubsubServer:
-    create_topology(pubsub.address, lambda name: f"http://localhost:1/functions/{name}")
-    return pubsub
 
 
 def test_a_subscription_is_made_shown_and_ended(

@@ -11,6 +11,7 @@ from sluice.api.operations import Operation
 from sluice.catalog import standing
 from sluice.database import transaction
 from sluice.errors import BodyError
+from sluice.ingestions import select_ingestion
 from sluice.reading import snapshot
 
 if TYPE_CHECKING:
@@ -113,7 +114,10 @@ def _command(call: Call, name: str) -> Response:
     from sluice.pubsub import PubsubPublisher  # noqa: PLC0415
 
     control = Control(call.settings, call.engine, PubsubPublisher(call.settings.project))
-    row = getattr(control, name)(ingestion_number(call))
+    number = ingestion_number(call)
+    getattr(control, name)(number)
+    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+        row = select_ingestion(connection, number)
     return json_response(ingestion_document(row))
 
 
