@@ -144,7 +144,7 @@ def copy_binary(connection: Connection, statement: str, blocks: Iterable[bytes])
         statement: the COPY statement.
         blocks: the stream, in blocks of 128 KiB or more: pg8000 sends each as one message.
     """
-    cursor = connection.connection.cursor()
+    cursor: Any = connection.connection.cursor()  # pg8000's, which takes a stream
     try:
         cursor.execute(statement, stream=blocks)
     finally:

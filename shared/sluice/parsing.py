@@ -257,7 +257,9 @@ class _Parser:
         rejects: list[Reject] = []
         if self._count_rows() < records:
             index = index or index_records(data, self.dialect)
-            found = {n: (None, rule, None, reason) for n, (rule, reason) in damaged.items()}
+            found: dict[int, _Finding] = {
+                n: (None, rule, None, reason) for n, (rule, reason) in damaged.items()
+            }
             found |= self._second_reading(data, index, kept)
             rejects = _rejects(data, index, found, first_line, first_record)
         rows = self._count_rows()
