@@ -19,8 +19,10 @@ from sluice.push_subscriptions import Wish, make_wish
         (
             "plays",
             ("done", "failed"),
-            'attributes.dataset = "plays"'
-            ' AND (attributes.state = "done" OR attributes.state = "failed")',
+            (
+                'attributes.dataset = "plays"'
+                ' AND (attributes.state = "done" OR attributes.state = "failed")'
+            ),
         ),
     ],
 )
@@ -41,7 +43,8 @@ def test_https_and_this_machine_are_taken(endpoint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["http://example.com", "ftp://example.com", "example.com", "", "https://", "http://[x"]
+    "endpoint",
+    ["http://example.com", "ftp://example.com", "example.com", "", "https://", "http://[x"],
 )
 def test_other_endpoints_are_refused(endpoint: str) -> None:
     with pytest.raises(BodyError, match="endpoint"):
