@@ -124,7 +124,7 @@ CREATE TABLE sluice.events (
     state text NOT NULL,               -- a state, or 'progress'
     severity text NOT NULL CONSTRAINT events_severity_known CHECK (severity IN ('INFO', 'WARNING', 'ERROR')),
     body jsonb NOT NULL,               -- the CloudEvent
-    created_at timestamptz NOT NULL DEFAULT now(),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),  -- a chunk's transaction began long before
     published_at timestamptz,
     CONSTRAINT events_pk PRIMARY KEY (ingestion, sequence)
 );

@@ -41,8 +41,8 @@ span AS (
         count(*) AS weeks_observed,
         coalesce((max(week) - min(week)) / 7 + 1, 0) AS weeks_spanned,
         coalesce(
-            json_agg(
-                json_build_object('week', to_char(week, 'IYYY-"W"IW'), 'monday', week, 'trips', trips)
+            jsonb_agg(
+                jsonb_build_object('week', to_char(week, 'IYYY-"W"IW'), 'monday', week, 'trips', trips)
                 ORDER BY week
             ), '[]'
         ) AS per_week
@@ -51,7 +51,7 @@ span AS (
 SELECT
     :region AS region,
     CASE WHEN CAST(:min_lon AS double precision) IS NOT NULL
-        THEN json_build_array(:min_lon, :min_lat, :max_lon, :max_lat) END AS box,
+        THEN jsonb_build_array(:min_lon, :min_lat, :max_lon, :max_lat) END AS box,
     CASE WHEN CAST(:min_lon AS double precision) IS NOT NULL THEN :by END AS by,
     CAST(trips AS bigint) AS trips,
     weeks_observed,
