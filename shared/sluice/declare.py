@@ -41,6 +41,7 @@ def declare(engine: Engine, document: Mapping[str, Any], *, origin: str) -> bool
         ).one_or_none()
         body = {key: value for key, value in document.items() if key != "version"}
         if known is not None and known.declaration == body:
+            _make_views(connection, dataset)
             return False
         _make_tables(connection, dataset, is_new=known is None)
         connection.execute(
@@ -56,6 +57,11 @@ def _make_tables(connection: Connection, dataset: Dataset, *, is_new: bool) -> N
     _check_columns(connection, dataset)
     for each in (*dictionary_sql(dataset), *_rollup_tables(dataset)):
         run_script(connection, each)
+    _make_views(connection, dataset)
+
+
+def _make_views(connection: Connection, dataset: Dataset) -> None:
+    """Make the reader views anew; a newer engine may give them more columns."""
     for each in view_sql(dataset):
         run_script(connection, each)
 
@@ -160,9 +166,8 @@ def view_sql(dataset: Dataset) -> Iterator[str]:
     """Yield the views that readers use: published rows and roll-ups, dictionaries spelled out."""
     stored = {each.name: each for each in dataset.fields}
     fields = list(dataset.fields)
-    yield from _view(
-        dataset, identifiers.view(dataset.name), identifiers.store_table(dataset.name), fields
-    )
+    table = identifiers.store_table(dataset.name)
+    yield from _view(dataset, identifiers.view(dataset.name), table, fields, place=True)
     for rollup in dataset.rollups:
         names = (*rollup.keys, *(name for name, _ in rollup.measures))
         plain = [stored.get(name) or Field(name, "", nullable=True) for name in names]
@@ -174,7 +179,13 @@ def view_sql(dataset: Dataset) -> Iterator[str]:
         )
 
 
-def _view(dataset: Dataset, view: str, table: str, fields: list[Field]) -> Iterator[str]:
+def _view(
+    dataset: Dataset, view: str, table: str, fields: list[Field], *, place: bool = False
+) -> Iterator[str]:
+    """Yield a view of published rows.
+
+    With `place` it shows where a row is stored, by which equal rows can be told apart.
+    """
     selected, joins = [], []
     for each in fields:
         name = quote(each.name)
@@ -186,9 +197,10 @@ def _view(dataset: Dataset, view: str, table: str, fields: list[Field]) -> Itera
             selected.append(f"{texts}.text AS {name}")
         else:
             selected.append(f"stored.{name}")
+    shown = ", stored.ctid AS place" if place else ""
     yield f"DROP VIEW IF EXISTS {view}"
     yield (
-        f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}, stored.{INGESTION_COLUMN}\n"
+        f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}, stored.{INGESTION_COLUMN}{shown}\n"
         f"FROM {table} AS stored\n"
         f"JOIN sluice.publications ON publications.ingestion = stored.{INGESTION_COLUMN}\n"
         + "\n".join(joins)

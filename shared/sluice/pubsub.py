@@ -6,6 +6,7 @@ import base64
 import binascii
 import functools
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,7 @@ class PubsubPublisher:
         from google.api_core.exceptions import GoogleAPICallError, RetryError  # noqa: PLC0415
 
         path = f"projects/{self._project}/topics/{topic}"
+        client = _client(os.environ.get("PUBSUB_EMULATOR_HOST", ""))
         for batch in _batches(messages):
             request = {
                 "topic": path,
@@ -95,7 +97,7 @@ class PubsubPublisher:
                 ],
             }
             try:
-                _client().publish(request=request, timeout=_TIMEOUT_S)
+                client.publish(request=request, timeout=_TIMEOUT_S)
             except (GoogleAPICallError, RetryError) as error:
                 raise PubsubUnavailableError(f"topic {topic}: {error}") from error
 
@@ -120,12 +122,9 @@ def _batches(
 
 
 @functools.cache
-def _client() -> PublisherClient:
-    import os  # noqa: PLC0415
-
+def _client(emulator: str) -> PublisherClient:
     from google.pubsub_v1 import PublisherClient  # noqa: PLC0415  # 0.3 s, paid where first used
 
-    emulator = os.environ.get("PUBSUB_EMULATOR_HOST")
     if not emulator:
         return PublisherClient()
     import grpc  # noqa: PLC0415

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ class StorageReader:
         self._project = project
 
     def _bucket(self, name: str) -> Bucket:
-        return _client(self._project).bucket(name)
+        return storage_client(self._project).bucket(name)
 
     def read(
         self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int
@@ -68,14 +69,19 @@ def _translated(bucket: str, name: str, generation: int) -> Iterator[None]:
         raise StorageUnavailableError(_message(bucket, name, generation, error)) from error
 
 
-@functools.cache
-def _client(project: str) -> Client:
-    import os  # noqa: PLC0415
+def storage_client(project: str) -> Client:
+    """Return this process's client of a project; anonymous where an emulator is named."""
+    return _client(project, os.environ.get("STORAGE_EMULATOR_HOST", ""))
 
+
+@functools.cache
+def _client(project: str, emulator: str) -> Client:
+    from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415
     from google.cloud import storage  # noqa: PLC0415  # 0.3 s, paid where first used
 
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
-        from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415
-
-        return storage.Client(project=project, credentials=AnonymousCredentials())
-    return storage.Client(project=project)
+    if not emulator:
+        return storage.Client(project=project)
+    anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    return storage.Client(
+        project=project, credentials=anonymous, client_options={"api_endpoint": emulator}
+    )

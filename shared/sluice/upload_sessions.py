@@ -42,9 +42,9 @@ def open_session(
     from google.api_core.exceptions import GoogleAPICallError, PreconditionFailed  # noqa: PLC0415
     from requests.exceptions import RequestException  # noqa: PLC0415  # 0.3 s with the above
 
-    from sluice.storage import _client  # noqa: PLC0415
+    from sluice.storage import storage_client  # noqa: PLC0415
 
-    blob = _client(settings.project).bucket(settings.inbox).blob(name)
+    blob = storage_client(settings.project).bucket(settings.inbox).blob(name)
     try:
         url: str = blob.create_resumable_upload_session(
             content_type=content_type,

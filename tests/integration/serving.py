@@ -19,7 +19,6 @@ from sluice.identifiers import store_table
 from sluice.ingestions import move, write_event
 from sluice.local.provision import create_topology
 from sluice.local.pubsub import PubsubServer
-from sluice.pubsub import _client
 from sluice.settings import read_settings
 from sluice.statements import statement
 
@@ -92,12 +91,10 @@ def people(engine: Engine) -> int:
 
 
 @pytest.fixture
-def topics(pubsub: PubsubServer) -> Iterator[PubsubServer]:
-    """An embedded Pub/Sub with the engine's topics; the publisher's client finds it anew."""
-    _client.cache_clear()
+def topics(pubsub: PubsubServer) -> PubsubServer:
+    """An embedded Pub/Sub with the engine's topics."""
     create_topology(pubsub.address, lambda name: f"http://localhost:1/functions/{name}")
-    yield pubsub
-    _client.cache_clear()
+    return pubsub
 
 
 def receive(engine: Engine, dataset: str | None, name: str = "a.csv", generation: int = 1) -> int:

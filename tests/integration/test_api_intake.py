@@ -13,7 +13,6 @@ from problems import assert_problem
 from serving import PEOPLE, advance, receive
 
 from sluice.events import State
-from sluice.storage import _client
 
 if TYPE_CHECKING:
     from serving import Serve
@@ -65,11 +64,9 @@ def test_an_upload_that_must_not_replace_is_refused(
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         threading.Thread(target=server.serve_forever).start()
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-        _client.cache_clear()
         wish = {"dataset": "trips", "name": "a.csv", "create_only": True}
         answer = intake.post("/v1/uploads", json=wish)
         server.shutdown()
-    _client.cache_clear()
     assert_problem(answer, "API312", 412)
     assert "ifGenerationMatch=0" in Refusing.asked[0]
 
