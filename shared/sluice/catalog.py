@@ -26,7 +26,6 @@ class Standing:
         freshness: grows with every change of what readers see.
         ingestion: the newest published ingestion.
         rows_loaded: rows that the published ingestions loaded.
-        has_place: whether the reader view tells each row's place in its table.
     """
 
     dataset: Dataset
@@ -36,7 +35,6 @@ class Standing:
     changed_at: datetime | None
     ingestion: int | None
     rows_loaded: int
-    has_place: bool
 
     @property
     def etag(self) -> str:
@@ -72,7 +70,6 @@ def _standing(connection: Connection, row: Row[Any]) -> Standing:
         changed_at=row.changed_at,
         ingestion=row.ingestion,
         rows_loaded=row.rows_loaded,
-        has_place=row.has_place,
     )
 
 

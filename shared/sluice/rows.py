@@ -36,7 +36,6 @@ class RowsRequest:
         fields: the columns of the answer.
         limit: rows of a page; None for all.
         after: sort values of the last row of the page before.
-        has_place: whether the reader view tells each row's place.
     """
 
     dataset: Dataset
@@ -47,7 +46,6 @@ class RowsRequest:
     limit: int | None
     after: tuple[str | None, ...]
     grouping: Grouping | None
-    has_place: bool
 
     def page(self, max_rows: int) -> Statement:
         """Return the statement whose rows are the answer.
@@ -94,23 +92,13 @@ class RowsRequest:
         behind = self.order.after(self.after, bindings) if self.after else "TRUE"
         if self.grouping is not None:
             return f"({self.grouping.sql(name, matching)}) AS grouped WHERE {behind}"
-        if self._is_ordered and not (self.dataset.key or self.has_place):
-            return f"({self._numbered(name, matching)}) AS numbered WHERE {behind}"
         return f"{name} WHERE {matching} AND {behind}"
-
-    def _numbered(self, name: str, matching: str) -> str:
-        """Number equal rows, which nothing else tells apart; exact, but it sorts all rows."""
-        columns = ", ".join(quote(each) for each in readable_columns(self.dataset))
-        number = f"row_number() OVER (PARTITION BY {columns}) AS {quote(PLACE_COLUMN)}"
-        return f"SELECT *, {number} FROM {name} WHERE {matching}"
 
 
 def parse_rows_request(
     dataset: Dataset,
     arguments: Iterable[tuple[str, str]],
     max_rows: int,
-    *,
-    has_place: bool = True,
 ) -> RowsRequest:
     """Parse the query string of the rows route.
 
@@ -118,7 +106,6 @@ def parse_rows_request(
         dataset: whose rows.
         arguments: the pairs of the query string.
         max_rows: most rows that a page may have.
-        has_place: whether the reader view has the column `place`.
 
     Raises:
         ParameterError, FilterError, TooLargeError: names the parameter and what it takes.
@@ -128,11 +115,7 @@ def parse_rows_request(
     columns = readable_columns(dataset)
     grouping = parse_grouping(given.get("group", ""), given.get("measure", ""), columns)
     answered = {each.name: each for each in grouping.fields} if grouping else columns
-    ties = (
-        grouping.columns or grouping.fields
-        if grouping
-        else tie_breakers(dataset, has_place=has_place)
-    )
+    ties = grouping.columns or grouping.fields if grouping else tie_breakers(dataset)
     order = parse_order(given.get("order", ""), answered, ties)
     cursor = given.get("cursor", "")
     return RowsRequest(
@@ -144,7 +127,6 @@ def parse_rows_request(
         limit=parse_limit(given.get("limit"), max_rows),
         after=order.read_cursor(cursor) if cursor else (),
         grouping=grouping,
-        has_place=has_place,
     )
 
 
@@ -154,13 +136,11 @@ def readable_columns(dataset: Dataset) -> dict[str, Field]:
     return {each.name: each for each in (*dataset.fields, ingestion)}
 
 
-def tie_breakers(dataset: Dataset, *, has_place: bool) -> tuple[Field, ...]:
+def tie_breakers(dataset: Dataset) -> tuple[Field, ...]:
     """Return the columns that tell any two rows of a dataset apart."""
     columns = readable_columns(dataset)
-    if not dataset.key and has_place:
-        return (Field(PLACE_COLUMN, PLACE_TYPE, nullable=False),)
     if not dataset.key:
-        return (*columns.values(), Field(PLACE_COLUMN, "bigint", nullable=False))
+        return (Field(PLACE_COLUMN, PLACE_TYPE, nullable=False),)
     return tuple(Field(name, columns[name].postgres_type, nullable=False) for name in dataset.key)
 
 

@@ -10,12 +10,7 @@ SELECT
     coalesce(freshness.version, 0) AS freshness,
     freshness.changed_at,
     newest.ingestion,
-    coalesce(newest.rows_loaded, 0) AS rows_loaded,
-    EXISTS (
-        SELECT FROM pg_attribute
-        WHERE attrelid = to_regclass('public.' || quote_ident(datasets.name))
-            AND attname = 'place' AND NOT attisdropped
-    ) AS has_place
+    coalesce(newest.rows_loaded, 0) AS rows_loaded
 FROM sluice.datasets
 LEFT JOIN sluice.freshness ON freshness.dataset = datasets.name
 LEFT JOIN LATERAL (

@@ -127,9 +127,7 @@ def list_rows(call: Call) -> Response:
     with ExitStack() as stack:
         connection = stack.enter_context(_snapshot(call))
         found = standing(connection, call.path["dataset"])
-        wanted = parse_rows_request(
-            found.dataset, call.arguments, max_rows, has_place=found.has_place
-        )
+        wanted = parse_rows_request(found.dataset, call.arguments, max_rows)
         if kind == "json" and wanted.limit is None:
             wanted = replace(wanted, limit=min(PAGE_ROWS, max_rows))
         headers = freshness_headers(found, kind)
