@@ -13,19 +13,32 @@
 -- param limit integer = 100 (1..10000): Most groups.
 -- needs: | min_lon min_lat max_lon max_lat
 -- draw: map x=origin_lon y=origin_lat size=trips
+WITH cells AS (
+    SELECT
+        region,
+        CAST(round(origin_lon / :cell_size) AS integer) AS origin_x,
+        CAST(round(origin_lat / :cell_size) AS integer) AS origin_y,
+        CAST(round(destination_lon / :cell_size) AS integer) AS destination_x,
+        CAST(round(destination_lat / :cell_size) AS integer) AS destination_y,
+        CAST(floor(date_part('epoch', CAST(started_at AS time)) / (:bucket_hours * 3600)) AS integer) AS bucket,
+        count(*) AS trips
+    FROM trips
+    WHERE (CAST(:region AS text) IS NULL OR region = :region)
+        AND (CAST(:min_lon AS double precision) IS NULL
+            OR (origin_lon BETWEEN :min_lon AND :max_lon AND origin_lat BETWEEN :min_lat AND :max_lat))
+    GROUP BY 1, 2, 3, 4, 5, 6
+    HAVING count(*) >= :min_trips
+    ORDER BY trips DESC, 1, 2, 3, 4, 5, 6
+    LIMIT :limit
+)
+-- The twelfth decimal is far below any cell and hides the noise of the multiplication.
 SELECT
     region,
-    CAST(round(CAST(origin_lon AS numeric) / CAST(:cell_size AS numeric)) * CAST(:cell_size AS numeric) AS double precision) AS origin_lon,
-    CAST(round(CAST(origin_lat AS numeric) / CAST(:cell_size AS numeric)) * CAST(:cell_size AS numeric) AS double precision) AS origin_lat,
-    CAST(round(CAST(destination_lon AS numeric) / CAST(:cell_size AS numeric)) * CAST(:cell_size AS numeric) AS double precision) AS destination_lon,
-    CAST(round(CAST(destination_lat AS numeric) / CAST(:cell_size AS numeric)) * CAST(:cell_size AS numeric) AS double precision) AS destination_lat,
-    CAST(floor(extract(epoch FROM CAST(started_at AS time)) / (CAST(:bucket_hours AS numeric) * 3600)) * CAST(:bucket_hours AS numeric) AS double precision) AS from_hour,
-    count(*) AS trips
-FROM trips
-WHERE (CAST(:region AS text) IS NULL OR region = :region)
-    AND (CAST(:min_lon AS double precision) IS NULL
-        OR (origin_lon BETWEEN :min_lon AND :max_lon AND origin_lat BETWEEN :min_lat AND :max_lat))
-GROUP BY 1, 2, 3, 4, 5, 6
-HAVING count(*) >= :min_trips
-ORDER BY trips DESC, 1, 2, 3, 4, 5, 6
-LIMIT :limit
+    CAST(round(CAST(origin_x * :cell_size AS numeric), 12) AS double precision) AS origin_lon,
+    CAST(round(CAST(origin_y * :cell_size AS numeric), 12) AS double precision) AS origin_lat,
+    CAST(round(CAST(destination_x * :cell_size AS numeric), 12) AS double precision) AS destination_lon,
+    CAST(round(CAST(destination_y * :cell_size AS numeric), 12) AS double precision) AS destination_lat,
+    bucket * :bucket_hours AS from_hour,
+    trips
+FROM cells
+ORDER BY trips DESC, region, origin_x, origin_y, destination_x, destination_y, bucket
