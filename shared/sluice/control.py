@@ -74,20 +74,34 @@ class Control:
         mended cause meets a clean start.
 
         Raises:
-            IllegalTransitionError: it is neither failed nor cancelled.
+            IllegalTransitionError: it is neither failed nor cancelled, nor only just begun anew.
             NotFoundError: there is no such ingestion.
             PubsubUnavailableError: it was begun anew but not announced; retry again later.
         """
-        with transaction(self._engine) as connection:
-            row = move(connection, ingestion, State.RECEIVED, self._settings.project)
-            dataset = find_dataset(self._engine, row.dataset or "")
-            if dataset is not None:
-                _delete_rows(connection, dataset, ingestion)
-            for name in ("delete_rejects", "delete_receipts", "delete_chunks", "reset_ingestion"):
-                connection.execute(statement(name), {"ingestion": ingestion})
+        row = self._find(ingestion)
+        if row.state != State.RECEIVED:
+            row = self._begin_anew(row)
         relay(self._engine, self._publisher, ingestion)
         self._publisher.publish(UPLOADS_TOPIC, [_announcement(row)])
         return row
+
+    def _find(self, ingestion: int) -> Row[Any]:
+        with transaction(self._engine) as connection:
+            return select_ingestion(connection, ingestion)
+
+    def _begin_anew(self, row: Row[Any]) -> Row[Any]:
+        """Move it to `received` and clear away the earlier attempt, once nobody works on that."""
+        key = {"ingestion": row.id}
+        dataset = find_dataset(self._engine, row.dataset or "")
+        with transaction(self._engine) as connection:
+            connection.execute(statement("lock_attempt"), key)
+            connection.execute(statement("reset_ingestion"), key)
+            moved = move(connection, row.id, State.RECEIVED, self._settings.project)
+            if dataset is not None:
+                _delete_rows(connection, dataset, row.id)
+            for name in ("delete_rejects", "delete_receipts", "delete_chunks"):
+                connection.execute(statement(name), key)
+            return moved
 
 
 def _delete_rows(connection: Connection, dataset: Dataset, ingestion: int) -> None:

@@ -141,6 +141,13 @@ class DuplicateKeyError(FileError):
     title = "A key occurs twice"
 
 
+class RowsRefusedError(FileError):
+    """The database refuses rows that the declaration allows."""
+
+    code = "CSV111"
+    title = "The database refuses a row"
+
+
 class RowError(PermanentError):
     """A row breaks a rule of its dataset."""
 
@@ -297,3 +304,10 @@ class ChunkInProgressError(TransientError):
 
     code = "SYS906"
     title = "The chunk is being loaded elsewhere"
+
+
+class SplitInProgressError(TransientError):
+    """Another split is reading this file at this moment."""
+
+    code = "SYS907"
+    title = "The file is being split elsewhere"

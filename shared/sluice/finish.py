@@ -17,7 +17,7 @@ from sluice.errors import (
 )
 from sluice.events import State
 from sluice.identifiers import quote
-from sluice.ingestions import lock_ingestion, move, withdraw
+from sluice.ingestions import lock_ingestion, move, select_ingestion, withdraw
 from sluice.outbox import relay
 from sluice.registry import find_dataset
 from sluice.statements import statement
@@ -53,23 +53,33 @@ class Finish:
             self._finish(ingestion)
         except PermanentError as error:
             self._fail(ingestion, error)
-        relay(self._engine, self._publisher, ingestion)
+        self._relay(ingestion)
+
+    def _relay(self, ingestion: int) -> None:
+        """Publish its events and those of the ingestions that it took back."""
+        with transaction(self._engine) as connection:
+            key = {"ingestion": ingestion}
+            withdrawn = connection.scalars(statement("withdrawn_by"), key).all()
+        for each in (ingestion, *withdrawn):
+            relay(self._engine, self._publisher, each)
 
     def _finish(self, ingestion: int) -> None:
         project = self._settings.project
         with transaction(self._engine) as connection:
+            name = select_ingestion(connection, ingestion).dataset
+        dataset = find_dataset(self._engine, name or "")
+        with transaction(self._engine) as connection:
             row = lock_ingestion(connection, ingestion)
             if row is None or row.state != State.PUBLISHING:
                 return
-            dataset = find_dataset(self._engine, row.dataset)
             if dataset is None:
                 raise UnknownDatasetError(f"dataset {row.dataset} is not declared any more")
             connection.execute(statement("lock_dataset"), {"dataset": dataset.name})
             _check_account(connection, row)
             _check_rejects(row, dataset)
-            same = connection.scalar(statement("content_done"), _content(row))
-            if same is not None:
-                move(connection, ingestion, State.SKIPPED, project, replaced_by=same)
+            other = _same_or_newer(connection, row, dataset)
+            if other is not None:
+                move(connection, ingestion, State.SKIPPED, project, replaced_by=other)
                 return
             for rollup in dataset.rollups:
                 _merge(connection, dataset, rollup, ingestion)
@@ -83,8 +93,7 @@ class Finish:
         """Take back older generations of the object, where the dataset says so."""
         if dataset.reupload is not Reupload.REPLACE:
             return
-        place = {"bucket": row.bucket, "object": row.object, "generation": row.generation}
-        older = connection.scalars(statement("older_generations"), place).all()
+        older = connection.scalars(statement("older_generations"), _place(row)).all()
         withdraw(connection, older, row.id, self._settings.project)
 
     def _fail(self, ingestion: int, error: PermanentError) -> None:
@@ -92,6 +101,22 @@ class Finish:
             row = lock_ingestion(connection, ingestion)
             if row is not None and row.state == State.PUBLISHING:
                 move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+
+
+def _same_or_newer(connection: Connection, row: Row[Any], dataset: Dataset) -> int | None:
+    """Return the published ingestion that makes this one superfluous, if there is one.
+
+    Generations may overtake one another: one that comes late may not bring back what a newer one
+    replaced.
+    """
+    other: int | None = connection.scalar(statement("content_done"), _content(row))
+    if other is None and dataset.reupload is Reupload.REPLACE:
+        other = connection.scalar(statement("newer_generation_done"), _place(row))
+    return other
+
+
+def _place(row: Row[Any]) -> dict[str, Any]:
+    return {"bucket": row.bucket, "object": row.object, "generation": row.generation}
 
 
 def _content(row: Row[Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -79,8 +80,9 @@ def _names(header: bytes, dialect: Dialect) -> list[str]:
             f"line 1: byte {error.start} of the header is not {dialect.encoding}; "
             "save the file in that encoding, or declare another"
         ) from None
-    lines = text.splitlines(keepends=True)
-    reader = csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=dialect.delimiter, quotechar=dialect.quote
+    )
     return [name.strip() for name in next(reader, [])]
 
 

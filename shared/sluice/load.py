@@ -7,15 +7,18 @@ second delivery finds the receipt; a concurrent one finds the lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sluice import identifiers
-from sluice.database import copy_binary, transaction
+from sluice.database import copy_binary, message_of, sqlstate, transaction
 from sluice.errors import (
     ChunkInProgressError,
     NotFoundError,
     PermanentError,
+    RowsRefusedError,
     UnknownDatasetError,
 )
 from sluice.events import UNFINISHED, State
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from sluice.settings import Settings
 
 _LOADABLE = (State.SPLITTING, State.LOADING)
+#: SQLSTATE classes with which PostgreSQL refuses a value: out of range, or against a constraint.
+_REFUSALS = ("22", "23")
 
 
 class Load:
@@ -88,8 +93,9 @@ class Load:
                 first_record=chunk.first_record,
             ) as parsed:
                 del data
-                parsed.encode(self._codes(dataset, parsed))
-                self._write(connection, chunk, dataset, parsed)
+                with _refused(chunk):
+                    parsed.encode(self._codes(dataset, parsed))
+                    self._write(connection, chunk, dataset, parsed)
 
     def _find_work(self, connection: Connection, chunk: Chunk) -> Row[Any] | None:
         """Return what is to be known of the chunk's ingestion, or None when nothing is left to do.
@@ -101,10 +107,17 @@ class Load:
         key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
         if not connection.scalar(statement("lock_chunk"), key):
             raise ChunkInProgressError(f"chunk {chunk.number} of ingestion {chunk.ingestion}")
-        work = connection.execute(statement("find_work"), key).one_or_none()
+        place = {
+            "first_byte": chunk.first_byte,
+            "end_byte": chunk.end_byte,
+            "first_line": chunk.first_line,
+            "first_record": chunk.first_record,
+        }
+        work = connection.execute(statement("find_work"), {**key, **place}).one_or_none()
         if work is None:
             raise NotFoundError(f"there is no ingestion {chunk.ingestion}")
-        return None if work.has_receipt or work.state not in _LOADABLE else work
+        is_due = work.state in _LOADABLE and work.is_current and not work.has_receipt
+        return work if is_due else None
 
     def _codes(self, dataset: Dataset, parsed: ParsedChunk) -> dict[str, Mapping[str, int]]:
         return {
@@ -147,8 +160,26 @@ class Load:
     def _fail(self, ingestion: int, error: PermanentError) -> None:
         with transaction(self._engine) as connection:
             row = lock_ingestion(connection, ingestion)
-            if row is not None and row.state in UNFINISHED:
+            if row is None:
+                raise error
+            if row.state in UNFINISHED:
                 move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+
+
+@contextmanager
+def _refused(chunk: Chunk) -> Iterator[None]:
+    """Turn PostgreSQL's refusal of a chunk's rows into the file's error: it would refuse them again."""
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    try:
+        yield
+    except DBAPIError as error:
+        if not sqlstate(error).startswith(_REFUSALS):
+            raise
+        raise RowsRefusedError(
+            f"lines from {chunk.first_line}: the database refuses a row: {message_of(error)}. "
+            "Declare the rule as a check, so that such rows become rejects, and retry"
+        ) from error
 
 
 def _copy(
@@ -171,7 +202,9 @@ class _Codes:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[tuple[int, str], dict[str, int]] = {}
+        self._known: weakref.WeakKeyDictionary[Engine, dict[str, dict[str, int]]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def codes_of(
         self, engine: Engine, dataset: str, column: str, texts: list[str]
@@ -183,7 +216,7 @@ class _Codes:
         """
         table = identifiers.dictionary_table(dataset, column)
         with self._lock:
-            known = self._known.setdefault((id(engine), table), {})
+            known = self._known.setdefault(engine, {}).setdefault(table, {})
             missing = [text for text in texts if text not in known]
             if missing:
                 known.update(_make_codes(engine, table, missing))

@@ -25,8 +25,8 @@ STATUS_TOPIC = "status"
 def relay(engine: Engine, publisher: Publisher, ingestion: int) -> int:
     """Publish the events of an ingestion that still have to go out; return how many did.
 
-    One relay works at a time for one ingestion. One that finds another at work leaves the events to
-    it: the other looks again after it has let go.
+    One relay works at a time for one ingestion; another waits for it and publishes what is left. It
+    may not leave that to the first: a handler that acknowledges must know its own events are out.
 
     Raises:
         PubsubUnavailableError: events are left; the next relay publishes them.
@@ -40,8 +40,7 @@ def relay(engine: Engine, publisher: Publisher, ingestion: int) -> int:
 
 def _relay_once(engine: Engine, publisher: Publisher, ingestion: int) -> int:
     with transaction(engine) as connection:
-        if not connection.scalar(statement("lock_relay"), {"ingestion": ingestion}):
-            return 0
+        connection.execute(statement("lock_relay"), {"ingestion": ingestion})
         rows = connection.execute(statement("unpublished_events"), {"ingestion": ingestion}).all()
         if not rows:
             return 0

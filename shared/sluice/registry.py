@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 _KEPT_S = 5.0
 _lock = threading.Lock()
-_kept: dict[tuple[int, str], tuple[float, Dataset | None]] = {}
+_kept: weakref.WeakKeyDictionary[Engine, dict[str, tuple[float, Dataset | None]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def find_dataset(engine: Engine, name: str) -> Dataset | None:
@@ -26,14 +29,13 @@ def find_dataset(engine: Engine, name: str) -> Dataset | None:
     Raises:
         DatabaseUnavailableError: try again later.
     """
-    key = (id(engine), name)
     with _lock:
-        kept = _kept.get(key)
+        kept = _kept.setdefault(engine, {}).get(name)
     if kept is not None and kept[0] > time.monotonic():
         return kept[1]
     dataset = _read(engine, name)
     with _lock:
-        _kept[key] = (time.monotonic() + _KEPT_S, dataset)
+        _kept[engine][name] = (time.monotonic() + _KEPT_S, dataset)
     return dataset
 
 

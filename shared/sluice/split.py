@@ -18,6 +18,7 @@ from sluice.errors import (
     AccountImbalanceError,
     EmptyFileError,
     PermanentError,
+    SplitInProgressError,
     UnknownDatasetError,
 )
 from sluice.events import UNFINISHED, State
@@ -65,9 +66,8 @@ class Split:
         ingestion = self._receive(announced)
         self._relay(ingestion)
         try:
-            with self._sole_right(ingestion) as is_mine:
-                if is_mine:
-                    self._split(ingestion, announced)
+            with self._sole_right(ingestion):
+                self._split(ingestion, announced)
         except PermanentError as error:
             self._fail(ingestion, error)
         self._relay(ingestion)
@@ -95,21 +95,22 @@ class Split:
             return int(made)
 
     @contextmanager
-    def _sole_right(self, ingestion: int) -> Iterator[bool]:
-        """Whether this is the only split of the ingestion now.
+    def _sole_right(self, ingestion: int) -> Iterator[None]:
+        """Be the only split of the ingestion; the right ends with the connection that holds it.
 
-        One that is not may acknowledge: the message of the other is still unacknowledged.
+        That connection is none of the pool: splits that hold all of the pool's would wait for one
+        more for ever.
+
+        Raises:
+            SplitInProgressError: another is at work. To acknowledge now would be wrong: both may
+                have the same message, and then nobody would go on where the other dies.
         """
-        key = {"ingestion": ingestion}
         with translated(), self._engine.connect() as connection:
-            is_mine = bool(connection.scalar(statement("lock_split"), key))
+            connection.detach()
+            if not connection.scalar(statement("lock_split"), {"ingestion": ingestion}):
+                raise SplitInProgressError(f"ingestion {ingestion}")
             connection.commit()
-            try:
-                yield is_mine
-            finally:
-                if is_mine:
-                    connection.execute(statement("unlock_split"), key)
-                    connection.commit()
+            yield
 
     def _split(self, ingestion: int, announced: StoredObject) -> None:
         with transaction(self._engine) as connection:
@@ -156,15 +157,16 @@ class Split:
             if not has_layout and (splitter.header is not None or not dataset.dialect.header):
                 self._keep_layout(row.id, dataset, splitter)
                 has_layout = True
-            self._remember(row, announced, cuts)
+            if not self._remember(row, announced, cuts):
+                return
             count += len(cuts)
         cuts = splitter.finish()
         if not has_layout:
             if dataset.dialect.header and splitter.header is None:
                 raise EmptyFileError(f"gs://{announced.bucket}/{announced.name} has no header")
             self._keep_layout(row.id, dataset, splitter)
-        self._remember(row, announced, cuts)
-        self._complete(row.id, splitter.records, count + len(cuts))
+        if self._remember(row, announced, cuts):
+            self._complete(row.id, splitter.records, count + len(cuts))
 
     def _known_chunks(self, ingestion: int) -> list[Row[Any]]:
         with transaction(self._engine) as connection:
@@ -206,14 +208,19 @@ class Split:
                 statement("keep_layout"), {"ingestion": ingestion, "layout": json.dumps(layout)}
             )
 
-    def _remember(self, row: Row[Any], announced: StoredObject, cuts: list[Cut]) -> None:
-        """Remember chunks, then send them: what was sent is known, what is known is sent again."""
-        if not cuts:
-            return
+    def _remember(self, row: Row[Any], announced: StoredObject, cuts: list[Cut]) -> bool:
+        """Remember chunks, then send them: what was sent is known, what is known is sent again.
+
+        Returns:
+            False when the ingestion was cancelled or failed meanwhile.
+        """
         with transaction(self._engine) as connection:
+            if select_ingestion(connection, row.id).state != State.SPLITTING:
+                return False
             for cut in cuts:
                 connection.execute(statement("insert_chunk"), {"ingestion": row.id, **vars(cut)})
         self._send([_chunk(row, announced, cut) for cut in cuts])
+        return True
 
     def _send(self, chunks: list[Chunk]) -> None:
         if chunks:
@@ -222,7 +229,9 @@ class Split:
     def _complete(self, ingestion: int, records: int, chunks: int) -> None:
         """Every chunk is known; where all have their receipts already, publishing begins."""
         with transaction(self._engine) as connection:
-            lock_ingestion(connection, ingestion)
+            found = lock_ingestion(connection, ingestion)
+            if found is None or found.state != State.SPLITTING:
+                return
             row = move(
                 connection,
                 ingestion,

@@ -76,18 +76,28 @@ ORDER BY number;
 -- True for the one split that may cut this ingestion; held by the connection until it is closed.
 SELECT pg_try_advisory_lock(1, :ingestion);
 
--- name: unlock_split
--- Gives the right to cut this ingestion back.
-SELECT pg_advisory_unlock(1, :ingestion);
-
 -- name: lock_chunk
--- True for the one loader that may load this chunk; held until its transaction ends.
-SELECT pg_try_advisory_xact_lock(CAST(:ingestion AS integer), -1 - CAST(:chunk AS integer));
+-- True for the one loader that may load this chunk, while no retry of its ingestion begins; held until
+-- its transaction ends.
+SELECT pg_try_advisory_xact_lock_shared(3, :ingestion)
+    AND pg_try_advisory_xact_lock(CAST(:ingestion AS integer), -1 - CAST(:chunk AS integer));
+
+-- name: lock_attempt
+-- Waits until no split and no loader of an earlier attempt is at work; keeps new ones out until the
+-- transaction ends.
+SELECT pg_advisory_xact_lock(1, :ingestion), pg_advisory_xact_lock(3, :ingestion);
 
 -- name: find_work
--- What a loader must know of its chunk: the ingestion's state, and whether there is a receipt.
+-- What a loader must know of its chunk: the ingestion's state, whether there is a receipt, and whether
+-- split still cuts so: a late message of an earlier attempt may name another range.
 SELECT ingestions.state, ingestions.dataset, ingestions.layout,
-    EXISTS (SELECT FROM sluice.receipts WHERE ingestion = :ingestion AND chunk = :chunk) AS has_receipt
+    EXISTS (SELECT FROM sluice.receipts WHERE ingestion = :ingestion AND chunk = :chunk) AS has_receipt,
+    EXISTS (
+        SELECT FROM sluice.chunks
+        WHERE ingestion = :ingestion AND number = :chunk
+            AND first_byte = :first_byte AND end_byte = :end_byte
+            AND first_line = :first_line AND first_record = :first_record
+    ) AS is_current
 FROM sluice.ingestions WHERE id = :ingestion;
 
 -- name: insert_receipt
@@ -135,6 +145,12 @@ SELECT
 FROM sluice.chunks LEFT JOIN sluice.receipts ON receipts.ingestion = chunks.ingestion AND receipts.chunk = chunks.number
 WHERE chunks.ingestion = :ingestion;
 
+-- name: withdrawn_by
+-- The ingestions that this one took back and whose events still have to go out.
+SELECT DISTINCT ingestions.id
+FROM sluice.events JOIN sluice.ingestions ON ingestions.id = events.ingestion
+WHERE events.published_at IS NULL AND ingestions.replaced_by = :ingestion;
+
 -- name: publish
 -- Turns the switch: readers see the ingestion's rows when this commits.
 INSERT INTO sluice.publications (ingestion, dataset) VALUES (:ingestion, :dataset);
@@ -155,8 +171,8 @@ INSERT INTO sluice.events (ingestion, sequence, state, severity, body)
 VALUES (:ingestion, :sequence, :state, :severity, CAST(:body AS jsonb));
 
 -- name: lock_relay
--- True for the one relay that publishes this ingestion's events now; held until its transaction ends.
-SELECT pg_try_advisory_xact_lock(2, :ingestion);
+-- Waits until no other relay publishes this ingestion's events; held until the transaction ends.
+SELECT pg_advisory_xact_lock(2, :ingestion);
 
 -- name: unpublished_events
 -- Events that still have to go out, in their order.

@@ -1,0 +1,248 @@
+"""The way of a file without its transport: a bucket and topics in memory, the use cases on a real database.
+
+Messages wait in `Topics` until a test delivers them: once, twice, late, or in another order.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, text
+
+from sluice.announcements import UPLOADS_TOPIC, read_announcement
+from sluice.chunks import CHUNKS_TOPIC, Chunk
+from sluice.control import Control
+from sluice.database import transaction
+from sluice.declare import declare
+from sluice.errors import ObjectGoneError
+from sluice.events import State
+from sluice.finish import Finish
+from sluice.load import Load
+from sluice.outbox import STATUS_TOPIC
+from sluice.ports import StoredObject
+from sluice.settings import Settings
+from sluice.split import Split
+
+THINGS: Mapping[str, Any] = {
+    "name": "things",
+    "description": "Things.",
+    "columns": [
+        {"name": "id", "type": "integer", "required": True, "minimum": 1},
+        {"name": "name", "type": "text", "max_length": 40},
+        {"name": "kind", "type": "text", "dictionary": True},
+    ],
+    "rollups": {
+        "kinds": "-- Things of each kind.\n-- key: kind\n-- measure things: sum\n"
+        "SELECT kind, count(*) AS things FROM rows GROUP BY ALL"
+    },
+}
+HEADER = b"id,name,kind\n"
+
+
+def lines(first: int, last: int, kind: str = "a") -> bytes:
+    """Return the lines of the things `first` to `last`."""
+    return b"".join(f"{n},thing {n},{kind}\n".encode() for n in range(first, last + 1))
+
+
+class Killed(BaseException):
+    """What ends a process here; no handler may catch it."""
+
+
+class Bucket:
+    """Objects in memory."""
+
+    def __init__(self) -> None:
+        self._objects: dict[tuple[str, int], bytes] = {}
+        self.before_read: Callable[[int], object] = lambda _first_byte: None
+
+    def put(self, name: str, data: bytes) -> StoredObject:
+        """Store a new generation."""
+        generation = len(self._objects) + 1
+        self._objects[name, generation] = data
+        crc32c = str(zlib.crc32(data))
+        return StoredObject("inbox", name, generation, len(data), crc32c)
+
+    def delete(self, stored: StoredObject) -> None:
+        del self._objects[stored.name, stored.generation]
+
+    def read(
+        self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int
+    ) -> bytes:
+        self.before_read(first_byte)
+        if (name, generation) not in self._objects:
+            raise ObjectGoneError(f"gs://{bucket}/{name}#{generation}")
+        return self._objects[name, generation][first_byte:end_byte]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message as it was published."""
+
+    topic: str
+    data: bytes
+    attributes: Mapping[str, str]
+    ordering_key: str
+
+    @property
+    def body(self) -> dict[str, Any]:
+        body: dict[str, Any] = json.loads(self.data)
+        return body
+
+
+@dataclass
+class Topics:
+    """Keeps what is published; `before_publish` may raise instead."""
+
+    sent: list[Sent] = field(default_factory=list)
+    before_publish: Callable[[str], object] = lambda _topic: None
+    after_publish: Callable[[str], object] = lambda _topic: None
+
+    def publish(
+        self,
+        topic: str,
+        messages: Sequence[tuple[bytes, Mapping[str, str]]],
+        *,
+        ordering_key: str = "",
+    ) -> None:
+        self.before_publish(topic)
+        self.sent += [Sent(topic, data, dict(names), ordering_key) for data, names in messages]
+        self.after_publish(topic)
+
+    def of(self, topic: str) -> list[Sent]:
+        return [each for each in self.sent if each.topic == topic]
+
+
+class Flow:
+    """The three functions of one process, with an engine of its own."""
+
+    def __init__(
+        self,
+        url: str,
+        bucket: Bucket | None = None,
+        topics: Topics | None = None,
+        *,
+        chunk_bytes: int = 64,
+        pool_size: int = 4,
+    ) -> None:
+        self.url = url
+        self.engine: Engine = create_engine(
+            url, pool_size=pool_size, max_overflow=0, pool_timeout=10
+        )
+        self.bucket = bucket or Bucket()
+        self.topics = topics or Topics()
+        self.settings = Settings(chunk_bytes=chunk_bytes)
+        self.split = Split(self.settings, self.engine, self.bucket, self.topics)
+        self.load = Load(self.settings, self.engine, self.bucket, self.topics)
+        self.finish = Finish(self.settings, self.engine, self.topics)
+        self.control = Control(self.settings, self.engine, self.topics)
+        self._delivered = 0
+
+    def twin(self, **options: Any) -> Flow:
+        """Another process over the same bucket, topics and database."""
+        return Flow(self.url, self.bucket, self.topics, **options)
+
+    def declare(self, document: Mapping[str, Any] = THINGS, **changes: Any) -> None:
+        declare(self.engine, {**document, **changes}, origin="api")
+
+    def put(self, data: bytes, name: str = "things/a.csv") -> StoredObject:
+        return self.bucket.put(name, data)
+
+    def run(self, data: bytes, name: str = "things/a.csv") -> int:
+        """Bring a file all the way; return its ingestion."""
+        ingestion = self.split(self.put(data, name))
+        self.deliver()
+        return ingestion
+
+    def deliver(self) -> None:
+        """Deliver every message once, in order, until none is left."""
+        while self._delivered < len(self.topics.sent):
+            sent = self.topics.sent[self._delivered]
+            self._delivered += 1
+            self.handle(sent)
+
+    def handle(self, sent: Sent) -> None:
+        """Deliver a message to its function."""
+        if sent.topic == CHUNKS_TOPIC:
+            self.load(Chunk.from_message(sent.body))
+        elif sent.topic == UPLOADS_TOPIC:
+            announced = read_announcement(sent.attributes, sent.body)
+            assert announced is not None
+            self.split(announced)
+        elif sent.topic == STATUS_TOPIC and sent.attributes["state"] == State.PUBLISHING:
+            self.finish(int(sent.attributes["ingestion"]))
+
+    def chunks(self, ingestion: int) -> list[Chunk]:
+        """The messages of chunks sent for an ingestion, repeated ones too."""
+        found = [Chunk.from_message(each.body) for each in self.topics.of(CHUNKS_TOPIC)]
+        return [each for each in found if each.ingestion == ingestion]
+
+    def ingestion(self, ingestion: int) -> Any:
+        return self.one("SELECT * FROM sluice.ingestions WHERE id = :id", id=ingestion)
+
+    def state(self, ingestion: int) -> str:
+        return str(self.ingestion(ingestion).state)
+
+    def account(self, ingestion: int) -> tuple[int, int, int]:
+        row = self.ingestion(ingestion)
+        return row.records_read, row.rows_loaded, row.rows_rejected
+
+    def ids(self, dataset: str = "things") -> list[int]:
+        """What readers see."""
+        return [row.id for row in self.all(f"SELECT id FROM {dataset} ORDER BY id")]
+
+    def kinds(self) -> dict[str, int]:
+        """What readers see of the roll-up."""
+        sql = "SELECT kind, sum(things) AS things FROM things_kinds GROUP BY kind"
+        return {row.kind: int(row.things) for row in self.all(sql)}
+
+    def stored(self) -> int:
+        """How many rows lie in the table, visible or not."""
+        return int(self.one("SELECT count(*) AS n FROM store.things").n)
+
+    def rejects(self, ingestion: int) -> list[Any]:
+        sql = "SELECT * FROM sluice.rejects WHERE ingestion = :id ORDER BY record"
+        return self.all(sql, id=ingestion)
+
+    def events(self, ingestion: int) -> list[dict[str, Any]]:
+        """The events of an ingestion as they were published, in order of publication."""
+        found = [each.body for each in self.topics.of(STATUS_TOPIC)]
+        return [each for each in found if each["data"]["ingestion"] == ingestion]
+
+    def told(self, ingestion: int) -> list[str]:
+        """The names of the published events, each once."""
+        by_sequence = {each["sequence"]: each["type"] for each in self.events(ingestion)}
+        return [by_sequence[n].removeprefix("sluice.ingestion.") for n in sorted(by_sequence)]
+
+    def all(self, sql: str, **values: Any) -> list[Any]:
+        with transaction(self.engine) as connection:
+            return list(connection.execute(text(sql), values))
+
+    def one(self, sql: str, **values: Any) -> Any:
+        (row,) = self.all(sql, **values)
+        return row
+
+    def run_sql(self, sql: str, **values: Any) -> None:
+        with transaction(self.engine) as connection:
+            connection.execute(text(sql), values)
+
+    @contextmanager
+    def held(self, table: str = "store.things") -> Iterator[None]:
+        """Stop every loader inside its transaction, before its first row."""
+        with self.engine.connect() as connection:
+            connection.execute(text(f"LOCK TABLE {table} IN SHARE MODE"))
+            yield
+            connection.rollback()
+
+
+def assert_told_in_order(flow: Flow, ingestion: int) -> None:
+    """Every event went out at least once, none before the one it follows, without a gap."""
+    first_seen = list(dict.fromkeys(each["sequence"] for each in flow.events(ingestion)))
+    assert first_seen == list(range(1, flow.ingestion(ingestion).sequence + 1))
+    by_id: dict[str, dict[str, Any]] = {}
+    for each in flow.events(ingestion):
+        assert by_id.setdefault(each["id"], each) == each

@@ -1,0 +1,512 @@
+"""Messages come twice, late, out of order and at the same time; the rows are there once, the events in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from flow import HEADER, Flow, Killed, assert_told_in_order, lines
+from sqlalchemy import text
+
+from sluice.chunks import CHUNKS_TOPIC
+from sluice.errors import ChunkInProgressError, PubsubUnavailableError, SplitInProgressError
+from sluice.outbox import STATUS_TOPIC, relay
+
+ROWS = list(range(1, 31))
+FILE = HEADER + lines(1, 30)
+
+
+@pytest.fixture
+def flow(database: str) -> Iterator[Flow]:
+    made = Flow(database)
+    made.declare()
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def other(flow: Flow) -> Iterator[Flow]:
+    """A second process."""
+    made = flow.twin()
+    yield made
+    made.engine.dispose()
+
+
+def assert_loaded_once(flow: Flow, ingestion: int, rows: list[int] = ROWS) -> None:
+    flow.deliver()
+    assert flow.state(ingestion) == "done"
+    assert flow.ids() == rows
+    assert flow.kinds() == {"a": len(rows)}
+    assert flow.account(ingestion) == (len(rows), len(rows), 0)
+    assert_told_in_order(flow, ingestion)
+
+
+def wait_until_blocked(flow: Flow) -> None:
+    sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    for _ in range(1000):
+        if flow.one(sql).n:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("nobody waits")
+
+
+def test_a_file_goes_the_whole_way(flow: Flow) -> None:
+    ingestion = flow.run(FILE)
+    chunks = flow.chunks(ingestion)
+    assert len(chunks) > 5
+    assert chunks[0].first_byte == len(HEADER)
+    assert chunks[-1].end_byte == len(FILE)
+    assert all(one.end_byte == next_.first_byte for one, next_ in pairwise(chunks))
+    assert_loaded_once(flow, ingestion)
+    progress = ["progress"] * len(chunks)
+    assert flow.told(ingestion) == [
+        "received",
+        "splitting",
+        "loading",
+        *progress,
+        "publishing",
+        "done",
+    ]
+
+
+# Twice
+
+
+def test_an_announcement_that_comes_twice_makes_one_ingestion(flow: Flow) -> None:
+    stored = flow.put(FILE)
+    assert flow.split(stored) == flow.split(stored)
+    assert_loaded_once(flow, 1)
+    assert len(flow.chunks(1)) == len({each.number for each in flow.chunks(1)})
+
+
+def test_a_chunk_that_comes_twice_is_loaded_once(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    for chunk in flow.chunks(ingestion):
+        flow.load(chunk)
+        flow.load(chunk)
+    assert_loaded_once(flow, ingestion)
+
+
+def test_a_publishing_event_that_comes_twice_publishes_once(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    for sent in flow.topics.of(CHUNKS_TOPIC):
+        flow.handle(sent)
+    flow.finish(ingestion)
+    flow.finish(ingestion)
+    assert_loaded_once(flow, ingestion)
+
+
+def test_every_message_of_a_file_twice(flow: Flow) -> None:
+    stored = flow.put(FILE)
+    ingestion = flow.split(stored)
+    flow.split(stored)
+    done = 0
+    while done < len(flow.topics.sent):
+        flow.handle(flow.topics.sent[done])
+        flow.handle(flow.topics.sent[done])
+        done += 1
+    assert_loaded_once(flow, ingestion)
+
+
+# Late
+
+
+def late(flow: Flow, stored: Any, ingestion: int) -> None:
+    """Deliver everything again."""
+    flow.split(stored)
+    for sent in list(flow.topics.sent):
+        flow.handle(sent)
+
+
+def test_messages_after_done_change_nothing(flow: Flow) -> None:
+    stored = flow.put(FILE)
+    ingestion = flow.split(stored)
+    flow.deliver()
+    sequence = flow.ingestion(ingestion).sequence
+    late(flow, stored, ingestion)
+    assert flow.ingestion(ingestion).sequence == sequence
+    assert_loaded_once(flow, ingestion)
+
+
+def fail(flow: Flow, ingestion: int) -> None:
+    flow.run_sql("UPDATE sluice.receipts SET rows_loaded = 0, rows_rejected = records_read")
+
+
+def cancel(flow: Flow, ingestion: int) -> None:
+    flow.control.cancel(ingestion)
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [pytest.param(fail, "failed", id="failed"), pytest.param(cancel, "cancelled", id="cancelled")],
+)
+def test_messages_after_the_end_change_nothing(
+    flow: Flow, end: Callable[[Flow, int], None], state: str
+) -> None:
+    stored = flow.put(FILE)
+    ingestion = flow.split(stored)
+    flow.load(flow.chunks(ingestion)[0])
+    end(flow, ingestion)
+    flow.deliver()
+    assert flow.state(ingestion) == state
+    sequence, kept = flow.ingestion(ingestion).sequence, flow.stored()
+    late(flow, stored, ingestion)
+    assert (flow.state(ingestion), flow.ingestion(ingestion).sequence) == (state, sequence)
+    assert flow.stored() == kept
+    assert flow.ids() == []
+    assert_told_in_order(flow, ingestion)
+
+
+def test_messages_after_an_undo_change_nothing(flow: Flow) -> None:
+    stored = flow.put(FILE)
+    ingestion = flow.split(stored)
+    flow.deliver()
+    flow.control.undo(ingestion)
+    late(flow, stored, ingestion)
+    assert flow.state(ingestion) == "undone"
+    assert flow.ids() == []
+    assert flow.kinds() == {}
+    assert_told_in_order(flow, ingestion)
+
+
+def test_a_chunk_of_an_attempt_cut_otherwise_is_passed_over(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    old = flow.chunks(ingestion)
+    flow.control.cancel(ingestion)
+    coarse = flow.twin(chunk_bytes=200)
+    coarse.control.retry(ingestion)
+    coarse.handle(flow.topics.sent[-1])
+    for chunk in old:
+        coarse.load(chunk)
+    coarse.deliver()
+    coarse.engine.dispose()
+    assert_loaded_once(flow, ingestion)
+
+
+# Out of order
+
+
+def test_chunks_in_reverse_order(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    for chunk in reversed(flow.chunks(ingestion)):
+        flow.load(chunk)
+    assert_loaded_once(flow, ingestion)
+
+
+def test_a_publishing_event_before_the_last_chunk_publishes_nothing(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    *others, last = flow.chunks(ingestion)
+    for chunk in others:
+        flow.load(chunk)
+        flow.finish(ingestion)
+        assert flow.ids() == []
+    flow.load(last)
+    assert_loaded_once(flow, ingestion)
+
+
+def test_chunks_load_before_split_has_completed(
+    flow: Flow, other: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.split._BLOCK_BYTES", 100)
+    states: list[str] = []
+
+    def load_at_once(topic: str) -> None:
+        if topic == CHUNKS_TOPIC:
+            other.load(flow.chunks(1)[-1])
+            states.append(flow.state(1))
+
+    flow.topics.after_publish = load_at_once
+    ingestion = flow.split(flow.put(FILE))
+    assert len(states) > 3
+    assert set(states) == {"splitting"}
+    assert_loaded_once(flow, ingestion)
+
+
+def test_all_chunks_loaded_before_split_completes_is_still_published(
+    flow: Flow, other: Flow
+) -> None:
+    """Split itself turns to publishing where no loader is left to do it."""
+    stored = flow.put(FILE)
+    complete = flow.split._complete
+
+    def load_all_first(*arguments: int) -> None:
+        for chunk in flow.chunks(1):
+            other.load(chunk)
+        assert flow.ingestion(1).chunks_loaded == len(flow.chunks(1))
+        assert flow.state(1) == "splitting"
+        complete(*arguments)
+
+    flow.split._complete = load_all_first  # type: ignore[method-assign]
+    assert_loaded_once(flow, flow.split(stored))
+
+
+# At the same time
+
+
+def test_a_chunk_that_two_loaders_have_is_loaded_by_one(flow: Flow, other: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    chunk = flow.chunks(ingestion)[0]
+    with ThreadPoolExecutor(1) as thread:
+        with flow.held():
+            first = thread.submit(other.load, chunk)
+            wait_until_blocked(flow)
+            with pytest.raises(ChunkInProgressError):
+                flow.load(chunk)
+        first.result()
+    flow.load(chunk)
+    assert flow.stored() == chunk.records
+    assert_loaded_once(flow, ingestion)
+
+
+def test_all_messages_from_two_processes_at_once(flow: Flow, other: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    together = threading.Barrier(2)
+
+    def load_all(each: Flow) -> None:
+        for chunk in flow.chunks(ingestion):
+            together.wait()
+            with suppress(ChunkInProgressError):
+                each.load(chunk)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(load_all, (flow, other)))
+        list(threads.map(lambda each: each.finish(ingestion), (flow, other)))
+    assert_loaded_once(flow, ingestion)
+
+
+def test_of_two_splits_of_an_object_one_works(flow: Flow, other: Flow) -> None:
+    stored = flow.put(FILE)
+    is_reading, may_read = threading.Event(), threading.Event()
+
+    def wait(_first_byte: int) -> None:
+        is_reading.set()
+        assert may_read.wait(10)
+
+    flow.bucket.before_read = wait
+    with ThreadPoolExecutor(1) as thread:
+        first = thread.submit(other.split, stored)
+        assert is_reading.wait(10)
+        with pytest.raises(SplitInProgressError):
+            flow.split(stored)
+        may_read.set()
+        ingestion = first.result()
+    assert flow.split(stored) == ingestion
+    assert_loaded_once(flow, ingestion)
+
+
+def test_more_splits_at_once_than_connections_in_the_pool(database: str, flow: Flow) -> None:
+    narrow = flow.twin(pool_size=2)
+    stored = [
+        narrow.put(HEADER + lines(n * 10, n * 10 + 9), f"things/{n}.csv") for n in range(1, 7)
+    ]
+    with ThreadPoolExecutor(6) as threads:
+        ingestions = list(threads.map(narrow.split, stored))
+    flow.deliver()
+    narrow.engine.dispose()
+    assert {flow.state(each) for each in ingestions} == {"done"}
+    assert flow.ids() == list(range(10, 70))
+
+
+# Killed between
+
+
+def kill_at(flow: Flow, topic: str, times: int = 1, error: type[BaseException] = Killed) -> None:
+    """End the process instead of the next publications on a topic."""
+    left = [times]
+
+    def die(published: str) -> None:
+        if published == topic and left[0]:
+            left[0] -= 1
+            raise error("here")
+
+    flow.topics.before_publish = die
+
+
+def test_a_split_killed_between_commit_and_publication_is_told_by_the_next(flow: Flow) -> None:
+    stored = flow.put(FILE)
+    for _ in range(2):
+        kill_at(flow, STATUS_TOPIC)
+        with pytest.raises(Killed):
+            flow.split(stored)
+    assert flow.events(1) == []
+    assert_loaded_once(flow, flow.split(stored))
+
+
+@pytest.mark.parametrize("error", [Killed, PubsubUnavailableError])
+def test_a_loader_that_ends_between_commit_and_publication_is_told_by_the_next(
+    flow: Flow, error: type[BaseException]
+) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    for chunk in flow.chunks(ingestion):
+        kill_at(flow, STATUS_TOPIC, error=error)
+        with pytest.raises(error):
+            flow.load(chunk)
+        flow.load(chunk)
+    assert_loaded_once(flow, ingestion)
+
+
+def test_the_last_delivery_publishes_what_all_others_left(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    kill_at(flow, STATUS_TOPIC, times=1000)
+    for chunk in flow.chunks(ingestion):
+        with pytest.raises(Killed):
+            flow.load(chunk)
+    flow.topics.before_publish = lambda _topic: None
+    flow.load(flow.chunks(ingestion)[0])
+    assert_loaded_once(flow, ingestion)
+
+
+def test_a_finish_killed_between_commit_and_publication_is_told_by_the_next(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    for chunk in flow.chunks(ingestion):
+        flow.load(chunk)
+    kill_at(flow, STATUS_TOPIC)
+    with pytest.raises(Killed):
+        flow.finish(ingestion)
+    assert flow.told(ingestion)[-1] == "publishing"
+    flow.finish(ingestion)
+    assert_loaded_once(flow, ingestion)
+
+
+def test_the_end_of_replaced_rows_is_told_even_if_finish_is_killed(flow: Flow) -> None:
+    flow.declare(reupload="replace")
+    old = flow.run(FILE)
+    new = flow.split(flow.put(HEADER + lines(31, 40)))
+    for chunk in flow.chunks(new):
+        flow.load(chunk)
+    kill_at(flow, STATUS_TOPIC)
+    with pytest.raises(Killed):
+        flow.finish(new)
+    flow.finish(new)
+    assert flow.told(old)[-1] == "undone"
+    assert_told_in_order(flow, old)
+    assert flow.ids() == list(range(31, 41))
+
+
+def test_a_relay_waits_for_another_and_leaves_nothing_behind(flow: Flow, other: Flow) -> None:
+    """An event written while another relay is at work still goes out before its writer is done."""
+    ingestion = flow.split(flow.put(FILE))
+    with flow.engine.connect() as connection, ThreadPoolExecutor(1) as thread:
+        connection.execute(text("SELECT pg_advisory_xact_lock(2, 1)"))
+        loading = thread.submit(other.load, flow.chunks(ingestion)[0])
+        wait_until_blocked(flow)
+        assert not loading.done()
+        connection.rollback()
+        loading.result()
+    assert flow.told(ingestion)[-1] == "progress"
+    assert relay(flow.engine, flow.topics, ingestion) == 0
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 3])
+def test_a_split_killed_midway_is_resumed(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch, blocks: int
+) -> None:
+    monkeypatch.setattr("sluice.split._BLOCK_BYTES", 100)
+    stored = flow.put(FILE)
+    reads: list[int] = []
+
+    def die(first_byte: int) -> None:
+        reads.append(first_byte)
+        if len(reads) > blocks:
+            raise Killed
+
+    flow.bucket.before_read = die
+    with pytest.raises(Killed):
+        flow.split(stored)
+    flow.bucket.before_read = reads.append
+    known = flow.one("SELECT coalesce(max(end_byte), 0) AS byte FROM sluice.chunks").byte
+    reads.clear()
+    ingestion = flow.split(stored)
+    assert reads[0] == known
+    flow.bucket.before_read = lambda _first_byte: None
+    assert_loaded_once(flow, ingestion)
+
+
+def test_a_split_killed_before_its_chunks_are_sent_sends_them(flow: Flow) -> None:
+    stored = flow.put(FILE)
+    kill_at(flow, CHUNKS_TOPIC)
+    with pytest.raises(Killed):
+        flow.split(stored)
+    assert flow.chunks(1) == []
+    assert_loaded_once(flow, flow.split(stored))
+
+
+def test_a_split_killed_before_it_completes_goes_on(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = flow.put(FILE)
+    with monkeypatch.context() as patched:
+        patched.setattr(flow.split, "_complete", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            flow.split(stored)
+    assert_loaded_once(flow, flow.split(stored))
+
+
+def test_a_loader_killed_inside_its_transaction_leaves_nothing(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    chunk = flow.chunks(ingestion)[0]
+    with monkeypatch.context() as patched:
+        patched.setattr("sluice.load.count_chunk", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            flow.load(chunk)
+    assert flow.stored() == 0
+    assert flow.one("SELECT count(*) AS n FROM sluice.receipts").n == 0
+    assert_loaded_once(flow, ingestion)
+
+
+# Cancelled and retried while at work
+
+
+def test_a_chunk_in_hand_when_its_ingestion_is_cancelled_leaves_nothing(
+    flow: Flow, other: Flow
+) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    with ThreadPoolExecutor(1) as thread:
+        with flow.held():
+            loading = thread.submit(other.load, flow.chunks(ingestion)[0])
+            wait_until_blocked(flow)
+            flow.control.cancel(ingestion)
+        loading.result()
+    assert flow.stored() == 0
+    assert flow.state(ingestion) == "cancelled"
+    assert_told_in_order(flow, ingestion)
+
+
+def test_a_split_stops_when_its_ingestion_is_cancelled(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.split._BLOCK_BYTES", 100)
+    reads: list[int] = []
+
+    def cancel_at_third(first_byte: int) -> None:
+        reads.append(first_byte)
+        if len(reads) == 3:
+            flow.control.cancel(1)
+
+    flow.bucket.before_read = cancel_at_third
+    ingestion = flow.split(flow.put(FILE))
+    assert len(reads) == 3
+    assert flow.state(ingestion) == "cancelled"
+
+
+def test_a_retry_waits_for_the_loaders_of_the_earlier_attempt(flow: Flow, other: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    with ThreadPoolExecutor(2) as threads:
+        with flow.held():
+            loading = threads.submit(other.load, flow.chunks(ingestion)[0])
+            wait_until_blocked(flow)
+            flow.control.cancel(ingestion)
+            retrying = threads.submit(flow.control.retry, ingestion)
+            threading.Event().wait(0.2)
+            assert not retrying.done()
+        loading.result()
+        assert retrying.result().state == "received"
+    assert flow.stored() == 0
+    assert_loaded_once(flow, ingestion)
