@@ -1,0 +1,324 @@
+"""Who may import whom, where an SDK enters, and what no file may be called or name.
+
+functions/*/main.py -> use cases -> pure modules -> errors
+adapters (storage, pubsub, database, parsing) alone import the SDK they own
+api, client, cli and local sit on top; nothing below them knows them
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "shared" / "sluice"
+FUNCTIONS = sorted(
+    path for path in ROOT.glob("functions/*/main.py") if not path.parent.name.startswith("_")
+)
+
+#: Modules that know no SDK, no file and no network: values in, values out.
+PURE = {
+    "announcements", "chunks", "compiling", "datasets", "declarations", "dialects", "errors",
+    "events", "fields", "filters", "headers", "identifiers", "keysets", "layouts", "measures",
+    "parameters", "ports", "records", "rejects", "routes", "rows", "scanning", "settings",
+    "splitting", "values",
+}  # fmt: skip
+#: What they may use besides: numpy computes and reaches nowhere.
+PURE_LIBRARIES = {"numpy"}
+#: Use cases that are given what reaches the cloud, through `sluice.ports`.
+GIVEN_PORTS = {"split", "load", "finish", "control", "outbox", "ingestions"}
+TOP = ("api", "client", "cli", "local")
+
+#: Where each third-party package enters, outside the local cloud, which has parts of its own.
+#: A place that ends in a dot stands for a whole package of ours.
+ENTRANCES = {
+    "duckdb": {"parsing"},
+    "pgpq": {"parsing"},
+    "pyarrow": {"parsing", "api.formats"},
+    "google.cloud.storage": {"storage"},
+    "google.auth": {"storage"},
+    "requests": {"storage", "upload_sessions"},
+    "google.pubsub_v1": {"pubsub", "push_subscriptions"},
+    "grpc": {"pubsub", "push_subscriptions"},
+    "google.api_core": {"storage", "upload_sessions", "pubsub", "push_subscriptions"},
+    "google.cloud.sql": {"database"},
+    "pg8000": {"database"},
+    "sqlalchemy": {
+        "database", "statements", "reading", "registry", "load", "finish", "control", "migrate",
+        "api.query",
+    },
+    "numpy": {"fields", "records", "scanning", "splitting", "parsing"},
+    "httpx": {"client.transport"},
+    "werkzeug": {"api."},
+    "jinja2": {"api.documentation"},
+    "click": {"cli."},
+    "rich": {"cli."},
+}  # fmt: skip
+
+FORBIDDEN_NAMES = ("utils", "helpers", "common", "manager", "base", "misc")
+
+
+@dataclass(frozen=True)
+class Import:
+    """An import of a module: what it names, and whether only the type checker sees it."""
+
+    name: str
+    is_typing: bool
+    is_lazy: bool
+
+
+def imports_of(path: Path) -> list[Import]:
+    found: list[Import] = []
+    _collect(ast.parse(path.read_text("utf-8")), found, is_typing=False, is_lazy=False)
+    return found
+
+
+def _collect(node: ast.AST, found: list[Import], *, is_typing: bool, is_lazy: bool) -> None:
+    for child in ast.iter_child_nodes(node):
+        inside_typing = is_typing or (
+            isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        )
+        inside = is_lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        if isinstance(child, ast.Import):
+            found.extend(Import(each.name, is_typing, is_lazy) for each in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.module:
+            found.extend(
+                Import(f"{child.module}.{each.name}", is_typing, is_lazy) for each in child.names
+            )
+        _collect(child, found, is_typing=inside_typing, is_lazy=inside)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py")) if name_of(path)}
+IMPORTS = {name: imports_of(path) for name, path in MODULES.items()}
+
+
+def sluice_imports(name: str, *, typing: bool = False) -> set[str]:
+    """Return the modules of the package that a module imports."""
+    found = set()
+    for each in IMPORTS[name]:
+        if each.name.startswith("sluice.") and (typing or not each.is_typing):
+            target = each.name.removeprefix("sluice.")
+            found.add(target if target in MODULES else target.rpartition(".")[0])
+    return found - {""}
+
+
+def third_parties(name: str) -> set[str]:
+    """Return what a module imports that is neither ours nor Python's."""
+    return {
+        each.name
+        for each in IMPORTS[name]
+        if not each.is_typing
+        and each.name.split(".")[0] not in (*sys.stdlib_module_names, "sluice", "__future__")
+    }
+
+
+def is_of(imported: str, package: str) -> bool:
+    return imported == package or imported.startswith(f"{package}.")
+
+
+def is_inside(module: str, places: set[str]) -> bool:
+    return any(
+        module == each or (each.endswith(".") and module.startswith(each)) for each in places
+    )
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_a_pure_module_imports_pure_modules_and_no_sdk(name: str) -> None:
+    assert sluice_imports(name, typing=True) <= PURE
+    found = {each.split(".")[0] for each in third_parties(name)}
+    assert found <= PURE_LIBRARIES
+
+
+def test_errors_import_nothing_of_ours() -> None:
+    assert sluice_imports("errors", typing=True) == set()
+
+
+@pytest.mark.parametrize("name", sorted(GIVEN_PORTS))
+def test_a_use_case_is_given_storage_and_pubsub(name: str) -> None:
+    assert not sluice_imports(name) & {"storage", "pubsub"}
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if n.split(".")[0] not in TOP))
+def test_what_lies_below_knows_nothing_of_what_sits_on_top(name: str) -> None:
+    assert [each for each in sluice_imports(name, typing=True) if each.split(".")[0] in TOP] == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "others"),
+    [
+        ("api", ("client", "cli", "local")),
+        ("client", ("api", "cli", "local")),
+        ("local", ("api", "cli")),
+    ],
+)
+def test_layers_on_top_keep_apart(layer: str, others: tuple[str, ...]) -> None:
+    wrong = [
+        (name, each)
+        for name in MODULES
+        if name.split(".")[0] == layer
+        for each in sluice_imports(name, typing=True)
+        if each.split(".")[0] in others
+    ]
+    assert wrong == []
+
+
+def test_the_client_knows_the_errors_and_itself_alone() -> None:
+    used = {each for name in MODULES if name.startswith("client") for each in sluice_imports(name)}
+    assert {each for each in used if not each.startswith("client")} == {"errors"}
+
+
+def test_the_command_line_asks_through_the_client() -> None:
+    used = {each for name in MODULES if name.startswith("cli.") for each in sluice_imports(name)}
+    outside = {each for each in used if each.split(".")[0] not in ("cli", "client", "local")}
+    assert outside <= {"errors", "events"}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if not name.startswith("local")))
+def test_an_sdk_enters_where_it_is_said(name: str) -> None:
+    wrong = []
+    for imported in third_parties(name):
+        places = [places for package, places in ENTRANCES.items() if is_of(imported, package)]
+        if not places:
+            wrong.append(f"{imported} is not in ENTRANCES")
+        elif not any(is_inside(name, each) for each in places):
+            wrong.append(f"{imported} enters elsewhere")
+    assert wrong == []
+
+
+def test_every_entrance_is_used() -> None:
+    unused = [
+        (package, place)
+        for package, places in ENTRANCES.items()
+        for place in places
+        if not any(
+            is_of(imported, package)
+            for name in MODULES
+            if is_inside(name, {place})
+            for imported in third_parties(name)
+        )
+        # pg8000 is reached through SQLAlchemy and the connector.
+        and package != "pg8000"
+    ]
+    assert unused == []
+
+
+def test_engines_are_made_by_the_database_adapter_alone() -> None:
+    makers = {
+        name
+        for name, found in IMPORTS.items()
+        if any(each.name == "sqlalchemy.create_engine" for each in found)
+    }
+    assert {name for name in makers if not name.startswith("local.")} == {"database"}
+
+
+@pytest.mark.parametrize("path", FUNCTIONS, ids=lambda path: path.parent.name)
+def test_an_entry_point_is_short_and_knows_no_other(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 60
+    others = {each.parent.name for each in FUNCTIONS} - {path.parent.name}
+    for each in imports_of(path):
+        assert each.name.split(".")[0] not in {"functions", *others}
+
+
+@pytest.mark.parametrize("path", FUNCTIONS, ids=lambda path: path.parent.name)
+def test_an_entry_point_bears_the_name_of_its_folder(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    names = [each.name for each in tree.body if isinstance(each, ast.FunctionDef)]
+    assert path.parent.name in names
+
+
+def test_no_python_names_a_dataset() -> None:
+    datasets = [each.name for each in (ROOT / "sql" / "datasets").iterdir() if each.is_dir()]
+    allowed = {"local.sample", "local.demo"}
+    wrong = []
+    for name, path in MODULES.items():
+        if name in allowed:
+            continue
+        for node in _strings(ast.parse(path.read_text("utf-8"))):
+            wrong += [f"{name}: {node!r}" for each in datasets if node == each]
+    assert wrong == []
+
+
+def _strings(tree: ast.Module) -> list[str]:
+    """Return the texts of a module that are no docstrings."""
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+
+def test_no_file_is_called_after_nothing() -> None:
+    folders = [PACKAGE, ROOT / "functions", ROOT / "benchmarks"]
+    paths = [path for folder in folders for path in folder.rglob("*.py")]
+    assert [path.name for path in paths if path.stem.split("_")[-1] in FORBIDDEN_NAMES] == []
+
+
+def test_every_module_says_what_it_owns() -> None:
+    silent = [
+        name
+        for name, path in MODULES.items()
+        if not ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    ]
+    assert silent == []
+
+
+LISTENING_IN = """
+import importlib, os, sys
+
+modules, parties = sys.argv[1].split(), sys.argv[2].split()
+for each in parties:
+    try:
+        importlib.import_module(each)
+    except ImportError:  # a name inside a module
+        importlib.import_module(each.rpartition(".")[0])
+suspects = []
+
+def hook(event, arguments):
+    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen",
+                 "os.system", "os.fork", "os.posix_spawn", "os.mkdir", "os.remove", "os.rename"):
+        suspects.append((current, event, str(arguments)[:100]))
+    elif event == "open" and isinstance(arguments[0], str | bytes):
+        path = os.fsdecode(arguments[0])
+        is_python = path.endswith((".py", ".pyc", ".so", ".pyi"))
+        if not is_python and not path.startswith((sys.prefix, sys.base_prefix, "/usr/lib", "/proc")):
+            suspects.append((current, event, path))
+
+current = ""
+sys.addaudithook(hook)
+for each in modules:
+    current = each
+    importlib.import_module(each)
+for each in suspects:
+    print(*each)
+"""
+
+
+def test_nothing_is_read_sent_or_started_at_import() -> None:
+    names = [f"sluice.{name}" for name in MODULES if not name.endswith("__main__")]
+    eager = {
+        each.name
+        for found in IMPORTS.values()
+        for each in found
+        if not (each.is_typing or each.is_lazy)
+        and each.name.split(".")[0] not in (*sys.stdlib_module_names, "sluice", "__future__")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING_IN, " ".join(names), " ".join(sorted(eager))],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""

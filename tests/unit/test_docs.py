@@ -1,0 +1,153 @@
+"""The documentation is current, complete, and leads nowhere that is not there."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sluice.cli.main import sluice as commands
+from sluice.datasets import ColumnType
+from sluice.declarations import _COLUMN_KEYS, _DATASET_KEYS, parse_document
+from sluice.headers import PARAMETER_TYPES, parse_query, parse_rollup
+from sluice.routes import ROUTES
+from sluice.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+README = (ROOT / "README.md").read_text("utf-8")
+DATASETS = (ROOT / "docs" / "datasets.md").read_text("utf-8")
+API = (ROOT / "docs" / "api.md").read_text("utf-8")
+LINK = re.compile(r"\]\((?!https?://)([^)\s]+)\)")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return [body for name, body in FENCE.findall(text) if name == language]
+
+
+def section(text: str, title: str) -> str:
+    return text.split(f"\n## {title}\n")[1].split("\n## ", maxsplit=1)[0]
+
+
+def first_cells(text: str) -> list[str]:
+    """Return what stands in backticks at the start of each row of the tables of a text."""
+    return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+
+
+def anchors(path: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_generated_tables_are_current(generate: ModuleType) -> None:
+    old = [p.name for p, text in generate.pages().items() if p.read_text("utf-8") != text]
+    assert old == [], "run python docs/generate.py"
+
+
+def test_every_table_stands_on_a_page(generate: ModuleType) -> None:
+    found = {
+        name
+        for page in generate.PAGES
+        for name in re.findall(r"<!-- generated: (\w+) -->", (ROOT / page).read_text("utf-8"))
+    }
+    assert found == set(generate.TABLES)
+
+
+def test_every_setting_is_documented() -> None:
+    for each in fields(Settings):
+        assert f"`SLUICE_{each.name.upper()}`" in section(README, "Settings")
+
+
+def test_every_command_is_documented() -> None:
+    assert [name for name in commands.commands if f"`sluice {name}`" not in README] == []
+
+
+def test_every_route_is_documented() -> None:
+    assert [r.path for r in ROUTES if f"`{r.method} {r.path}`" not in API] == []
+
+
+def test_every_error_code_that_is_raised_is_documented(generate: ModuleType) -> None:
+    codes = [each.code for each in generate.errors()]
+    assert len(codes) == len(set(codes)) > 30
+    assert [code for code in codes if f"| `{code}` |" not in API] == []
+
+
+def test_no_two_errors_share_a_code(generate: ModuleType) -> None:
+    own = [
+        each.code
+        for each in set(generate._subclasses(generate.SluiceError))
+        if "code" in vars(each) and each.__module__ != "sluice.local.pubsub.errors"
+    ]
+    assert sorted(own) == sorted(set(own))
+
+
+def test_every_key_of_a_dataset_is_documented() -> None:
+    assert set(first_cells(section(DATASETS, "dataset.toml"))) == set(_DATASET_KEYS)
+
+
+def test_every_key_and_type_of_a_column_is_documented() -> None:
+    found = first_cells(section(DATASETS, "A column"))
+    assert sorted(found) == sorted([*_COLUMN_KEYS, *ColumnType])
+
+
+def test_every_type_of_a_parameter_is_documented() -> None:
+    text = section(DATASETS, "queries/*.sql")
+    assert [each for each in PARAMETER_TYPES if f"`{each}`" not in text] == []
+
+
+def test_the_declarations_in_the_docs_are_valid() -> None:
+    shown = [tomllib.loads(block) for block in blocks(DATASETS, "toml")]
+    assert shown
+    for document in shown:
+        assert parse_document({"name": "people", **document}).columns
+
+
+def test_the_queries_and_rollups_in_the_docs_are_valid() -> None:
+    query = blocks(section(DATASETS, "queries/*.sql"), "sql")[0]
+    rollup = blocks(section(DATASETS, "rollups/*.sql"), "sql")[0]
+    assert [each.name for each in parse_query("shown", query).parameters] == ["datasource", "limit"]
+    assert parse_rollup("shown", rollup).keys == ("region", "week")
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["local"]]
+    names = [re.split(r"[\[><=~!;]", each, maxsplit=1)[0] for each in wanted]
+    assert [name for name in names if f"`{name}`" not in section(README, "Decisions")] == []
+
+
+def test_every_decision_has_at_most_six_lines() -> None:
+    decisions = re.split(r"\n\n", section(README, "Decisions").strip())
+    for each in decisions:
+        if each.startswith("**"):
+            assert each.count("\n") < 6, each
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    for link in LINK.findall(FENCE.sub("", path.read_text("utf-8"))):
+        target, _, anchor = link.partition("#")
+        found = (path.parent / target) if target else path
+        assert found.exists(), link
+        if anchor:
+            assert anchor in anchors(found), link
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_paths_that_the_docs_name_exist(path: Path) -> None:
+    named = re.findall(r"`((?:sql|docs|tests|shared|functions)/[\w./]+)`", path.read_text("utf-8"))
+    assert [each for each in named if not (ROOT / each).exists()] == []
