@@ -141,6 +141,13 @@ class DuplicateKeyError(FileError):
     title = "A key occurs twice"
 
 
+class RecordTooLongError(FileError):
+    """A record does not end within the limit: most likely a quote opens a field and never closes."""
+
+    code = "CSV112"
+    title = "A record is too long"
+
+
 class RowsRefusedError(FileError):
     """The database refuses rows that the declaration allows."""
 

@@ -18,6 +18,7 @@ from sluice.errors import (
     AccountImbalanceError,
     EmptyFileError,
     PermanentError,
+    RecordTooLongError,
     SplitInProgressError,
     UnknownDatasetError,
 )
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from sluice.settings import Settings
 
 _BLOCK_BYTES = 8 * 1024 * 1024
+_MAX_RECORD_BYTES = 32 * 1024 * 1024
 
 
 class Split:
@@ -154,6 +156,7 @@ class Split:
         count = len(known)
         for block in self._blocks(announced, splitter.position):
             cuts = splitter.feed(block)
+            _check_open_record(splitter, announced)
             if not has_layout and (splitter.header is not None or not dataset.dialect.header):
                 self._keep_layout(row.id, dataset, splitter)
                 has_layout = True
@@ -248,6 +251,17 @@ class Split:
             row = lock_ingestion(connection, ingestion)
             if row is not None and row.state in UNFINISHED:
                 move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+
+
+def _check_open_record(splitter: Splitter, announced: StoredObject) -> None:
+    """Refuse a record without an end: its chunk would fit in no loader's memory."""
+    if splitter.open_bytes > _MAX_RECORD_BYTES:
+        raise RecordTooLongError(
+            f"gs://{announced.bucket}/{announced.name}: the record on line {splitter.open_line} does "
+            f"not end within {_MAX_RECORD_BYTES // 1024**2} MiB; look for a quote there that opens a "
+            "field and is not closed, close or double it, and upload the file again",
+            line=splitter.open_line,
+        )
 
 
 def _chunk(row: Row[Any], announced: StoredObject, cut: Any) -> Chunk:  # Cut or row

@@ -118,6 +118,16 @@ class Splitter:
         """Offset in the file behind the last byte scanned; after `finish`, its size."""
         return self._position
 
+    @property
+    def open_bytes(self) -> int:
+        """How many bytes were scanned behind the end of the last complete record."""
+        return self._position - self._last.byte
+
+    @property
+    def open_line(self) -> int:
+        """1-based physical line behind the end of the last complete record."""
+        return self._last.lines + 1
+
     def feed(self, block: bytes) -> list[Cut]:
         """Take the next bytes of the file and return the chunks known to be complete.
 

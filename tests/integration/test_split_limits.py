@@ -1,0 +1,41 @@
+"""What split refuses to carry: a record without an end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from flow import HEADER, Flow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def flow(database: str) -> Iterator[Flow]:
+    made = Flow(database, chunk_bytes=32 * MIB)
+    made.declare()
+    yield made
+    made.engine.dispose()
+
+
+def test_a_quote_that_never_closes_ends_the_ingestion_and_names_its_line(flow: Flow) -> None:
+    line = b"2,fine,a\n"
+    ingestion = flow.run(HEADER + b"1,fine,a\n" + b'7,"open,a\n' + line * (40 * MIB // len(line)))
+    flow.deliver()
+    assert flow.state(ingestion) == "failed"
+    problem = flow.ingestion(ingestion).problem
+    assert problem["code"] == "CSV112"
+    assert problem["line"] == 3
+    assert "line 3 does not end within 32 MiB" in problem["detail"]
+    assert flow.ids() == []
+
+
+def test_a_quote_that_never_closes_near_the_end_costs_its_own_record(flow: Flow) -> None:
+    ingestion = flow.run(HEADER + b'1,fine,a\n7,"open,a\n2,fine,a\n3,fine,a\n')
+    flow.deliver()
+    assert flow.state(ingestion) == "done"
+    assert flow.ids() == [1, 2, 3]
+    assert [(each.line, each.rule) for each in flow.rejects(ingestion)] == [(3, "unclosed_quote")]
