@@ -8,7 +8,7 @@ STAMP   = $(VENV)/installed
 SLUICE  = $(BIN)/sluice
 
 .DEFAULT_GOAL = help
-.PHONY: help env lock demo up down test check format bench
+.PHONY: help env lock bundles demo up down test check format bench
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -28,6 +28,10 @@ lock:  ## take newer versions of the packages into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --extra local --group dev --no-emit-index-url --custom-compile-command "make lock" \
 	    pyproject.toml -o requirements.lock
+	$(BIN)/python functions/bundle.py --lock
+
+bundles:  ## build what is deployed of each function into build/
+	@$(PYTHON) functions/bundle.py
 
 demo: env  ## load a sample into the local cloud and ask about it
 	@$(BIN)/python -m sluice.local.demo

@@ -1,0 +1,62 @@
+"""The migration job: brings the database up to date, then gives each function its rights in it.
+
+Runs before new code takes traffic, as a Cloud Run job. Safe to repeat.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sluice.database import open_database, run_script, transaction
+from sluice.logs import configure_logging
+from sluice.migrate import migrate
+from sluice.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection, Engine
+
+HERE = Path(__file__).resolve().parent
+OWNER = "sluice_owner"
+#: Those who make tables: intake declares datasets.
+OWNERS = ("intake", "migrate")
+#: JSON: the database user of each function, by the function's name.
+USERS_VARIABLE = "DATABASE_USERS"
+
+
+def prepare(engine: Engine, users: Mapping[str, str]) -> list[str]:
+    """Make the roles, migrate as the owner of everything, grant the rights; return what was done.
+
+    Args:
+        engine: connects as a member of cloudsqlsuperuser.
+        users: the database user of each function, and of this job.
+    """
+    with transaction(engine) as connection:
+        run_script(connection, (HERE / "roles.sql").read_text("utf-8"))
+        for function, user in users.items():
+            _admit(connection, function, user)
+    engine.dispose()  # a new connection takes on the owner's role
+    done = migrate(engine)
+    with transaction(engine) as connection:
+        run_script(connection, (HERE / "grants.sql").read_text("utf-8"))
+    return done
+
+
+def _admit(connection: Connection, function: str, user: str) -> None:
+    """Make a database user a member of its function's role."""
+    quoted = user.replace('"', '""')
+    role = OWNER if function in OWNERS else f"sluice_{function}"
+    connection.exec_driver_sql(f'GRANT {role} TO "{quoted}"')
+
+
+if __name__ == "__main__":
+    settings = read_settings(required=("database_user",))
+    logger = configure_logging("migrate", settings.log_level)
+    engine = open_database(settings)
+    for name in prepare(engine, json.loads(os.environ[USERS_VARIABLE])):
+        logger.info("applied %s", name)
+    logger.info("the database is up to date")

@@ -1,0 +1,24 @@
+-- The roles of the database: one that owns everything, and one for each function that needs less.
+-- Runs before the migrations, as a user that is a member of cloudsqlsuperuser; safe to repeat.
+
+-- Memberships hand on rights, but not the attribute that lets a user create roles.
+SET ROLE cloudsqlsuperuser;
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY[
+        'sluice_owner', 'sluice_split', 'sluice_load', 'sluice_finish', 'sluice_query', 'sluice_status', 'sluice_backup'
+    ] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        END IF;
+    END LOOP;
+    EXECUTE format('GRANT CREATE, TEMPORARY ON DATABASE %I TO sluice_owner', current_database());
+    -- Whoever may, takes on the owner's role at login: what one owner makes, the other may change. For
+    -- the other functions the server logs that they may not, and they keep their own rights.
+    EXECUTE format('ALTER DATABASE %I SET role = ''sluice_owner''', current_database());
+END $$;
+
+GRANT USAGE, CREATE ON SCHEMA public TO sluice_owner;

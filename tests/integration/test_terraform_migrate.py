@@ -1,0 +1,145 @@
+"""The migration job gives each function's database user what it needs, and no more."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flow import HEADER, THINGS, Flow, lines
+from sqlalchemy import URL, Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+
+from sluice.control import Control
+from sluice.database import sqlstate, transaction
+from sluice.declare import declare
+from sluice.finish import Finish
+from sluice.load import Load
+from sluice.push_subscriptions import Wish
+from sluice.split import Split
+from sluice.statements import statement
+
+JOB = Path(__file__).parents[2] / "terraform" / "migrate" / "main.py"
+FUNCTIONS = ("split", "load", "finish", "query", "intake", "status", "migrate")
+INSUFFICIENT_PRIVILEGE = "42501"
+USERS = {name: f"sluice-{name}@project.iam" for name in FUNCTIONS}
+
+#: Roles belong to the whole server.
+pytestmark = pytest.mark.xdist_group("migration_job")
+
+
+def _prepare(engine: Engine) -> list[str]:
+    spec = importlib.util.spec_from_file_location("migration_job", JOB)
+    assert spec is not None
+    assert spec.loader is not None
+    job = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(job)
+    done: list[str] = job.prepare(engine, USERS)
+    return done
+
+
+@pytest.fixture
+def engines(empty_database: str, database_server) -> Iterator[Mapping[str, Engine]]:
+    """An engine for each function's user, in a database as Cloud SQL creates it."""
+    url = make_url(empty_database)
+    _create_users(database_server, str(url.database))
+    made = {name: create_engine(_as(url, user)) for name, user in USERS.items()}
+    yield made
+    for each in made.values():
+        each.dispose()
+
+
+def _as(url: URL, user: str) -> URL:
+    return url.set(username=user)
+
+
+def _create_users(server: Any, database: str) -> None:
+    """Play Cloud SQL: the users are its own, and one of them is made a member of its superuser."""
+    for user, options in {
+        "cloudsqlsuperuser": "CREATEROLE",
+        **dict.fromkeys(USERS.values(), "LOGIN"),
+    }.items():
+        if not server.psql(f"SELECT 1 FROM pg_roles WHERE rolname = '{user}'"):
+            server.psql(f'CREATE ROLE "{user}" {options}')
+    server.psql(f'GRANT cloudsqlsuperuser TO "{USERS["migrate"]}"')
+    server.psql(f'ALTER DATABASE "{database}" OWNER TO cloudsqlsuperuser')
+
+
+def test_the_job_can_be_repeated(engines) -> None:
+    first = _prepare(engines["migrate"])
+    assert "0001_engine" in first
+    engines["migrate"].dispose()
+    assert _prepare(engines["migrate"]) == []
+
+
+def test_a_file_goes_its_way_with_each_function_under_its_own_user(engines) -> None:
+    _prepare(engines["migrate"])
+    flow = Flow(str(engines["migrate"].url.render_as_string(hide_password=False)))
+    declare(engines["intake"], THINGS, origin="api")
+    flow.split = Split(flow.settings, engines["split"], flow.bucket, flow.topics)
+    flow.load = Load(flow.settings, engines["load"], flow.bucket, flow.topics)
+    flow.finish = Finish(flow.settings, engines["finish"], flow.topics)
+    flow.control = Control(flow.settings, engines["intake"], flow.topics)
+    stored = flow.bucket.put("things/a.csv", HEADER + lines(1, 20) + b"x,no number,a\n")
+    ingestion = flow.split(stored)
+    flow.deliver()
+    with engines["query"].connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM things")) == 20
+        assert connection.scalar(text('SELECT sum(things) FROM "things_kinds"')) == 20
+    with engines["status"].connect() as connection:
+        assert connection.execute(statement("select_ingestion"), {"ingestion": ingestion}).one()
+        assert connection.scalar(text("SELECT count(*) FROM sluice.rejects")) == 1
+    flow.control.undo(ingestion)
+    flow.engine.dispose()
+
+
+def test_intake_may_change_what_the_migrations_declared(engines) -> None:
+    _prepare(engines["migrate"])
+    declare(engines["migrate"], THINGS, origin="folder")
+    columns = [*THINGS["columns"], {"name": "more", "type": "text"}]
+    assert declare(engines["intake"], {**THINGS, "columns": columns}, origin="api")
+
+
+FORBIDDEN = {
+    "query writes": ("query", "DELETE FROM sluice.publications"),
+    "query reads below the views": ("query", "SELECT * FROM store.things"),
+    "status withdraws": ("status", "DELETE FROM sluice.publications"),
+    "status reads rows": ("status", "SELECT * FROM public.things"),
+    "split writes rows": ("split", "INSERT INTO store.things (sluice_ingestion) VALUES (1)"),
+    "split publishes": ("split", "INSERT INTO sluice.publications VALUES (1, 'things')"),
+    "load publishes": ("load", "INSERT INTO sluice.publications VALUES (1, 'things')"),
+    "load deletes rows": ("load", "DELETE FROM store.things"),
+    "finish makes tables": ("finish", "CREATE TABLE store.mine (id integer)"),
+    "load declares": ("load", "DELETE FROM sluice.datasets"),
+    "query becomes owner": ("query", "SET ROLE sluice_owner"),
+    "intake becomes superuser": ("intake", "SET ROLE cloudsqlsuperuser"),
+}
+
+
+def test_a_function_may_do_nothing_besides(engines) -> None:
+    _prepare(engines["migrate"])
+    declare(engines["intake"], THINGS, origin="api")
+    allowed = [what for what, (function, sql) in FORBIDDEN.items() if _may(engines[function], sql)]
+    assert allowed == []
+
+
+def _may(engine: Engine, sql: str) -> bool:
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(sql))
+    except DBAPIError as error:
+        if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
+            raise
+        return False
+    return True
+
+
+def test_status_remembers_subscriptions(engines) -> None:
+    _prepare(engines["migrate"])
+    wish = Wish("https://example.org/hook")
+    values = {"id": "push-1", "endpoint": wish.endpoint, "dataset": None, "states": []}
+    with transaction(engines["status"]) as connection:
+        assert connection.execute(statement("insert_subscription"), values).one()
+        connection.execute(statement("delete_subscription"), {"id": "push-1"})
