@@ -138,7 +138,7 @@ def compile_dataset(dataset: Dataset) -> Plan:
         stored=tuple(each.name for each in dataset.fields),
         usual=tuple(sql for cell in compiled for sql in cell.usual()),
         is_usual=tuple(sql for cell in compiled for sql in cell.is_usual()),
-        unseen=tuple(cell.names[0] for cell in compiled if cell.is_unseen),
+        unseen=tuple(cell.column.name for cell in compiled if cell.is_unseen),
         thorough=tuple(sql for cell in compiled for sql in cell.thorough()),
         rules=tuple(rule for cell in compiled for rule in cell.rules()),
     )

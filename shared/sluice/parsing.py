@@ -9,6 +9,7 @@ number of rows is known before parsing, and any difference is an error and never
 from __future__ import annotations
 
 import functools
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,7 +53,9 @@ _PROBED_BYTES = 64 * 1024
 _USUAL_SHARE = 0.99
 _SHOWN_CHARACTERS = 200
 _MIB = 1024 * 1024
+#: Longest record that a first reading takes; a second one knows how long they are.
 _RECORD_LIMIT = 2 * _MIB
+_BUFFER_BYTES = 32 * _MIB
 
 
 @functools.cache
@@ -83,12 +86,13 @@ class ParsedChunk:
     rejects: list[Reject]
     recovered: int
     _cursor: duckdb.DuckDBPyConnection
+    _texts: dict[str, list[str]]
 
     def texts(self, column: str) -> list[str]:
         """Return the distinct texts of a dictionary column."""
-        name = quote(column)
-        sql = f"SELECT DISTINCT {name} FROM typed WHERE ok AND {name} IS NOT NULL ORDER BY 1"
-        return [text for (text,) in self._cursor.execute(sql).fetchall()]
+        if column not in self._texts:
+            self._texts[column] = _distinct(self._cursor, column)
+        return self._texts[column]
 
     def encode(self, codes: Mapping[str, Mapping[str, int]]) -> None:
         """Make the relation `rows`: stored columns in the order of `cluster`, texts replaced by codes.
@@ -243,6 +247,8 @@ class _Parser:
         self.order = layout.order
         self.width = layout.width
         self.cursor = cursor
+        self.record_limit = _RECORD_LIMIT
+        self.texts: dict[str, list[str]] = {}
 
     def parse(self, data: bytes, first_line: int, first_record: int) -> ParsedChunk:
         records = self._count_if_plain(data)
@@ -252,6 +258,9 @@ class _Parser:
         if records is None or not self._read(data, records):
             index = index_records(data, self.dialect)
             records = len(index)
+            self.record_limit = max(
+                _RECORD_LIMIT, int((index.ends - index.starts).max(initial=0)) + 2
+            )
             damaged = self._damaged(data, index)
             kept = self._read_sound(data, index, damaged)
         rejects: list[Reject] = []
@@ -260,6 +269,7 @@ class _Parser:
             found: dict[int, _Finding] = {
                 n: (None, rule, None, reason) for n, (rule, reason) in damaged.items()
             }
+            self.texts = {}
             found |= self._second_reading(data, index, kept)
             rejects = _rejects(data, index, found, first_line, first_record)
         rows = self._count_rows()
@@ -268,7 +278,7 @@ class _Parser:
                 f"lines from {first_line}: {records} records gave {rows} rows and {len(rejects)} rejects"
             )
         recovered = index.recovered if index else 0
-        return ParsedChunk(self.dataset, records, rows, rejects, recovered, self.cursor)
+        return ParsedChunk(self.dataset, records, rows, rejects, recovered, self.cursor, self.texts)
 
     def _count_rows(self) -> int:
         count = self.cursor.execute("SELECT count(*) FROM typed WHERE ok").fetchone()
@@ -292,7 +302,7 @@ class _Parser:
         new_line = new_line or ("\\r\\n" if b"\r" in data else "\\n")
         try:
             with _file(data) as path:
-                self._type(self._source(path, new_line, len(data)), self._is_usual(data, new_line))
+                self._type(self._source(path, new_line), self._is_usual(data, new_line))
         except duckdb.InvalidInputException:
             return False
         found = self.cursor.execute("SELECT count(*) FROM typed").fetchone()
@@ -306,25 +316,20 @@ class _Parser:
                 break
 
     def _has_usual_texts(self) -> bool:
-        """Whether no text of a dictionary column needs a trim."""
-        visible = literal(VISIBLE_ENDS)
-        return not any(
-            self.cursor.execute(
-                f"SELECT 1 FROM (SELECT DISTINCT {name} AS text FROM typed)"
-                f" WHERE NOT regexp_matches(text, {visible}) LIMIT 1"
-            ).fetchone()
-            for name in self.plan.unseen
-        )
+        """Whether no text of a dictionary column needs a trim; keeps the texts."""
+        visible = re.compile(VISIBLE_ENDS)
+        self.texts = {name: _distinct(self.cursor, name) for name in self.plan.unseen}
+        return all(visible.match(text) for texts in self.texts.values() for text in texts)
 
     def _is_usual(self, data: bytes, new_line: str) -> bool:
         """Whether the first rows are written in the usual way, so that the quick reading pays."""
         head = data[: data.rfind(b"\n", 0, _PROBED_BYTES) + 1]
         with _file(head) as path:
-            sql = self.plan.typing(self._source(path, new_line, len(head)), thorough=False)
+            sql = self.plan.typing(self._source(path, new_line), thorough=False)
             share = self.cursor.execute(f"SELECT avg(CAST(ok AS INTEGER)) FROM ({sql})").fetchone()
         return share is None or share[0] is None or share[0] >= _USUAL_SHARE
 
-    def _source(self, path: Path, new_line: str, size_bytes: int) -> str:
+    def _source(self, path: Path, new_line: str) -> str:
         """Return the relation of raw cells `c0`, `c1`, ... in the order of the declaration."""
         cells = ", ".join(
             f"CAST(NULL AS VARCHAR) AS c{n}" if at is None else f"f{at} AS c{n}"
@@ -332,17 +337,13 @@ class _Parser:
         )
         columns = ", ".join(f"'f{at}': 'VARCHAR'" for at in range(self.width))
         mark = literal(self.dialect.quote)
-        limit = (
-            max(_RECORD_LIMIT, min(size_bytes, 64 * _MIB))
-            if size_bytes > 64 * _MIB
-            else _RECORD_LIMIT
-        )
         padding = "true" if self.dataset.ragged == "pad" else "false"
         return (
             f"(SELECT {cells} FROM read_csv({literal(str(path))}, auto_detect=false, header=false,"
             f" columns={{{columns}}}, delim={literal(self.dialect.delimiter)}, quote={mark},"
             f" escape={mark}, new_line='{new_line}', parallel=false, null_padding={padding},"
-            f" max_line_size={limit}))"
+            f" max_line_size={self.record_limit},"
+            f" buffer_size={max(_BUFFER_BYTES, 2 * self.record_limit)}))"
         )
 
     def _damaged(self, data: bytes, index: RecordIndex) -> dict[int, tuple[str, str]]:
@@ -409,7 +410,7 @@ class _Parser:
             return {}
         sound = self._lay_out(data, index, refused)
         with _file(b"".join(sound)) as path:
-            source = self._source(path, "\\n", sum(map(len, sound)))
+            source = self._source(path, "\\n")
             answers = self.cursor.execute(self.plan.explaining(source)).fetchall()
             typing = self.plan.typing(source, thorough=True)
             self.cursor.execute(f"INSERT INTO typed SELECT * FROM ({typing}) WHERE ok")
@@ -444,6 +445,12 @@ def _rejects(
         )
         for number, (column, rule, value, reason) in sorted(found.items())
     ]
+
+
+def _distinct(cursor: duckdb.DuckDBPyConnection, column: str) -> list[str]:
+    name = quote(column)
+    sql = f"SELECT DISTINCT {name} FROM typed WHERE ok AND {name} IS NOT NULL ORDER BY 1"
+    return [text for (text,) in cursor.execute(sql).fetchall()]
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -109,6 +109,14 @@ def test_bytes_that_are_no_utf8_cost_their_own_record_and_are_kept() -> None:
     assert (reject.rule, reject.original) == ("encoding", b"2,caf\xe9,,")
 
 
+def test_a_cell_of_many_megabytes_is_read() -> None:
+    columns = [{"name": "id", "type": "integer"}, {"name": "body", "type": "text"}]
+    body = "a,\n" * 1_000_000 + "end"
+    rows, rejects = parse(f'1,"{body}"\n2,b\n'.encode(), {"name": "things", "columns": columns})
+    assert not rejects
+    assert rows == [(1, body), (2, "b")]
+
+
 def test_a_nul_byte_is_a_reject() -> None:
     rows, (reject,) = parse(b"1,a\0b,,\n2,b,,\n")
     assert [row[0] for row in rows] == [2]
