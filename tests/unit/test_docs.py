@@ -13,7 +13,8 @@ import pytest
 
 from sluice.cli.main import sluice as commands
 from sluice.datasets import ColumnType
-from sluice.declarations import _COLUMN_KEYS, _DATASET_KEYS, parse_document
+from sluice.declarations import _COLUMN_KEYS, _DATASET_KEYS, parse_document, read_folder
+from sluice.errors import DeclarationError
 from sluice.headers import PARAMETER_TYPES, parse_query, parse_rollup
 from sluice.routes import ROUTES
 from sluice.settings import Settings
@@ -121,6 +122,29 @@ def test_the_queries_and_rollups_in_the_docs_are_valid() -> None:
     rollup = blocks(section(DATASETS, "rollups/*.sql"), "sql")[0]
     assert [each.name for each in parse_query("shown", query).parameters] == ["datasource", "limit"]
     assert parse_rollup("shown", rollup).keys == ("region", "week")
+
+
+def test_the_errors_in_the_docs_are_those_that_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "people"
+    (folder / "queries").mkdir(parents=True)
+    toml, query = folder / "dataset.toml", folder / "queries" / "largest.sql"
+    told = []
+    for line in ('typ = "date"', 'type = "datum"'):
+        toml.write_text(f'[[columns]]\nname = "born"\n{line}\n')
+        told.append(error_of(folder))
+    toml.write_text('[[columns]]\nname = "born"\ntype = "date"\n')
+    query.write_text("-- The largest.\n-- param limit integer = 5 (1..x): Most.\nSELECT 1\n")
+    told.append(error_of(folder))
+    shown = blocks(section(DATASETS, "Errors"), "text")[0].splitlines()
+    assert len(shown) == len(told)
+    for line, message in zip(shown, told, strict=True):
+        assert message.startswith(line.removesuffix("..."))
+
+
+def error_of(folder: Path) -> str:
+    with pytest.raises(DeclarationError) as caught:
+        read_folder(folder)
+    return caught.value.detail
 
 
 def test_every_dependency_has_its_reason() -> None:
