@@ -144,9 +144,17 @@ def copy_binary(connection: Connection, statement: str, blocks: Iterable[bytes])
         statement: the COPY statement.
         blocks: the stream, in blocks of 128 KiB or more: pg8000 sends each as one message.
     """
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
     cursor: Any = connection.connection.cursor()  # pg8000's, which takes a stream
+    errors = connection.dialect.loaded_dbapi.Error
     try:
         cursor.execute(statement, stream=blocks)
+    except errors as error:  # the driver's own, which SQLAlchemy has not seen
+        is_lost = connection.dialect.is_disconnect(error, None, None)
+        if is_lost:
+            connection.invalidate(error)
+        raise DBAPIError(statement, None, error, connection_invalidated=is_lost) from error
     finally:
         cursor.close()
 

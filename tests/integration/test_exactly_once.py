@@ -1,4 +1,4 @@
-"""Messages come twice, late, out of order and at the same time; the rows are there once, the events in order."""
+"""Messages come twice, late, in any order and at once; the rows are there once, the events in order."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def assert_loaded_once(flow: Flow, ingestion: int, rows: list[int] = ROWS) -> No
 
 
 def wait_until_blocked(flow: Flow) -> None:
-    sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    sql = (
+        "SELECT count(*) AS n FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
     for _ in range(1000):
         if flow.one(sql).n:
             return
