@@ -36,7 +36,8 @@ GIVEN_PORTS = {"split", "load", "finish", "control", "outbox", "ingestions"}
 TOP = ("api", "client", "cli", "local")
 
 #: Where each third-party package enters, outside the local cloud, which has parts of its own.
-#: A place that ends in a dot stands for a whole package of ours.
+#: A place that ends in a dot stands for a whole package of ours. `upload_sessions` is the writing half
+#: of the adapter `storage`, `push_subscriptions` the subscribing half of `pubsub`.
 ENTRANCES = {
     "duckdb": {"parsing"},
     "pgpq": {"parsing"},
