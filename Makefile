@@ -43,7 +43,7 @@ down: env  ## stop the local cloud; its data stays
 	@$(SLUICE) down
 
 test: env  ## run every test
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: env  ## formatting, lint, types, spelling, Terraform's formatting
 	$(BIN)/ruff format --check .

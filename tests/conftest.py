@@ -4,7 +4,7 @@ database         URL of a fresh, migrated PostgreSQL database; one server serves
 empty_database   the same without the engine's tables
 pubsub           the embedded Pub/Sub, empty, in this process; PUBSUB_EMULATOR_HOST points to it
 storage          the real fake-gcs-server; STORAGE_EMULATOR_HOST points to it
-local_cloud      the whole local cloud on free ports; its tests share one xdist worker
+local_cloud      the whole local cloud on free ports; one serves the test run
 """
 
 from __future__ import annotations
@@ -48,25 +48,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _end_run(_run_folder())
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the local cloud together; leave out what needs an absent Cloud SDK."""
+    """Leave out what needs an absent Cloud SDK."""
     without_sdk = pytest.mark.skip(reason="Google's Cloud SDK is not installed")
     for item in items:
         if item.get_closest_marker("cloud_sdk") and not shutil.which("gcloud"):
             item.add_marker(without_sdk)
-        if "local_cloud" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("local_cloud"))
 
 
 @pytest.fixture(scope="session")
 def database_server() -> postgres.Server:
     """The PostgreSQL server of the test run, with the template of `database` in it."""
     state = State(_run_folder() / "postgres")
+    server = postgres.Server(state.data / "postgres", _ports_of(state).postgres)
     with state.lock():
-        ports = state.read_ports() if state.read("ports") else Ports.free()
-        state.write_ports(ports)
-        server = postgres.Server(state.data / "postgres", ports.postgres)
         parts.ensure(state, postgres.part(server, postgres.TEST_FLAGS))
         _create_template(server)
     return server
@@ -121,13 +116,26 @@ def storage(
 
 
 @pytest.fixture(scope="session")
-def local_cloud() -> Iterator[Cloud]:
-    """The whole local cloud with the functions of this checkout, as `sluice up` starts it."""
+def local_cloud() -> Cloud:
+    """The whole local cloud with the functions of this checkout, as `sluice up` starts it.
+
+    All workers share it, so take datasets, regions or object names of your own, and do not stop
+    or kill a part of it: `toy_cloud_in` of `test_local_cloud.py` shows how to have one for that.
+    """
     state = State(_run_folder() / "cloud")
-    cloud = Cloud(state, Ports.free(), loaders=2, flags=postgres.TEST_FLAGS)
+    cloud = Cloud(
+        state, _ports_of(state), loaders=2, flags=postgres.TEST_FLAGS, revision="under test"
+    )
     cloud.up()
-    yield cloud
-    cloud.down()
+    return cloud
+
+
+def _ports_of(state: State) -> Ports:
+    """Return the ports that a server of the test run has, free ones for the first worker."""
+    with state.lock():
+        ports = state.read_ports() if state.read("ports") else Ports.free()
+        state.write_ports(ports)
+        return ports
 
 
 def _create_template(server: postgres.Server) -> None:

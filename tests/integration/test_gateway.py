@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 TOYS = Path(__file__).parent / "toys"
 MIB = 1024 * 1024
 
-pytestmark = pytest.mark.xdist_group("toy_gateway")
-
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:

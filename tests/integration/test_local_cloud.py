@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 TOYS = Path(__file__).parent / "toys"
 PARTS = ("postgres", "storage", "pubsub", "gateway")
 
-pytestmark = pytest.mark.xdist_group("toy_cloud")
-
 
 def toy_cloud_in(root: Path) -> Cloud:
     return Cloud(State(root), Ports.free(), loaders=2, functions=TOYS, flags=postgres.TEST_FLAGS)
