@@ -1,4 +1,5 @@
 # Each target works from a fresh clone on a machine with Python 3.11 or newer and make.
+# Options of `sluice up` go in ARGS: make demo ARGS="--port 9090"
 
 PYTHON ?= $(firstword $(foreach each,python3 python3.14 python3.13 python3.12 python3.11,\
     $(shell $(each) -c 'import sys; sys.version_info >= (3, 11) and print("$(each)")' 2>/dev/null)))
@@ -34,10 +35,10 @@ bundles:  ## build what is deployed of each function into build/
 	@$(PYTHON) functions/bundle.py
 
 demo: env  ## load a sample into the local cloud and ask about it
-	@$(BIN)/python -m sluice.local.demo
+	@$(BIN)/python -m sluice.local.demo $(ARGS)
 
 up: env  ## start the local cloud
-	@$(SLUICE) up
+	@$(SLUICE) up $(ARGS)
 
 down: env  ## stop the local cloud; its data stays
 	@$(SLUICE) down
