@@ -264,13 +264,13 @@ class Endpoint:
     """A small HTTP server that a push subscription reaches."""
 
     def __init__(self) -> None:
-        self.received: Queue[tuple[float, dict[str, str], dict[str, Any]]] = Queue()
+        self.received: Queue[tuple[float, dict[str, Any]]] = Queue()
         received = self.received
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                received.put((time.monotonic(), dict(self.headers), json.loads(body)))
+                received.put((time.monotonic(), json.loads(body)))
                 self.send_response(204)
                 self.end_headers()
 
@@ -290,7 +290,7 @@ class Endpoint:
     def event_of(self, name: str) -> tuple[float, dict[str, Any]]:
         """Wait for an event of an object; return when it came."""
         while True:
-            at, _, body = self.received.get(timeout=WAIT_S)
+            at, body = self.received.get(timeout=WAIT_S)
             if body["data"]["object"] == name:
                 return at, body
 
@@ -321,7 +321,7 @@ def test_a_push_subscription_gets_the_bare_events_of_its_states(
     assert made.status_code == 201, made.text
     name = f"trips/{uuid.uuid4().hex}.csv"
     put(local_cloud, name, own_trips("Pushed", 10))
-    _, headers, event = endpoint.received.get(timeout=WAIT_S)
+    _, event = endpoint.received.get(timeout=WAIT_S)
     assert event["specversion"] == "1.0"
     assert event["type"] == "sluice.ingestion.done"
     assert event["data"]["object"] == name
@@ -346,9 +346,7 @@ def test_a_hundred_rows_are_pushed_as_done_within_a_second(
         took.append(endpoint.event_of(name)[0] - started)
     http.delete(f"/v1/subscriptions/{made.json()['id']}").raise_for_status()
     with capsys.disabled():
-        print(
-            f"\n100 rows, upload to push of `done`: {', '.join(f'{each:.2f} s' for each in took)}"
-        )
+        sys.stdout.write(f"\n100 rows, from upload to the push of `done`: {min(took):.2f} s\n")
     assert min(took) < 1.0
 
 

@@ -1,0 +1,307 @@
+"""Functions and database are killed, deliveries misbehave: the same rows once, the events in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.pubsub_v1 import SubscriberClient
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+
+from sluice.local import parts, postgres
+from sluice.local.cloud import Cloud
+from sluice.local.pubsub.control import ControlClient
+from sluice.local.pubsub.mischief import Mischief
+from sluice.local.state import Ports, State
+
+pytestmark = pytest.mark.xdist_group("kill_cloud")
+
+HEADER = "region,origin_coord,destination_coord,datetime,datasource\n"
+GOOD = "{0},POINT (14.4 50.0),POINT (14.5 50.1),2018-05-{1:02} 09:00:{2:02},source {3}\n"
+BAD = "{0},POINT (14.4 50.0),somewhere,2018-05-03 09:00:00,source 1\n"
+ROWS = 2000
+REJECTS = 20
+WAIT_S = 60
+SUBSCRIPTION = "projects/local/subscriptions/witness"
+CHUNKS = "projects/local/subscriptions/chunks-load"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A local cloud of these tests' own, that cuts small chunks."""
+    made = Cloud(
+        State(tmp_path_factory.mktemp("kills")),
+        Ports.free(),
+        loaders=2,
+        settings={"SLUICE_CHUNK_BYTES": "20000"},
+        flags=postgres.TEST_FLAGS,
+    )
+    made.up()
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def engine(cloud: Cloud) -> Iterator[Engine]:
+    made = create_engine(cloud.database.url(), poolclass=NullPool)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def subscriber(cloud: Cloud) -> Iterator[SubscriberClient]:
+    """Google's client with an ordered subscription to the topic `status`."""
+    with grpc.insecure_channel(cloud.pubsub_address) as channel:
+        client = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        request = {
+            "name": SUBSCRIPTION,
+            "topic": "projects/local/topics/status",
+            "enable_message_ordering": True,
+        }
+        client.create_subscription(request=request)
+        yield client
+        client.delete_subscription(subscription=SUBSCRIPTION)
+
+
+@pytest.fixture
+def control(cloud: Cloud) -> Iterator[ControlClient]:
+    with ControlClient(cloud.pubsub_address) as client:
+        yield client
+        client.behave()
+
+
+@pytest.fixture
+def region() -> str:
+    return f"Region {uuid.uuid4().hex}"
+
+
+def trips(region: str) -> bytes:
+    good = [GOOD.format(region, 1 + n % 28, n % 60, n % 3) for n in range(ROWS)]
+    step = ROWS // REJECTS
+    for number in range(REJECTS):
+        good.insert(number * (step + 1), BAD.format(region))
+    return (HEADER + "".join(good)).encode()
+
+
+def upload(cloud: Cloud, region: str) -> str:
+    name = f"trips/{region}.csv"
+    url = f"{cloud.storage.url}/upload/storage/v1/b/inbox/o"
+    parameters = {"uploadType": "media", "name": name}
+    httpx.post(url, params=parameters, content=trips(region), timeout=30).raise_for_status()
+    return name
+
+
+def wait_for(what: Callable[[], Any], words: str) -> Any:
+    deadline = time.monotonic() + WAIT_S
+    while not (found := what()):
+        assert time.monotonic() < deadline, words
+        time.sleep(0.05)
+    return found
+
+
+def select(engine: Engine, sql: str, **values: Any) -> list[Any]:
+    with engine.connect() as connection:
+        return list(connection.execute(text(sql), values))
+
+
+def count_waiting(engine: Engine) -> int:
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    return int(select(engine, sql)[0][0])
+
+
+@contextmanager
+def stopped_at(engine: Engine, lock: str) -> Iterator[Connection]:
+    """Make the loaders wait at a place of their transaction, until released or killed."""
+    with engine.connect() as connection:
+        connection.execute(text(lock))
+        yield connection
+        connection.rollback()
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):  # it was killed before and starts again
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_loaders(cloud: Cloud) -> None:
+    for each in cloud.status():
+        if each.name.startswith("load-") and each.pid:
+            kill(each.pid)
+
+
+def assert_exact(cloud: Cloud, engine: Engine, subscriber: SubscriberClient, name: str) -> None:
+    """Rows, rejects, roll-ups and account hold the file once; its events are all told, in order."""
+    row = assert_exact_rows(cloud, engine, name)
+    assert told(subscriber, row.id, row.sequence) == list(range(1, row.sequence + 1))
+
+
+def assert_exact_rows(cloud: Cloud, engine: Engine, name: str) -> Any:
+    """Return the row of the ingestion."""
+    sql = "SELECT * FROM sluice.ingestions WHERE object = :name"
+    (row,) = wait_for(
+        lambda: [each for each in select(engine, sql, name=name) if each.state == "done"],
+        f"not done: {select(engine, sql, name=name)}",
+    )
+    assert (row.records_read, row.rows_loaded, row.rows_rejected) == (ROWS + REJECTS, ROWS, REJECTS)
+    key = {"id": row.id, "region": name.removeprefix("trips/").removesuffix(".csv")}
+    counted = select(
+        engine,
+        "SELECT (SELECT count(*) FROM store.trips WHERE ingestion = :id),"
+        " (SELECT count(*) FROM trips WHERE region = :region),"
+        " (SELECT sum(trips) FROM trips_weekly WHERE region = :region),"
+        " (SELECT count(*) FROM sluice.rejects WHERE ingestion = :id)",
+        **key,
+    )
+    assert tuple(counted[0]) == (ROWS, ROWS, ROWS, REJECTS)
+    assert ask(cloud, region=key["region"])["trips"] == ROWS
+    return row
+
+
+def ask(cloud: Cloud, **parameters: str) -> Any:
+    """Query the weekly average; where a connection died with the database, ask again as told."""
+    url = f"{cloud.url}/v1/datasets/trips/queries/weekly_average"
+    for _ in range(5):
+        answer = httpx.get(url, params=parameters, timeout=30)
+        if answer.status_code != 503:
+            break
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def told(subscriber: SubscriberClient, ingestion: int, last: int) -> list[int]:
+    """Return the sequences of an ingestion's events in the order in which each came first."""
+    sequences: dict[int, None] = {}
+    deadline = time.monotonic() + WAIT_S
+    while last not in sequences and time.monotonic() < deadline:
+        for each in subscriber.pull(subscription=SUBSCRIPTION, max_messages=500).received_messages:
+            body = json.loads(each.message.data)
+            if body["data"]["ingestion"] == ingestion:
+                sequences[body["sequence"]] = None
+            subscriber.acknowledge(subscription=SUBSCRIPTION, ack_ids=[each.ack_id])
+    return list(sequences)
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        pytest.param("LOCK TABLE store.trips__region IN SHARE MODE", id="before-its-first-row"),
+        pytest.param("LOCK TABLE sluice.receipts IN SHARE MODE", id="with-rows-not-committed"),
+    ],
+)
+def test_a_loader_killed_inside_its_transaction(
+    cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str, lock: str
+) -> None:
+    with stopped_at(engine, lock):
+        name = upload(cloud, region)
+        wait_for(lambda: count_waiting(engine) >= 2, "no loader came to the lock")
+        kill_loaders(cloud)
+    assert_exact(cloud, engine, subscriber, name)
+
+
+def test_a_loader_killed_between_commit_and_acknowledgement(
+    cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str
+) -> None:
+    """Its events are not out yet, its message is not acknowledged; its rows are there."""
+    with engine.connect() as connection:
+        connection.execute(text("LOCK TABLE sluice.receipts IN SHARE MODE"))
+        name = upload(cloud, region)
+        wait_for(lambda: count_waiting(engine) >= 2, "no loader came to the lock")
+        sql = "SELECT id FROM sluice.ingestions WHERE object = :name AND state = 'loading'"
+        (row,) = wait_for(lambda: select(engine, sql, name=name), "split did not complete")
+        connection.execute(text("SELECT pg_advisory_lock(2, :id)"), {"id": row.id})
+        connection.commit()
+        receipts = "SELECT count(*) FROM sluice.receipts WHERE ingestion = :id"
+        wait_for(lambda: select(engine, receipts, id=row.id)[0][0] >= 2, "no chunk was loaded")
+        kill_loaders(cloud)
+        connection.execute(text("SELECT pg_advisory_unlock_all()"))
+        connection.commit()
+    assert_exact(cloud, engine, subscriber, name)
+
+
+def test_loaders_killed_again_and_again(
+    cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str
+) -> None:
+    name = upload(cloud, region)
+    for _ in range(3):
+        time.sleep(0.4)
+        kill_loaders(cloud)
+    assert_exact(cloud, engine, subscriber, name)
+
+
+def test_every_function_killed_at_once(
+    cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str
+) -> None:
+    with stopped_at(engine, "LOCK TABLE sluice.receipts IN SHARE MODE"):
+        name = upload(cloud, region)
+        wait_for(lambda: count_waiting(engine) >= 1, "no loader came to the lock")
+        for each in cloud.status():
+            if each.name.partition("-")[0] in ("split", "load", "finish") and each.pid:
+                kill(each.pid)
+    assert_exact(cloud, engine, subscriber, name)
+
+
+def test_the_database_killed_in_the_middle(
+    cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str
+) -> None:
+    with engine.connect() as connection:
+        connection.execute(text("LOCK TABLE sluice.receipts IN SHARE MODE"))
+        name = upload(cloud, region)
+        wait_for(lambda: count_waiting(engine) >= 2, "no loader came to the lock")
+        server = parts.recorded(cloud.state, "postgres")
+        assert server is not None
+        kill(server.pid)
+        connection.invalidate()
+    cloud.up()
+    assert_exact(cloud, engine, subscriber, name)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_deliveries_that_repeat_tarry_and_overtake(
+    cloud: Cloud,
+    engine: Engine,
+    subscriber: SubscriberClient,
+    control: ControlClient,
+    region: str,
+    seed: int,
+) -> None:
+    control.misbehave(Mischief(duplicate=0.5, delay_s=0.3, reorder=True, seed=seed))
+    name = upload(cloud, region)
+    assert_exact(cloud, engine, subscriber, name)
+
+
+def test_messages_whose_acknowledgements_are_lost_come_again(
+    cloud: Cloud,
+    engine: Engine,
+    subscriber: SubscriberClient,
+    control: ControlClient,
+    region: str,
+) -> None:
+    with ack_deadline(subscriber, CHUNKS, 10):
+        control.misbehave(Mischief(drop_acks=0.5, seed=3, subscription=CHUNKS))
+        name = upload(cloud, region)
+        assert_exact(cloud, engine, subscriber, name)
+        control.behave()
+        control.wait_until_drained(CHUNKS, timeout_s=40)
+    assert_exact_rows(cloud, engine, name)
+
+
+@contextmanager
+def ack_deadline(subscriber: SubscriberClient, path: str, seconds: int) -> Iterator[None]:
+    mask = FieldMask(paths=["ack_deadline_seconds"])
+    found = subscriber.get_subscription(subscription=path)
+    usual, found.ack_deadline_seconds = found.ack_deadline_seconds, seconds
+    subscriber.update_subscription(subscription=found, update_mask=mask)
+    yield
+    found.ack_deadline_seconds = usual
+    subscriber.update_subscription(subscription=found, update_mask=mask)
