@@ -13,7 +13,7 @@ from sluice.load import Load
 from sluice.logs import configure_logging
 from sluice.pubsub import Message, PubsubPublisher
 from sluice.settings import read_settings
-from sluice.storage import StorageReader
+from sluice.storage import StorageObjects
 
 if TYPE_CHECKING:
     from flask import Request
@@ -26,7 +26,7 @@ def handle(message: Message) -> None:
     """Load the chunk that the message names."""
     chunk = Chunk.from_message(message.json())
     publisher = PubsubPublisher(SETTINGS.project)
-    Load(SETTINGS, open_database(SETTINGS), StorageReader(SETTINGS.project), publisher)(chunk)
+    Load(SETTINGS, open_database(SETTINGS), StorageObjects(SETTINGS.project), publisher)(chunk)
     fields = {"ingestion": chunk.ingestion, "chunk": chunk.number, "dataset": chunk.dataset}
     LOGGER.info("loaded", extra={"fields": fields})
 

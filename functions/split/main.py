@@ -13,7 +13,7 @@ from sluice.logs import configure_logging
 from sluice.pubsub import Message, PubsubPublisher
 from sluice.settings import read_settings
 from sluice.split import Split
-from sluice.storage import StorageReader
+from sluice.storage import StorageObjects
 
 if TYPE_CHECKING:
     from flask import Request
@@ -29,7 +29,7 @@ def handle(message: Message) -> None:
         LOGGER.info("passed over", extra={"fields": {"object": message.attributes.get("objectId")}})
         return
     publisher = PubsubPublisher(SETTINGS.project)
-    split = Split(SETTINGS, open_database(SETTINGS), StorageReader(SETTINGS.project), publisher)
+    split = Split(SETTINGS, open_database(SETTINGS), StorageObjects(SETTINGS.project), publisher)
     ingestion = split(announced)
     LOGGER.info("split", extra={"fields": {"ingestion": ingestion, "object": announced.name}})
 

@@ -17,6 +17,8 @@ class Chunk:
     """A byte range of one generation of an object that begins and ends at record boundaries.
 
     Attributes:
+        bucket, object, generation: where the bytes are; for a plain file that is the file itself.
+        offset: place in the file's content of that object's first byte.
         number: 0-based number in its file.
         first_byte, end_byte: the range `first_byte <= offset < end_byte`.
         first_line: physical line of the file on which the range begins, from 1.
@@ -29,6 +31,7 @@ class Chunk:
     bucket: str
     object: str
     generation: int
+    offset: int
     number: int
     first_byte: int
     end_byte: int

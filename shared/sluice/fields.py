@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
-from sluice.dialects import Dialect
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sluice.dialects import Dialect
 
 
 def count_delimiters(data: bytes, dialect: Dialect) -> int:

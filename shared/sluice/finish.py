@@ -147,7 +147,7 @@ def _check_account(connection: Connection, row: Row[Any]) -> None:
     )
     wrong = [f"{name}: {is_} instead of {ought}" for name, is_, ought in facts if is_ != ought]
     if found.chunks:
-        if not found.is_tiled or found.end_byte != row.size_bytes:
+        if not found.is_tiled or found.end_byte != row.content_bytes:
             wrong.append("the chunks do not tile the file")
         if header_end is not None and found.first_byte != header_end:
             wrong.append("the first chunk does not begin behind the header")

@@ -1,4 +1,4 @@
-"""The life of an ingestion: every transition is one guarded statement, with its event in the same transaction."""
+"""The life of an ingestion: each transition is one guarded statement, its event in the same transaction."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def move(  # noqa: PLR0913
     problem: SluiceError | None = None,
     chunks_total: int | None = None,
     records_total: int | None = None,
+    content_bytes: int | None = None,
     layout: dict[str, Any] | None = None,
     replaced_by: int | None = None,
 ) -> Row[Any]:
@@ -76,6 +77,7 @@ def move(  # noqa: PLR0913
             "problem": None if problem is None else json.dumps(problem.problem()),
             "chunks_total": chunks_total,
             "records_total": records_total,
+            "content_bytes": content_bytes,
             "layout": None if layout is None else json.dumps(layout),
             "replaced_by": replaced_by,
         },

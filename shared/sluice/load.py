@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sluice.chunks import Chunk
     from sluice.datasets import Dataset
-    from sluice.ports import ObjectReader, Publisher
+    from sluice.ports import Objects, Publisher
     from sluice.settings import Settings
 
 _LOADABLE = (State.SPLITTING, State.LOADING)
@@ -49,16 +49,16 @@ class Load:
     Args:
         settings: `project`, `copy_block_bytes`.
         engine: the database.
-        reader: Cloud Storage.
+        objects: Cloud Storage.
         publisher: Pub/Sub.
     """
 
     def __init__(
-        self, settings: Settings, engine: Engine, reader: ObjectReader, publisher: Publisher
+        self, settings: Settings, engine: Engine, objects: Objects, publisher: Publisher
     ) -> None:
         self._settings = settings
         self._engine = engine
-        self._reader = reader
+        self._objects = objects
         self._publisher = publisher
 
     def __call__(self, chunk: Chunk) -> None:
@@ -81,8 +81,12 @@ class Load:
             work = self._find_work(connection, chunk)
             if work is None:
                 return
-            data = self._reader.read(
-                chunk.bucket, chunk.object, chunk.generation, chunk.first_byte, chunk.end_byte
+            data = self._objects.read(
+                chunk.bucket,
+                chunk.object,
+                chunk.generation,
+                chunk.first_byte - chunk.offset,
+                chunk.end_byte - chunk.offset,
             )
             layout = Layout.from_json(work.layout)
             with parse_chunk(

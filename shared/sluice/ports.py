@@ -19,16 +19,30 @@ class StoredObject:
     content_encoding: str = ""
 
 
-class ObjectReader(Protocol):
-    """Reads objects, always with their generation pinned."""
+class Objects(Protocol):
+    """Objects of Cloud Storage: read with their generation pinned, written whole."""
 
     def read(
         self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int
     ) -> bytes:
         """Read the bytes `first_byte <= offset < end_byte` of an object.
 
+        Args:
+            bucket: its bucket.
+            name: its name.
+            generation: its generation; 0 for an object that is never overwritten.
+            first_byte: first byte of the range.
+            end_byte: byte behind the range.
+
         Raises:
             ObjectGoneError: this generation is no longer there.
+            StorageUnavailableError: try again later.
+        """
+
+    def write(self, bucket: str, name: str, data: bytes) -> None:
+        """Write an object.
+
+        Raises:
             StorageUnavailableError: try again later.
         """
 

@@ -15,7 +15,6 @@ from sluice.announcements import dataset_of
 from sluice.chunks import CHUNKS_TOPIC, Chunk
 from sluice.database import transaction, translated
 from sluice.errors import (
-    AccountImbalanceError,
     EmptyFileError,
     PermanentError,
     RecordTooLongError,
@@ -27,6 +26,7 @@ from sluice.ingestions import lock_ingestion, move, select_ingestion, write_even
 from sluice.layouts import lay_out
 from sluice.outbox import relay
 from sluice.registry import find_dataset
+from sluice.sources import Source, open_source
 from sluice.splitting import Cut, Splitter
 from sluice.statements import statement
 
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine, Row
 
     from sluice.datasets import Dataset
-    from sluice.ports import ObjectReader, Publisher, StoredObject
+    from sluice.ports import Objects, Publisher, StoredObject
     from sluice.settings import Settings
 
-_BLOCK_BYTES = 8 * 1024 * 1024
 _MAX_RECORD_BYTES = 32 * 1024 * 1024
 
 
@@ -47,16 +46,16 @@ class Split:
     Args:
         settings: `project`, `chunk_bytes`.
         engine: the database.
-        reader: Cloud Storage.
+        objects: Cloud Storage.
         publisher: Pub/Sub.
     """
 
     def __init__(
-        self, settings: Settings, engine: Engine, reader: ObjectReader, publisher: Publisher
+        self, settings: Settings, engine: Engine, objects: Objects, publisher: Publisher
     ) -> None:
         self._settings = settings
         self._engine = engine
-        self._reader = reader
+        self._objects = objects
         self._publisher = publisher
 
     def __call__(self, announced: StoredObject) -> int:
@@ -149,18 +148,18 @@ class Split:
     def _cut(self, row: Row[Any], announced: StoredObject, dataset: Dataset) -> None:
         self._relay(row.id)
         known = self._known_chunks(row.id)
-        unsent = [_chunk(row, announced, each) for each in known if not each.is_loaded]
-        self._send(unsent)
-        splitter = self._splitter(row, dataset, known)
+        source = open_source(self._objects, announced, row.id, self._settings.outbox)
+        self._send([_chunk(row, source, each) for each in known if not each.is_loaded])
+        splitter = self._splitter(dataset, known)
         has_layout = row.layout is not None
         count = len(known)
-        for block in self._blocks(announced, splitter.position):
+        for block in source.blocks(splitter.position):
             cuts = splitter.feed(block)
             _check_open_record(splitter, announced)
             if not has_layout and (splitter.header is not None or not dataset.dialect.header):
                 self._keep_layout(row.id, dataset, splitter)
                 has_layout = True
-            if not self._remember(row, announced, cuts):
+            if not self._remember(row, source, cuts):
                 return
             count += len(cuts)
         cuts = splitter.finish()
@@ -168,21 +167,19 @@ class Split:
             if dataset.dialect.header and splitter.header is None:
                 raise EmptyFileError(f"gs://{announced.bucket}/{announced.name} has no header")
             self._keep_layout(row.id, dataset, splitter)
-        if self._remember(row, announced, cuts):
-            self._complete(row.id, splitter.records, count + len(cuts))
+        if self._remember(row, source, cuts):
+            self._complete(row.id, splitter, count + len(cuts))
 
     def _known_chunks(self, ingestion: int) -> list[Row[Any]]:
         with transaction(self._engine) as connection:
             rows = connection.execute(statement("select_chunks"), {"ingestion": ingestion})
             return list(rows)
 
-    def _splitter(self, row: Row[Any], dataset: Dataset, known: list[Row[Any]]) -> Splitter:
+    def _splitter(self, dataset: Dataset, known: list[Row[Any]]) -> Splitter:
         size_bytes = self._settings.chunk_bytes
         if not known:
             return Splitter(dataset.dialect, size_bytes)
         last = known[-1]
-        if last.end_byte > row.size_bytes:
-            raise AccountImbalanceError(f"chunk {last.number} ends behind the file's last byte")
         at = Cut(
             last.number,
             last.first_byte,
@@ -194,13 +191,6 @@ class Split:
         )
         return Splitter.resume(dataset.dialect, at, size_bytes)
 
-    def _blocks(self, announced: StoredObject, first_byte: int) -> Iterator[bytes]:
-        place = (announced.bucket, announced.name, announced.generation)
-        while first_byte < announced.size_bytes:
-            end = min(first_byte + _BLOCK_BYTES, announced.size_bytes)
-            yield self._reader.read(*place, first_byte, end)
-            first_byte = end
-
     def _keep_layout(self, ingestion: int, dataset: Dataset, splitter: Splitter) -> None:
         layout = {
             **lay_out(dataset, splitter.header).to_json(),
@@ -211,25 +201,27 @@ class Split:
                 statement("keep_layout"), {"ingestion": ingestion, "layout": json.dumps(layout)}
             )
 
-    def _remember(self, row: Row[Any], announced: StoredObject, cuts: list[Cut]) -> bool:
+    def _remember(self, row: Row[Any], source: Source, cuts: list[Cut]) -> bool:
         """Remember chunks, then send them: what was sent is known, what is known is sent again.
 
         Returns:
             False when the ingestion was cancelled or failed meanwhile.
         """
+        for cut in cuts:
+            source.keep(cut)
         with transaction(self._engine) as connection:
             if select_ingestion(connection, row.id).state != State.SPLITTING:
                 return False
             for cut in cuts:
                 connection.execute(statement("insert_chunk"), {"ingestion": row.id, **vars(cut)})
-        self._send([_chunk(row, announced, cut) for cut in cuts])
+        self._send([_chunk(row, source, cut) for cut in cuts])
         return True
 
     def _send(self, chunks: list[Chunk]) -> None:
         if chunks:
             self._publisher.publish(CHUNKS_TOPIC, [each.message() for each in chunks])
 
-    def _complete(self, ingestion: int, records: int, chunks: int) -> None:
+    def _complete(self, ingestion: int, splitter: Splitter, chunks: int) -> None:
         """Every chunk is known; where all have their receipts already, publishing begins."""
         with transaction(self._engine) as connection:
             found = lock_ingestion(connection, ingestion)
@@ -241,7 +233,8 @@ class Split:
                 State.LOADING,
                 self._settings.project,
                 chunks_total=chunks,
-                records_total=records,
+                records_total=splitter.records,
+                content_bytes=splitter.position,
             )
             if row.chunks_loaded == row.chunks_total:
                 move(connection, ingestion, State.PUBLISHING, self._settings.project)
@@ -264,13 +257,11 @@ def _check_open_record(splitter: Splitter, announced: StoredObject) -> None:
         )
 
 
-def _chunk(row: Row[Any], announced: StoredObject, cut: Any) -> Chunk:  # Cut or row
+def _chunk(row: Row[Any], source: Source, cut: Any) -> Chunk:  # a Cut, or a row of sluice.chunks
     return Chunk(
         ingestion=row.id,
         dataset=row.dataset,
-        bucket=announced.bucket,
-        object=announced.name,
-        generation=announced.generation,
+        **vars(source.place(cut)),
         number=cut.number,
         first_byte=cut.first_byte,
         end_byte=cut.end_byte,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 60.0
 
 
-class StorageReader:
-    """Reads the raw bytes of objects: nothing is decompressed on the way, so ranges hold."""
+class StorageObjects:
+    """Reads and writes raw bytes: nothing is decompressed on the way, so ranges hold."""
 
     def __init__(self, project: str) -> None:
         self._project = project
@@ -28,9 +28,9 @@ class StorageReader:
     def read(
         self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int
     ) -> bytes:
-        """See `sluice.ports.ObjectReader`."""
+        """See `sluice.ports.Objects`."""
         with _translated(bucket, name, generation):
-            blob = self._bucket(bucket).blob(name, generation=generation)
+            blob = self._bucket(bucket).blob(name, generation=generation or None)
             data: bytes = blob.download_as_bytes(
                 start=first_byte,
                 end=end_byte - 1,
@@ -44,6 +44,12 @@ class StorageReader:
                 f"gs://{bucket}/{name}: {len(data)} of {end_byte - first_byte} bytes came"
             )
         return data
+
+    def write(self, bucket: str, name: str, data: bytes) -> None:
+        """See `sluice.ports.Objects`."""
+        with _translated(bucket, name, 0):
+            blob = self._bucket(bucket).blob(name)
+            blob.upload_from_string(data, content_type="text/csv", timeout=_TIMEOUT_S)
 
 
 def _message(bucket: str, name: str, generation: int, error: object) -> str:

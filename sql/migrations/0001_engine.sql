@@ -37,6 +37,7 @@ CREATE TABLE sluice.ingestions (
     state sluice.ingestion_state NOT NULL DEFAULT 'received',
     layout jsonb,                      -- dialect and header of the file, once it was opened
     chunks_total integer,              -- null until the file is read to its end
+    content_bytes bigint,              -- size of the content, decompressed; null until it is read to its end
     records_total bigint,              -- records as counted by split, independent of the parser
     chunks_loaded integer NOT NULL DEFAULT 0,
     bytes_loaded bigint NOT NULL DEFAULT 0,

@@ -36,6 +36,7 @@ SET state = CAST(:to_state AS sluice.ingestion_state),
     problem = CAST(:problem AS jsonb),
     chunks_total = coalesce(CAST(:chunks_total AS integer), chunks_total),
     records_total = coalesce(CAST(:records_total AS bigint), records_total),
+    content_bytes = coalesce(CAST(:content_bytes AS bigint), content_bytes),
     layout = coalesce(CAST(:layout AS jsonb), layout),
     replaced_by = coalesce(CAST(:replaced_by AS integer), replaced_by)
 WHERE id = :ingestion AND CAST(state AS text) = ANY (CAST(:from_states AS text[]))
@@ -208,6 +209,6 @@ DELETE FROM sluice.chunks WHERE ingestion = :ingestion;
 -- name: reset_ingestion
 -- An ingestion as it was when its object arrived; the sequence of its events goes on.
 UPDATE sluice.ingestions
-SET layout = NULL, chunks_total = NULL, records_total = NULL, chunks_loaded = 0, bytes_loaded = 0,
+SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NULL, chunks_loaded = 0, bytes_loaded = 0,
     records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, problem = NULL, finished_at = NULL
 WHERE id = :ingestion;

@@ -79,6 +79,10 @@ class Bucket:
         return self._objects[name, generation][first_byte:end_byte]
 
 
+    def write(self, bucket: str, name: str, data: bytes) -> None:
+        self._objects[name, 0] = data
+
+
 @dataclass(frozen=True)
 class Sent:
     """A message as it was published."""

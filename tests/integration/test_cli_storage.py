@@ -11,7 +11,7 @@ from sluice.client import UploadRefusedError
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
 from sluice.settings import Settings
-from sluice.storage import StorageReader
+from sluice.storage import StorageObjects
 from sluice.upload_sessions import open_session
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def test_a_file_of_any_size_arrives_whole(
     session = open_session(Settings(), name, content_type="text/csv", size_bytes=size_bytes)
     made = ResumableUpload(transport, session, path, lambda _: None, PIECE_BYTES).run()
     assert (made.bucket, made.object, made.size_bytes) == ("inbox", name, size_bytes)
-    read = StorageReader("local").read("inbox", name, made.generation, 0, size_bytes)
+    read = StorageObjects("local").read("inbox", name, made.generation, 0, size_bytes)
     assert read == content
 
 
