@@ -40,6 +40,9 @@ ROW = "{},POINT (4.36 52.01),POINT (4.35 52.0),2018-05-28 09:03:40,readme\n"
 SECONDS_LIMIT = 60
 RUNNING_S = 3
 
+#: The blocks follow one another, on one worker.
+pytestmark = pytest.mark.xdist_group("readme")
+
 
 @dataclass(frozen=True)
 class Block:
