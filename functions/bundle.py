@@ -46,6 +46,7 @@ DISTRIBUTIONS = {
     "pgpq": "pgpq",
     "pyarrow": "pyarrow",
     "sqlalchemy": "sqlalchemy",
+    "zstandard": "zstandard",
 }
 #: Modules of packages that the ones above bring.
 BROUGHT = {
