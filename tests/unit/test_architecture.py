@@ -24,13 +24,13 @@ FUNCTIONS = sorted(
 
 #: Modules that know no SDK, no file and no network: values in, values out.
 PURE = {
-    "announcements", "chunks", "compiling", "datasets", "declarations", "dialects", "errors",
+    "announcements", "chunks", "compiling", "datasets", "declarations", "decompression", "dialects", "errors",
     "events", "fields", "filters", "headers", "identifiers", "keysets", "layouts", "measures",
     "parameters", "ports", "records", "rejects", "routes", "rows", "scanning", "settings",
     "splitting", "values",
 }  # fmt: skip
-#: What they may use besides: numpy computes and reaches nowhere.
-PURE_LIBRARIES = {"numpy"}
+#: What they may use besides: libraries that compute and reach nowhere.
+PURE_LIBRARIES = {"numpy", "zstandard"}
 #: Use cases that are given what reaches the cloud, through `sluice.ports`.
 GIVEN_PORTS = {"split", "load", "finish", "control", "outbox", "ingestions"}
 TOP = ("api", "client", "cli", "local")
@@ -55,6 +55,7 @@ ENTRANCES = {
         "api.query",
     },
     "numpy": {"fields", "records", "scanning", "splitting", "parsing"},
+    "zstandard": {"decompression"},
     "httpx": {"client.transport"},
     "werkzeug": {"api."},
     "jinja2": {"api.documentation"},
