@@ -1,0 +1,134 @@
+"""Pushes captured from a running local cloud: read as what they are, answered as they should be."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import functions_framework
+import pytest
+from flask.testing import FlaskClient
+
+from sluice.announcements import read_announcement
+from sluice.chunks import Chunk
+from sluice.errors import BodyError
+from sluice.ports import StoredObject
+from sluice.pubsub import read_push
+
+EVENTS = Path(__file__).parents[1] / "events"
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+Serve = Callable[[str], FlaskClient]
+
+
+def captured(name: str) -> Any:
+    return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """An entry point under functions-framework, its database out of reach."""
+    monkeypatch.setenv("SLUICE_DATABASE_URL", "postgresql+pg8000://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("SLUICE_PROJECT", "local")
+
+    def make(function: str) -> FlaskClient:
+        source = str(FUNCTIONS / function / "main.py")
+        client: FlaskClient = functions_framework.create_app(function, source).test_client()
+        return client
+
+    return make
+
+
+def test_a_finished_upload_is_read_as_the_object_it_announces() -> None:
+    message = read_push(captured("object_finalize"))
+    assert read_announcement(message.attributes, message.json()) == StoredObject(
+        bucket="inbox",
+        name="trips/may.csv",
+        generation=1795264599899885,
+        size_bytes=286,
+        crc32c="qmzrWw==",
+    )
+
+
+@pytest.mark.parametrize("name", ["object_finalize_empty", "object_finalize_part"])
+def test_an_empty_object_and_a_part_announce_nothing(name: str) -> None:
+    message = read_push(captured(name))
+    assert read_announcement(message.attributes, message.json()) is None
+
+
+@pytest.mark.parametrize("missing", ["objectId", "bucketId", "objectGeneration"])
+def test_a_notification_without_an_attribute_is_refused(missing: str) -> None:
+    message = read_push(captured("object_finalize"))
+    attributes = {key: value for key, value in message.attributes.items() if key != missing}
+    with pytest.raises(BodyError, match="not a notification of Cloud Storage"):
+        read_announcement(attributes, message.json())
+
+
+def test_a_chunk_is_read_and_written_as_it_came() -> None:
+    message = read_push(captured("chunk"))
+    chunk = Chunk.from_message(message.json())
+    assert (chunk.ingestion, chunk.number, chunk.first_line, chunk.records) == (1, 0, 2, 3)
+    assert (chunk.object, chunk.size_bytes) == ("trips/may.csv", 286 - 58)
+    assert chunk.message() == (message.data, message.attributes)
+
+
+@pytest.mark.parametrize("name", ["publishing", "done"])
+def test_an_event_is_a_cloudevent_with_attributes_to_filter_by(name: str) -> None:
+    message = read_push(captured(name))
+    event = message.json()
+    assert event["specversion"] == "1.0"
+    assert event["type"] == f"sluice.ingestion.{name}"
+    assert event["id"] == f"1-{event['sequence']}"
+    assert message.attributes == {
+        "ingestion": "1",
+        "dataset": "trips",
+        "state": name,
+        "severity": "INFO",
+    }
+
+
+# The entry points
+
+
+@pytest.mark.parametrize("name", ["object_finalize_empty", "object_finalize_part"])
+def test_split_acknowledges_what_it_passes_over(serve: Serve, name: str) -> None:
+    assert serve("split").post("/", json=captured(name)).status_code == 204
+
+
+def test_finish_acknowledges_other_events_than_publishing(serve: Serve) -> None:
+    assert serve("finish").post("/", json=captured("done")).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [("split", "object_finalize"), ("load", "chunk"), ("finish", "publishing")],
+)
+def test_a_push_comes_again_while_the_database_is_out_of_reach(
+    serve: Serve, function: str, name: str
+) -> None:
+    assert serve(function).post("/", json=captured(name)).status_code == 503
+
+
+@pytest.mark.parametrize("function", ["split", "load", "finish"])
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        pytest.param({}, id="no-message"),
+        pytest.param([], id="a-list"),
+        pytest.param({"message": {"data": "%%"}}, id="not-base64"),
+        pytest.param({"message": {"data": base64.b64encode(b"[1]").decode()}}, id="not-an-object"),
+    ],
+)
+def test_what_is_no_push_is_logged_and_acknowledged(
+    serve: Serve, capfd: pytest.CaptureFixture[str], function: str, envelope: Any
+) -> None:
+    if function == "finish" and envelope and "message" in envelope:
+        envelope["message"]["attributes"] = {"state": "publishing"}
+    assert serve(function).post("/", json=envelope).status_code == 204
+
+
+def test_a_chunk_with_unknown_members_is_refused() -> None:
+    with pytest.raises(BodyError, match="not the message of a chunk"):
+        Chunk.from_message({"ingestion": 1, "colour": "red"})
