@@ -1,0 +1,171 @@
+# Cloud SQL for PostgreSQL: instance, database, a user for each service account, the check of its connections.
+
+locals {
+  # Memory in MB to connections: https://cloud.google.com/sql/docs/postgres/flags#postgres-m
+  connections_by_memory = [
+    { from_mb = 122880, connections = 1000 },
+    { from_mb = 61440, connections = 800 },
+    { from_mb = 30720, connections = 600 },
+    { from_mb = 15360, connections = 500 },
+    { from_mb = 7680, connections = 400 },
+    { from_mb = 6144, connections = 200 },
+    { from_mb = 3840, connections = 100 },
+    { from_mb = 1740, connections = 50 },
+    { from_mb = 0, connections = 25 },
+  ]
+  database_memory_mb = (
+    var.database_tier == "db-f1-micro" ? 614 :
+    var.database_tier == "db-g1-small" ? 1740 :
+    tonumber(element(split("-", var.database_tier), 3))
+  )
+  max_connections = coalesce(
+    var.database_max_connections,
+    [for each in local.connections_by_memory : each.connections if local.database_memory_mb >= each.from_mb][0],
+  )
+
+  # For Cloud SQL itself, the migration job and a person with psql.
+  reserved_connections = 10
+  function_connections = {
+    for name, each in local.functions : name => each.max_instances * (each.pool_size + each.extra_connections)
+  }
+  wanted_connections = sum(values(local.function_connections)) + local.reserved_connections
+}
+
+resource "google_sql_database_instance" "sluice" {
+  name             = "sluice"
+  region           = var.region
+  database_version = "POSTGRES_18"
+
+  deletion_protection = var.is_protected
+
+  settings {
+    tier                        = var.database_tier
+    edition                     = "ENTERPRISE" # from PostgreSQL 16 on the default is Enterprise Plus, at twice the price
+    availability_type           = var.database_is_highly_available ? "REGIONAL" : "ZONAL"
+    disk_type                   = "PD_SSD"
+    disk_size                   = var.database_disk_gb
+    disk_autoresize             = true
+    deletion_protection_enabled = var.is_protected
+    connector_enforcement       = "REQUIRED"
+
+    ip_configuration {
+      ipv4_enabled                                  = false
+      private_network                               = google_compute_network.sluice.id
+      enable_private_path_for_google_cloud_services = true
+      ssl_mode                                      = "ENCRYPTED_ONLY"
+    }
+
+    backup_configuration {
+      enabled                        = true
+      start_time                     = "02:00"
+      point_in_time_recovery_enabled = true
+      transaction_log_retention_days = min(var.backup_days, 7)
+
+      backup_retention_settings {
+        retained_backups = var.backup_days
+      }
+    }
+
+    insights_config {
+      query_insights_enabled  = true
+      query_string_length     = 4500
+      query_plans_per_minute  = 5
+      record_application_tags = true
+      record_client_address   = false
+    }
+
+    maintenance_window {
+      day  = 7
+      hour = 3
+    }
+
+    dynamic "database_flags" {
+      for_each = merge(
+        {
+          "cloudsql.iam_authentication" = "on"
+          # Bulk loads write much log in little time; fewer checkpoints write each page of it in full less often.
+          "checkpoint_timeout" = "900"
+          "max_wal_size"       = "4096"
+          "wal_compression"    = "on"
+          # What stands still is ended, not waited for: a lock of a dead client would stop a publication.
+          "idle_in_transaction_session_timeout" = "600000"
+          # What an operator asks first when something is slow.
+          "log_lock_waits"             = "on"
+          "log_temp_files"             = "10240"
+          "log_min_duration_statement" = "5000"
+          "log_checkpoints"            = "on"
+          "log_connections"            = "on"
+          "log_disconnections"         = "on"
+        },
+        var.database_max_connections == null ? {} : { "max_connections" = tostring(var.database_max_connections) },
+      )
+      content {
+        name  = database_flags.key
+        value = database_flags.value
+      }
+    }
+  }
+
+  lifecycle {
+    ignore_changes = [settings[0].disk_size] # it grows by itself
+
+    precondition {
+      condition     = local.wanted_connections <= local.max_connections
+      error_message = "The functions may open ${local.wanted_connections} connections (${join(", ", [for name, count in local.function_connections : "${name} ${count}"])}, reserved ${local.reserved_connections}), the database ${var.database_tier} takes ${local.max_connections}. Lower max_loaders or max_api_instances, or take a database_tier with more memory."
+    }
+  }
+
+  depends_on = [google_service_networking_connection.database]
+}
+
+resource "google_sql_database" "sluice" {
+  name     = "sluice"
+  instance = google_sql_database_instance.sluice.name
+
+  # The objects in it belong to roles of its own, which only the instance's deletion takes away.
+  deletion_policy = "ABANDON"
+}
+
+# Users log in with the token of their service account; there is no password anywhere.
+
+resource "google_sql_user" "function" {
+  for_each = local.functions
+
+  instance        = google_sql_database_instance.sluice.name
+  type            = "CLOUD_IAM_SERVICE_ACCOUNT"
+  name            = local.database_users[each.key]
+  deletion_policy = "ABANDON" # it may own tables
+}
+
+resource "google_sql_user" "migrate" {
+  instance        = google_sql_database_instance.sluice.name
+  type            = "CLOUD_IAM_SERVICE_ACCOUNT"
+  name            = local.database_users["migrate"]
+  database_roles  = ["cloudsqlsuperuser"] # makes the roles of the others
+  deletion_policy = "ABANDON"
+}
+
+locals {
+  # PostgreSQL's names are short of the domain that all service accounts end in.
+  database_users = {
+    for name in concat(keys(local.functions), ["migrate"]) :
+    name => "sluice-${name}@${var.project_id}.iam"
+  }
+}
+
+resource "google_project_iam_member" "connects" {
+  for_each = merge([
+    for name in concat(keys(local.functions), ["migrate"]) : {
+      "${name}-client" = { account = name, role = "roles/cloudsql.client" }
+      "${name}-user"   = { account = name, role = "roles/cloudsql.instanceUser" }
+    }
+  ]...)
+
+  project = var.project_id
+  role    = each.value.role
+  member = (
+    each.value.account == "migrate"
+    ? google_service_account.migrate.member
+    : google_service_account.function[each.value.account].member
+  )
+}

@@ -1,0 +1,13 @@
+# For trying out: the smallest database, few instances, nothing protected.
+# terraform apply -var-file=examples/dev.tfvars
+
+project_id = "my-sluice-dev"
+region     = "europe-west1"
+
+database_tier     = "db-g1-small"
+database_disk_gb  = 10
+backup_days       = 1
+max_loaders       = 2
+max_api_instances = 1
+is_protected      = false
+inbox_days        = 7

@@ -1,0 +1,260 @@
+# The functions: how large each is, what it is told, what it is made of, as whom it runs, who may call it.
+
+locals {
+  # A function's timeout ends before its message's ack deadline, so that no two instances work on one message.
+  #
+  # concurrency        requests that an instance takes at once; its threads
+  # pool_size          connections to the database that an instance keeps
+  # extra_connections  what it may open besides: split holds a lock on one for each file, status listens on one
+  # settings           the settings that its code reads, see sluice.settings
+  sizes = {
+    split = {
+      memory         = "1Gi", cpu = "1", concurrency = 4, timeout_s = 570
+      min_instances  = 0, max_instances = max(1, ceil(var.max_loaders / 4))
+      pool_size      = 4, extra_connections = 4
+      is_for_clients = false
+      settings       = ["project", "inbox", "chunk_bytes"]
+    }
+    load = {
+      memory         = "2Gi", cpu = "1", concurrency = 1, timeout_s = 570
+      min_instances  = 0, max_instances = var.max_loaders
+      pool_size      = 2, extra_connections = 0
+      is_for_clients = false
+      settings       = ["project", "copy_block_bytes"]
+    }
+    finish = {
+      memory         = "512Mi", cpu = "1", concurrency = 4, timeout_s = 570
+      min_instances  = 0, max_instances = max(1, ceil(var.max_loaders / 5))
+      pool_size      = 4, extra_connections = 0
+      is_for_clients = false
+      settings       = ["project"]
+    }
+    query = {
+      memory         = "1Gi", cpu = "1", concurrency = 16, timeout_s = 3600
+      min_instances  = var.min_api_instances, max_instances = var.max_api_instances
+      pool_size      = 8, extra_connections = 0
+      is_for_clients = true
+      settings       = ["project", "inbox", "max_rows", "statement_timeout_s", "public_url"]
+    }
+    intake = {
+      memory         = "1Gi", cpu = "1", concurrency = 16, timeout_s = 300
+      min_instances  = 0, max_instances = var.max_api_instances
+      pool_size      = 4, extra_connections = 0
+      is_for_clients = true
+      settings       = ["project", "inbox", "statement_timeout_s"]
+    }
+    status = {
+      memory         = "512Mi", cpu = "1", concurrency = 80, timeout_s = 3600
+      min_instances  = 0, max_instances = var.max_api_instances
+      pool_size      = 4, extra_connections = 1
+      is_for_clients = true
+      settings       = ["project", "max_rows", "statement_timeout_s", "push_service_account"]
+    }
+    backup = {
+      memory         = "1Gi", cpu = "1", concurrency = 1, timeout_s = 3600
+      min_instances  = 0, max_instances = 1
+      pool_size      = 2, extra_connections = 0
+      is_for_clients = true
+      settings       = ["project", "outbox", "statement_timeout_s"]
+    }
+  }
+
+  # Those whose code is there.
+  functions   = { for name, each in local.sizes : name => each if fileexists("${path.module}/../functions/${name}/main.py") }
+  for_clients = toset([for name, each in local.functions : name if each.is_for_clients])
+
+  # Settings of every function, and values of those that only some read.
+  common_settings = {
+    database_instance = google_sql_database_instance.sluice.connection_name
+    database_name     = google_sql_database.sluice.name
+    database_ip_type  = "private"
+    log_level         = var.log_level
+  }
+  settings = {
+    project              = var.project_id
+    inbox                = google_storage_bucket.inbox.name
+    outbox               = google_storage_bucket.outbox.name
+    chunk_bytes          = var.chunk_mib * 1024 * 1024
+    copy_block_bytes     = 256 * 1024
+    max_rows             = var.max_rows
+    statement_timeout_s  = var.statement_timeout_s
+    push_service_account = google_service_account.client_push.email
+    public_url           = local.public_url
+  }
+  public_url = (
+    local.has_load_balancer
+    ? "https://${var.api_domain}"
+    : "https://query-${data.google_project.this.number}.${var.region}.run.app"
+  )
+
+  runtime = "python311" # the version that the tests run on
+}
+
+# Sources: what functions/bundle.py writes too, and a test holds the two together. The archive's name is its
+# content's hash, or new code would never be deployed.
+
+locals {
+  package_files = [
+    for file in fileset("${path.module}/../shared/sluice", "**") : file
+    if !can(regex("^(cli|client|local)/|__pycache__", file))
+  ]
+  shipped_files = merge(
+    { for file in local.package_files : "sluice/${file}" => "${path.module}/../shared/sluice/${file}" },
+    { for file in fileset("${path.module}/../sql", "**") : "sql/${file}" => "${path.module}/../sql/${file}" },
+  )
+  source_folders = merge(
+    { for name in keys(local.functions) : name => "${path.module}/../functions/${name}" },
+    { migrate = "${path.module}/migrate" },
+  )
+}
+
+data "archive_file" "source" {
+  for_each = local.source_folders
+
+  type             = "zip"
+  output_path      = "${path.module}/../build/terraform/${each.key}.zip"
+  output_file_mode = "0644"
+
+  dynamic "source" {
+    for_each = merge(
+      local.shipped_files,
+      { for file in fileset(each.value, "*.{py,sql,txt}") : file => "${each.value}/${file}" },
+    )
+    content {
+      filename = source.key
+      content  = file(source.value)
+    }
+  }
+}
+
+resource "google_storage_bucket_object" "source" {
+  for_each = local.source_folders
+
+  bucket = google_storage_bucket.sources.name
+  name   = "${each.key}-${data.archive_file.source[each.key].output_sha256}.zip"
+  source = data.archive_file.source[each.key].output_path
+}
+
+resource "google_cloudfunctions2_function" "function" {
+  for_each = local.functions
+
+  name     = each.key
+  location = var.region
+
+  build_config {
+    runtime         = local.runtime
+    entry_point     = each.key
+    service_account = google_service_account.build.id
+
+    source {
+      storage_source {
+        bucket = google_storage_bucket.sources.name
+        object = google_storage_bucket_object.source[each.key].name
+      }
+    }
+  }
+
+  service_config {
+    available_memory                 = each.value.memory
+    available_cpu                    = each.value.cpu
+    max_instance_request_concurrency = each.value.concurrency
+    min_instance_count               = each.value.min_instances
+    max_instance_count               = each.value.max_instances
+    timeout_seconds                  = each.value.timeout_s
+    service_account_email            = google_service_account.function[each.key].email
+    direct_vpc_egress                = "VPC_EGRESS_PRIVATE_RANGES_ONLY"
+
+    # Pub/Sub and Cloud Scheduler of the same project count as internal.
+    ingress_settings = (
+      !each.value.is_for_clients ? "ALLOW_INTERNAL_ONLY" :
+      local.has_load_balancer ? "ALLOW_INTERNAL_AND_GCLB" : "ALLOW_ALL"
+    )
+
+    direct_vpc_network_interface {
+      network    = google_compute_network.sluice.id
+      subnetwork = google_compute_subnetwork.functions.id
+    }
+
+    environment_variables = merge(
+      { THREADS = tostring(each.value.concurrency) }, # of gunicorn; else four for each processor
+      { for name, value in local.common_settings : "SLUICE_${upper(name)}" => value },
+      { for name in each.value.settings : "SLUICE_${upper(name)}" => tostring(local.settings[name]) },
+      {
+        SLUICE_DATABASE_USER = google_sql_user.function[each.key].name
+        SLUICE_POOL_SIZE     = tostring(each.value.pool_size)
+      },
+    )
+
+    dynamic "secret_environment_variables" {
+      for_each = each.value.is_for_clients ? google_secret_manager_secret_version.token : {}
+      content {
+        key        = "SLUICE_TOKEN"
+        project_id = var.project_id
+        secret     = google_secret_manager_secret.token[secret_environment_variables.key].secret_id
+        version    = secret_environment_variables.value.version
+      }
+    }
+  }
+
+  # Its image is built with these rights, and its code may meet the new schema only.
+  depends_on = [
+    google_project_iam_member.build,
+    google_storage_bucket_iam_member.build_reads_sources,
+    google_project_iam_member.connects,
+    google_secret_manager_secret_iam_member.function_reads_token,
+    google_cloud_run_v2_job.migrate,
+  ]
+}
+
+resource "google_service_account" "function" {
+  for_each = local.functions
+
+  account_id   = "sluice-${each.key}"
+  display_name = "Function ${each.key} of Sluice"
+
+  depends_on = [google_project_service.enabled]
+}
+
+# Who builds the images.
+
+resource "google_service_account" "build" {
+  account_id   = "sluice-build"
+  display_name = "Builds the functions of Sluice"
+
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_project_iam_member" "build" {
+  for_each = toset(["roles/artifactregistry.writer", "roles/logging.logWriter"])
+
+  project = var.project_id
+  role    = each.key
+  member  = google_service_account.build.member
+}
+
+resource "google_storage_bucket_iam_member" "build_reads_sources" {
+  bucket = google_storage_bucket.sources.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.build.member
+}
+
+# Who may call the HTTP functions. Behind the load balancer everybody may, because it has no identity of its own:
+# the functions then take requests from the balancer only, and the bearer token guards them.
+
+locals {
+  invocations = merge([
+    for function in local.for_clients : {
+      for member in(local.has_load_balancer ? ["allUsers"] : var.api_invokers) :
+      "${function} ${member}" => { function = function, member = member }
+    }
+  ]...)
+}
+
+resource "google_cloud_run_v2_service_iam_member" "client_invokes" {
+  for_each = local.invocations
+
+  name     = google_cloudfunctions2_function.function[each.value.function].name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = each.value.member
+}

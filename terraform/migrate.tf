@@ -1,0 +1,95 @@
+# The migration job: brings the database up to date before new code takes traffic.
+#
+# A job of Cloud Run, because the database has a private address only, which neither this machine nor Cloud Build's
+# own pool reaches. It needs no image of ours and so no registry: a plain Python image runs the bundle that lies in
+# the sources' bucket. Each new bundle is one execution, which `terraform apply` waits for; the functions wait for
+# the job. By hand: gcloud run jobs execute migrate --wait
+
+resource "google_service_account" "migrate" {
+  account_id   = "sluice-migrate"
+  display_name = "Migrates the database of Sluice"
+
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_storage_bucket_iam_member" "migrate_reads_sources" {
+  bucket = google_storage_bucket.sources.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.migrate.member
+}
+
+resource "google_cloud_run_v2_job" "migrate" {
+  name                = "migrate"
+  location            = var.region
+  deletion_protection = false # it holds nothing
+
+  # A new bundle is a new execution, and apply fails when that does.
+  run_execution_token = substr(data.archive_file.source["migrate"].output_sha256, 0, 12)
+
+  template {
+    template {
+      service_account = google_service_account.migrate.email
+      max_retries     = 1
+      timeout         = "3600s"
+
+      vpc_access {
+        egress = "PRIVATE_RANGES_ONLY"
+
+        network_interfaces {
+          network    = google_compute_network.sluice.id
+          subnetwork = google_compute_subnetwork.functions.id
+        }
+      }
+
+      volumes {
+        name = "sources"
+
+        gcs {
+          bucket    = google_storage_bucket.sources.name
+          read_only = true
+        }
+      }
+
+      containers {
+        image   = "docker.io/library/python:3.11-slim"
+        command = ["/bin/sh", "-euc"]
+        args = [join("\n", [
+          "python -m zipfile -e /sources/${google_storage_bucket_object.source["migrate"].name} /tmp/job",
+          "python -m pip install --quiet --require-hashes --target /tmp/packages -r /tmp/job/requirements.txt",
+          "cd /tmp/job",
+          "PYTHONPATH=/tmp/job:/tmp/packages exec python main.py",
+        ])]
+
+        resources {
+          limits = { cpu = "1", memory = "2Gi" } # the packages lie in memory: /tmp is
+        }
+
+        volume_mounts {
+          name       = "sources"
+          mount_path = "/sources"
+        }
+
+        dynamic "env" {
+          for_each = merge(
+            { for name, value in local.common_settings : "SLUICE_${upper(name)}" => value },
+            {
+              SLUICE_DATABASE_USER = google_sql_user.migrate.name
+              SLUICE_POOL_SIZE     = "2"
+              DATABASE_USERS       = jsonencode(local.database_users)
+            },
+          )
+          content {
+            name  = env.key
+            value = env.value
+          }
+        }
+      }
+    }
+  }
+
+  depends_on = [
+    google_sql_user.function,
+    google_project_iam_member.connects,
+    google_storage_bucket_iam_member.migrate_reads_sources,
+  ]
+}

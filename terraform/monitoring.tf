@@ -1,0 +1,225 @@
+# What an operator is told and shown: metrics from logs, alerts, a dashboard, a budget. See docs/operations.md.
+
+locals {
+  function_logs = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=(${join(" OR ", [for name in keys(local.functions) : "\"${name}\""])})"
+
+  log_metrics = {
+    sluice-errors   = { filter = "severity>=ERROR", description = "Records of severity ERROR or worse, by function." }
+    sluice-files    = { filter = "jsonPayload.message=\"finished\"", description = "Ingestions that finish handled." }
+    sluice-chunks   = { filter = "jsonPayload.message=\"loaded\"", description = "Chunks that load handled." }
+    sluice-retries  = { filter = "severity=WARNING AND jsonPayload.code=*", description = "Messages refused for now, to be delivered again." }
+    sluice-unusable = { filter = "severity=ERROR AND jsonPayload.code=*", description = "Messages and files refused for good." }
+  }
+
+  subscription = "resource.type=\"pubsub_subscription\" AND"
+  instance     = "resource.type=\"cloudsql_database\" AND resource.labels.database_id=\"${var.project_id}:${google_sql_database_instance.sluice.name}\" AND"
+
+  alerts = {
+    dead-letters = {
+      title    = "Messages lie in the dead letters"
+      says     = "A message was refused ten times: a file or a chunk of it stands still. See the section 'Dead letters' of the operations manual."
+      filter   = "${local.subscription} resource.labels.subscription_id=\"dead-letters\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
+      above    = 0
+      duration = "60s"
+      aligner  = "ALIGN_MAX"
+      reducer  = "REDUCE_SUM"
+      period   = "60s"
+      group_by = []
+    }
+    oldest-message = {
+      title    = "A message waits for more than 15 minutes"
+      says     = "A function does not keep up, or refuses a message again and again. Its log says which; max_loaders is the valve of the function load."
+      filter   = "${local.subscription} resource.labels.subscription_id=monitoring.regex.full_match(\"${join("|", keys(local.pushes))}\") AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
+      above    = 900
+      duration = "300s"
+      aligner  = "ALIGN_MAX"
+      reducer  = "REDUCE_MAX"
+      period   = "60s"
+      group_by = ["resource.label.subscription_id"]
+    }
+    errors = {
+      title    = "A function logs errors"
+      says     = "More than ten errors in five minutes in one function. Its log in Cloud Logging has the sentences."
+      filter   = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.sluice["sluice-errors"].name}\""
+      above    = 10
+      duration = "0s"
+      aligner  = "ALIGN_DELTA"
+      reducer  = "REDUCE_SUM"
+      period   = "300s"
+      group_by = ["resource.label.service_name"]
+    }
+    server-errors = {
+      title    = "The API answers with 5xx"
+      says     = "More than five failed requests in five minutes. The log of the function has the cause; clients were told only that something went wrong."
+      filter   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=monitoring.regex.full_match(\"${join("|", local.for_clients)}\") AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
+      above    = 5
+      duration = "0s"
+      aligner  = "ALIGN_DELTA"
+      reducer  = "REDUCE_SUM"
+      period   = "300s"
+      group_by = ["resource.label.service_name"]
+    }
+    connections = {
+      title    = "The database is short of connections"
+      says     = "More than four fifths of its connections are in use. The check of terraform plan counts the functions' own: somebody else connects too."
+      filter   = "${local.instance} metric.type=\"cloudsql.googleapis.com/database/postgresql/num_backends\""
+      above    = floor(local.max_connections * 0.8)
+      duration = "300s"
+      aligner  = "ALIGN_MAX"
+      reducer  = "REDUCE_SUM"
+      period   = "60s"
+      group_by = []
+    }
+    disk = {
+      title    = "The disk of the database is nearly full"
+      says     = "It is fuller than 85 per cent although it grows by itself: it has reached its limit or grows too slowly."
+      filter   = "${local.instance} metric.type=\"cloudsql.googleapis.com/database/disk/utilization\""
+      above    = 0.85
+      duration = "600s"
+      aligner  = "ALIGN_MEAN"
+      reducer  = "REDUCE_MAX"
+      period   = "300s"
+      group_by = []
+    }
+    processor = {
+      title    = "The processor of the database is busy"
+      says     = "Over 90 per cent for half an hour. Fewer loaders or a larger tier; query insights shows which statements."
+      filter   = "${local.instance} metric.type=\"cloudsql.googleapis.com/database/cpu/utilization\""
+      above    = 0.9
+      duration = "1800s"
+      aligner  = "ALIGN_MEAN"
+      reducer  = "REDUCE_MAX"
+      period   = "300s"
+      group_by = []
+    }
+  }
+}
+
+resource "google_logging_metric" "sluice" {
+  for_each = local.log_metrics
+
+  name        = each.key
+  description = each.value.description
+  filter      = "${local.function_logs} AND ${each.value.filter}"
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+    unit        = "1"
+  }
+
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_monitoring_notification_channel" "email" {
+  for_each = toset(var.alert_emails)
+
+  display_name = each.key
+  type         = "email"
+  labels       = { email_address = each.key }
+
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_monitoring_alert_policy" "alert" {
+  for_each = local.alerts
+
+  display_name          = "Sluice: ${each.value.title}"
+  combiner              = "OR"
+  notification_channels = [for each in google_monitoring_notification_channel.email : each.name]
+
+  documentation {
+    content   = each.value.says
+    mime_type = "text/markdown"
+  }
+
+  conditions {
+    display_name = each.value.title
+
+    condition_threshold {
+      filter          = each.value.filter
+      comparison      = "COMPARISON_GT"
+      threshold_value = each.value.above
+      duration        = each.value.duration
+
+      aggregations {
+        alignment_period     = each.value.period
+        per_series_aligner   = each.value.aligner
+        cross_series_reducer = each.value.reducer
+        group_by_fields      = each.value.group_by
+      }
+    }
+  }
+}
+
+resource "google_monitoring_dashboard" "sluice" {
+  dashboard_json = jsonencode({
+    displayName = "Sluice"
+    mosaicLayout = {
+      columns = 12
+      tiles = [
+        for index, chart in [
+          { title = "Messages waiting", filter = "resource.type=\"pubsub_subscription\" metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\"", aligner = "ALIGN_MAX", group_by = ["resource.label.subscription_id"] },
+          { title = "Oldest message, seconds", filter = "resource.type=\"pubsub_subscription\" metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"", aligner = "ALIGN_MAX", group_by = ["resource.label.subscription_id"] },
+          { title = "Chunks loaded a second", filter = "resource.type=\"cloud_run_revision\" metric.type=\"logging.googleapis.com/user/${google_logging_metric.sluice["sluice-chunks"].name}\"", aligner = "ALIGN_RATE", group_by = [] },
+          { title = "Errors a second", filter = "resource.type=\"cloud_run_revision\" metric.type=\"logging.googleapis.com/user/${google_logging_metric.sluice["sluice-errors"].name}\"", aligner = "ALIGN_RATE", group_by = ["resource.label.service_name"] },
+          { title = "Requests a second", filter = "resource.type=\"cloud_run_revision\" metric.type=\"run.googleapis.com/request_count\"", aligner = "ALIGN_RATE", group_by = ["resource.label.service_name"] },
+          { title = "Instances", filter = "resource.type=\"cloud_run_revision\" metric.type=\"run.googleapis.com/container/instance_count\"", aligner = "ALIGN_MAX", group_by = ["resource.label.service_name"] },
+          { title = "Connections to the database", filter = "resource.type=\"cloudsql_database\" metric.type=\"cloudsql.googleapis.com/database/postgresql/num_backends\"", aligner = "ALIGN_MAX", group_by = [] },
+          { title = "Processor and disk of the database", filter = "resource.type=\"cloudsql_database\" metric.type=\"cloudsql.googleapis.com/database/cpu/utilization\"", aligner = "ALIGN_MEAN", group_by = [] },
+          ] : {
+          xPos   = (index % 2) * 6
+          yPos   = floor(index / 2) * 4
+          width  = 6
+          height = 4
+          widget = {
+            title = chart.title
+            xyChart = {
+              dataSets = [{
+                plotType = "LINE"
+                timeSeriesQuery = {
+                  timeSeriesFilter = {
+                    filter = chart.filter
+                    aggregation = {
+                      alignmentPeriod    = "60s"
+                      perSeriesAligner   = chart.aligner
+                      crossSeriesReducer = "REDUCE_SUM"
+                      groupByFields      = chart.group_by
+                    }
+                  }
+                }
+              }]
+            }
+          }
+        }
+      ]
+    }
+  })
+
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_billing_budget" "monthly" {
+  for_each = var.budget == null ? {} : { monthly = var.budget }
+
+  billing_account = each.value.billing_account
+  display_name    = "Sluice in ${var.project_id}"
+
+  budget_filter {
+    projects = ["projects/${data.google_project.this.number}"]
+  }
+
+  amount {
+    specified_amount {
+      currency_code = each.value.currency
+      units         = tostring(floor(each.value.monthly_amount))
+    }
+  }
+
+  dynamic "threshold_rules" {
+    for_each = each.value.alert_at_percent
+    content {
+      threshold_percent = threshold_rules.value / 100
+    }
+  }
+}

@@ -1,0 +1,35 @@
+# The private way from the functions to the database: Direct VPC egress on one side, peering on the other.
+
+resource "google_compute_network" "sluice" {
+  name                    = "sluice"
+  auto_create_subnetworks = false
+
+  depends_on = [google_project_service.enabled]
+}
+
+# Each instance of a function takes an address, and old ones linger while a revision is replaced: Google asks for
+# four times as many addresses as instances.
+resource "google_compute_subnetwork" "functions" {
+  name                     = "sluice-functions"
+  network                  = google_compute_network.sluice.id
+  region                   = var.region
+  ip_cidr_range            = "10.8.0.0/23"
+  private_ip_google_access = true
+}
+
+resource "google_compute_global_address" "database" {
+  name          = "sluice-database"
+  network       = google_compute_network.sluice.id
+  purpose       = "VPC_PEERING"
+  address_type  = "INTERNAL"
+  prefix_length = 20
+}
+
+resource "google_service_networking_connection" "database" {
+  network                 = google_compute_network.sluice.id
+  service                 = "servicenetworking.googleapis.com"
+  reserved_peering_ranges = [google_compute_global_address.database.name]
+
+  # Google deletes its side of the peering some days after the database; do not wait for it.
+  deletion_policy = "ABANDON"
+}

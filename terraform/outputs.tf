@@ -1,0 +1,44 @@
+# What to type next.
+
+output "upload" {
+  description = "Loads a file; the folder names the dataset."
+  value       = "gcloud storage cp trips.csv gs://${google_storage_bucket.inbox.name}/trips/"
+}
+
+output "api" {
+  description = "The addresses of the API: one where api_domain is set, else one for each HTTP function."
+  value = (
+    local.has_load_balancer
+    ? { all = "https://${var.api_domain}" }
+    : { for name in local.for_clients : name => google_cloudfunctions2_function.function[name].service_config[0].uri }
+  )
+}
+
+output "dns_record" {
+  description = "The record that the domain needs before its certificate is issued, which then takes up to an hour."
+  value       = join("", [for name, each in google_compute_global_address.api : "${var.api_domain}. 300 IN A ${each.address}"])
+}
+
+output "token" {
+  description = "Sets what the command `sluice` and clients authenticate with."
+  value = (
+    local.has_load_balancer
+    ? "export SLUICE_URL=https://${var.api_domain} SLUICE_TOKEN=$(gcloud secrets versions access latest --secret=sluice-token --project=${var.project_id})"
+    : "export SLUICE_URL=${google_cloudfunctions2_function.function["query"].service_config[0].uri} SLUICE_TOKEN=$(gcloud auth print-identity-token)"
+  )
+}
+
+output "subscribe" {
+  description = "Has an endpoint of yours called whenever a file is done."
+  value       = "sluice subscribe https://example.org/hook --state done"
+}
+
+output "migrate" {
+  description = "Runs the migrations once more by hand."
+  value       = "gcloud run jobs execute ${google_cloud_run_v2_job.migrate.name} --region=${var.region} --project=${var.project_id} --wait"
+}
+
+output "connections" {
+  description = "The connections that the functions may open, and those that the database takes."
+  value       = { wanted = local.wanted_connections, available = local.max_connections }
+}

@@ -1,0 +1,178 @@
+# Topics and subscriptions, as sluice.local.topology has them for the local cloud; who publishes and pushes.
+
+locals {
+  topics = ["uploads", "chunks", "status", "dead-letters"]
+
+  # Every message goes to a function, which ends before the deadline does: see `timeout_s` in functions.tf.
+  pushes = {
+    uploads-split = { topic = "uploads", function = "split", filter = "" }
+    chunks-load   = { topic = "chunks", function = "load", filter = "" }
+    status-finish = { topic = "status", function = "finish", filter = "attributes.state = \"publishing\"" }
+  }
+  ack_deadline_s = 600
+
+  publishers = {
+    split  = ["chunks", "status"]
+    load   = ["status"]
+    finish = ["status"]
+    intake = ["uploads", "status"]
+  }
+  publications = merge([
+    for function, topics in local.publishers : { for topic in topics : "${function}-${topic}" => { function = function, topic = topic } }
+  ]...)
+}
+
+resource "google_pubsub_topic" "engine" {
+  for_each = toset(local.topics)
+
+  name                       = each.key
+  message_retention_duration = "604800s"
+
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_pubsub_subscription" "push" {
+  for_each = local.pushes
+
+  name                       = each.key
+  topic                      = google_pubsub_topic.engine[each.value.topic].id
+  filter                     = each.value.filter
+  ack_deadline_seconds       = local.ack_deadline_s
+  message_retention_duration = "604800s"
+
+  push_config {
+    push_endpoint = google_cloudfunctions2_function.function[each.value.function].service_config[0].uri
+
+    oidc_token {
+      service_account_email = google_service_account.push.email
+      audience              = google_cloudfunctions2_function.function[each.value.function].service_config[0].uri
+    }
+  }
+
+  retry_policy {
+    minimum_backoff = "1s"
+    maximum_backoff = "60s"
+  }
+
+  dead_letter_policy {
+    dead_letter_topic     = google_pubsub_topic.engine["dead-letters"].id
+    max_delivery_attempts = 10
+  }
+
+  expiration_policy {
+    ttl = "" # never
+  }
+
+  depends_on = [google_cloud_run_v2_service_iam_member.push_invokes]
+}
+
+resource "google_pubsub_subscription" "dead_letters" {
+  name                       = "dead-letters"
+  topic                      = google_pubsub_topic.engine["dead-letters"].id
+  ack_deadline_seconds       = local.ack_deadline_s
+  message_retention_duration = "2678400s" # 31 days, the most there is
+
+  retry_policy {
+    minimum_backoff = "1s"
+    maximum_backoff = "60s"
+  }
+
+  expiration_policy {
+    ttl = "" # never
+  }
+}
+
+# Pub/Sub's own account moves dead letters, and takes them from the subscriptions they come from. Those that
+# clients make through the API have no name yet, so the right to take is the whole project's.
+
+resource "google_project_service_identity" "pubsub" {
+  provider = google-beta
+  service  = "pubsub.googleapis.com"
+
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_pubsub_topic_iam_member" "agent_buries" {
+  topic  = google_pubsub_topic.engine["dead-letters"].name
+  role   = "roles/pubsub.publisher"
+  member = google_project_service_identity.pubsub.member
+}
+
+resource "google_project_iam_member" "agent_takes" {
+  project = var.project_id
+  role    = "roles/pubsub.subscriber"
+  member  = google_project_service_identity.pubsub.member
+}
+
+# Who pushes to the functions, and with whose token client endpoints are called: that one has no rights at all.
+
+resource "google_service_account" "push" {
+  account_id   = "sluice-push"
+  display_name = "Pushes messages to the functions"
+
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_service_account" "client_push" {
+  account_id   = "sluice-client-push"
+  display_name = "Signs the pushes to endpoints of clients"
+
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_service_account_iam_member" "agent_signs" {
+  for_each = {
+    push        = google_service_account.push.name
+    client_push = google_service_account.client_push.name
+  }
+
+  service_account_id = each.value
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = google_project_service_identity.pubsub.member
+}
+
+resource "google_cloud_run_v2_service_iam_member" "push_invokes" {
+  for_each = toset([for each in local.pushes : each.function])
+
+  name     = google_cloudfunctions2_function.function[each.key].name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = google_service_account.push.member
+}
+
+# Which function publishes where.
+
+resource "google_pubsub_topic_iam_member" "function_publishes" {
+  for_each = local.publications
+
+  topic  = google_pubsub_topic.engine[each.value.topic].name
+  role   = "roles/pubsub.publisher"
+  member = google_service_account.function[each.value.function].member
+}
+
+# The function status makes push subscriptions for clients on the topic `status`.
+
+resource "google_project_iam_custom_role" "subscription_maker" {
+  role_id     = "sluiceSubscriptionMaker"
+  title       = "Sluice subscription maker"
+  description = "Creates and deletes subscriptions; to which topics, the topics say."
+  permissions = ["pubsub.subscriptions.create", "pubsub.subscriptions.delete"]
+}
+
+resource "google_project_iam_member" "status_makes_subscriptions" {
+  project = var.project_id
+  role    = google_project_iam_custom_role.subscription_maker.name
+  member  = google_service_account.function["status"].member
+}
+
+resource "google_pubsub_topic_iam_member" "status_attaches" {
+  topic  = google_pubsub_topic.engine["status"].name
+  role   = "roles/pubsub.subscriber"
+  member = google_service_account.function["status"].member
+}
+
+resource "google_service_account_iam_member" "status_names_client_push" {
+  service_account_id = google_service_account.client_push.name
+  role               = "roles/iam.serviceAccountUser"
+  member             = google_service_account.function["status"].member
+}

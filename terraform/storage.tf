@@ -1,0 +1,165 @@
+# The buckets: inbox for files, outbox for what is made of them, sources for code. And who may use them.
+
+locals {
+  buckets = {
+    inbox   = "${var.project_id}-inbox"
+    outbox  = "${var.project_id}-outbox"
+    sources = "${var.project_id}-sluice-sources"
+  }
+  # gcloud and gsutil upload large files as parts below these and compose them.
+  upload_parts = ["gcloud/tmp/parallel_composite_uploads/", "gsutil/tmp/parallel_composite_uploads/"]
+}
+
+resource "google_storage_bucket" "inbox" {
+  name                        = local.buckets.inbox
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = !var.is_protected
+
+  # Files live a few days anyway, and each deleted part of an upload would be kept and paid for.
+  soft_delete_policy {
+    retention_duration_seconds = 0
+  }
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age = var.inbox_days
+    }
+  }
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age            = 1
+      matches_prefix = local.upload_parts
+    }
+  }
+
+  lifecycle_rule {
+    action {
+      type = "AbortIncompleteMultipartUpload"
+    }
+    condition {
+      age = 7
+    }
+  }
+
+  dynamic "cors" {
+    for_each = length(var.upload_origins) > 0 ? [var.upload_origins] : []
+    content {
+      origin          = cors.value
+      method          = ["GET", "POST", "PUT", "OPTIONS"]
+      response_header = ["Content-Type", "Content-Range", "Location", "Range", "X-Goog-Resumable"]
+      max_age_seconds = 3600
+    }
+  }
+
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_storage_bucket" "outbox" {
+  name                        = local.buckets.outbox
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = !var.is_protected
+
+  versioning {
+    enabled = true
+  }
+
+  soft_delete_policy {
+    retention_duration_seconds = 604800
+  }
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      num_newer_versions = 3
+    }
+  }
+
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_storage_bucket" "sources" {
+  name                        = local.buckets.sources
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = true
+
+  soft_delete_policy {
+    retention_duration_seconds = 0
+  }
+
+  depends_on = [google_project_service.enabled]
+}
+
+# Which objects there are in the inbox is told on the topic `uploads`.
+
+data "google_storage_project_service_account" "agent" {
+  depends_on = [google_project_service.enabled]
+}
+
+resource "google_pubsub_topic_iam_member" "storage_announces" {
+  topic  = google_pubsub_topic.engine["uploads"].name
+  role   = "roles/pubsub.publisher"
+  member = "serviceAccount:${data.google_storage_project_service_account.agent.email_address}"
+}
+
+resource "google_storage_notification" "uploads" {
+  bucket         = google_storage_bucket.inbox.name
+  topic          = google_pubsub_topic.engine["uploads"].id
+  payload_format = "JSON_API_V1"
+  event_types    = ["OBJECT_FINALIZE"]
+
+  depends_on = [google_pubsub_topic_iam_member.storage_announces]
+}
+
+# Who may use the inbox.
+
+resource "google_storage_bucket_iam_member" "reads_inbox" {
+  for_each = toset([for each in ["split", "load", "query"] : each if contains(keys(local.functions), each)])
+
+  bucket = google_storage_bucket.inbox.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.function[each.key].member
+}
+
+resource "google_project_iam_custom_role" "uploader" {
+  role_id     = "sluiceUploader"
+  title       = "Sluice uploader"
+  description = "Creates objects and replaces them, and reads none."
+  permissions = ["storage.objects.create", "storage.objects.delete"]
+}
+
+resource "google_storage_bucket_iam_member" "intake_uploads" {
+  bucket = google_storage_bucket.inbox.name
+  role   = google_project_iam_custom_role.uploader.name
+  member = google_service_account.function["intake"].member
+}
+
+resource "google_storage_bucket_iam_member" "people_upload" {
+  for_each = toset(var.uploaders)
+
+  bucket = google_storage_bucket.inbox.name
+  role   = google_project_iam_custom_role.uploader.name
+  member = each.key
+}
+
+resource "google_storage_bucket_iam_member" "backup_writes_outbox" {
+  for_each = toset([for each in ["backup"] : each if contains(keys(local.functions), each)])
+
+  bucket = google_storage_bucket.outbox.name
+  role   = "roles/storage.objectUser"
+  member = google_service_account.function[each.key].member
+}

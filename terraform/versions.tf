@@ -1,0 +1,42 @@
+# Which Terraform and which providers; where they work.
+
+terraform {
+  required_version = ">= 1.9"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 7.26"
+    }
+    # Only for the identity of Pub/Sub's service agent, which the other provider cannot make.
+    google-beta = {
+      source  = "hashicorp/google-beta"
+      version = "~> 7.26"
+    }
+    archive = {
+      source  = "hashicorp/archive"
+      version = "~> 2.7"
+    }
+    random = {
+      source  = "hashicorp/random"
+      version = "~> 3.7"
+    }
+  }
+}
+
+provider "google" {
+  project        = var.project_id
+  region         = var.region
+  default_labels = { app = "sluice" }
+
+  # Budgets and quotas are charged to this project, not to the one of gcloud's own login.
+  billing_project       = var.project_id
+  user_project_override = true
+}
+
+provider "google-beta" {
+  project = var.project_id
+  region  = var.region
+}
+
+data "google_project" "this" {}
