@@ -3,7 +3,8 @@
 The same expressions serve twice: over a whole chunk they give the typed rows and one flag, and over
 the few records that failed they name the first rule each breaks. Knows no SDK and runs nothing.
 
-A raw cell is `c<n>` (text or null), n its column in the declaration; a stored column has its own name.
+A raw cell is `_<n>` (text or null), n its column in the declaration; a stored column has its own name,
+which never begins with an underscore.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Plan:
     """The statements of one dataset.
 
     Most cells are written in the usual way, and reading only that way is twice as fast. So a chunk
-    is read as usual first; the rows that are not usual, or break a rule, are not `ok`. They are
+    is read as usual first; the rows that are not usual, or break a rule, are not `_ok`. They are
     read again thoroughly.
 
     Attributes:
@@ -107,13 +108,13 @@ class Plan:
     rules: tuple[Rule, ...]
 
     def typing(self, source: str, *, thorough: bool) -> str:
-        """Return the query of typed rows in the order of the file, each with a flag `ok`."""
+        """Return the query of typed rows in the order of the file, each with a flag `_ok`."""
         rules = [rule for rule in self.rules if thorough or rule.name != "type"]
         conditions = [f"NOT ({rule.broken})" for rule in rules]
         conditions += [] if thorough else [f"({each})" for each in self.is_usual]
         names = ", ".join(quote(name) for name in self.stored)
         ok = " AND ".join(conditions) or "true"
-        return f"SELECT {names}, {ok} AS ok FROM (SELECT *, {self._list(thorough)} FROM {source})"
+        return f"SELECT {names}, {ok} AS _ok FROM (SELECT *, {self._list(thorough)} FROM {source})"
 
     def explaining(self, source: str) -> str:
         """Return the query of (number of the first broken rule, its cell) of every row in order."""
@@ -148,7 +149,7 @@ class _Cell:
     """One column: how its cell becomes values, and which rules hold."""
 
     def __init__(self, number: int, column: Column) -> None:
-        self.raw = f"c{number}"
+        self.raw = f"_{number}"
         self.column = column
         self.names = tuple(quote(each.name) for each in column.fields)
 

@@ -136,8 +136,8 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def copy_binary(connection: Connection, statement: str, blocks: Iterable[bytes]) -> None:
-    """Run `COPY ... FROM STDIN (FORMAT binary)` inside the connection's transaction.
+def copy_in(connection: Connection, statement: str, blocks: Iterable[bytes]) -> int:
+    """Run `COPY ... FROM STDIN` inside the connection's transaction; return the rows it wrote.
 
     Args:
         connection: an open transaction.
@@ -150,6 +150,7 @@ def copy_binary(connection: Connection, statement: str, blocks: Iterable[bytes])
     errors = connection.dialect.loaded_dbapi.Error
     try:
         cursor.execute(statement, stream=blocks)
+        return int(cursor.rowcount)
     except errors as error:  # the driver's own, which SQLAlchemy has not seen
         is_lost = connection.dialect.is_disconnect(error, None, None)
         if is_lost:

@@ -43,6 +43,8 @@ POSTGRES_TYPES = {
 
 #: Name of the column that ties each stored row to the ingestion it came from.
 INGESTION_COLUMN = "ingestion"
+#: Names that the engine's tables, views and parser have for columns of their own.
+RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
 
 
 class Duplicates(StrEnum):

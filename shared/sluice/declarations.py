@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sluice.datasets import (
-    INGESTION_COLUMN,
+    RESERVED_COLUMNS,
     Check,
     Column,
     ColumnType,
@@ -224,8 +224,14 @@ def _column(source: _Toml, number: int, table: object) -> Column:
     for key in ("name", "type"):
         if key not in table:
             raise source.error("is missing", key, number)
-    if not NAME.fullmatch(table["name"]) or table["name"] == INGESTION_COLUMN:
-        raise source.error(f"{table['name']!r} cannot be a column's name", "name", number)
+    if not NAME.fullmatch(table["name"]):
+        raise source.error(
+            f"{table['name']!r} is not a name: small letters, digits and _, 48 at most",
+            "name",
+            number,
+        )
+    if table["name"] in RESERVED_COLUMNS:
+        raise source.error(f"{table['name']!r} is a column of the engine's own", "name", number)
     header = table.get("header", table["name"])
     values = {key: value for key, value in table.items() if key not in ("header", "checks")}
     plural = {each.name for each in fields(Column) if each.default == ()}

@@ -197,7 +197,7 @@ def _view(
             selected.append(f"{texts}.text AS {name}")
         else:
             selected.append(f"stored.{name}")
-    shown = ", stored.ctid AS place" if place else ""
+    shown = ", stored.ctid AS _place" if place else ""
     yield f"DROP VIEW IF EXISTS {view}"
     yield (
         f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}, stored.{INGESTION_COLUMN}{shown}\n"

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sluice import identifiers
-from sluice.database import copy_binary, message_of, sqlstate, transaction
+from sluice.database import copy_in, message_of, sqlstate, transaction
 from sluice.errors import (
+    AccountImbalanceError,
     ChunkInProgressError,
     NotFoundError,
     PermanentError,
@@ -136,12 +137,12 @@ class Load:
     ) -> None:
         block_bytes = self._settings.copy_block_bytes
         table = identifiers.store_table(dataset.name)
-        _copy(
-            connection,
-            table,
-            copied_columns(dataset),
-            parsed.copy_rows(chunk.ingestion, block_bytes),
-        )
+        rows = parsed.copy_rows(chunk.ingestion, block_bytes)
+        written = _copy(connection, table, copied_columns(dataset), rows)
+        if written != parsed.rows:
+            raise AccountImbalanceError(
+                f"lines from {chunk.first_line}: PostgreSQL wrote {written} of {parsed.rows} rows"
+            )
         for rollup in dataset.rollups:
             table = identifiers.rollup_table(dataset.name, rollup.name)
             part = parsed.copy_rollup(rollup, chunk.ingestion, block_bytes)
@@ -149,7 +150,7 @@ class Load:
         _keep_rejects(connection, chunk.ingestion, parsed)
         counts = {
             "records_read": parsed.records_read,
-            "rows_loaded": parsed.rows,
+            "rows_loaded": written,
             "rows_rejected": len(parsed.rejects),
             "duplicates": 0,
         }
@@ -188,10 +189,10 @@ def _refused(chunk: Chunk) -> Iterator[None]:
 
 def _copy(
     connection: Connection, table: str, columns: tuple[str, ...], stream: tuple[str, Any]
-) -> None:
+) -> int:
     options, blocks = stream
     names = ", ".join(quote(name) for name in columns)
-    copy_binary(connection, f"COPY {table} ({names}) FROM STDIN {options}", blocks)
+    return copy_in(connection, f"COPY {table} ({names}) FROM STDIN {options}", blocks)
 
 
 def _keep_rejects(connection: Connection, ingestion: int, parsed: ParsedChunk) -> None:

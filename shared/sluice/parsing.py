@@ -116,7 +116,7 @@ class ParsedChunk:
             joins.append(f"LEFT JOIN {table} ON {table}.text = typed.{name}")
             selected.append(f"{table}.code AS {name}")
         order = f"ORDER BY {', '.join(self.dataset.cluster)}" if self.dataset.cluster else ""
-        coded = f"SELECT {', '.join(selected)} FROM typed {' '.join(joins)} WHERE ok"
+        coded = f"SELECT {', '.join(selected)} FROM typed {' '.join(joins)} WHERE _ok"
         self._cursor.execute(f"CREATE TEMP TABLE rows AS SELECT * FROM ({coded}) {order}")
         self._cursor.execute("DROP TABLE typed")
 
@@ -184,11 +184,13 @@ class ParsedChunk:
         yield bytes(block)
 
     def _csv_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
-        with tempfile.NamedTemporaryFile(suffix=".csv") as file:
-            target = literal(file.name)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rows.csv"  # DuckDB puts a new file in the place of an old one
+            target = literal(str(path))
             self._cursor.execute(f"COPY ({sql}) TO {target} (FORMAT csv, HEADER false)")
-            while block := file.read(block_bytes):
-                yield block
+            with path.open("rb") as file:
+                while block := file.read(block_bytes):
+                    yield block
 
 
 def copied_columns(dataset: Dataset) -> tuple[str, ...]:
@@ -281,7 +283,7 @@ class _Parser:
         return ParsedChunk(self.dataset, records, rows, rejects, recovered, self.cursor, self.texts)
 
     def _count_rows(self) -> int:
-        count = self.cursor.execute("SELECT count(*) FROM typed WHERE ok").fetchone()
+        count = self.cursor.execute("SELECT count(*) FROM typed WHERE _ok").fetchone()
         return int(count[0]) if count else 0
 
     def _count_if_plain(self, data: bytes) -> int | None:
@@ -326,13 +328,13 @@ class _Parser:
         head = data[: data.rfind(b"\n", 0, _PROBED_BYTES) + 1]
         with _file(head) as path:
             sql = self.plan.typing(self._source(path, new_line), thorough=False)
-            share = self.cursor.execute(f"SELECT avg(CAST(ok AS INTEGER)) FROM ({sql})").fetchone()
+            share = self.cursor.execute(f"SELECT avg(CAST(_ok AS INTEGER)) FROM ({sql})").fetchone()
         return share is None or share[0] is None or share[0] >= _USUAL_SHARE
 
     def _source(self, path: Path, new_line: str) -> str:
-        """Return the relation of raw cells `c0`, `c1`, ... in the order of the declaration."""
+        """Return the relation of raw cells `_0`, `_1`, ... in the order of the declaration."""
         cells = ", ".join(
-            f"CAST(NULL AS VARCHAR) AS c{n}" if at is None else f"f{at} AS c{n}"
+            f"CAST(NULL AS VARCHAR) AS _{n}" if at is None else f"f{at} AS _{n}"
             for n, at in enumerate(self.order)
         )
         columns = ", ".join(f"'f{at}': 'VARCHAR'" for at in range(self.width))
@@ -404,7 +406,7 @@ class _Parser:
         self, data: bytes, index: RecordIndex, kept: list[int] | None
     ) -> dict[int, _Finding]:
         """Read the refused rows again, thoroughly: add the good to `typed`, explain the others."""
-        sql = "SELECT rowid FROM typed WHERE NOT ok ORDER BY 1"
+        sql = "SELECT rowid FROM typed WHERE NOT _ok ORDER BY 1"
         refused = [n if kept is None else kept[n] for (n,) in self.cursor.execute(sql).fetchall()]
         if not refused:
             return {}
@@ -413,7 +415,7 @@ class _Parser:
             source = self._source(path, "\\n")
             answers = self.cursor.execute(self.plan.explaining(source)).fetchall()
             typing = self.plan.typing(source, thorough=True)
-            self.cursor.execute(f"INSERT INTO typed SELECT * FROM ({typing}) WHERE ok")
+            self.cursor.execute(f"INSERT INTO typed SELECT * FROM ({typing}) WHERE _ok")
         return {
             number: self._finding(which, value)
             for number, (which, value) in zip(refused, answers, strict=True)
@@ -449,7 +451,7 @@ def _rejects(
 
 def _distinct(cursor: duckdb.DuckDBPyConnection, column: str) -> list[str]:
     name = quote(column)
-    sql = f"SELECT DISTINCT {name} FROM typed WHERE ok AND {name} IS NOT NULL ORDER BY 1"
+    sql = f"SELECT DISTINCT {name} FROM typed WHERE _ok AND {name} IS NOT NULL ORDER BY 1"
     return [text for (text,) in cursor.execute(sql).fetchall()]
 
 

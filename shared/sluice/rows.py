@@ -17,7 +17,7 @@ from sluice.values import parse_list, parse_value
 RESERVED = ("select", "order", "limit", "cursor", "group", "measure", "format")
 
 #: Column of the reader views of datasets without a key: the row's place in its table.
-PLACE_COLUMN = "place"
+PLACE_COLUMN = "_place"
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,6 @@ class Bucket:
             raise ObjectGoneError(f"gs://{bucket}/{name}#{generation}")
         return self._objects[name, generation][first_byte:end_byte]
 
-
     def write(self, bucket: str, name: str, data: bytes) -> None:
         self._objects[name, 0] = data
 

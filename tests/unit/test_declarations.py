@@ -67,7 +67,13 @@ def test_the_trips_folder_is_a_valid_dataset() -> None:
             id="key of no column",
         ),
         pytest.param("a = = 1\n", 1, "", "Invalid value", id="no TOML"),
-        pytest.param('delimiter = "ab"\n[[columns]]\nname="a"\ntype="text"', 1, "delimiter", "", id="delimiter"),
+        pytest.param(
+            'delimiter = "ab"\n[[columns]]\nname="a"\ntype="text"',
+            1,
+            "delimiter",
+            "",
+            id="delimiter",
+        ),
     ],
 )
 def test_an_error_names_file_line_and_key(
@@ -90,5 +96,8 @@ def test_an_error_in_a_query_names_its_file_and_line(tmp_path: Path) -> None:
 
 
 def test_a_document_sent_to_the_api_is_read_like_a_folder() -> None:
-    document = {"name": "things", "columns": [{"name": "a", "type": "integer", "header": ["A", "ay"]}]}
+    document = {
+        "name": "things",
+        "columns": [{"name": "a", "type": "integer", "header": ["A", "ay"]}],
+    }
     assert parse_document(document).columns[0].headers == ("A", "ay")

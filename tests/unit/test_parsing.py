@@ -25,7 +25,9 @@ THINGS = {
 }
 
 
-def parse(data: bytes, document: dict[str, Any] = THINGS) -> tuple[list[tuple[Any, ...]], list[Reject]]:
+def parse(
+    data: bytes, document: dict[str, Any] = THINGS
+) -> tuple[list[tuple[Any, ...]], list[Reject]]:
     dataset = parse_document({**document, "header": False})
     return parse_with(data, dataset)
 
@@ -50,7 +52,13 @@ def test_values_become_typed() -> None:
 
 @pytest.mark.parametrize(
     "point",
-    ["POINT (14.4 50.1)", "POINT(14.4 50.1)", " point ( 14.4  50.1 ) ", "Point (14.4 50.1)", "\u00a0POINT (14.4 50.1)"],
+    [
+        "POINT (14.4 50.1)",
+        "POINT(14.4 50.1)",
+        " point ( 14.4  50.1 ) ",
+        "Point (14.4 50.1)",
+        "\u00a0POINT (14.4 50.1)",
+    ],
 )
 def test_a_point_may_be_spaced_in_any_way(point: str) -> None:
     rows, rejects = parse(f"1,a,{point},\n".encode())
@@ -76,7 +84,9 @@ def test_a_point_may_be_spaced_in_any_way(point: str) -> None:
         ('1,"a"b,,', None, "junk_after_quote", "text follows a closing quote"),
     ],
 )
-def test_a_bad_row_is_a_reject_with_its_place(line: str, column: str | None, rule: str, words: str) -> None:
+def test_a_bad_row_is_a_reject_with_its_place(
+    line: str, column: str | None, rule: str, words: str
+) -> None:
     rows, rejects = parse(f"1,a,,\n\n{line}\n2,b,,\n".encode())
     assert [row[0] for row in rows] == [1, 2]
     (reject,) = rejects
@@ -143,7 +153,8 @@ def test_a_windows_1252_file_is_decoded() -> None:
 
 @given(
     st.lists(
-        st.lists(st.text(alphabet='ab1 ",\n\r\u00e9', max_size=6), min_size=1, max_size=6), max_size=12
+        st.lists(st.text(alphabet='ab1 ",\n\r\u00e9', max_size=6), min_size=1, max_size=6),
+        max_size=12,
     )
 )
 def test_the_account_always_balances(records: list[list[str]]) -> None:

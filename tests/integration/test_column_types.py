@@ -1,0 +1,60 @@
+"""Every type of column goes the whole way, also those that binary COPY is not used for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from flow import Flow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TYPES = {
+    "text": ("a, b", "a, b"),
+    "integer": ("-7", "-7"),
+    "bigint": ("9007199254740993", "9007199254740993"),
+    "float": ("0.1", "0.1"),
+    "numeric": ("1234567.89", "1234567.890000000"),
+    "boolean": ("true", "true"),
+    "date": ("2018-05-28", "2018-05-28"),
+    "timestamp": ("2018-05-28 09:03:40", "2018-05-28 09:03:40"),
+    "instant": ("2021-11-07T02:48:42Z", "2021-11-07 02:48:42+00"),
+    "time": ("09:03:40", "09:03:40"),
+    "uuid": ("6f9619ff-8b86-d011-b42d-00c04fc964ff", "6f9619ff-8b86-d011-b42d-00c04fc964ff"),
+}
+
+
+@pytest.fixture
+def flow(database: str) -> Iterator[Flow]:
+    made = Flow(database, chunk_bytes=200)
+    yield made
+    made.engine.dispose()
+
+
+def _declare(flow: Flow, types: list[str]) -> None:
+    columns = [{"name": f"a_{each}", "type": each} for each in types]
+    flow.declare({"name": "things", "columns": columns})
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_value_of_each_type_and_a_null_arrive(flow: Flow, kind: str) -> None:
+    _declare(flow, ["integer", kind] if kind != "integer" else ["integer", "text"])
+    written, shown = TYPES[kind] if kind != "integer" else TYPES["text"]
+    kind = kind if kind != "integer" else "text"
+    header = f"a_integer,a_{kind}\n"
+    ingestion = flow.run(f'{header}1,"{written}"\n2,\n'.encode())
+    flow.deliver()
+    assert flow.state(ingestion) == "done"
+    flow.run_sql("SET TIME ZONE 'UTC'")
+    rows = flow.all(f"SELECT CAST(a_{kind} AS text) AS value FROM things ORDER BY a_integer")
+    assert [row.value for row in rows] == [shown, None]
+
+
+def test_columns_may_bear_any_name_but_the_engines(flow: Flow) -> None:
+    columns = [{"name": name, "type": "text"} for name in ("ok", "c0", "c1", "f0", "typed", "rows")]
+    flow.declare({"name": "things", "columns": columns})
+    flow.run(b"c1,c0,ok,f0,typed,rows\n1,2,3,4,5,6\n")
+    flow.deliver()
+    row = flow.one("SELECT ok, c0, c1, f0, typed, rows FROM things")
+    assert tuple(row) == ("3", "2", "1", "4", "5", "6")
