@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import httpx
@@ -23,10 +23,12 @@ import pytest
 from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
+from sluice.local import postgres
+from sluice.local.cloud import Cloud
 from sluice.local.environment import for_tools, write_tool_settings
+from sluice.local.state import Ports, State
 
-if TYPE_CHECKING:
-    from sluice.local.cloud import Cloud
+pytestmark = pytest.mark.xdist_group("tools_cloud")
 
 SHARED = Path(__file__).parents[3] / "shared"
 TRIPS = SHARED / "data" / "trips"
@@ -39,9 +41,19 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real fi
 Upload = Callable[["Cloud", Path, str], None]
 
 
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A local cloud of these tests' own: they count all rows of a dataset."""
+    state = State(tmp_path_factory.mktemp("tools"))
+    made = Cloud(state, Ports.free(), loaders=2, flags=postgres.TEST_FLAGS)
+    made.up()
+    yield made
+    made.down()
+
+
 @pytest.fixture
-def http(local_cloud: Cloud) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=local_cloud.url, timeout=30) as client:
+def http(cloud: Cloud) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=cloud.url, timeout=30) as client:
         yield client
 
 
@@ -118,7 +130,7 @@ def query(http: httpx.Client, name: str, **parameters: object) -> Any:
 
 @pytest.fixture
 def bring(
-    local_cloud: Cloud, http: httpx.Client, tmp_path: Path
+    cloud: Cloud, http: httpx.Client, tmp_path: Path
 ) -> Iterator[Callable[[Path, Upload], dict[str, Any]]]:
     """Upload a file under a name of its own, alone in its dataset; taken back after the test."""
     ingestions: list[int] = []
@@ -131,7 +143,7 @@ def bring(
         name = f"trips/{uuid.uuid4().hex}.csv"
         copy = tmp_path / path.name
         shutil.copy(path, copy)
-        way(local_cloud, copy, name)
+        way(cloud, copy, name)
         ended = wait_for_object(http, name)
         ingestions.append(ended["id"])
         assert ended["state"] == "done", ended
@@ -314,13 +326,13 @@ def put(cloud: Cloud, name: str, data: bytes) -> None:
 
 
 def test_a_push_subscription_gets_the_bare_events_of_its_states(
-    local_cloud: Cloud, http: httpx.Client, endpoint: Endpoint
+    cloud: Cloud, http: httpx.Client, endpoint: Endpoint
 ) -> None:
     wish = {"endpoint": endpoint.url, "dataset": "trips", "states": ["done"]}
     made = http.post("/v1/subscriptions", json=wish)
     assert made.status_code == 201, made.text
     name = f"trips/{uuid.uuid4().hex}.csv"
-    put(local_cloud, name, own_trips("Pushed", 10))
+    put(cloud, name, own_trips("Pushed", 10))
     _, event = endpoint.received.get(timeout=WAIT_S)
     assert event["specversion"] == "1.0"
     assert event["type"] == "sluice.ingestion.done"
@@ -333,16 +345,16 @@ def test_a_push_subscription_gets_the_bare_events_of_its_states(
 
 
 def test_a_hundred_rows_are_pushed_as_done_within_a_second(
-    local_cloud: Cloud, http: httpx.Client, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
+    cloud: Cloud, http: httpx.Client, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = http.post("/v1/subscriptions", json={"endpoint": endpoint.url, "states": ["done"]})
-    put(local_cloud, f"trips/{uuid.uuid4().hex}.csv", own_trips("Warming", 3))
+    put(cloud, f"trips/{uuid.uuid4().hex}.csv", own_trips("Warming", 3))
     endpoint.received.get(timeout=WAIT_S)
     took: list[float] = []
     for number in range(3):
         name = f"trips/{uuid.uuid4().hex}.csv"
         started = time.monotonic()
-        put(local_cloud, name, own_trips(f"Quick{number}", 100))
+        put(cloud, name, own_trips(f"Quick{number}", 100))
         took.append(endpoint.event_of(name)[0] - started)
     http.delete(f"/v1/subscriptions/{made.json()['id']}").raise_for_status()
     with capsys.disabled():
@@ -350,10 +362,10 @@ def test_a_hundred_rows_are_pushed_as_done_within_a_second(
     assert min(took) < 1.0
 
 
-def test_a_google_subscriber_sees_the_events_with_attributes_in_order(local_cloud: Cloud) -> None:
+def test_a_google_subscriber_sees_the_events_with_attributes_in_order(cloud: Cloud) -> None:
     path = f"projects/local/subscriptions/test-{uuid.uuid4().hex}"
     name = f"trips/{uuid.uuid4().hex}.csv"
-    with grpc.insecure_channel(local_cloud.pubsub_address) as channel:
+    with grpc.insecure_channel(cloud.pubsub_address) as channel:
         client = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
         client.create_subscription(
             request={
@@ -363,7 +375,7 @@ def test_a_google_subscriber_sees_the_events_with_attributes_in_order(local_clou
                 "filter": 'attributes.dataset = "trips"',
             }
         )
-        put(local_cloud, name, own_trips("Pulled", 7))
+        put(cloud, name, own_trips("Pulled", 7))
         messages: list[Any] = []
         deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline and not any(
@@ -388,10 +400,10 @@ def test_a_google_subscriber_sees_the_events_with_attributes_in_order(local_clou
 
 
 def test_the_event_stream_of_an_ingestion_tells_all_and_resumes(
-    local_cloud: Cloud, http: httpx.Client
+    cloud: Cloud, http: httpx.Client
 ) -> None:
     name = f"trips/{uuid.uuid4().hex}.csv"
-    put(local_cloud, name, own_trips("Streamed", 5))
+    put(cloud, name, own_trips("Streamed", 5))
     ingestion = wait_for_object(http, name)["id"]
     everything = read_stream(http, ingestion, {})
     assert everything[-1] == "done"

@@ -132,7 +132,7 @@ def test_malformed_records_cost_themselves_alone_at_any_size(flow: Flow, data: b
     [
         ("titles/netflix_titles.csv", (100_000, 1_000_003)),
         ("people/people.csv", (1, 40, 100)),
-        ("trips/trips.csv", (200, 1000)),
+        ("trips/trips.csv", (1000,)),
         ("plays/spotify_us_2days.csv", (500, 5000)),
         ("any/csv-spectrum/csvs/newlines_crlf.csv", (1, 5)),
         ("any/csv-spectrum/csvs/quotes_and_newlines.csv", (1, 5)),

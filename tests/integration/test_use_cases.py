@@ -263,7 +263,7 @@ def test_a_transition_is_made_or_raises(flow: Flow, at: State, to: State) -> Non
         "DELETE FROM sluice.receipts WHERE chunk = 1; DELETE FROM sluice.chunks WHERE number = 1",
         "UPDATE sluice.ingestions SET records_total = records_total + 1",
         "UPDATE sluice.ingestions SET chunks_total = chunks_total + 1",
-        "UPDATE sluice.ingestions SET size_bytes = size_bytes + 1",
+        "UPDATE sluice.ingestions SET content_bytes = content_bytes + 1",
         "INSERT INTO sluice.rejects VALUES (1, 1, 1, NULL, 'type', NULL, 'x', 'x')",
     ],
 )
