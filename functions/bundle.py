@@ -120,22 +120,29 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def imported_modules(start: Path) -> set[str]:
     """Return every module, not our own, that a file imports by itself or through the package."""
+    names = (each for path in reached_files(start) for each in _imports_of(path))
+    return {name for name in names if name.partition(".")[0] != "sluice"}
+
+
+def reached_files(start: Path) -> set[Path]:
+    """Return a file and all of the package that it imports, directly or not."""
     seen: set[Path] = set()
-    foreign: set[str] = set()
     waiting = [start]
     while waiting:
         path = waiting.pop()
         if path in seen:
             continue
         seen.add(path)
-        for name in _imports(ast.parse(path.read_text("utf-8"))):
-            if name.partition(".")[0] != "sluice":
-                foreign.add(name)
-            elif found := _module_file(name):
+        for name in _imports_of(path):
+            if found := _module_file(name):
                 if found.relative_to(PACKAGE).parts[0] in LOCAL_PARTS:
                     raise SystemExit(f"{path} imports {name}, which does not ship")
                 waiting.append(found)
-    return foreign
+    return seen
+
+
+def _imports_of(path: Path) -> Iterator[str]:
+    return _imports(ast.parse(path.read_text("utf-8")))
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
@@ -155,7 +162,10 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 
 def _module_file(name: str) -> Path | None:
-    path = PACKAGE.joinpath(*name.split(".")[1:])
+    top, *parts = name.split(".")
+    if top != "sluice":
+        return None
+    path = PACKAGE.joinpath(*parts)
     found = (path.with_suffix(".py"), path / "__init__.py")
     return next((each for each in found if each.exists()), None)
 

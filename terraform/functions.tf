@@ -13,7 +13,7 @@ locals {
       min_instances  = 0, max_instances = max(1, ceil(var.max_loaders / 4))
       pool_size      = 4, extra_connections = 4
       is_for_clients = false
-      settings       = ["project", "inbox", "chunk_bytes"]
+      settings       = ["project", "inbox", "outbox", "chunk_bytes"]
     }
     load = {
       memory         = "2Gi", cpu = "1", concurrency = 1, timeout_s = 570
@@ -34,7 +34,7 @@ locals {
       min_instances  = var.min_api_instances, max_instances = var.max_api_instances
       pool_size      = 8, extra_connections = 0
       is_for_clients = true
-      settings       = ["project", "inbox", "max_rows", "statement_timeout_s", "public_url"]
+      settings       = ["project", "max_rows", "statement_timeout_s", "public_url"]
     }
     intake = {
       memory         = "1Gi", cpu = "1", concurrency = 16, timeout_s = 300

@@ -87,6 +87,17 @@ resource "google_storage_bucket" "outbox" {
     }
   }
 
+  # The content of compressed files, which is of use only while they load.
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age            = var.inbox_days
+      matches_prefix = ["chunks/"]
+    }
+  }
+
   depends_on = [google_project_service.enabled]
 }
 
@@ -125,10 +136,10 @@ resource "google_storage_notification" "uploads" {
   depends_on = [google_pubsub_topic_iam_member.storage_announces]
 }
 
-# Who may use the inbox.
+# Who may use the buckets.
 
 resource "google_storage_bucket_iam_member" "reads_inbox" {
-  for_each = toset([for each in ["split", "load", "query"] : each if contains(keys(local.functions), each)])
+  for_each = toset(["split", "load"])
 
   bucket = google_storage_bucket.inbox.name
   role   = "roles/storage.objectViewer"
@@ -154,6 +165,20 @@ resource "google_storage_bucket_iam_member" "people_upload" {
   bucket = google_storage_bucket.inbox.name
   role   = google_project_iam_custom_role.uploader.name
   member = each.key
+}
+
+# Compressed files: split keeps the content of each chunk in the outbox, where load reads it.
+
+resource "google_storage_bucket_iam_member" "split_keeps_chunks" {
+  bucket = google_storage_bucket.outbox.name
+  role   = google_project_iam_custom_role.uploader.name
+  member = google_service_account.function["split"].member
+}
+
+resource "google_storage_bucket_iam_member" "load_reads_chunks" {
+  bucket = google_storage_bucket.outbox.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.function["load"].member
 }
 
 resource "google_storage_bucket_iam_member" "backup_writes_outbox" {

@@ -79,6 +79,7 @@ class Instance:
     starts: int = 0
     process: asyncio.subprocess.Process | None = field(default=None, repr=False)
     seat: Seat | None = None
+    doubts: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     @property
     def name(self) -> str:
@@ -89,6 +90,10 @@ class Instance:
     def is_ready(self) -> bool:
         """Tell whether it takes requests."""
         return self.seat is not None
+
+    def doubt(self) -> None:
+        """Say that a connection to it broke: it takes no requests until it listens again."""
+        self.doubts.set()
 
     async def supervise(self) -> None:
         """Keep it running until cancelled."""
@@ -104,17 +109,22 @@ class Instance:
         self.starts += 1
         self.process = await self._start(seat.port)
         ended = asyncio.ensure_future(self.process.wait())
+        lasted = asyncio.get_running_loop().call_later(START_S, self._forgive)
         try:
-            if await _listens(seat.port, ended):
-                self.pool.join(seat)
+            while await _listens(seat.port, ended):
+                self.doubts.clear()
                 self.seat = seat
-                await _first_of(ended, START_S)
-                self.starts = min(self.starts, 1)  # it worked: the next start does not wait long
-                await ended
+                self.pool.join(seat)
+                await _first_of(ended, asyncio.ensure_future(self.doubts.wait()))
         finally:
+            lasted.cancel()
             ended.cancel()
             self.seat = None
             self.pool.leave(seat)
+
+    def _forgive(self) -> None:
+        """It worked for a while: the next start need not wait long."""
+        self.starts = min(self.starts, 1)
 
     async def _start(self, port: int) -> asyncio.subprocess.Process:
         with self.state.log(self.name).open("ab") as log:
@@ -180,8 +190,11 @@ async def _listens(port: int, ended: asyncio.Future[int]) -> bool:
     return False
 
 
-async def _first_of(ended: asyncio.Future[int], seconds: float) -> None:
-    await asyncio.wait([ended], timeout=seconds)
+async def _first_of(ended: asyncio.Future[int], doubted: asyncio.Future[bool]) -> None:
+    try:
+        await asyncio.wait([ended, doubted], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        doubted.cancel()
 
 
 def _free_port() -> int:

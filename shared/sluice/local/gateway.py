@@ -30,7 +30,7 @@ from yarl import URL
 
 from sluice.errors import NotFoundError, SluiceError, TransientError
 from sluice.local.functions import Instance, deployed, end_leftovers
-from sluice.local.pool import Pool
+from sluice.local.pool import Pool, Seat
 from sluice.local.state import State
 from sluice.routes import function_for
 
@@ -116,7 +116,15 @@ class Gateway:
                 async with self._send(request, f"http://127.0.0.1:{seat.port}{target}") as answer:
                     return await _relay(request, answer)
             except ClientError as error:
+                # It may be ending: no request goes there before it listens again.
+                pool.leave(seat)
+                self._doubt(seat)
                 raise InstanceLostError(f"{pool.function}: {error}; try again") from error
+
+    def _doubt(self, seat: Seat) -> None:
+        for each in self.instances:
+            if each.seat is seat:
+                each.doubt()
 
     def _send(self, request: web.BaseRequest, url: str) -> _RequestContextManager:
         return self.session.request(

@@ -1,0 +1,341 @@
+"""The configuration of the cloud goes through terraform, and says what the code says."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from terraforming import CHECKOUT, Resource, Terraform, of_type, prepare
+
+from sluice.local.functions import FUNCTIONS
+from sluice.local.topology import SUBSCRIPTIONS, TOPICS
+from sluice.routes import ROUTES
+from sluice.settings import PREFIX, Settings
+
+#: Everything that is optional, switched on.
+EVERYTHING = (
+    "-var-file=examples/prod.tfvars",
+    "-var=is_protected=false",
+    '-var=uploaders=["group:partners@example.org"]',
+    '-var=budget={billing_account="012345-6789AB-CDEF01",monthly_amount=300}',
+)
+#: Settings that are for the local cloud, and so stay unset.
+LOCAL_SETTINGS = {"database_url"}
+#: What the documentation's tables of operations import, whose handlers run in other functions.
+ELSEWHERE = {"query": {"inbox", "push_service_account"}}
+_READ = re.compile(r"\b_?settings\.([a-z_]+)", re.IGNORECASE)
+
+
+def _load_bundling() -> Any:
+    spec = importlib.util.spec_from_file_location("bundle", CHECKOUT / "functions" / "bundle.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bundle"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+bundling = _load_bundling()
+DEPLOYED = [each.name for each in bundling.bundles() if each.name != "migrate"]
+
+
+@pytest.fixture(scope="module")
+def terraform(tmp_path_factory) -> Terraform:
+    """The configuration with everything switched on, applied."""
+    made = prepare(tmp_path_factory.mktemp("terraform"))
+    made.run("plan", "-input=false", "-out=plan", *EVERYTHING)
+    made.run("apply", "-input=false", "plan")
+    return made
+
+
+@pytest.fixture(scope="module")
+def resources(terraform: Terraform) -> list[Resource]:
+    """What there is after the apply."""
+    return terraform.resources()
+
+
+@pytest.fixture(scope="module")
+def functions(resources) -> Mapping[str, Mapping[str, Any]]:
+    """The functions by name."""
+    return {each.key: each.values for each in of_type(resources, "google_cloudfunctions2_function")}
+
+
+def _service(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    service: Mapping[str, Any] = function["service_config"][0]
+    return service
+
+
+def test_a_second_plan_changes_nothing(terraform) -> None:
+    done = terraform.run("plan", "-input=false", "-detailed-exitcode", *EVERYTHING, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_function_with_code_is_deployed_under_its_name(functions) -> None:
+    assert set(functions) == set(DEPLOYED)
+    for name, each in functions.items():
+        assert each["name"] == each["build_config"][0]["entry_point"] == name
+        assert _service(each)["service_account_email"].startswith(f"sluice-{name}@")
+        tree = ast.parse((CHECKOUT / "functions" / name / "main.py").read_text())
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_a_function_is_told_exactly_the_settings_that_its_code_reads(functions, name) -> None:
+    service = _service(functions[name])
+    secrets = {each["key"] for each in service["secret_environment_variables"]}
+    told = set(service["environment_variables"]) | secrets
+    wanted = {
+        PREFIX + each.upper()
+        for each in _settings_read(name) - LOCAL_SETTINGS - ELSEWHERE.get(name, set())
+    }
+    assert told - {"THREADS"} == wanted
+    assert secrets == wanted & {"SLUICE_TOKEN"}
+
+
+def _settings_read(function: str) -> set[str]:
+    """Return the settings that the code of a function reads, by whatever name it holds them."""
+    known = {each.name for each in fields(Settings)}
+    start = CHECKOUT / "functions" / function / "main.py"
+    texts = (path.read_text("utf-8") for path in bundling.reached_files(start))
+    found = {name for text in texts for name in _READ.findall(text)}
+    return (found & known) | _required(start)
+
+
+def _required(path: Path) -> set[str]:
+    call = re.search(r"required=\(([^)]*)\)", path.read_text("utf-8"))
+    return set(re.findall(r'"(\w+)"', call[1])) if call else set()
+
+
+def test_threads_match_the_concurrency_here_and_in_the_local_cloud(functions) -> None:
+    for each in FUNCTIONS:
+        if each.name in functions:
+            service = _service(functions[each.name])
+            assert service["max_instance_request_concurrency"] == each.concurrency, each.name
+            assert service["environment_variables"]["THREADS"] == str(each.concurrency)
+
+
+def test_topics_are_those_of_the_topology(resources) -> None:
+    assert {each.values["name"] for each in of_type(resources, "google_pubsub_topic")} == set(
+        TOPICS
+    )
+
+
+def test_subscriptions_are_those_of_the_topology(resources, functions) -> None:
+    found = {
+        each.values["name"]: each.values
+        for each in of_type(resources, "google_pubsub_subscription")
+    }
+    assert set(found) == {each.name for each in SUBSCRIPTIONS}
+    for wanted in SUBSCRIPTIONS:
+        is_ = found[wanted.name]
+        assert is_["topic"].endswith(f"/topics/{wanted.topic}")
+        assert (is_["filter"] or "") == wanted.filter
+        assert bool(is_["enable_message_ordering"]) == wanted.is_ordered
+        assert is_["ack_deadline_seconds"] == wanted.ack_deadline_s
+        assert is_["expiration_policy"] == [{"ttl": ""}]
+        retry = is_["retry_policy"][0]
+        assert retry["minimum_backoff"] == f"{wanted.retry.minimum_s}s"
+        assert retry["maximum_backoff"] == f"{wanted.retry.maximum_s}s"
+        _check_push(is_["push_config"], wanted.function, functions)
+        _check_dead_letter(is_["dead_letter_policy"], wanted.dead_letter)
+
+
+def _check_push(push: list[dict[str, Any]], function: str | None, functions: Any) -> None:
+    assert bool(push) == (function is not None)
+    if function is not None:
+        uri = _service(functions[function])["uri"]
+        assert push[0]["push_endpoint"] == push[0]["oidc_token"][0]["audience"] == uri
+        assert push[0]["oidc_token"][0]["service_account_email"].startswith("sluice-push@")
+
+
+def _check_dead_letter(policy: list[dict[str, Any]], wanted: Any) -> None:
+    assert bool(policy) == (wanted is not None)
+    if wanted is not None:
+        assert policy[0]["dead_letter_topic"].endswith(f"/topics/{wanted.topic}")
+        assert policy[0]["max_delivery_attempts"] == wanted.after_attempts
+
+
+def test_a_function_ends_before_its_message_comes_again(functions) -> None:
+    pushed = {each.function: each.ack_deadline_s for each in SUBSCRIPTIONS if each.function}
+    for name, deadline_s in pushed.items():
+        assert _service(functions[name])["timeout_seconds"] < deadline_s
+        assert _service(functions[name])["ingress_settings"] == "ALLOW_INTERNAL_ONLY"
+
+
+def test_uploads_are_announced_on_the_topic_of_split(resources) -> None:
+    (notification,) = of_type(resources, "google_storage_notification")
+    assert notification.values["bucket"].endswith("-inbox")
+    assert notification.values["topic"].endswith("/topics/uploads")
+    assert notification.values["event_types"] == ["OBJECT_FINALIZE"]
+
+
+def test_buckets_are_closed_to_the_public(resources) -> None:
+    buckets = list(of_type(resources, "google_storage_bucket"))
+    assert len(buckets) == 3
+    for each in buckets:
+        assert each.values["uniform_bucket_level_access"] is True
+        assert each.values["public_access_prevention"] == "enforced"
+
+
+def test_the_url_map_has_the_routes_of_the_code(resources) -> None:
+    (url_map,) = of_type(resources, "google_compute_url_map")
+    found = set()
+    for rule in url_map.values["path_matcher"][0]["route_rules"]:
+        function = rule["service"].rpartition("/sluice-")[2]
+        for match in rule["match_rules"]:
+            method = match["header_matches"][0]["exact_match"]
+            found.add((method, match["path_template_match"].replace("=*}", "}"), function))
+    deployed = [each for each in ROUTES if each.function in DEPLOYED]
+    wanted = {(each.method, each.path, each.function) for each in deployed}
+    heads = {("HEAD", path, function) for method, path, function in wanted if method == "GET"}
+    assert found == wanted | heads
+
+
+def test_behind_the_balancer_nobody_reaches_a_function_around_it(functions, resources) -> None:
+    invoked = {
+        each.values["name"]
+        for each in of_type(resources, "google_cloud_run_v2_service_iam_member")
+        if each.values["member"] == "allUsers"
+    }
+    assert invoked == {"query", "intake", "status", "backup"} & set(functions)
+    for name in invoked:
+        assert _service(functions[name])["ingress_settings"] == "ALLOW_INTERNAL_AND_GCLB"
+        assert _service(functions[name])["secret_environment_variables"][0]["key"] == "SLUICE_TOKEN"
+
+
+def test_the_archives_hold_what_the_bundles_hold(terraform) -> None:
+    built = terraform.folder.parent / "build" / "terraform"
+    for bundle in bundling.bundles():
+        with zipfile.ZipFile(built / f"{bundle.name}.zip") as archive:
+            found = {name: archive.read(name) for name in archive.namelist()}
+        copied = {name: (terraform.folder.parent / path.relative_to(CHECKOUT)).read_bytes()
+                  for name, path in bundle.files().items()}  # fmt: skip
+        assert found == copied
+
+
+def test_a_change_of_code_is_a_new_object(resources) -> None:
+    for each in of_type(resources, "google_storage_bucket_object"):
+        assert re.fullmatch(rf"{each.key}-[0-9a-f]{{64}}\.zip", each.values["name"])
+
+
+def test_the_migration_job_runs_anew_with_its_bundle_and_knows_all_users(resources) -> None:
+    (job,) = of_type(resources, "google_cloud_run_v2_job")
+    (source,) = (
+        each for each in of_type(resources, "google_storage_bucket_object") if each.key == "migrate"
+    )
+    assert job.values["run_execution_token"] in source.values["name"]
+    container = job.values["template"][0]["template"][0]["containers"][0]
+    assert source.values["name"] in container["args"][0]
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    users = {each.key or each.name for each in of_type(resources, "google_sql_user")}
+    assert users == {*DEPLOYED, "migrate"}
+    for user in users:
+        assert f"sluice-{user}@" in variables["DATABASE_USERS"]
+
+
+def test_accounts_have_exactly_the_rights_of_the_operations_manual(resources) -> None:
+    written = set(
+        re.findall(
+            r"^\| (\S[^|]*?) \| (\S[^|]*?) \| `([^`]+)` \|",
+            (CHECKOUT / "docs" / "operations.md").read_text("utf-8"),
+            re.MULTILINE,
+        )
+    )
+    if "backup" not in DEPLOYED:
+        written = {
+            row for row in written if "backup" not in row[0] + row[1] and row[0] != "scheduler"
+        }
+    assert {_right(each) for each in resources if each.type.endswith("_iam_member")} == written
+
+
+def _right(member: Resource) -> tuple[str, str, str]:
+    values = member.values
+    what = next(
+        f"{word} {_short(values[argument])}".strip()
+        for argument, word in (
+            ("bucket", "bucket"), ("topic", "topic"), ("service_account_id", "account"),
+            ("secret_id", "secret"), ("name", "function"), ("project", "project"),
+        )
+        if values.get(argument)
+    )  # fmt: skip
+    return _who(values["member"]), what, re.sub(r"^projects/[^/]+/", "", values["role"])
+
+
+def _short(name: str) -> str:
+    last = name.rpartition("/")[2].partition("@")[0]
+    return (
+        ""
+        if last == "my-sluice-prod"
+        else last.removeprefix("my-sluice-prod-").removeprefix("sluice-")
+    )
+
+
+def _who(member: str) -> str:
+    address = member.partition(":")[2]
+    if "gcp-sa-pubsub" in address:
+        return "Pub/Sub's agent"
+    if "gs-project-accounts" in address:
+        return "Cloud Storage's agent"
+    if member == "allUsers":
+        return "everybody"
+    return "uploaders" if member.startswith("group:") else _short(address)
+
+
+def test_no_account_has_a_basic_role(resources) -> None:
+    basic = {"roles/owner", "roles/editor", "roles/viewer"}
+    assert not [each for each in resources if each.values.get("role") in basic]
+
+
+def test_every_optional_part_can_be_left_out(terraform) -> None:
+    state = terraform.folder / "none.tfstate"
+    arguments = ("-var-file=examples/dev.tfvars", f"-state={state}", "-out=small", "-input=false")
+    terraform.run("plan", *arguments)
+    small = terraform.resources("small")
+    kinds = {each.type for each in small}
+    assert not {kind for kind in kinds if kind.startswith("google_compute_") and "url_map" in kind}
+    assert not kinds & {
+        "google_compute_security_policy",
+        "google_compute_global_forwarding_rule",
+        "google_secret_manager_secret",
+        "google_billing_budget",
+        "google_monitoring_notification_channel",
+    }
+    for each in of_type(small, "google_cloudfunctions2_function"):
+        assert not _service(each.values).get("secret_environment_variables")
+    assert not [each for each in small if each.values.get("member") == "allUsers"]
+
+
+def test_too_many_connections_fail_the_plan_with_a_sentence(terraform) -> None:
+    done = terraform.run(
+        "plan", "-input=false", "-refresh=false", "-target=google_sql_database_instance.sluice",
+        *EVERYTHING, "-var=max_loaders=200", check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert re.search(
+        r"The functions may open \d+ connections .*takes 500\. Lower max_loaders", said
+    )
+
+
+def test_wrong_variables_are_refused_with_sentences(terraform) -> None:
+    done = terraform.run(
+        "plan", "-input=false", "-refresh=false", *EVERYTHING, "-var=region=europe-west1-b",
+        "-var=api_domain=https://sluice.example.org/", '-var=api_invokers=["allUsers"]', check=False,
+    )  # fmt: skip
+    said = " ".join(done.stderr.replace("│", " ").split())
+    for sentence in ("europe-west1-b is a zone", "without https://", "allUsers is refused"):
+        assert sentence in said
+
+
+def test_everything_can_be_destroyed(terraform) -> None:
+    terraform.run("destroy", "-input=false", "-auto-approve", "-refresh=false", *EVERYTHING)
+    assert terraform.run("state", "list").stdout == ""
