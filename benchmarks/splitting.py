@@ -10,9 +10,9 @@ import sys
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from sluice.dialects import Dialect
-from sluice.records import count_clean_records, index_records
-from sluice.splitting import Splitter
+from sluice.files.dialects import Dialect
+from sluice.files.records import count_clean_records, index_records
+from sluice.files.splitting import Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,8 @@ import sluice  # noqa: E402
 from sluice.api.documentation import operations  # noqa: E402
 from sluice.cli.main import sluice as commands  # noqa: E402
 from sluice.cli.reference import render as cli_reference  # noqa: E402
-from sluice.datasets import Parameter, Query  # noqa: E402
-from sluice.declarations import read_folders  # noqa: E402
+from sluice.datasets.declarations import read_folders  # noqa: E402
+from sluice.datasets.model import Parameter, Query  # noqa: E402
 from sluice.errors import SluiceError, TransientError  # noqa: E402
 from sluice.routes import ROUTES  # noqa: E402
 from sluice.settings import PREFIX, Settings  # noqa: E402

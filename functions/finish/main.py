@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.database import open_database
-from sluice.deliveries import Answer, deliver
+from sluice.adapters.database import open_database
+from sluice.adapters.pubsub import Message, PubsubPublisher
 from sluice.errors import BodyError
-from sluice.events import State
-from sluice.finish import Finish
+from sluice.ingestion.deliveries import Answer, deliver
+from sluice.ingestion.events import State
+from sluice.ingestion.finish import Finish
 from sluice.logs import configure_logging
-from sluice.pubsub import Message, PubsubPublisher
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:

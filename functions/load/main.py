@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.chunks import Chunk
-from sluice.database import open_database
-from sluice.deliveries import Answer, deliver
-from sluice.load import Load
+from sluice.adapters.database import open_database
+from sluice.adapters.pubsub import Message, PubsubPublisher
+from sluice.adapters.storage import StorageObjects
+from sluice.ingestion.chunks import Chunk
+from sluice.ingestion.deliveries import Answer, deliver
+from sluice.ingestion.load import Load
 from sluice.logs import configure_logging
-from sluice.pubsub import Message, PubsubPublisher
 from sluice.settings import read_settings
-from sluice.storage import StorageObjects
 
 if TYPE_CHECKING:
     from flask import Request

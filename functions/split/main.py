@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.announcements import read_announcement
-from sluice.database import open_database
-from sluice.deliveries import Answer, deliver
+from sluice.adapters.database import open_database
+from sluice.adapters.pubsub import Message, PubsubPublisher
+from sluice.adapters.storage import StorageObjects
+from sluice.files.announcements import read_announcement
+from sluice.ingestion.deliveries import Answer, deliver
+from sluice.ingestion.split import Split
 from sluice.logs import configure_logging
-from sluice.pubsub import Message, PubsubPublisher
 from sluice.settings import read_settings
-from sluice.split import Split
-from sluice.storage import StorageObjects
 
 if TYPE_CHECKING:
     from flask import Request

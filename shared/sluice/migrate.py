@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from sluice.database import run_script, transaction
-from sluice.declarations import folder_document, read_folders
-from sluice.declare import declare
-from sluice.statements import sql_folder
+from sluice.adapters.database import run_script, transaction
+from sluice.adapters.statements import sql_folder
+from sluice.datasets.declarations import folder_document, read_folders
+from sluice.datasets.declare import declare
 
 if TYPE_CHECKING:
     from pathlib import Path

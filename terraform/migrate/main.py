@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.database import open_database, run_script, transaction
+from sluice.adapters.database import open_database, run_script, transaction
 from sluice.logs import configure_logging
 from sluice.migrate import migrate
 from sluice.settings import read_settings

@@ -14,19 +14,19 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, text
 
-from sluice.announcements import UPLOADS_TOPIC, read_announcement
-from sluice.chunks import CHUNKS_TOPIC, Chunk
-from sluice.control import Control
-from sluice.database import transaction
-from sluice.declare import declare
+from sluice.adapters.database import transaction
+from sluice.datasets.declare import declare
 from sluice.errors import ObjectGoneError
-from sluice.events import State
-from sluice.finish import Finish
-from sluice.load import Load
-from sluice.outbox import STATUS_TOPIC
+from sluice.files.announcements import UPLOADS_TOPIC, read_announcement
+from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
+from sluice.ingestion.control import Control
+from sluice.ingestion.events import State
+from sluice.ingestion.finish import Finish
+from sluice.ingestion.load import Load
+from sluice.ingestion.outbox import STATUS_TOPIC
+from sluice.ingestion.split import Split
 from sluice.ports import StoredObject
 from sluice.settings import Settings
-from sluice.split import Split
 
 THINGS: Mapping[str, Any] = {
     "name": "things",

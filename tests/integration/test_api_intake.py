@@ -12,7 +12,7 @@ import pytest
 from problems import assert_problem
 from serving import PEOPLE, advance, receive
 
-from sluice.events import State
+from sluice.ingestion.events import State
 
 if TYPE_CHECKING:
     from serving import Serve

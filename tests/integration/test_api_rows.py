@@ -14,7 +14,7 @@ import pytest
 from problems import assert_problem
 from serving import PEOPLE, publish
 
-from sluice.declare import declare
+from sluice.datasets.declare import declare
 
 if TYPE_CHECKING:
     from serving import Serve

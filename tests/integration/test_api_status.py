@@ -15,7 +15,7 @@ from serving import advance, receive
 from sqlalchemy import text
 
 from sluice.api import streams
-from sluice.events import State
+from sluice.ingestion.events import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -297,7 +297,7 @@ def test_without_pubsub_nothing_is_subscribed(
     status: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
-    monkeypatch.setattr("sluice.push_subscriptions._TIMEOUT_S", 0.5)
+    monkeypatch.setattr("sluice.adapters.push_subscriptions._TIMEOUT_S", 0.5)
     answer = status.post("/v1/subscriptions", json={"endpoint": "https://example.com"})
     assert_problem(answer, "SYS905", 503)
     assert status.get("/v1/subscriptions").json["subscriptions"] == []

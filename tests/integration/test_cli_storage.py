@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sluice.adapters.storage import StorageObjects
+from sluice.adapters.upload_sessions import open_session
 from sluice.client import UploadRefusedError
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
 from sluice.settings import Settings
-from sluice.storage import StorageObjects
-from sluice.upload_sessions import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,9 +13,9 @@ import pytest
 from flow import HEADER, Flow, Killed, assert_told_in_order, lines
 from sqlalchemy import text
 
-from sluice.chunks import CHUNKS_TOPIC
 from sluice.errors import ChunkInProgressError, PubsubUnavailableError, SplitInProgressError
-from sluice.outbox import STATUS_TOPIC, relay
+from sluice.ingestion.chunks import CHUNKS_TOPIC
+from sluice.ingestion.outbox import STATUS_TOPIC, relay
 
 ROWS = list(range(1, 31))
 FILE = HEADER + lines(1, 30)
@@ -215,7 +215,7 @@ def test_a_publishing_event_before_the_last_chunk_publishes_nothing(flow: Flow) 
 def test_chunks_load_before_split_has_completed(
     flow: Flow, other: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.sources._BLOCK_BYTES", 100)
+    monkeypatch.setattr("sluice.files.sources._BLOCK_BYTES", 100)
     states: list[str] = []
 
     def load_at_once(topic: str) -> None:
@@ -409,7 +409,7 @@ def test_a_relay_waits_for_another_and_leaves_nothing_behind(flow: Flow, other: 
 def test_a_split_killed_midway_is_resumed(
     flow: Flow, monkeypatch: pytest.MonkeyPatch, blocks: int
 ) -> None:
-    monkeypatch.setattr("sluice.sources._BLOCK_BYTES", 100)
+    monkeypatch.setattr("sluice.files.sources._BLOCK_BYTES", 100)
     stored = flow.put(FILE)
     reads: list[int] = []
 
@@ -456,7 +456,9 @@ def test_a_loader_killed_inside_its_transaction_leaves_nothing(
     ingestion = flow.split(flow.put(FILE))
     chunk = flow.chunks(ingestion)[0]
     with monkeypatch.context() as patched:
-        patched.setattr("sluice.load.count_chunk", lambda *_: (_ for _ in ()).throw(Killed))
+        patched.setattr(
+            "sluice.ingestion.load.count_chunk", lambda *_: (_ for _ in ()).throw(Killed)
+        )
         with pytest.raises(Killed):
             flow.load(chunk)
     assert flow.stored() == 0
@@ -485,7 +487,7 @@ def test_a_chunk_in_hand_when_its_ingestion_is_cancelled_leaves_nothing(
 def test_a_split_stops_when_its_ingestion_is_cancelled(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.sources._BLOCK_BYTES", 100)
+    monkeypatch.setattr("sluice.files.sources._BLOCK_BYTES", 100)
     reads: list[int] = []
 
     def cancel_at_third(first_byte: int) -> None:

@@ -12,14 +12,14 @@ from flow import HEADER, THINGS, Flow, lines
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from sluice.control import Control
-from sluice.database import sqlstate, transaction
-from sluice.declare import declare
-from sluice.finish import Finish
-from sluice.load import Load
-from sluice.push_subscriptions import Wish
-from sluice.split import Split
-from sluice.statements import statement
+from sluice.adapters.database import sqlstate, transaction
+from sluice.adapters.push_subscriptions import Wish
+from sluice.adapters.statements import statement
+from sluice.datasets.declare import declare
+from sluice.ingestion.control import Control
+from sluice.ingestion.finish import Finish
+from sluice.ingestion.load import Load
+from sluice.ingestion.split import Split
 
 JOB = Path(__file__).parents[2] / "terraform" / "migrate" / "main.py"
 FUNCTIONS = ("split", "load", "finish", "query", "intake", "status", "migrate")

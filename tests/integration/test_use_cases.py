@@ -10,11 +10,11 @@ import pytest
 from flow import HEADER, Flow, assert_told_in_order, lines
 from sqlalchemy import text
 
-from sluice.announcements import read_announcement
-from sluice.database import transaction
+from sluice.adapters.database import transaction
 from sluice.errors import IllegalTransitionError, NotFoundError
-from sluice.events import State
-from sluice.ingestions import TRANSITIONS, move
+from sluice.files.announcements import read_announcement
+from sluice.ingestion.events import State
+from sluice.ingestion.ingestions import TRANSITIONS, move
 
 FILE = HEADER + lines(1, 10)
 

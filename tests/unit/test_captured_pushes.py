@@ -12,11 +12,11 @@ import functions_framework
 import pytest
 from flask.testing import FlaskClient
 
-from sluice.announcements import read_announcement
-from sluice.chunks import Chunk
+from sluice.adapters.pubsub import read_push
 from sluice.errors import BodyError
+from sluice.files.announcements import read_announcement
+from sluice.ingestion.chunks import Chunk
 from sluice.ports import StoredObject
-from sluice.pubsub import read_push
 
 EVENTS = Path(__file__).parents[1] / "events"
 FUNCTIONS = Path(__file__).parents[2] / "functions"

@@ -12,10 +12,10 @@ from types import ModuleType
 import pytest
 
 from sluice.cli.main import sluice as commands
-from sluice.datasets import ColumnType
-from sluice.declarations import _COLUMN_KEYS, _DATASET_KEYS, parse_document, read_folder
+from sluice.datasets.declarations import _COLUMN_KEYS, _DATASET_KEYS, parse_document, read_folder
+from sluice.datasets.headers import PARAMETER_TYPES, parse_query, parse_rollup
+from sluice.datasets.model import ColumnType
 from sluice.errors import DeclarationError
-from sluice.headers import PARAMETER_TYPES, parse_query, parse_rollup
 from sluice.routes import ROUTES
 from sluice.settings import Settings
 

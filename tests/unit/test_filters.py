@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.datasets import Field
+from sluice.datasets.model import Field
 from sluice.errors import FilterError
-from sluice.filters import OPERATORS, Bindings, condition, parse_filters
+from sluice.querying.filters import OPERATORS, Bindings, condition, parse_filters
 
 COLUMNS = {
     each.name: each

@@ -6,9 +6,9 @@ from datetime import date
 
 import pytest
 
-from sluice.datasets import Parameter, Query
+from sluice.datasets.model import Parameter, Query
 from sluice.errors import ParameterError
-from sluice.parameters import read_parameters
+from sluice.querying.parameters import read_parameters
 
 BOX = ("west", "east")
 QUERY = Query(

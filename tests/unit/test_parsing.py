@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.datasets import Dataset
-from sluice.declarations import parse_document
-from sluice.layouts import lay_out
-from sluice.parsing import parse_chunk
-from sluice.rejects import Reject
+from sluice.adapters.parsing import parse_chunk
+from sluice.datasets.declarations import parse_document
+from sluice.datasets.model import Dataset
+from sluice.files.layouts import lay_out
+from sluice.files.rejects import Reject
 
 THINGS = {
     "name": "things",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sluice.adapters.push_subscriptions import Wish, make_wish
 from sluice.errors import BodyError, TooLargeError
-from sluice.events import State
-from sluice.push_subscriptions import Wish, make_wish
+from sluice.ingestion.events import State
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from real_files import of_each_real_file
 
-from sluice import scanning
-from sluice.dialects import Dialect
-from sluice.records import Malformed, RecordIndex, count_clean_records, index_records
-from sluice.splitting import Splitter
+from sluice.files import scanning
+from sluice.files.dialects import Dialect
+from sluice.files.records import Malformed, RecordIndex, count_clean_records, index_records
+from sluice.files.splitting import Splitter
 
 if TYPE_CHECKING:
     from pathlib import Path

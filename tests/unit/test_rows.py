@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from sluice.datasets import Column, ColumnType, Dataset, Field
+from sluice.datasets.model import Column, ColumnType, Dataset, Field
 from sluice.errors import NotFoundError, ParameterError, SluiceError, TooLargeError
-from sluice.filters import Bindings
-from sluice.keysets import parse_order
-from sluice.rows import parse_rows_request, row_by_key
+from sluice.querying.filters import Bindings
+from sluice.querying.keysets import parse_order
+from sluice.querying.rows import parse_rows_request, row_by_key
 
 COLUMNS = tuple(
     Column(name, kind, (name,), required=name != "age")

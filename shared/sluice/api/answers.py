@@ -15,7 +15,7 @@ from sluice.api.formats import FORMATS
 if TYPE_CHECKING:
     from werkzeug.wrappers import Request
 
-    from sluice.catalog import Standing
+    from sluice.datasets.catalog import Standing
 
 
 def json_response(

@@ -12,8 +12,8 @@ from sluice.api import intake, query, status
 from sluice.api.answers import json_response
 from sluice.api.openapi import document
 from sluice.api.operations import Operation
-from sluice.catalog import standings
-from sluice.reading import snapshot
+from sluice.datasets.catalog import standings
+from sluice.querying.reading import snapshot
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from werkzeug.wrappers import Request
 
-    from sluice.reading import ResultColumn
+    from sluice.querying.reading import ResultColumn
 
 Batches = Iterable[Sequence[Sequence[Any]]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sluice.errors import NotFoundError
-from sluice.events import account_of
+from sluice.ingestion.events import account_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Row

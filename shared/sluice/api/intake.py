@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sluice.adapters.database import transaction
 from sluice.api import schemas
 from sluice.api.answers import json_response
 from sluice.api.ingestions import ingestion_document, ingestion_number
 from sluice.api.operations import Operation
-from sluice.catalog import standing
-from sluice.database import transaction
+from sluice.datasets.catalog import standing
 from sluice.errors import BodyError
-from sluice.ingestions import select_ingestion
-from sluice.reading import snapshot
+from sluice.ingestion.ingestions import select_ingestion
+from sluice.querying.reading import snapshot
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -30,7 +30,7 @@ MAX_OBJECT_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#na
 
 def open_upload(call: Call) -> Response:
     """Answer `POST /v1/uploads`."""
-    from sluice.upload_sessions import open_session  # noqa: PLC0415  # paid where first used
+    from sluice.adapters.upload_sessions import open_session  # noqa: PLC0415  # paid where first used
 
     body = call.body(
         required=("dataset", "name"),
@@ -96,7 +96,7 @@ def _object_name(dataset: str, name: str) -> str:
 
 def declare_dataset(call: Call) -> Response:
     """Answer `PUT /v1/datasets/{dataset}`."""
-    from sluice.declare import declare  # noqa: PLC0415  # SQLAlchemy and DuckDB, paid here
+    from sluice.datasets.declare import declare  # noqa: PLC0415  # SQLAlchemy and DuckDB, paid here
 
     name = call.path["dataset"]
     document = call.document()
@@ -110,8 +110,8 @@ def declare_dataset(call: Call) -> Response:
 
 
 def _command(call: Call, name: str) -> Response:
-    from sluice.control import Control  # noqa: PLC0415  # SQLAlchemy, paid where first used
-    from sluice.pubsub import PubsubPublisher  # noqa: PLC0415
+    from sluice.adapters.pubsub import PubsubPublisher  # noqa: PLC0415
+    from sluice.ingestion.control import Control  # noqa: PLC0415  # SQLAlchemy, paid where first used
 
     control = Control(call.settings, call.engine, PubsubPublisher(call.settings.project))
     number = ingestion_number(call)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.api.formats import FORMATS
 from sluice.api.schemas import COMPONENTS, array, nullable, page_of, record, ref
-from sluice.rows import readable_columns
+from sluice.querying.rows import readable_columns
 
 if TYPE_CHECKING:
     from sluice.api.operations import Argument, Operation
-    from sluice.datasets import Dataset, Field, Parameter, Query
+    from sluice.datasets.model import Dataset, Field, Parameter, Query
     from sluice.settings import Settings
 
 Document = dict[str, Any]

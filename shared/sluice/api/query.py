@@ -19,19 +19,19 @@ from sluice.api.answers import (
 )
 from sluice.api.formats import FORMATS, JSON_FORMATS, negotiate, write, write_page
 from sluice.api.operations import Argument, Operation
-from sluice.catalog import Standing, standing, standings
+from sluice.datasets.catalog import Standing, standing, standings
+from sluice.datasets.identifiers import view
 from sluice.errors import NotFoundError, TooLargeError
-from sluice.identifiers import view
-from sluice.parameters import POSTGRES_TYPES, read_parameters
-from sluice.reading import snapshot, stream, without_comments
-from sluice.rows import RowsRequest, Statement, parse_rows_request, row_by_key
+from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
+from sluice.querying.reading import snapshot, stream, without_comments
+from sluice.querying.rows import RowsRequest, Statement, parse_rows_request, row_by_key
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
     from werkzeug.wrappers import Response
 
     from sluice.api.operations import Call
-    from sluice.datasets import Column, Query
+    from sluice.datasets.model import Column, Query
 
 #: Rows of a JSON page when the client names no limit; `next` leads on.
 PAGE_ROWS = 1000

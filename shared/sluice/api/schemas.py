@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sluice.events import PROGRESS, State
+from sluice.ingestion.events import PROGRESS, State
 
 Schema = dict[str, Any]
 

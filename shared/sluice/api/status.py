@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
 
+from sluice.adapters.statements import statement
 from sluice.api import schemas
 from sluice.api.answers import json_response, stream_response
 from sluice.api.formats import JSON_FORMATS, negotiate, write, write_page
 from sluice.api.ingestions import ingestion_document, ingestion_number
 from sluice.api.operations import Argument, Operation
 from sluice.api.streams import EVENT_STREAM, stream_all, stream_ingestion
-from sluice.catalog import standing
-from sluice.datasets import Field
+from sluice.datasets.catalog import standing
+from sluice.datasets.model import Field
 from sluice.errors import BodyError, ParameterError
-from sluice.events import State
-from sluice.filters import Bindings
-from sluice.ingestions import select_ingestion
-from sluice.keysets import Order, Term
-from sluice.reading import ResultColumn, snapshot, stream
-from sluice.rows import parse_limit
-from sluice.statements import statement
+from sluice.ingestion.events import State
+from sluice.ingestion.ingestions import select_ingestion
+from sluice.querying.filters import Bindings
+from sluice.querying.keysets import Order, Term
+from sluice.querying.reading import ResultColumn, snapshot, stream
+from sluice.querying.rows import parse_limit
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
+    from sluice.adapters.push_subscriptions import PushSubscriptions
     from sluice.api.operations import Call
-    from sluice.push_subscriptions import PushSubscriptions
 
 PAGE_INGESTIONS = 50
 PAGE_REJECTS = 1000
@@ -173,14 +173,14 @@ def list_events(call: Call) -> Response:
 
 
 def _subscriptions(call: Call) -> PushSubscriptions:
-    from sluice.push_subscriptions import PushSubscriptions  # noqa: PLC0415  # where first used
+    from sluice.adapters.push_subscriptions import PushSubscriptions  # noqa: PLC0415  # where first used
 
     return PushSubscriptions(call.settings, call.engine)
 
 
 def subscribe(call: Call) -> Response:
     """Answer `POST /v1/subscriptions`."""
-    from sluice.push_subscriptions import make_wish  # noqa: PLC0415  # where first used
+    from sluice.adapters.push_subscriptions import make_wish  # noqa: PLC0415  # where first used
 
     body = call.body(required=("endpoint",), optional=("dataset", "states"))
     endpoint, dataset, states = body["endpoint"], body.get("dataset"), body.get("states") or []

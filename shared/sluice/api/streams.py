@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
 
-from sluice.database import transaction
+from sluice.adapters.database import transaction
+from sluice.adapters.listening import Mailbox, News, listener_of
+from sluice.adapters.statements import statement
 from sluice.errors import ParameterError
-from sluice.events import FINAL
-from sluice.ingestions import select_ingestion
-from sluice.listening import Mailbox, News, listener_of
-from sluice.statements import statement
+from sluice.ingestion.events import FINAL
+from sluice.ingestion.ingestions import select_ingestion
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Row

@@ -17,7 +17,7 @@ TABLE_ROWS = 20
 @click.command(
     epilog=examples(
         "sluice rows trips",
-        "sluice rows trips region=eq.Prague datetime=ge.2018-05-01 --order datetime.desc",
+        "sluice rows trips region=eq.Prague started_at=ge.2018-05-01 --order started_at.desc",
         'sluice rows trips "region=in.(Prague,Turin)" --format csv | wc -l',
         "sluice rows trips -o trips.parquet",
         "sluice rows trips --group region --measure count",

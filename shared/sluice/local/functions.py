@@ -13,7 +13,7 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from sluice.local import processes
 from sluice.local.pool import Pool, Seat
@@ -190,9 +190,10 @@ async def _listens(port: int, ended: asyncio.Future[int]) -> bool:
     return False
 
 
-async def _first_of(ended: asyncio.Future[int], doubted: asyncio.Future[bool]) -> None:
+async def _first_of(ended: asyncio.Future[int], doubted: asyncio.Future[Literal[True]]) -> None:
+    both: list[asyncio.Future[Any]] = [ended, doubted]
     try:
-        await asyncio.wait([ended, doubted], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     finally:
         doubted.cancel()
 

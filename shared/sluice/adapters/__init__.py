@@ -1,0 +1,1 @@
+"""The ways to PostgreSQL, Cloud Storage, Pub/Sub and DuckDB: the only importers of their SDKs."""

@@ -1,0 +1,476 @@
+"""Types, checks and transforms one chunk in bulk; the only importer of DuckDB, Arrow and pgpq.
+
+DuckDB sees well-formed records alone. What it must not judge is judged before, on the bytes: quoting,
+encoding, NUL bytes, the number of records. In the usual chunk nothing is wrong and the bytes go to
+DuckDB as they are; otherwise the malformed records are set aside and the rest is laid out anew. So the
+number of rows is known before parsing, and any difference is an error and never a loss.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sluice.datasets.compiling import VISIBLE_ENDS, Plan, compile_dataset
+from sluice.datasets.identifiers import literal, quote
+from sluice.datasets.model import INGESTION_COLUMN, Dataset, Rollup
+from sluice.errors import AccountImbalanceError
+from sluice.files.fields import count_delimiters, count_fields
+from sluice.files.layouts import Layout, lay_out
+from sluice.files.records import RecordIndex, count_clean_records, index_records
+from sluice.files.rejects import RECORD_REASONS, Reject
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: DuckDB types that have a binary encoding here, and their PostgreSQL types, for roll-ups.
+_ROLLUP_TYPES = {
+    "SMALLINT": "smallint",
+    "INTEGER": "integer",
+    "BIGINT": "bigint",
+    "HUGEINT": "bigint",
+    "FLOAT": "real",
+    "DOUBLE": "double precision",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp",
+    "TIMESTAMP WITH TIME ZONE": "timestamptz",
+    "VARCHAR": "text",
+}
+#: Stored types that pgpq does not encode; a dataset that has one is copied as CSV.
+_TEXT_ONLY = frozenset({"numeric", "time", "uuid"})
+#: Column, rule, value and reason of a reject.
+_Finding = tuple[str | None, str, str | None, str]
+_PROBED_BYTES = 64 * 1024
+_USUAL_SHARE = 0.99
+_SHOWN_CHARACTERS = 200
+_MIB = 1024 * 1024
+#: Longest record that a first reading takes; a second one knows how long they are.
+_RECORD_LIMIT = 2 * _MIB
+_BUFFER_BYTES = 32 * _MIB
+
+
+@functools.cache
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    """This process's DuckDB: one thread, because loaders are many; files of its own nowhere."""
+    import duckdb  # noqa: PLC0415  # 0.25 s, paid where first used
+
+    connection = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "384MB"})
+    connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+@dataclass
+class ParsedChunk:
+    """A chunk in the loader's hands: typed rows inside DuckDB, rejects beside them.
+
+    Attributes:
+        records_read: records of the chunk, counted on its bytes.
+        rows: how many of them became rows.
+        rejects: the others.
+        recovered: how many of the records were saved from behind an unclosed quote.
+    """
+
+    dataset: Dataset
+    records_read: int
+    rows: int
+    rejects: list[Reject]
+    recovered: int
+    _cursor: duckdb.DuckDBPyConnection
+    _texts: dict[str, list[str]]
+
+    def texts(self, column: str) -> list[str]:
+        """Return the distinct texts of a dictionary column."""
+        if column not in self._texts:
+            self._texts[column] = _distinct(self._cursor, column)
+        return self._texts[column]
+
+    def encode(self, codes: Mapping[str, Mapping[str, int]]) -> None:
+        """Make the relation `rows`: stored columns in the order of `cluster`, texts replaced by codes.
+
+        The relation is kept, for the rows and each roll-up are read from it.
+
+        Args:
+            codes: the codes of each dictionary column's texts.
+        """
+        selected, joins = [], []
+        for number, each in enumerate(self.dataset.fields):
+            name = quote(each.name)
+            if not each.dictionary:
+                selected.append(f"typed.{name}")
+                continue
+            table = f"codes_{number}"
+            self._cursor.execute(f"CREATE TEMP TABLE {table} (text VARCHAR, code SMALLINT)")
+            pairs = list(codes[each.name].items())
+            if pairs:
+                self._cursor.executemany(f"INSERT INTO {table} VALUES (?, ?)", pairs)
+            joins.append(f"LEFT JOIN {table} ON {table}.text = typed.{name}")
+            selected.append(f"{table}.code AS {name}")
+        order = f"ORDER BY {', '.join(self.dataset.cluster)}" if self.dataset.cluster else ""
+        coded = f"SELECT {', '.join(selected)} FROM typed {' '.join(joins)} WHERE _ok"
+        self._cursor.execute(f"CREATE TEMP TABLE rows AS SELECT * FROM ({coded}) {order}")
+        self._cursor.execute("DROP TABLE typed")
+
+    def copy_rows(self, ingestion: int, block_bytes: int) -> tuple[str, Iterator[bytes]]:
+        """Return the options of a COPY of the rows, and its stream in blocks of at least `block_bytes`.
+
+        The columns are those of `copied_columns`.
+        """
+        names = ", ".join(quote(each.name) for each in self.dataset.fields)
+        sql = f"SELECT {names}, CAST({ingestion} AS INTEGER) FROM rows"
+        if any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields):
+            return "(FORMAT csv)", self._csv_blocks(sql, block_bytes)
+        return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
+
+    def copy_rollup(
+        self, rollup: Rollup, ingestion: int, block_bytes: int
+    ) -> tuple[str, Iterator[bytes]]:
+        """Return the options of a COPY of the roll-up's part of this chunk, and its stream."""
+        names = (*rollup.keys, *(name for name, _ in rollup.measures))
+        types = dict(self.describe(rollup))
+        casts = ", ".join(
+            f"CAST({quote(name)} AS BIGINT)" if types[name] == "HUGEINT" else quote(name)
+            for name in names
+        )
+        sql = f"SELECT {casts}, CAST({ingestion} AS INTEGER) FROM ({rollup.sql})"
+        return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
+
+    def copy_rejects(self, ingestion: int) -> tuple[str, Iterator[bytes]]:
+        """Return the options of a COPY of the rejects, and its stream."""
+        import pgpq  # noqa: PLC0415
+        import pyarrow as pa  # noqa: PLC0415
+
+        columns = {
+            "ingestion": pa.array([ingestion] * len(self.rejects), pa.int32()),
+            "record": pa.array([each.record for each in self.rejects], pa.int64()),
+            "line": pa.array([each.line for each in self.rejects], pa.int64()),
+            "column_name": pa.array([each.column for each in self.rejects], pa.string()),
+            "rule": pa.array([each.rule for each in self.rejects], pa.string()),
+            "value": pa.array([each.value for each in self.rejects], pa.string()),
+            "reason": pa.array([each.reason for each in self.rejects], pa.string()),
+            "original": pa.array([each.original for each in self.rejects], pa.binary()),
+        }
+        batch = pa.record_batch(columns)
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(batch.schema)
+        blocks = (encoder.write_header(), encoder.write_batch(batch), encoder.finish())
+        return "(FORMAT binary)", iter(blocks)
+
+    def describe(self, rollup: Rollup) -> list[tuple[str, str]]:
+        """Return (column, DuckDB type) of a roll-up over the relation `rows`."""
+        described = self._cursor.execute(f"DESCRIBE {rollup.sql}").fetchall()
+        return [(name, kind) for name, kind, *_ in described]
+
+    def _binary_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
+        import pgpq  # noqa: PLC0415
+
+        reader = self._cursor.sql(sql).to_arrow_reader(16_384)
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(reader.schema)
+        block = bytearray(encoder.write_header())
+        for batch in reader:
+            block += encoder.write_batch(batch)
+            if len(block) >= block_bytes:
+                yield bytes(block)
+                block.clear()
+        block += encoder.finish()
+        yield bytes(block)
+
+    def _csv_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rows.csv"  # DuckDB puts a new file in the place of an old one
+            target = literal(str(path))
+            self._cursor.execute(f"COPY ({sql}) TO {target} (FORMAT csv, HEADER false)")
+            with path.open("rb") as file:
+                while block := file.read(block_bytes):
+                    yield block
+
+
+def copied_columns(dataset: Dataset) -> tuple[str, ...]:
+    """Return the columns that `copy_rows` streams, in its order."""
+    return (*(each.name for each in dataset.fields), INGESTION_COLUMN)
+
+
+def copied_rollup_columns(rollup: Rollup) -> tuple[str, ...]:
+    """Return the columns that `copy_rollup` streams, in its order."""
+    return (*rollup.keys, *(name for name, _ in rollup.measures), INGESTION_COLUMN)
+
+
+def rollup_types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
+    """Return the PostgreSQL type of each column of a roll-up.
+
+    Raises:
+        duckdb.Error: the query does not run over the dataset's stored columns.
+        KeyError: a column of the result has a type that is not stored.
+    """
+    with parse_chunk(b"", dataset, lay_out(dataset, None), first_line=1, first_record=0) as empty:
+        empty.encode({each.name: {} for each in dataset.dictionaries})
+        described = empty.describe(rollup)
+    return {name: _ROLLUP_TYPES[kind.partition("(")[0]] for name, kind in described}
+
+
+@contextmanager
+def parse_chunk(
+    data: bytes, dataset: Dataset, layout: Layout, *, first_line: int, first_record: int
+) -> Iterator[ParsedChunk]:
+    """Parse the bytes of one chunk.
+
+    Args:
+        data: whole records.
+        dataset: the declaration.
+        layout: how the file lays out the dataset's columns.
+        first_line: physical line of the file on which the chunk begins, from 1.
+        first_record: number of the chunk's first record in the file, from 0.
+
+    Raises:
+        AccountImbalanceError: the parser gave another number of rows than the bytes hold.
+    """
+    cursor = _duckdb().cursor()
+    try:
+        yield _Parser(dataset, layout, cursor).parse(data, first_line, first_record)
+    finally:
+        cursor.close()
+
+
+class _Parser:
+    """One parse of one chunk on one DuckDB cursor."""
+
+    def __init__(self, dataset: Dataset, layout: Layout, cursor: duckdb.DuckDBPyConnection) -> None:
+        self.dataset = dataset
+        self.dialect = layout.dialect
+        self.plan: Plan = compile_dataset(dataset)
+        self.order = layout.order
+        self.width = layout.width
+        self.cursor = cursor
+        self.record_limit = _RECORD_LIMIT
+        self.texts: dict[str, list[str]] = {}
+
+    def parse(self, data: bytes, first_line: int, first_record: int) -> ParsedChunk:
+        records = self._count_if_plain(data)
+        damaged: dict[int, tuple[str, str]] = {}
+        kept: list[int] | None = None
+        index: RecordIndex | None = None
+        if records is None or not self._read(data, records):
+            index = index_records(data, self.dialect)
+            records = len(index)
+            self.record_limit = max(
+                _RECORD_LIMIT, int((index.ends - index.starts).max(initial=0)) + 2
+            )
+            damaged = self._damaged(data, index)
+            kept = self._read_sound(data, index, damaged)
+        rejects: list[Reject] = []
+        if self._count_rows() < records:
+            index = index or index_records(data, self.dialect)
+            found: dict[int, _Finding] = {
+                n: (None, rule, None, reason) for n, (rule, reason) in damaged.items()
+            }
+            self.texts = {}
+            found |= self._second_reading(data, index, kept)
+            rejects = _rejects(data, index, found, first_line, first_record)
+        rows = self._count_rows()
+        if records != rows + len(rejects):
+            raise AccountImbalanceError(
+                f"lines from {first_line}: {records} records gave {rows} rows and {len(rejects)} rejects"
+            )
+        recovered = index.recovered if index else 0
+        return ParsedChunk(self.dataset, records, rows, rejects, recovered, self.cursor, self.texts)
+
+    def _count_rows(self) -> int:
+        count = self.cursor.execute("SELECT count(*) FROM typed WHERE _ok").fetchone()
+        return int(count[0]) if count else 0
+
+    def _count_if_plain(self, data: bytes) -> int | None:
+        """Return the number of records where DuckDB can be trusted with the bytes as they are."""
+        if b"\0" in data or not _is_utf8(data) or self.dialect.encoding != "utf-8":
+            return None
+        if b"\r" in data and not data.count(b"\r") == data.count(b"\n") == data.count(b"\r\n"):
+            return None
+        records = count_clean_records(data, self.dialect)
+        if records is None or count_delimiters(data, self.dialect) != records * (self.width - 1):
+            return None
+        return records
+
+    def _read(self, data: bytes, records: int, new_line: str = "") -> bool:
+        """Read the bytes into the table `typed`; tell whether every record became a row there."""
+        import duckdb  # noqa: PLC0415
+
+        new_line = new_line or ("\\r\\n" if b"\r" in data else "\\n")
+        try:
+            with _file(data) as path:
+                self._type(self._source(path, new_line), self._is_usual(data, new_line))
+        except duckdb.InvalidInputException:
+            return False
+        found = self.cursor.execute("SELECT count(*) FROM typed").fetchone()
+        return found == (records,)
+
+    def _type(self, source: str, is_usual: bool) -> None:
+        for thorough in (False, True) if is_usual else (True,):
+            sql = self.plan.typing(source, thorough=thorough)
+            self.cursor.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {sql}")
+            if thorough or self._has_usual_texts():
+                break
+
+    def _has_usual_texts(self) -> bool:
+        """Whether no text of a dictionary column needs a trim; keeps the texts."""
+        visible = re.compile(VISIBLE_ENDS)
+        self.texts = {name: _distinct(self.cursor, name) for name in self.plan.unseen}
+        return all(visible.match(text) for texts in self.texts.values() for text in texts)
+
+    def _is_usual(self, data: bytes, new_line: str) -> bool:
+        """Whether the first rows are written in the usual way, so that the quick reading pays."""
+        head = data[: data.rfind(b"\n", 0, _PROBED_BYTES) + 1]
+        with _file(head) as path:
+            sql = self.plan.typing(self._source(path, new_line), thorough=False)
+            share = self.cursor.execute(f"SELECT avg(CAST(_ok AS INTEGER)) FROM ({sql})").fetchone()
+        return share is None or share[0] is None or share[0] >= _USUAL_SHARE
+
+    def _source(self, path: Path, new_line: str) -> str:
+        """Return the relation of raw cells `_0`, `_1`, ... in the order of the declaration."""
+        cells = ", ".join(
+            f"CAST(NULL AS VARCHAR) AS _{n}" if at is None else f"f{at} AS _{n}"
+            for n, at in enumerate(self.order)
+        )
+        columns = ", ".join(f"'f{at}': 'VARCHAR'" for at in range(self.width))
+        mark = literal(self.dialect.quote)
+        padding = "true" if self.dataset.ragged == "pad" else "false"
+        return (
+            f"(SELECT {cells} FROM read_csv({literal(str(path))}, auto_detect=false, header=false,"
+            f" columns={{{columns}}}, delim={literal(self.dialect.delimiter)}, quote={mark},"
+            f" escape={mark}, new_line='{new_line}', parallel=false, null_padding={padding},"
+            f" max_line_size={self.record_limit},"
+            f" buffer_size={max(_BUFFER_BYTES, 2 * self.record_limit)}))"
+        )
+
+    def _damaged(self, data: bytes, index: RecordIndex) -> dict[int, tuple[str, str]]:
+        """Return (rule, reason) of each record that is not to reach DuckDB."""
+        damaged = {
+            each.record: (each.kind.value, RECORD_REASONS[each.kind]) for each in index.malformed
+        }
+        suspicious = b"\0" in data or not _is_utf8(data) or self.dialect.encoding != "utf-8"
+        for record in range(len(index.starts)) if suspicious else ():
+            if record in damaged:
+                continue
+            text = data[index.starts[record] : index.ends[record]]
+            if b"\0" in text:
+                damaged[record] = ("nul", RECORD_REASONS["nul"])
+            elif not _decodes(text, self.dialect.encoding):
+                reason = RECORD_REASONS["encoding"].format(encoding=self.dialect.encoding)
+                damaged[record] = ("encoding", reason)
+        return damaged
+
+    def _read_sound(
+        self, data: bytes, index: RecordIndex, damaged: dict[int, tuple[str, str]]
+    ) -> list[int]:
+        """Read all but the damaged records, laid out anew; return the numbers of those that remain.
+
+        Records with too few or too many fields join the damaged.
+
+        Raises:
+            AccountImbalanceError: the parser lost a well-formed record.
+        """
+        kept = [n for n in range(len(index)) if n not in damaged]
+        sound = self._lay_out(data, index, kept)
+        ragged = self._ragged(sound)
+        for number, found in ragged.items():
+            reason = RECORD_REASONS["columns"].format(found=found, expected=self.width)
+            damaged[kept[number]] = ("columns", reason)
+        sound = [line for number, line in enumerate(sound) if number not in ragged]
+        if not self._read(b"".join(sound), len(sound), "\\n"):
+            raise AccountImbalanceError(
+                "well-formed records vanished in the parser; nothing of the chunk is loaded"
+            )
+        return [n for n in kept if n not in damaged]
+
+    def _ragged(self, sound: list[bytes]) -> dict[int, int]:
+        """Return the number of fields of each record that has not as many as the file has columns."""
+        starts = np.cumsum([0, *map(len, sound)])[:-1]
+        counts = count_fields(b"".join(sound), starts, self.dialect)
+        wrong = counts > self.width if self.dataset.ragged == "pad" else counts != self.width
+        return {int(number): int(counts[number]) for number in np.flatnonzero(wrong)}
+
+    def _lay_out(self, data: bytes, index: RecordIndex, records: list[int]) -> list[bytes]:
+        encoding = self.dialect.encoding
+        lines = [bytes(data[index.starts[n] : index.ends[n]]) for n in records]
+        if encoding == "utf-8":
+            return [line + b"\n" for line in lines]
+        return [line.decode(encoding).encode("utf-8") + b"\n" for line in lines]
+
+    def _second_reading(
+        self, data: bytes, index: RecordIndex, kept: list[int] | None
+    ) -> dict[int, _Finding]:
+        """Read the refused rows again, thoroughly: add the good to `typed`, explain the others."""
+        sql = "SELECT rowid FROM typed WHERE NOT _ok ORDER BY 1"
+        refused = [n if kept is None else kept[n] for (n,) in self.cursor.execute(sql).fetchall()]
+        if not refused:
+            return {}
+        sound = self._lay_out(data, index, refused)
+        with _file(b"".join(sound)) as path:
+            source = self._source(path, "\\n")
+            answers = self.cursor.execute(self.plan.explaining(source)).fetchall()
+            typing = self.plan.typing(source, thorough=True)
+            self.cursor.execute(f"INSERT INTO typed SELECT * FROM ({typing}) WHERE _ok")
+        return {
+            number: self._finding(which, value)
+            for number, (which, value) in zip(refused, answers, strict=True)
+            if which is not None
+        }
+
+    def _finding(self, which: int, value: str | None) -> _Finding:
+        rule = self.plan.rules[which]
+        shown = "" if value is None else value[:_SHOWN_CHARACTERS]
+        return rule.column, rule.name, value, rule.reason.replace("{value}", shown)
+
+
+def _rejects(
+    data: bytes,
+    index: RecordIndex,
+    found: Mapping[int, _Finding],
+    first_line: int,
+    first_record: int,
+) -> list[Reject]:
+    return [
+        Reject(
+            record=first_record + number,
+            line=first_line + int(index.lines[number]),
+            column=column,
+            rule=rule,
+            value=value,
+            reason=reason,
+            original=bytes(data[index.starts[number] : index.ends[number]]),
+        )
+        for number, (column, rule, value, reason) in sorted(found.items())
+    ]
+
+
+def _distinct(cursor: duckdb.DuckDBPyConnection, column: str) -> list[str]:
+    name = quote(column)
+    sql = f"SELECT DISTINCT {name} FROM typed WHERE _ok AND {name} IS NOT NULL ORDER BY 1"
+    return [text for (text,) in cursor.execute(sql).fetchall()]
+
+
+def _is_utf8(data: bytes) -> bool:
+    return data.isascii() or _decodes(data, "utf-8")
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@contextmanager
+def _file(data: bytes) -> Iterator[Path]:
+    """The bytes as a file, for DuckDB reads files; a function's `/tmp` is memory."""
+    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+        file.write(data)
+        file.flush()
+        yield Path(file.name)

@@ -1,0 +1,49 @@
+"""The named SQL statements of `sql/`: one loader, one way to run them.
+
+A file of `sql/queries/` holds statements, each behind `-- name: <name>` and a line of prose.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sluice
+
+if TYPE_CHECKING:
+    from sqlalchemy import TextClause
+
+_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+
+
+@functools.cache
+def sql_folder() -> Path:
+    """Return the folder `sql/`: beside the package in a bundle, beside `shared/` in a checkout."""
+    package = Path(sluice.__file__).resolve().parent
+    for folder in (package.parent / "sql", package.parents[1] / "sql"):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"no sql/ folder beside {package} or {package.parent}")
+
+
+@functools.cache
+def _texts() -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for path in sorted((sql_folder() / "queries").glob("*.sql")):
+        parts = _NAME.split(path.read_text("utf-8"))[1:]
+        texts.update(zip(parts[::2], (each.strip() for each in parts[1::2]), strict=True))
+    return texts
+
+
+@functools.cache
+def statement(name: str) -> TextClause:
+    """Return the statement of that name, ready to execute with its `:parameters`.
+
+    Comments are cut off first, because `:word` binds inside a comment too.
+    """
+    from sqlalchemy import text  # noqa: PLC0415  # 0.3 s, paid where first used
+
+    lines = _texts()[name].splitlines()
+    return text("\n".join(line for line in lines if not line.lstrip().startswith("--")))

@@ -1,0 +1,288 @@
+"""Reading and checking a dataset's declaration, from a folder of `sql/datasets/` or a JSON document.
+
+The JSON document has the keys of `dataset.toml` and, beside them, `name`, `table` (SQL text),
+`rollups` and `queries` (SQL texts by file name). An error names file, line and key.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from sluice.datasets.headers import parse_query, parse_rollup
+from sluice.datasets.identifiers import NAME
+from sluice.datasets.model import (
+    RESERVED_COLUMNS,
+    Check,
+    Column,
+    ColumnType,
+    Dataset,
+    Duplicates,
+    LoadPolicy,
+    Reupload,
+)
+from sluice.errors import DeclarationError
+from sluice.files.dialects import Dialect
+
+#: Keys of the document that are not keys of `dataset.toml`.
+_BESIDE_TOML = ("name", "version", "table", "rollups", "queries")
+
+#: Keys of `dataset.toml`: the type of the value, and what to write.
+_DATASET_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "description": (str, "a sentence"),
+    "header": (bool, "true or false"),
+    "delimiter": (str, "one character"),
+    "quote": (str, "one character"),
+    "encoding": (str, "the name of an encoding, such as utf-8"),
+    "key": (list, "a list of column names"),
+    "duplicates": (str, "ignore, update or error"),
+    "load": (str, "partial or all_or_nothing"),
+    "max_rejects": (int, "a whole number"),
+    "reupload": (str, "append or replace"),
+    "cluster": (list, "a list of stored columns"),
+    "stray_quotes": (str, "reject or literal"),
+    "ragged": (str, "reject or pad"),
+    "columns": (list, "[[columns]] tables"),
+    "aliases": (dict, "a table of routes"),
+}
+_COLUMN_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "name": (str, "a name"),
+    "type": (str, "one of " + ", ".join(ColumnType)),
+    "header": ((str, list), "a header, or a list of them"),
+    "description": (str, "a sentence"),
+    "required": (bool, "true or false"),
+    "trim": (bool, "true or false"),
+    "nulls": (list, "a list of texts"),
+    "formats": (list, "a list of strptime formats"),
+    "two_digit_years": (str, "past"),
+    "dictionary": (bool, "true or false"),
+    "minimum": ((int, float, str), "a number, or a date as text"),
+    "maximum": ((int, float, str), "a number, or a date as text"),
+    "max_length": (int, "a whole number"),
+    "pattern": (str, "a regular expression"),
+    "one_of": (list, "a list of texts"),
+    "decimal_separator": (str, "one character"),
+    "thousands_separator": (str, "one character"),
+    "symbols": (list, "a list of texts"),
+    "default": (str, "a text"),
+    "checks": (list, "a list of { sql, message }"),
+}
+_CHOICES = {
+    "duplicates": tuple(Duplicates),
+    "load": tuple(LoadPolicy),
+    "reupload": tuple(Reupload),
+    "stray_quotes": ("reject", "literal"),
+    "ragged": ("reject", "pad"),
+    "type": tuple(ColumnType),
+    "two_digit_years": ("past",),
+}
+
+
+class _Toml:
+    """The text of a `dataset.toml`, to find the line of a key; empty for a JSON document."""
+
+    def __init__(self, text: str = "") -> None:
+        self._lines = text.splitlines()
+
+    def error(self, detail: str, key: str, column: int | None = None) -> DeclarationError:
+        path = key if column is None else f"columns[{column}].{key}"
+        return DeclarationError(detail, line=self._line(key, column), key=path)
+
+    def _line(self, key: str, column: int | None) -> int | None:
+        """Return the line of a key: inside the given `[[columns]]` table, or before the first."""
+        table = -1
+        start = None
+        for number, line in enumerate(self._lines, 1):
+            if line.strip().startswith("[["):
+                table += 1
+                start = number if table == column else start
+            inside = table == (-1 if column is None else column)
+            if inside and re.match(rf"\s*{re.escape(key)}\s*=", line):
+                return number
+        return start
+
+
+def read_folder(folder: Path) -> Dataset:
+    """Read the dataset that a folder declares; its name is the folder's.
+
+    Raises:
+        DeclarationError: names file, line and key.
+    """
+    return parse_document(folder_document(folder), _toml_text(folder))
+
+
+def _toml_text(folder: Path) -> str:
+    path = folder / "dataset.toml"
+    if not path.is_file():
+        raise DeclarationError("the folder has no dataset.toml", key=folder.name)
+    return path.read_text("utf-8")
+
+
+def folder_document(folder: Path) -> dict[str, Any]:
+    """Return the JSON document of a dataset's folder.
+
+    Raises:
+        DeclarationError: `dataset.toml` is missing or not TOML.
+    """
+    try:
+        document: dict[str, Any] = tomllib.loads(_toml_text(folder))
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        raise DeclarationError(str(error), line=int(line[1]) if line else None) from None
+    table = folder / "table.sql"
+    return {
+        "name": folder.name,
+        **document,
+        "table": table.read_text("utf-8") if table.is_file() else "",
+        "rollups": _sql_files(folder / "rollups"),
+        "queries": _sql_files(folder / "queries"),
+    }
+
+
+def _sql_files(folder: Path) -> dict[str, str]:
+    return {path.stem: path.read_text("utf-8") for path in sorted(folder.glob("*.sql"))}
+
+
+def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
+    """Check a JSON document and return the dataset it declares.
+
+    Args:
+        document: see the module's docstring.
+        toml: text of the `dataset.toml` it came from, for line numbers in errors.
+
+    Raises:
+        DeclarationError: names file, line and key.
+    """
+    source = _Toml(toml)
+    name = document.get("name", "")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise source.error(
+            f"{name!r} is not a name: small letters, digits and _, 48 at most", "name"
+        )
+    top = {key: value for key, value in document.items() if key not in _BESIDE_TOML}
+    _check_keys(source, top, _DATASET_KEYS, None)
+    columns = tuple(
+        _column(source, number, each) for number, each in enumerate(top.get("columns", []))
+    )
+    _check_columns(source, columns)
+    dataset = Dataset(
+        name=name,
+        description=top.get("description", ""),
+        columns=columns,
+        dialect=_dialect(source, top),
+        key=tuple(top.get("key", ())),
+        duplicates=Duplicates(top.get("duplicates", "ignore")),
+        load=LoadPolicy(top.get("load", "partial")),
+        max_rejects=top.get("max_rejects"),
+        reupload=Reupload(top.get("reupload", "append")),
+        cluster=tuple(top.get("cluster", ())),
+        stray_quotes=top.get("stray_quotes", "reject"),
+        ragged=top.get("ragged", "reject"),
+        rollups=tuple(parse_rollup(*each) for each in document.get("rollups", {}).items()),
+        queries=tuple(parse_query(*each) for each in document.get("queries", {}).items()),
+        table_sql=document.get("table", ""),
+        aliases=tuple(top.get("aliases", {}).items()),
+        version=document.get("version", 1),
+    )
+    _check_key(source, dataset)
+    return dataset
+
+
+def _dialect(source: _Toml, top: Mapping[str, Any]) -> Dialect:
+    given = {key: top[key] for key in ("delimiter", "quote", "encoding", "header") if key in top}
+    try:
+        return Dialect(**given)
+    except DeclarationError as error:
+        key = str(error.extra["key"]).removeprefix("dialect.")
+        raise source.error(error.detail.partition(": ")[2], key) from None
+
+
+def _check_keys(
+    source: _Toml,
+    table: Mapping[str, Any],
+    known: Mapping[str, tuple[type | tuple[type, ...], str]],
+    column: int | None,
+) -> None:
+    for key, value in table.items():
+        if key not in known:
+            raise source.error(f"no such key; there are {', '.join(known)}", key, column)
+        kind, expected = known[key]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise source.error(f"{value!r} is not {expected}", key, column)
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise source.error(f"{value!r} is not one of {', '.join(_CHOICES[key])}", key, column)
+
+
+def _column(source: _Toml, number: int, table: object) -> Column:
+    if not isinstance(table, Mapping):
+        raise source.error("is not a table", "columns", number)
+    _check_keys(source, table, _COLUMN_KEYS, number)
+    for key in ("name", "type"):
+        if key not in table:
+            raise source.error("is missing", key, number)
+    if not NAME.fullmatch(table["name"]):
+        raise source.error(
+            f"{table['name']!r} is not a name: small letters, digits and _, 48 at most",
+            "name",
+            number,
+        )
+    if table["name"] in RESERVED_COLUMNS:
+        raise source.error(f"{table['name']!r} is a column of the engine's own", "name", number)
+    header = table.get("header", table["name"])
+    values = {key: value for key, value in table.items() if key not in ("header", "checks")}
+    plural = {each.name for each in fields(Column) if each.default == ()}
+    values = {k: tuple(v) if k in plural else v for k, v in values.items()}
+    values["type"] = ColumnType(table["type"])
+    if table.get("dictionary") and values["type"] is not ColumnType.TEXT:
+        raise source.error("only a text column can be a dictionary", "dictionary", number)
+    return Column(
+        headers=(header,) if isinstance(header, str) else tuple(header),
+        checks=tuple(_check(source, number, each) for each in table.get("checks", ())),
+        **values,
+    )
+
+
+def _check(source: _Toml, number: int, table: object) -> Check:
+    if not isinstance(table, Mapping) or set(table) != {"sql", "message"}:
+        raise source.error('each is { sql = "...", message = "..." }', "checks", number)
+    return Check(table["sql"], table["message"])
+
+
+def _check_columns(source: _Toml, columns: tuple[Column, ...]) -> None:
+    if not columns:
+        raise source.error("a dataset has at least one [[columns]] table", "columns")
+    seen: set[str] = set()
+    headers: set[str] = set()
+    for number, column in enumerate(columns):
+        for each in column.fields:
+            if each.name in seen:
+                raise source.error(f"{each.name!r} is stored twice", "name", number)
+            seen.add(each.name)
+        for header in column.headers:
+            if header.casefold() in headers:
+                raise source.error(f"{header!r} names two columns", "header", number)
+            headers.add(header.casefold())
+
+
+def _check_key(source: _Toml, dataset: Dataset) -> None:
+    stored = {each.name: each for each in dataset.fields}
+    for name in dataset.key:
+        if name not in stored:
+            raise source.error(
+                f"{name!r} is not a stored column; there are {', '.join(stored)}", "key"
+            )
+        if stored[name].nullable:
+            raise source.error(f"{name!r} is part of the key: declare it required = true", "key")
+
+
+def read_folders(folder: Path) -> list[Dataset]:
+    """Read every dataset below `sql/datasets/`.
+
+    Raises:
+        DeclarationError: names file, line and key.
+    """
+    return [read_folder(each) for each in sorted(folder.iterdir()) if each.is_dir()]

@@ -1,0 +1,207 @@
+"""Puts a declared dataset into the database: its tables, its reader views, its document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sluice.adapters.database import run_script, transaction
+from sluice.adapters.parsing import rollup_types
+from sluice.adapters.statements import statement
+from sluice.datasets import identifiers
+from sluice.datasets.declarations import parse_document
+from sluice.datasets.identifiers import quote
+from sluice.datasets.model import INGESTION_COLUMN, Dataset, Field, Rollup
+from sluice.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+
+def declare(engine: Engine, document: Mapping[str, Any], *, origin: str) -> bool:
+    """Declare a dataset, or change it; tell whether anything changed.
+
+    A change may add columns, queries and roll-ups or alter rules. One that would lose stored values
+    (a column gone, or of another type) is refused.
+
+    Args:
+        engine: the database.
+        document: the JSON document, see `sluice.datasets.declarations`.
+        origin: `folder`, `api` or `inferred`.
+
+    Raises:
+        DeclarationError: the document is wrong, or would lose stored values.
+    """
+    dataset = parse_document(document)
+    with transaction(engine) as connection:
+        connection.execute(statement("lock_dataset"), {"dataset": dataset.name})
+        known = connection.execute(
+            statement("select_declaration"), {"dataset": dataset.name}
+        ).one_or_none()
+        body = {key: value for key, value in document.items() if key != "version"}
+        if known is not None and known.declaration == body:
+            _make_views(connection, dataset)
+            return False
+        _make_tables(connection, dataset, is_new=known is None)
+        connection.execute(
+            statement("upsert_declaration"),
+            {"dataset": dataset.name, "origin": origin, "declaration": json.dumps(body)},
+        )
+        return True
+
+
+def _make_tables(connection: Connection, dataset: Dataset, *, is_new: bool) -> None:
+    if is_new:
+        run_script(connection, dataset.table_sql or table_sql(dataset))
+    _check_columns(connection, dataset)
+    for each in (*dictionary_sql(dataset), *_rollup_tables(dataset)):
+        run_script(connection, each)
+    _make_views(connection, dataset)
+
+
+def _make_views(connection: Connection, dataset: Dataset) -> None:
+    """Make the reader views anew; a newer engine may give them more columns."""
+    for each in view_sql(dataset):
+        run_script(connection, each)
+
+
+def _columns_of(connection: Connection, table: str) -> dict[str, str]:
+    rows = connection.execute(statement("columns_of_store_table"), {"table": table})
+    return {row.name: row.type for row in rows}
+
+
+def _check_columns(connection: Connection, dataset: Dataset) -> None:
+    """Add the columns that are new, and refuse a table that lacks or retypes one."""
+    found = _columns_of(connection, dataset.name)
+    for each in dataset.fields:
+        wanted = stored_type(each)
+        if each.name not in found:
+            table = identifiers.store_table(dataset.name)
+            connection.exec_driver_sql(
+                f"ALTER TABLE {table} ADD COLUMN {quote(each.name)} {wanted}"
+            )
+        elif found[each.name] != _FULL_NAMES.get(wanted, wanted):
+            raise DeclarationError(
+                f"the table stores {each.name} as {found[each.name]}, the declaration asks for "
+                f"{wanted}; declare a new dataset or migrate the table first",
+                file="table.sql",
+                key=each.name,
+            )
+    if INGESTION_COLUMN not in found:
+        raise DeclarationError(
+            f"the table has no column {INGESTION_COLUMN} integer NOT NULL", file="table.sql"
+        )
+
+
+_FULL_NAMES = {
+    "timestamp": "timestamp without time zone",
+    "timestamptz": "timestamp with time zone",
+    "time": "time without time zone",
+}
+
+
+def stored_type(each: Field) -> str:
+    """Return the PostgreSQL type in which a stored column lies: a dictionary column is a code."""
+    return "smallint" if each.dictionary else each.postgres_type
+
+
+def table_sql(dataset: Dataset) -> str:
+    """Return the table of a dataset whose folder has no `table.sql`."""
+    lines = [f"    {INGESTION_COLUMN} integer NOT NULL"]
+    for each in dataset.fields:
+        null = "" if each.nullable else " NOT NULL"
+        lines.append(f"    {quote(each.name)} {stored_type(each)}{null}")
+    columns = ",\n".join(lines)
+    return f"CREATE TABLE {identifiers.store_table(dataset.name)} (\n{columns}\n)"
+
+
+def dictionary_sql(dataset: Dataset) -> Iterator[str]:
+    """Yield the tables of the dataset's dictionary columns: a code for each text."""
+    for each in dataset.dictionaries:
+        table = identifiers.dictionary_table(dataset.name, each.name)
+        name = f"{dataset.name}__{each.name}"
+        yield (
+            f"CREATE TABLE IF NOT EXISTS {table} (\n"
+            f"    code smallint GENERATED ALWAYS AS IDENTITY CONSTRAINT {quote(name + '_pk')} PRIMARY KEY,\n"
+            f"    text text NOT NULL CONSTRAINT {quote(name + '_text_once')} UNIQUE\n)"
+        )
+
+
+def _rollup_tables(dataset: Dataset) -> Iterator[str]:
+    """Yield the tables of the roll-ups: parts by ingestion, merged when it is published."""
+    for rollup in dataset.rollups:
+        types = _types(dataset, rollup)
+        columns = ", ".join(f"{quote(name)} {kind}" for name, kind in types.items())
+        table = identifiers.rollup_table(dataset.name, rollup.name)
+        name = f"{dataset.name}__{rollup.name}"
+        yield f"CREATE TABLE IF NOT EXISTS {table} ({columns}, {INGESTION_COLUMN} integer NOT NULL)"
+        indexes = ((INGESTION_COLUMN,), *rollup.indexes)
+        for index in indexes:
+            columns = ", ".join(quote(each) for each in index)
+            index_name = quote(f"{name}_{'_'.join(index)}")
+            yield f"CREATE INDEX IF NOT EXISTS {index_name} ON {table} ({columns})"
+
+
+def _types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
+    file = f"rollups/{rollup.name}.sql"
+    try:
+        types = rollup_types(dataset, rollup)
+    except KeyError as error:
+        raise DeclarationError(
+            f"a column has type {error}, which is not stored", file=file
+        ) from None
+    except Exception as error:  # DuckDB's errors have no base class that says "this SQL is wrong"
+        raise DeclarationError(str(error), file=file) from error
+    missing = {*rollup.keys, *(name for name, _ in rollup.measures)} ^ set(types)
+    if missing:
+        raise DeclarationError(
+            f"{', '.join(sorted(missing))}: name each column of the result as key or measure",
+            file=file,
+        )
+    return types
+
+
+def view_sql(dataset: Dataset) -> Iterator[str]:
+    """Yield the views that readers use: published rows and roll-ups, dictionaries spelled out."""
+    stored = {each.name: each for each in dataset.fields}
+    fields = list(dataset.fields)
+    table = identifiers.store_table(dataset.name)
+    yield from _view(dataset, identifiers.view(dataset.name), table, fields, place=True)
+    for rollup in dataset.rollups:
+        names = (*rollup.keys, *(name for name, _ in rollup.measures))
+        plain = [stored.get(name) or Field(name, "", nullable=True) for name in names]
+        yield from _view(
+            dataset,
+            identifiers.view(dataset.name, rollup.name),
+            identifiers.rollup_table(dataset.name, rollup.name),
+            plain,
+        )
+
+
+def _view(
+    dataset: Dataset, view: str, table: str, fields: list[Field], *, place: bool = False
+) -> Iterator[str]:
+    """Yield a view of published rows.
+
+    With `place` it shows where a row is stored, by which equal rows can be told apart.
+    """
+    selected, joins = [], []
+    for each in fields:
+        name = quote(each.name)
+        if each.dictionary:
+            texts = quote(f"texts_{each.name}")
+            source = identifiers.dictionary_table(dataset.name, each.name)
+            join = "LEFT JOIN" if each.nullable else "JOIN"
+            joins.append(f"{join} {source} AS {texts} ON {texts}.code = stored.{name}")
+            selected.append(f"{texts}.text AS {name}")
+        else:
+            selected.append(f"stored.{name}")
+    shown = ", stored.ctid AS _place" if place else ""
+    yield f"DROP VIEW IF EXISTS {view}"
+    yield (
+        f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}, stored.{INGESTION_COLUMN}{shown}\n"
+        f"FROM {table} AS stored\n"
+        f"JOIN sluice.publications ON publications.ingestion = stored.{INGESTION_COLUMN}\n"
+        + "\n".join(joins)
+    )

@@ -1,0 +1,208 @@
+"""The comment header of a query or roll-up file: what it says, parsed and checked.
+
+    -- name: weekly_average
+    -- Weekly average number of trips of a region or a box.
+    -- param region text: Name of the region.
+    -- param by text = origin (origin, destination, both, either): Which end the box tests.
+    -- param limit integer = 100 (1..1000): Most groups.
+    -- needs: region | min_lon min_lat max_lon max_lat    (an empty alternative: none is needed)
+    -- returns: one
+    -- draw: line x=week y=trips
+    -- verb: title
+
+Prose lines (no keyword) form the description; the first sentence is the summary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from sluice.datasets.identifiers import NAME
+from sluice.datasets.model import Drawing, Parameter, Query, Rollup
+from sluice.errors import DeclarationError
+
+PARAMETER_TYPES = ("text", "integer", "number", "boolean", "date", "timestamp")
+MERGES = ("sum", "min", "max")
+
+_KEYWORD = re.compile(
+    r"(name|param|needs|returns|draw|verb|output|key|measure|index)(?:[ ]+([^:]*?))?:[ ]*(.*)"
+)
+_PARAM = re.compile(
+    r"(?P<name>[a-z_][a-z0-9_]*)[ ]+(?P<type>[a-z]+)(?P<required>!)?"
+    r"(?:[ ]*=[ ]*(?P<default>[^(]*?))?[ ]*(?:\((?P<range>[^)]*)\))?"
+)
+
+
+class _Lines:
+    """The lines of a header, each with its number, and errors that name the file and line."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.text = text
+        self.file = file
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if not line.startswith("--"):
+                return
+            yield number, line[2:].strip()
+
+    def error(self, line: int, key: str, detail: str) -> DeclarationError:
+        return DeclarationError(detail, file=self.file, line=line, key=key)
+
+
+def _split(lines: _Lines) -> tuple[list[tuple[int, str, str, str]], list[str]]:
+    """Return (line, keyword, subject, value) of keyword lines, and the prose lines."""
+    keywords, prose = [], []
+    for number, line in lines:
+        if match := _KEYWORD.fullmatch(line):
+            keywords.append((number, match[1], (match[2] or "").strip(), match[3].strip()))
+        elif line:
+            prose.append(line)
+    return keywords, prose
+
+
+def _range(lines: _Lines, number: int, name: str, text: str | None) -> dict[str, object]:
+    if not text:
+        return {}
+    if ".." not in text:
+        return {"one_of": tuple(each.strip() for each in text.split(","))}
+    low, high = text.split("..", 1)
+    try:
+        return {
+            "minimum": float(low) if low.strip() else None,
+            "maximum": float(high) if high.strip() else None,
+        }
+    except ValueError:
+        raise lines.error(
+            number, f"param {name}", f"range {text!r} is not LOW..HIGH with numbers"
+        ) from None
+
+
+def _parameter(lines: _Lines, number: int, subject: str, description: str) -> Parameter:
+    match = _PARAM.fullmatch(subject)
+    if not match:
+        raise lines.error(
+            number,
+            f"param {subject}",
+            "write `param NAME TYPE[!] [= DEFAULT] [(LOW..HIGH)|(A, B, ...)]: Sentence.`",
+        )
+    if match["type"] not in PARAMETER_TYPES:
+        raise lines.error(
+            number, f"param {match['name']}", f"type is one of {', '.join(PARAMETER_TYPES)}"
+        )
+    default = match["default"]
+    return Parameter(
+        name=match["name"],
+        type=match["type"],
+        description=description,
+        required=bool(match["required"]),
+        default=None if default in (None, "null") else default,
+        **_range(lines, number, match["name"], match["range"]),  # type: ignore[arg-type]
+    )
+
+
+def _name(lines: _Lines, found: str, file_name: str) -> str:
+    name = found or file_name
+    if not NAME.fullmatch(name):
+        raise lines.error(
+            1, "name", f"{name!r} is not a name: small letters, digits and _, 48 at most"
+        )
+    return name
+
+
+def _body(text: str) -> str:
+    """Return the statement without the comment header and the closing semicolon."""
+    lines = text.splitlines()
+    start = next((at for at, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    return "\n".join(lines[start:]).strip().rstrip(";")
+
+
+def _prose(lines: _Lines, prose: list[str]) -> tuple[str, str]:
+    """Return the summary (the first sentence) and the whole description."""
+    description = " ".join(prose)
+    if not description:
+        raise lines.error(1, "summary", "say in a sentence what it answers, as a -- comment")
+    return re.split(r"(?<=[.!?])\s", description, maxsplit=1)[0], description
+
+
+def parse_query(file_name: str, text: str) -> Query:
+    """Parse one file of `queries/`.
+
+    Args:
+        file_name: the file's stem, the query's name unless the header says another.
+        text: the file's text.
+
+    Raises:
+        DeclarationError: names file, line and keyword.
+    """
+    lines = _Lines(text, f"queries/{file_name}.sql")
+    keywords, prose = _split(lines)
+    plain = {keyword: value for _, keyword, _, value in keywords if keyword != "param"}
+    parameters = tuple(
+        _parameter(lines, number, subject, value)
+        for number, keyword, subject, value in keywords
+        if keyword == "param"
+    )
+    known = {each.name for each in parameters}
+    needs = (
+        tuple(tuple(each.split()) for each in plain["needs"].split("|")) if "needs" in plain else ()
+    )
+    for number, keyword, _, _ in keywords:
+        if keyword == "needs" and (unknown := {n for each in needs for n in each} - known):
+            raise lines.error(number, "needs", f"{', '.join(sorted(unknown))}: no such parameter")
+        if keyword == "returns" and plain["returns"] not in ("one", "many"):
+            raise lines.error(number, "returns", "is one or many")
+    kind, *options = plain.get("draw", "").split() or [""]
+    summary, description = _prose(lines, prose)
+    return Query(
+        name=_name(lines, plain.get("name", ""), file_name),
+        summary=summary,
+        description=description,
+        sql=_body(text),
+        parameters=parameters,
+        needs=needs,
+        returns=plain.get("returns", "many"),
+        drawing=Drawing(kind, tuple(_pairs(options))) if kind else None,
+        verb=plain.get("verb", ""),
+        verb_output=plain.get("output", ""),
+    )
+
+
+def _pairs(options: list[str]) -> Iterator[tuple[str, str]]:
+    for option in options:
+        name, _, value = option.partition("=")
+        yield name, value
+
+
+def parse_rollup(file_name: str, text: str) -> Rollup:
+    """Parse one file of `rollups/`: a DuckDB query over `rows`, its keys and measures.
+
+    Raises:
+        DeclarationError: names file, line and keyword.
+    """
+    lines = _Lines(text, f"rollups/{file_name}.sql")
+    keywords, prose = _split(lines)
+    plain = {keyword: value for _, keyword, _, value in keywords}
+    measures = []
+    for number, keyword, subject, value in keywords:
+        if keyword == "measure":
+            if value not in MERGES:
+                raise lines.error(
+                    number, f"measure {subject}", f"merges by one of {', '.join(MERGES)}"
+                )
+            measures.append((subject, value))
+    if "key" not in plain or not measures:
+        raise lines.error(1, "key", "a roll-up has a `-- key: a, b` and `-- measure x: sum` lines")
+    return Rollup(
+        name=_name(lines, plain.get("name", ""), file_name),
+        description=_prose(lines, prose)[1],
+        keys=tuple(each.strip() for each in plain["key"].split(",")),
+        measures=tuple(measures),
+        sql=_body(text),
+        indexes=tuple(
+            tuple(each.strip() for each in value.split(","))
+            for _, keyword, _, value in keywords
+            if keyword == "index"
+        ),
+    )

@@ -1,0 +1,244 @@
+"""What a dataset is: its columns, its policies, its roll-ups and queries; knows no SDK and no file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sluice.files.dialects import Dialect
+
+
+class ColumnType(StrEnum):
+    """The types a column may be declared with."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    BIGINT = "bigint"
+    FLOAT = "float"
+    NUMERIC = "numeric"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    INSTANT = "instant"
+    TIME = "time"
+    UUID = "uuid"
+    POINT = "point"
+
+
+#: PostgreSQL type of each column type; `point` is stored as two columns of it.
+POSTGRES_TYPES = {
+    ColumnType.TEXT: "text",
+    ColumnType.INTEGER: "integer",
+    ColumnType.BIGINT: "bigint",
+    ColumnType.FLOAT: "double precision",
+    ColumnType.NUMERIC: "numeric",
+    ColumnType.BOOLEAN: "boolean",
+    ColumnType.DATE: "date",
+    ColumnType.TIMESTAMP: "timestamp",
+    ColumnType.INSTANT: "timestamptz",
+    ColumnType.TIME: "time",
+    ColumnType.UUID: "uuid",
+    ColumnType.POINT: "double precision",
+}
+
+#: Name of the column that ties each stored row to the ingestion it came from.
+INGESTION_COLUMN = "ingestion"
+#: Names that the engine's tables, views and parser have for columns of their own.
+RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
+
+
+class Duplicates(StrEnum):
+    """What happens to a row whose key is already there."""
+
+    IGNORE = "ignore"
+    UPDATE = "update"
+    ERROR = "error"
+
+
+class LoadPolicy(StrEnum):
+    """Whether a file with rejects is published."""
+
+    PARTIAL = "partial"
+    ALL_OR_NOTHING = "all_or_nothing"
+
+
+class Reupload(StrEnum):
+    """What a new generation of the same object does to the rows of the old one."""
+
+    APPEND = "append"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A rule on a value: a DuckDB condition over the stored names, and what to tell when it fails."""
+
+    sql: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Field:
+    """One stored column of PostgreSQL; a `point` column has two, every other type one."""
+
+    name: str
+    postgres_type: str
+    nullable: bool
+    dictionary: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the file.
+
+    Attributes:
+        name: stored name; a `point` is stored as `<name>_lon` and `<name>_lat`.
+        headers: names under which the header may list it, the first is the one written out.
+        formats: strptime formats tried in order, for dates and times.
+        nulls: cell texts that mean null, beside the empty cell.
+        two_digit_years: `past` moves a date in the future back a century.
+        dictionary: stored as a small code with its text once in a table of its own.
+        decimal_separator, thousands_separator, symbols: how numbers are written.
+    """
+
+    name: str
+    type: ColumnType
+    headers: tuple[str, ...]
+    description: str = ""
+    required: bool = False
+    trim: bool = True
+    nulls: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    two_digit_years: str = ""
+    dictionary: bool = False
+    minimum: float | str | None = None
+    maximum: float | str | None = None
+    max_length: int | None = None
+    pattern: str = ""
+    one_of: tuple[str, ...] = ()
+    decimal_separator: str = "."
+    thousands_separator: str = ""
+    symbols: tuple[str, ...] = ()
+    default: str = ""
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The stored columns, in order."""
+        names = (
+            (f"{self.name}_lon", f"{self.name}_lat")
+            if self.type is ColumnType.POINT
+            else (self.name,)
+        )
+        kind = POSTGRES_TYPES[self.type]
+        return tuple(Field(name, kind, not self.required, self.dictionary) for name in names)
+
+
+@dataclass(frozen=True)
+class Rollup:
+    """An aggregate kept current by each load.
+
+    Attributes:
+        name: it is stored as `store.<dataset>__<name>` and read as the view `<dataset>_<name>`.
+        keys: columns of the result that identify a group.
+        measures: the other columns, each with the way two parts merge: `sum`, `min` or `max`.
+        sql: DuckDB query over the relation `rows`, which has the stored columns.
+    """
+
+    name: str
+    description: str
+    keys: tuple[str, ...]
+    measures: tuple[tuple[str, str], ...]
+    sql: str
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a query: type, default (`None` with `required` false means null) and range."""
+
+    name: str
+    type: str
+    description: str = ""
+    required: bool = False
+    default: str | None = None
+    one_of: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a query's answer is drawn: `bar`, `line` or `map`, and which columns serve as what."""
+
+    kind: str
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Query:
+    """A named query of a dataset.
+
+    Attributes:
+        summary: one sentence: what it answers.
+        needs: alternatives of parameter names; at least one alternative must be given in full,
+            and none in part.
+        returns: `one` object, or `many` rows.
+        sql: PostgreSQL, parameters as `:name`.
+        verb: name of a CLI command of its own, or empty.
+    """
+
+    name: str
+    summary: str
+    sql: str
+    description: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    needs: tuple[tuple[str, ...], ...] = ()
+    returns: str = "many"
+    drawing: Drawing | None = None
+    verb: str = ""
+    verb_output: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A declared dataset, complete and valid.
+
+    Attributes:
+        cluster: stored columns (or DuckDB expressions) by which the rows of a chunk are ordered.
+        stray_quotes: `reject` or `literal`, for a quote inside an unquoted field.
+        ragged: `reject` or `pad`, for rows that are too short or too long.
+        aliases: routes of other systems, as `METHOD /path` to what serves them.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    dialect: Dialect = field(default_factory=Dialect)
+    key: tuple[str, ...] = ()
+    duplicates: Duplicates = Duplicates.IGNORE
+    load: LoadPolicy = LoadPolicy.PARTIAL
+    max_rejects: int | None = None
+    reupload: Reupload = Reupload.APPEND
+    cluster: tuple[str, ...] = ()
+    stray_quotes: str = "reject"
+    ragged: str = "reject"
+    rollups: tuple[Rollup, ...] = ()
+    queries: tuple[Query, ...] = ()
+    table_sql: str = ""
+    aliases: tuple[tuple[str, str], ...] = ()
+    version: int = 1
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The stored columns of all columns, in order, without the ingestion."""
+        return tuple(each for column in self.columns for each in column.fields)
+
+    @property
+    def dictionaries(self) -> tuple[Field, ...]:
+        """The stored columns that hold a code instead of their text."""
+        return tuple(each for each in self.fields if each.dictionary)
+
+    def query(self, name: str) -> Query | None:
+        """Return the query of that name, or None."""
+        return next((each for each in self.queries if each.name == name), None)

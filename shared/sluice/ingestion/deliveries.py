@@ -1,0 +1,46 @@
+"""Decides, in one place, whether a pushed message is acknowledged.
+
+Done, or a permanent error: acknowledged, for trying again cannot help. A permanent error of a file is
+recorded and told by the use case itself; one of the message is logged here. Anything else is refused, so
+that Pub/Sub delivers again and in the end moves the message to the dead letters.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from sluice.adapters.pubsub import Message, read_push
+from sluice.errors import PermanentError, TransientError
+
+Answer = tuple[str, int]
+
+ACKNOWLEDGED: Answer = ("", 204)
+REFUSED: Answer = ("", 503)
+
+
+def deliver(envelope: object, handle: Callable[[Message], None], logger: logging.Logger) -> Answer:
+    """Hand a pushed message to its use case and answer Pub/Sub.
+
+    Args:
+        envelope: body of the push request.
+        handle: the use case, given the message.
+        logger: where refused and unusable messages are told.
+
+    Returns:
+        Body and HTTP status: 204 acknowledges, 503 asks for another delivery.
+    """
+    try:
+        message = read_push(envelope)
+        handle(message)
+    except PermanentError as error:
+        logger.error(  # noqa: TRY400  # the sentence says it all
+            error.detail, extra={"fields": {"code": error.code}}
+        )
+    except TransientError as error:
+        logger.warning(error.detail, extra={"fields": {"code": error.code}})
+        return REFUSED
+    except Exception:
+        logger.exception("unexpected error; the message will be delivered again")
+        return REFUSED
+    return ACKNOWLEDGED

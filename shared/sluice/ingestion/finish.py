@@ -1,0 +1,188 @@
+"""The use case of finish: checks the account and publishes an ingestion in one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from sluice.adapters.database import transaction
+from sluice.adapters.statements import statement
+from sluice.datasets import identifiers
+from sluice.datasets.identifiers import quote
+from sluice.datasets.model import INGESTION_COLUMN, Dataset, LoadPolicy, Reupload, Rollup
+from sluice.datasets.registry import find_dataset
+from sluice.errors import (
+    AccountImbalanceError,
+    PermanentError,
+    TooManyRejectsError,
+    UnknownDatasetError,
+)
+from sluice.ingestion.events import State
+from sluice.ingestion.ingestions import lock_ingestion, move, select_ingestion, withdraw
+from sluice.ingestion.outbox import relay
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Row
+
+    from sluice.ports import Publisher
+    from sluice.settings import Settings
+
+
+class Finish:
+    """Publishes ingestions whose chunks all have their receipts.
+
+    Args:
+        settings: `project`.
+        engine: the database.
+        publisher: Pub/Sub.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, publisher: Publisher) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._publisher = publisher
+
+    def __call__(self, ingestion: int) -> None:
+        """Publish an ingestion that waits for it; do nothing for one that does not.
+
+        Raises:
+            TransientError: deliver the message again.
+        """
+        try:
+            self._finish(ingestion)
+        except PermanentError as error:
+            self._fail(ingestion, error)
+        self._relay(ingestion)
+
+    def _relay(self, ingestion: int) -> None:
+        """Publish its events and those of the ingestions that it took back."""
+        with transaction(self._engine) as connection:
+            key = {"ingestion": ingestion}
+            withdrawn = connection.scalars(statement("withdrawn_by"), key).all()
+        for each in (ingestion, *withdrawn):
+            relay(self._engine, self._publisher, each)
+
+    def _finish(self, ingestion: int) -> None:
+        project = self._settings.project
+        with transaction(self._engine) as connection:
+            name = select_ingestion(connection, ingestion).dataset
+        dataset = find_dataset(self._engine, name or "")
+        with transaction(self._engine) as connection:
+            row = lock_ingestion(connection, ingestion)
+            if row is None or row.state != State.PUBLISHING:
+                return
+            if dataset is None:
+                raise UnknownDatasetError(f"dataset {row.dataset} is not declared any more")
+            connection.execute(statement("lock_dataset"), {"dataset": dataset.name})
+            _check_account(connection, row)
+            _check_rejects(row, dataset)
+            other = _same_or_newer(connection, row, dataset)
+            if other is not None:
+                move(connection, ingestion, State.SKIPPED, project, replaced_by=other)
+                return
+            for rollup in dataset.rollups:
+                _merge(connection, dataset, rollup, ingestion)
+            self._replace(connection, row, dataset)
+            key = {"ingestion": ingestion, "dataset": dataset.name}
+            connection.execute(statement("publish"), key)
+            connection.execute(statement("refresh"), key)
+            move(connection, ingestion, State.DONE, project)
+
+    def _replace(self, connection: Connection, row: Row[Any], dataset: Dataset) -> None:
+        """Take back older generations of the object, where the dataset says so."""
+        if dataset.reupload is not Reupload.REPLACE:
+            return
+        older = connection.scalars(statement("older_generations"), _place(row)).all()
+        withdraw(connection, older, row.id, self._settings.project)
+
+    def _fail(self, ingestion: int, error: PermanentError) -> None:
+        with transaction(self._engine) as connection:
+            row = lock_ingestion(connection, ingestion)
+            if row is not None and row.state == State.PUBLISHING:
+                move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+
+
+def _same_or_newer(connection: Connection, row: Row[Any], dataset: Dataset) -> int | None:
+    """Return the published ingestion that makes this one superfluous, if there is one.
+
+    Generations may overtake one another: one that comes late may not bring back what a newer one
+    replaced.
+    """
+    other: int | None = connection.scalar(statement("content_done"), _content(row))
+    if other is None and dataset.reupload is Reupload.REPLACE:
+        other = connection.scalar(statement("newer_generation_done"), _place(row))
+    return other
+
+
+def _place(row: Row[Any]) -> dict[str, Any]:
+    return {"bucket": row.bucket, "object": row.object, "generation": row.generation}
+
+
+def _content(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "dataset": row.dataset,
+        "crc32c": row.crc32c,
+        "size_bytes": row.size_bytes,
+        "ingestion": row.id,
+    }
+
+
+def _check_account(connection: Connection, row: Row[Any]) -> None:
+    """Hold the receipts against the chunks, and both against what split counted in the file."""
+    found = connection.execute(statement("balance"), {"ingestion": row.id}).one()
+    header_end = (row.layout or {}).get("header_end")
+    facts = (
+        ("receipts", found.receipts, row.chunks_total),
+        ("chunks", found.chunks, row.chunks_total),
+        ("records of the chunks", found.records_split, row.records_total),
+        (
+            "rows, rejects and duplicates",
+            found.rows_loaded + found.rows_rejected + found.duplicates,
+            found.records_read,
+        ),
+        ("records read", found.records_read, row.records_read),
+        ("rejects kept", found.rejects_kept, found.rows_rejected),
+        ("records of the file", found.records_read - found.recovered, row.records_total),
+    )
+    wrong = [f"{name}: {is_} instead of {ought}" for name, is_, ought in facts if is_ != ought]
+    if found.chunks:
+        if not found.is_tiled or found.end_byte != row.content_bytes:
+            wrong.append("the chunks do not tile the file")
+        if header_end is not None and found.first_byte != header_end:
+            wrong.append("the first chunk does not begin behind the header")
+    if wrong:
+        raise AccountImbalanceError(
+            f"ingestion {row.id}: {'; '.join(wrong)}. Nothing of it is published; retry it, and if "
+            "it fails again report it with the file"
+        )
+
+
+def _check_rejects(row: Row[Any], dataset: Dataset) -> None:
+    limit = dataset.max_rejects
+    if dataset.load is LoadPolicy.ALL_OR_NOTHING:
+        limit = limit or 0
+    if limit is not None and row.rows_rejected > limit:
+        raise TooManyRejectsError(
+            f"{row.rows_rejected} of {row.records_read} rows are rejects, {limit} are allowed; "
+            "nothing is published. The rejects are listed with line and reason: mend the file and "
+            "upload it again",
+            rejected=row.rows_rejected,
+            allowed=limit,
+        )
+
+
+def _merge(connection: Connection, dataset: Dataset, rollup: Rollup, ingestion: int) -> None:
+    """Merge the chunks' parts of a roll-up into one row for each group."""
+    table = identifiers.rollup_table(dataset.name, rollup.name)
+    keys = ", ".join(quote(name) for name in rollup.keys)
+    names = ", ".join(quote(name) for name, _ in rollup.measures)
+    merged = ", ".join(f"{how}({quote(name)})" for name, how in rollup.measures)
+    connection.execute(
+        text(
+            f"WITH parts AS (DELETE FROM {table} WHERE {INGESTION_COLUMN} = :ingestion RETURNING *) "
+            f"INSERT INTO {table} ({keys}, {names}, {INGESTION_COLUMN}) "
+            f"SELECT {keys}, {merged}, CAST(:ingestion AS integer) FROM parts GROUP BY {keys}"
+        ),
+        {"ingestion": ingestion},
+    )

@@ -1,0 +1,250 @@
+"""The use case of load: one chunk, one transaction.
+
+Rows, rejects, parts of roll-ups, the chunk's receipt and the event commit together or not at all. A
+second delivery finds the receipt; a concurrent one finds the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sluice.adapters.database import copy_in, message_of, sqlstate, transaction
+from sluice.adapters.parsing import ParsedChunk, copied_columns, copied_rollup_columns, parse_chunk
+from sluice.adapters.statements import statement
+from sluice.datasets import identifiers
+from sluice.datasets.identifiers import quote
+from sluice.datasets.registry import find_dataset
+from sluice.errors import (
+    AccountImbalanceError,
+    ChunkInProgressError,
+    NotFoundError,
+    PermanentError,
+    RowsRefusedError,
+    UnknownDatasetError,
+)
+from sluice.files.layouts import Layout
+from sluice.ingestion.events import UNFINISHED, State
+from sluice.ingestion.ingestions import count_chunk, lock_ingestion, move
+from sluice.ingestion.outbox import relay
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Row
+
+    from sluice.datasets.model import Dataset
+    from sluice.ingestion.chunks import Chunk
+    from sluice.ports import Objects, Publisher
+    from sluice.settings import Settings
+
+_LOADABLE = (State.SPLITTING, State.LOADING)
+#: SQLSTATE classes with which PostgreSQL refuses a value: out of range, or against a constraint.
+_REFUSALS = ("22", "23")
+
+
+class Load:
+    """Loads chunks.
+
+    Args:
+        settings: `project`, `copy_block_bytes`.
+        engine: the database.
+        objects: Cloud Storage.
+        publisher: Pub/Sub.
+    """
+
+    def __init__(
+        self, settings: Settings, engine: Engine, objects: Objects, publisher: Publisher
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._objects = objects
+        self._publisher = publisher
+
+    def __call__(self, chunk: Chunk) -> None:
+        """Load a chunk exactly once, however often it is delivered.
+
+        Raises:
+            TransientError: deliver the message again.
+        """
+        try:
+            self._load(chunk)
+        except PermanentError as error:
+            self._fail(chunk.ingestion, error)
+        relay(self._engine, self._publisher, chunk.ingestion)
+
+    def _load(self, chunk: Chunk) -> None:
+        dataset = find_dataset(self._engine, chunk.dataset)
+        if dataset is None:
+            raise UnknownDatasetError(f"dataset {chunk.dataset} is not declared any more")
+        with transaction(self._engine) as connection:
+            work = self._find_work(connection, chunk)
+            if work is None:
+                return
+            data = self._objects.read(
+                chunk.bucket,
+                chunk.object,
+                chunk.generation,
+                chunk.first_byte - chunk.offset,
+                chunk.end_byte - chunk.offset,
+            )
+            layout = Layout.from_json(work.layout)
+            with parse_chunk(
+                data,
+                dataset,
+                layout,
+                first_line=chunk.first_line,
+                first_record=chunk.first_record,
+            ) as parsed:
+                del data
+                with _refused(chunk):
+                    parsed.encode(self._codes(dataset, parsed))
+                    self._write(connection, chunk, dataset, parsed)
+
+    def _find_work(self, connection: Connection, chunk: Chunk) -> Row[Any] | None:
+        """Return what is to be known of the chunk's ingestion, or None when nothing is left to do.
+
+        Raises:
+            ChunkInProgressError: another loader has the chunk in hand.
+            NotFoundError: the message names an ingestion that does not exist.
+        """
+        key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
+        if not connection.scalar(statement("lock_chunk"), key):
+            raise ChunkInProgressError(f"chunk {chunk.number} of ingestion {chunk.ingestion}")
+        place = {
+            "first_byte": chunk.first_byte,
+            "end_byte": chunk.end_byte,
+            "first_line": chunk.first_line,
+            "first_record": chunk.first_record,
+        }
+        work = connection.execute(statement("find_work"), {**key, **place}).one_or_none()
+        if work is None:
+            raise NotFoundError(f"there is no ingestion {chunk.ingestion}")
+        is_due = work.state in _LOADABLE and work.is_current and not work.has_receipt
+        return work if is_due else None
+
+    def _codes(self, dataset: Dataset, parsed: ParsedChunk) -> dict[str, Mapping[str, int]]:
+        return {
+            each.name: _codes.codes_of(
+                self._engine, dataset.name, each.name, parsed.texts(each.name)
+            )
+            for each in dataset.dictionaries
+        }
+
+    def _write(
+        self, connection: Connection, chunk: Chunk, dataset: Dataset, parsed: ParsedChunk
+    ) -> None:
+        block_bytes = self._settings.copy_block_bytes
+        table = identifiers.store_table(dataset.name)
+        rows = parsed.copy_rows(chunk.ingestion, block_bytes)
+        written = _copy(connection, table, copied_columns(dataset), rows)
+        if written != parsed.rows:
+            raise AccountImbalanceError(
+                f"lines from {chunk.first_line}: PostgreSQL wrote {written} of {parsed.rows} rows"
+            )
+        for rollup in dataset.rollups:
+            table = identifiers.rollup_table(dataset.name, rollup.name)
+            part = parsed.copy_rollup(rollup, chunk.ingestion, block_bytes)
+            _copy(connection, table, copied_rollup_columns(rollup), part)
+        _keep_rejects(connection, chunk.ingestion, parsed)
+        counts = {
+            "records_read": parsed.records_read,
+            "rows_loaded": written,
+            "rows_rejected": len(parsed.rejects),
+            "duplicates": 0,
+        }
+        key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
+        connection.execute(
+            statement("insert_receipt"), {**key, **counts, "recovered": parsed.recovered}
+        )
+        facts = {"ingestion": chunk.ingestion, "size_bytes": chunk.size_bytes, **counts}
+        if count_chunk(connection, facts, self._settings.project) is None:
+            connection.rollback()  # cancelled or failed meanwhile: nothing of the chunk stays
+
+    def _fail(self, ingestion: int, error: PermanentError) -> None:
+        with transaction(self._engine) as connection:
+            row = lock_ingestion(connection, ingestion)
+            if row is None:
+                raise error
+            if row.state in UNFINISHED:
+                move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+
+
+@contextmanager
+def _refused(chunk: Chunk) -> Iterator[None]:
+    """Turn PostgreSQL's refusal of a chunk's rows into the file's error: it would refuse them again."""
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    try:
+        yield
+    except DBAPIError as error:
+        if not sqlstate(error).startswith(_REFUSALS):
+            raise
+        raise RowsRefusedError(
+            f"lines from {chunk.first_line}: the database refuses a row: {message_of(error)}. "
+            "Declare the rule as a check, so that such rows become rejects, and retry"
+        ) from error
+
+
+def _copy(
+    connection: Connection, table: str, columns: tuple[str, ...], stream: tuple[str, Any]
+) -> int:
+    options, blocks = stream
+    names = ", ".join(quote(name) for name in columns)
+    return copy_in(connection, f"COPY {table} ({names}) FROM STDIN {options}", blocks)
+
+
+def _keep_rejects(connection: Connection, ingestion: int, parsed: ParsedChunk) -> None:
+    if not parsed.rejects:
+        return
+    columns = ("ingestion", "record", "line", "column_name", "rule", "value", "reason", "original")
+    _copy(connection, "sluice.rejects", columns, parsed.copy_rejects(ingestion))
+
+
+class _Codes:
+    """The codes of dictionary columns, kept in this process: they never change."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: weakref.WeakKeyDictionary[Engine, dict[str, dict[str, int]]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def codes_of(
+        self, engine: Engine, dataset: str, column: str, texts: list[str]
+    ) -> dict[str, int]:
+        """Return the code of each text; new texts get theirs in a transaction of its own.
+
+        So loaders do not wait for each other's rows; the code of a chunk that is rolled back stays,
+        unused.
+        """
+        table = identifiers.dictionary_table(dataset, column)
+        with self._lock:
+            known = self._known.setdefault(engine, {}).setdefault(table, {})
+            missing = [text for text in texts if text not in known]
+            if missing:
+                known.update(_make_codes(engine, table, missing))
+            return {text: known[text] for text in texts}
+
+
+def _make_codes(engine: Engine, table: str, texts: list[str]) -> dict[str, int]:
+    from sqlalchemy import text as sql  # noqa: PLC0415
+
+    with transaction(engine) as connection:
+        connection.execute(
+            sql(
+                f"INSERT INTO {table} (text) SELECT each FROM unnest(CAST(:texts AS text[])) AS each "
+                f"WHERE each NOT IN (SELECT text FROM {table}) ORDER BY each ON CONFLICT DO NOTHING"
+            ),
+            {"texts": texts},
+        )
+    with transaction(engine) as connection:
+        rows = connection.execute(
+            sql(f"SELECT text, code FROM {table} WHERE text = ANY (CAST(:texts AS text[]))"),
+            {"texts": texts},
+        )
+        return {row.text: row.code for row in rows}
+
+
+_codes = _Codes()

@@ -1,0 +1,66 @@
+"""The relay of the outbox: what was written in a transaction goes out to the topic `status`, in order.
+
+Whoever handles a message or a request relays before it acknowledges. So if it dies between commit and
+publication, the message comes again and the next handler publishes what is left: an event may go out
+twice, with the same id, and is never lost.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from sluice.adapters.database import transaction
+from sluice.adapters.statements import statement
+from sluice.ingestion.events import Event
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from sluice.ports import Publisher
+
+STATUS_TOPIC = "status"
+
+
+def relay(engine: Engine, publisher: Publisher, ingestion: int) -> int:
+    """Publish the events of an ingestion that still have to go out; return how many did.
+
+    One relay works at a time for one ingestion; another waits for it and publishes what is left. It
+    may not leave that to the first: a handler that acknowledges must know its own events are out.
+
+    Raises:
+        PubsubUnavailableError: events are left; the next relay publishes them.
+        DatabaseUnavailableError: as above; some may go out a second time.
+    """
+    total = 0
+    while count := _relay_once(engine, publisher, ingestion):
+        total += count
+    return total
+
+
+def _relay_once(engine: Engine, publisher: Publisher, ingestion: int) -> int:
+    with transaction(engine) as connection:
+        connection.execute(statement("lock_relay"), {"ingestion": ingestion})
+        rows = connection.execute(statement("unpublished_events"), {"ingestion": ingestion}).all()
+        if not rows:
+            return 0
+        events = [
+            Event(
+                ingestion,
+                row.body["data"]["dataset"] or "",
+                row.state,
+                row.sequence,
+                row.severity,
+                row.body,
+            )
+            for row in rows
+        ]
+        publisher.publish(
+            STATUS_TOPIC,
+            [(json.dumps(each.body).encode(), each.attributes) for each in events],
+            ordering_key=str(ingestion),
+        )
+        connection.execute(
+            statement("mark_events"), {"ingestion": ingestion, "sequence": events[-1].sequence}
+        )
+        return len(events)

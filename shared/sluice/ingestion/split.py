@@ -1,0 +1,271 @@
+"""The use case of split: reads a file once, front to back, and sends each chunk off as soon as it is known.
+
+Safe to repeat at any point: chunks are remembered before they are sent, and a second run goes on behind
+the last one that is remembered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sluice.adapters.database import transaction, translated
+from sluice.adapters.statements import statement
+from sluice.datasets.registry import find_dataset
+from sluice.errors import (
+    EmptyFileError,
+    PermanentError,
+    RecordTooLongError,
+    SplitInProgressError,
+    UnknownDatasetError,
+)
+from sluice.files.announcements import dataset_of
+from sluice.files.layouts import lay_out
+from sluice.files.sources import Source, open_source
+from sluice.files.splitting import Cut, Splitter
+from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
+from sluice.ingestion.events import UNFINISHED, State
+from sluice.ingestion.ingestions import lock_ingestion, move, select_ingestion, write_event
+from sluice.ingestion.outbox import relay
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, Row
+
+    from sluice.datasets.model import Dataset
+    from sluice.ports import Objects, Publisher, StoredObject
+    from sluice.settings import Settings
+
+_MAX_RECORD_BYTES = 32 * 1024 * 1024
+
+
+class Split:
+    """Splits announced objects.
+
+    Args:
+        settings: `project`, `chunk_bytes`.
+        engine: the database.
+        objects: Cloud Storage.
+        publisher: Pub/Sub.
+    """
+
+    def __init__(
+        self, settings: Settings, engine: Engine, objects: Objects, publisher: Publisher
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._objects = objects
+        self._publisher = publisher
+
+    def __call__(self, announced: StoredObject) -> int:
+        """Ingest an object up to the last chunk sent; return the ingestion.
+
+        Raises:
+            TransientError: deliver the announcement again.
+        """
+        ingestion = self._receive(announced)
+        self._relay(ingestion)
+        try:
+            with self._sole_right(ingestion):
+                self._split(ingestion, announced)
+        except PermanentError as error:
+            self._fail(ingestion, error)
+        self._relay(ingestion)
+        return ingestion
+
+    def _relay(self, ingestion: int) -> None:
+        relay(self._engine, self._publisher, ingestion)
+
+    def _receive(self, announced: StoredObject) -> int:
+        """Make the ingestion of a generation, or find the one that an earlier delivery made."""
+        dataset = announced.name.partition("/")[0] if "/" in announced.name else None
+        place = {
+            "bucket": announced.bucket,
+            "object": announced.name,
+            "generation": announced.generation,
+        }
+        facts = {"dataset": dataset, "size_bytes": announced.size_bytes, "crc32c": announced.crc32c}
+        with transaction(self._engine) as connection:
+            made = connection.scalar(statement("receive_ingestion"), {**place, **facts})
+            if made is None:
+                return int(connection.execute(statement("find_ingestion"), place).one().id)
+            row = select_ingestion(connection, made)
+            sequence = connection.scalar(statement("next_sequence"), {"ingestion": made})
+            write_event(connection, row, State.RECEIVED, sequence, self._settings.project)
+            return int(made)
+
+    @contextmanager
+    def _sole_right(self, ingestion: int) -> Iterator[None]:
+        """Be the only split of the ingestion; the right ends with the connection that holds it.
+
+        That connection is none of the pool: splits that hold all of the pool's would wait for one
+        more for ever.
+
+        Raises:
+            SplitInProgressError: another is at work. To acknowledge now would be wrong: both may
+                have the same message, and then nobody would go on where the other dies.
+        """
+        with translated(), self._engine.connect() as connection:
+            connection.detach()
+            if not connection.scalar(statement("lock_split"), {"ingestion": ingestion}):
+                raise SplitInProgressError(f"ingestion {ingestion}")
+            connection.commit()
+            yield
+
+    def _split(self, ingestion: int, announced: StoredObject) -> None:
+        with transaction(self._engine) as connection:
+            row = select_ingestion(connection, ingestion)
+        if row.state not in (State.RECEIVED, State.SPLITTING):
+            return
+        name = dataset_of(announced)
+        dataset = find_dataset(self._engine, name)
+        if dataset is None:
+            raise UnknownDatasetError(
+                f"gs://{announced.bucket}/{announced.name}: there is no dataset {name}; "
+                "declare it, or upload to the folder of one that is declared"
+            )
+        if row.state == State.RECEIVED and self._is_known_content(row):
+            return
+        self._cut(row, announced, dataset)
+
+    def _is_known_content(self, row: Row[Any]) -> bool:
+        """Skip a file whose content is published in the dataset already."""
+        with transaction(self._engine) as connection:
+            facts = {
+                "dataset": row.dataset,
+                "crc32c": row.crc32c,
+                "size_bytes": row.size_bytes,
+                "ingestion": row.id,
+            }
+            same = connection.scalar(statement("content_done"), facts)
+            if same is None:
+                move(connection, row.id, State.SPLITTING, self._settings.project)
+                return False
+            move(connection, row.id, State.SKIPPED, self._settings.project, replaced_by=same)
+            return True
+
+    def _cut(self, row: Row[Any], announced: StoredObject, dataset: Dataset) -> None:
+        self._relay(row.id)
+        known = self._known_chunks(row.id)
+        source = open_source(self._objects, announced, row.id, self._settings.outbox)
+        self._send([_chunk(row, source, each) for each in known if not each.is_loaded])
+        splitter = self._splitter(dataset, known)
+        has_layout = row.layout is not None
+        count = len(known)
+        for block in source.blocks(splitter.position):
+            cuts = splitter.feed(block)
+            _check_open_record(splitter, announced)
+            if not has_layout and (splitter.header is not None or not dataset.dialect.header):
+                self._keep_layout(row.id, dataset, splitter)
+                has_layout = True
+            if not self._remember(row, source, cuts):
+                return
+            count += len(cuts)
+        cuts = splitter.finish()
+        if not has_layout:
+            if dataset.dialect.header and splitter.header is None:
+                raise EmptyFileError(f"gs://{announced.bucket}/{announced.name} has no header")
+            self._keep_layout(row.id, dataset, splitter)
+        if self._remember(row, source, cuts):
+            self._complete(row.id, splitter, count + len(cuts))
+
+    def _known_chunks(self, ingestion: int) -> list[Row[Any]]:
+        with transaction(self._engine) as connection:
+            rows = connection.execute(statement("select_chunks"), {"ingestion": ingestion})
+            return list(rows)
+
+    def _splitter(self, dataset: Dataset, known: list[Row[Any]]) -> Splitter:
+        size_bytes = self._settings.chunk_bytes
+        if not known:
+            return Splitter(dataset.dialect, size_bytes)
+        last = known[-1]
+        at = Cut(
+            last.number,
+            last.first_byte,
+            last.end_byte,
+            last.first_line,
+            last.first_record,
+            last.records,
+            last.lines,
+        )
+        return Splitter.resume(dataset.dialect, at, size_bytes)
+
+    def _keep_layout(self, ingestion: int, dataset: Dataset, splitter: Splitter) -> None:
+        layout = {
+            **lay_out(dataset, splitter.header).to_json(),
+            "header_end": splitter.header_end,
+        }
+        with transaction(self._engine) as connection:
+            connection.execute(
+                statement("keep_layout"), {"ingestion": ingestion, "layout": json.dumps(layout)}
+            )
+
+    def _remember(self, row: Row[Any], source: Source, cuts: list[Cut]) -> bool:
+        """Remember chunks, then send them: what was sent is known, what is known is sent again.
+
+        Returns:
+            False when the ingestion was cancelled or failed meanwhile.
+        """
+        for cut in cuts:
+            source.keep(cut)
+        with transaction(self._engine) as connection:
+            if select_ingestion(connection, row.id).state != State.SPLITTING:
+                return False
+            for cut in cuts:
+                connection.execute(statement("insert_chunk"), {"ingestion": row.id, **vars(cut)})
+        self._send([_chunk(row, source, cut) for cut in cuts])
+        return True
+
+    def _send(self, chunks: list[Chunk]) -> None:
+        if chunks:
+            self._publisher.publish(CHUNKS_TOPIC, [each.message() for each in chunks])
+
+    def _complete(self, ingestion: int, splitter: Splitter, chunks: int) -> None:
+        """Every chunk is known; where all have their receipts already, publishing begins."""
+        with transaction(self._engine) as connection:
+            found = lock_ingestion(connection, ingestion)
+            if found is None or found.state != State.SPLITTING:
+                return
+            row = move(
+                connection,
+                ingestion,
+                State.LOADING,
+                self._settings.project,
+                chunks_total=chunks,
+                records_total=splitter.records,
+                content_bytes=splitter.position,
+            )
+            if row.chunks_loaded == row.chunks_total:
+                move(connection, ingestion, State.PUBLISHING, self._settings.project)
+
+    def _fail(self, ingestion: int, error: PermanentError) -> None:
+        with transaction(self._engine) as connection:
+            row = lock_ingestion(connection, ingestion)
+            if row is not None and row.state in UNFINISHED:
+                move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+
+
+def _check_open_record(splitter: Splitter, announced: StoredObject) -> None:
+    """Refuse a record without an end: its chunk would fit in no loader's memory."""
+    if splitter.open_bytes > _MAX_RECORD_BYTES:
+        raise RecordTooLongError(
+            f"gs://{announced.bucket}/{announced.name}: the record on line {splitter.open_line} does "
+            f"not end within {_MAX_RECORD_BYTES // 1024**2} MiB; look for a quote there that opens a "
+            "field and is not closed, close or double it, and upload the file again",
+            line=splitter.open_line,
+        )
+
+
+def _chunk(row: Row[Any], source: Source, cut: Any) -> Chunk:  # a Cut, or a row of sluice.chunks
+    return Chunk(
+        ingestion=row.id,
+        dataset=row.dataset,
+        **vars(source.place(cut)),
+        number=cut.number,
+        first_byte=cut.first_byte,
+        end_byte=cut.end_byte,
+        first_line=cut.first_line,
+        first_record=cut.first_record,
+        records=cut.records,
+    )

@@ -1,0 +1,1 @@
+"""Requests for rows and answers: filters, orders, cursors, aggregates, read in snapshots."""

@@ -1,0 +1,138 @@
+"""Row filters of a request, `column=op.value`, parsed and compiled to conditions; values are always bound.
+
+The grammar is PostgREST's: `eq ne lt le gt ge` with a value, `like` and `ilike` with `*` or `%` for
+any text, `in.(a,"b,c")`, `is.null`, `is.not_null`, `is.true`, `is.false`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sluice.datasets.identifiers import quote
+from sluice.datasets.model import Field
+from sluice.errors import FilterError
+from sluice.querying.values import parse_list, parse_value
+
+COMPARISONS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+PATTERNS = {"like": "LIKE", "ilike": "ILIKE"}
+STATES = {
+    "null": "IS NULL",
+    "not_null": "IS NOT NULL",
+    "true": "IS TRUE",
+    "false": "IS FALSE",
+}
+OPERATORS = (*COMPARISONS, "in", *PATTERNS, "is")
+MAX_VALUES = 1000
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One condition on one column: an operator of `OPERATORS` and its values as texts."""
+
+    column: Field
+    operator: str
+    values: tuple[str, ...]
+
+
+@dataclass
+class Bindings:
+    """The values of a statement: collects them and hands out their placeholders."""
+
+    values: dict[str, str] = field(default_factory=dict)
+
+    def add(self, value: str, postgres_type: str) -> str:
+        """Bind a value and return the SQL that stands for it."""
+        name = f"p{len(self.values)}"
+        self.values[name] = value
+        return f"CAST(:{name} AS {postgres_type})"
+
+
+def parse_filters(
+    arguments: Iterable[tuple[str, str]], columns: Mapping[str, Field]
+) -> tuple[Filter, ...]:
+    """Parse filters, which all have to hold.
+
+    Args:
+        arguments: pairs of column and `op.value`; a column may occur several times.
+        columns: the columns that may be filtered, by name.
+
+    Raises:
+        FilterError: an unknown column or operator, or a value of the wrong type.
+    """
+    return tuple(_parse(name, text, columns) for name, text in arguments)
+
+
+def _parse(name: str, text: str, columns: Mapping[str, Field]) -> Filter:
+    if name not in columns:
+        raise FilterError(
+            f"{name}: no such column or parameter; columns are {', '.join(columns)}",
+            parameter=name,
+        )
+    operator, dot, rest = text.partition(".")
+    if not dot or operator not in OPERATORS:
+        raise FilterError(
+            f'{name}: "{text}" is not op.value with op one of {", ".join(OPERATORS)};'
+            f" write {name}=eq.{text}",
+            parameter=name,
+        )
+    try:
+        return Filter(columns[name], operator, _values(columns[name], operator, rest))
+    except ValueError as error:
+        raise FilterError(f"{name}: {error}", parameter=name) from None
+
+
+def _values(column: Field, operator: str, text: str) -> tuple[str, ...]:
+    if operator == "is":
+        return (_state(column, text),)
+    if operator in PATTERNS:
+        return (_pattern(column, operator, text),)
+    values = _elements(text) if operator == "in" else (text,)
+    for each in values:
+        parse_value(each, column.postgres_type)
+    return values
+
+
+def _state(column: Field, text: str) -> str:
+    if text not in STATES:
+        raise ValueError(f'"is.{text}": after is. comes one of {", ".join(STATES)}')
+    if text in ("true", "false") and column.postgres_type != "boolean":
+        raise ValueError(f"is.{text} fits boolean columns; this one is {column.postgres_type}")
+    return text
+
+
+def _pattern(column: Field, operator: str, text: str) -> str:
+    if column.postgres_type != "text":
+        raise ValueError(f"{operator} fits text columns; this one is {column.postgres_type}")
+    parse_value(text, "text")
+    # A backslash escapes in PostgreSQL's patterns; one at the end escapes nothing and is an error.
+    if (len(text) - len(text.rstrip("\\"))) % 2:
+        raise ValueError("the pattern ends in a backslash; write it twice for one")
+    return text.replace("*", "%")
+
+
+def _elements(text: str) -> tuple[str, ...]:
+    if not (text.startswith("(") and text.endswith(")")):
+        raise ValueError('in takes a list in parentheses: in.(a,b,"c,d")')
+    values = tuple(parse_list(text[1:-1]))
+    if len(values) > MAX_VALUES:
+        raise ValueError(f"in takes {MAX_VALUES} values at most, not {len(values)}")
+    return values
+
+
+def condition(each: Filter, bindings: Bindings) -> str:
+    """Compile a filter to an SQL condition whose values are bound."""
+    name = quote(each.column.name)
+    if each.operator == "is":
+        return f"{name} {STATES[each.values[0]]}"
+    kind = each.column.postgres_type
+    placeholders = [bindings.add(value, kind) for value in each.values]
+    if each.operator == "in":
+        return f"{name} IN ({', '.join(placeholders)})"
+    operator = (COMPARISONS | PATTERNS)[each.operator]
+    return f"{name} {operator} {placeholders[0]}"
+
+
+def conjunction(conditions: Iterable[str]) -> str:
+    """Join conditions that all have to hold; TRUE for none."""
+    return " AND ".join(conditions) or "TRUE"

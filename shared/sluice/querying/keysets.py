@@ -1,0 +1,164 @@
+"""Order and keyset cursors: going on behind the last row seen, however much came before it.
+
+Nulls sort as PostgreSQL sorts them, as if larger than any value. A cursor holds the sort values of
+the last row of a page as texts; its signature ties it to the order that it was made for.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sluice.datasets.identifiers import quote
+from sluice.datasets.model import Field
+from sluice.errors import ParameterError
+from sluice.querying.filters import Bindings
+from sluice.querying.values import parse_value
+
+#: A row's place in its table: the tie-breaker of datasets without a key.
+PLACE_TYPE = "tid"
+
+
+@dataclass(frozen=True)
+class Term:
+    """One column of an order."""
+
+    column: Field
+    is_descending: bool = False
+
+    @property
+    def sql(self) -> str:
+        """The term as ORDER BY writes it."""
+        return quote(self.column.name) + (" DESC" if self.is_descending else "")
+
+    def __str__(self) -> str:
+        return self.column.name + (".desc" if self.is_descending else "")
+
+
+@dataclass(frozen=True)
+class Order:
+    """A total order: no two rows are equal in all terms."""
+
+    terms: tuple[Term, ...]
+
+    @property
+    def sql(self) -> str:
+        """The ORDER BY list."""
+        return ", ".join(term.sql for term in self.terms)
+
+    @property
+    def keyset_sql(self) -> str:
+        """The JSON array of a row's sort values as texts, an SQL expression of type text."""
+        texts = ", ".join(f"CAST({quote(term.column.name)} AS text)" for term in self.terms)
+        return f"CAST(json_build_array({texts}) AS text)"
+
+    def cursor(self, keyset: str) -> str:
+        """Return the cursor behind the row that has this keyset."""
+        document = json.dumps([str(self), json.loads(keyset)], separators=(",", ":"))
+        return base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
+
+    def read_cursor(self, cursor: str) -> tuple[str | None, ...]:
+        """Return the sort values that a cursor holds.
+
+        Raises:
+            ParameterError: it is not a cursor, or belongs to another order.
+        """
+        try:
+            signature, values = json.loads(
+                base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+            )
+            self._check(values)
+        except (ValueError, TypeError):
+            raise ParameterError(
+                "cursor: not one that this API gave; take `next` of the page before",
+                parameter="cursor",
+            ) from None
+        if signature != str(self):
+            raise ParameterError(
+                f"cursor: it belongs to the order {signature}; keep `order` from page to page",
+                parameter="cursor",
+            )
+        return tuple(values)
+
+    def _check(self, values: object) -> None:
+        if not isinstance(values, list):
+            raise TypeError(values)
+        for term, value in zip(self.terms, values, strict=False):
+            if value is not None and term.column.postgres_type != PLACE_TYPE:
+                parse_value(value, term.column.postgres_type)
+
+    def after(self, values: Sequence[str | None], bindings: Bindings) -> str:
+        """Return the condition that holds for the rows behind these sort values."""
+        if self._is_row_comparison and None not in values:
+            names = ", ".join(quote(term.column.name) for term in self.terms)
+            bound = ", ".join(
+                _bind(term, value, bindings) for term, value in zip(self.terms, values, strict=True)
+            )
+            return f"({names}) {'<' if self.terms[0].is_descending else '>'} ({bound})"
+        return self._lexicographic(values, bindings)
+
+    @property
+    def _is_row_comparison(self) -> bool:
+        """Whether one comparison of rows, which an index can answer, says it all."""
+        directions = {term.is_descending for term in self.terms}
+        return len(directions) == 1 and not any(term.column.nullable for term in self.terms)
+
+    def _lexicographic(self, values: Sequence[str | None], bindings: Bindings) -> str:
+        alternatives = []
+        equal: list[str] = []
+        for term, value in zip(self.terms, values, strict=True):
+            alternatives.append(" AND ".join([*equal, _behind(term, value, bindings)]))
+            name = quote(term.column.name)
+            same = "IS NULL" if value is None else f"= {_bind(term, value, bindings)}"
+            equal.append(f"{name} {same}")
+        return "(" + " OR ".join(f"({each})" for each in alternatives) + ")"
+
+    def __str__(self) -> str:
+        return ",".join(str(term) for term in self.terms)
+
+
+def _bind(term: Term, value: str | None, bindings: Bindings) -> str:
+    return bindings.add(value or "", term.column.postgres_type)
+
+
+def _behind(term: Term, value: str | None, bindings: Bindings) -> str:
+    name = quote(term.column.name)
+    if value is None:
+        return f"{name} IS NOT NULL" if term.is_descending else "FALSE"
+    if term.is_descending:
+        return f"{name} < {_bind(term, value, bindings)}"
+    return f"({name} > {_bind(term, value, bindings)} OR {name} IS NULL)"
+
+
+def parse_order(text: str, columns: Mapping[str, Field], tie_breakers: Sequence[Field]) -> Order:
+    """Parse `a.desc,b` into a total order.
+
+    Args:
+        text: column names, each with `.asc` or `.desc` behind it or not.
+        columns: the columns to order by, by name.
+        tie_breakers: columns that together tell any two rows apart.
+
+    Raises:
+        ParameterError: an unknown column or direction, or a column given twice.
+    """
+    terms = [_term(each.strip(), columns) for each in text.split(",") if each.strip()]
+    names = [term.column.name for term in terms]
+    if len(set(names)) < len(names):
+        raise ParameterError(f"order: {text}: a column is named twice", parameter="order")
+    # Ties go on in the direction of the last term, so that one row comparison may say it all.
+    is_descending = terms[-1].is_descending if terms else False
+    ties = [Term(each, is_descending) for each in tie_breakers if each.name not in names]
+    return Order((*terms, *ties))
+
+
+def _term(text: str, columns: Mapping[str, Field]) -> Term:
+    name, _, direction = text.partition(".")
+    if name not in columns:
+        raise ParameterError(
+            f"order: {name}: no such column; columns are {', '.join(columns)}", parameter="order"
+        )
+    if direction not in ("", "asc", "desc"):
+        raise ParameterError(f"order: {text}: write {name}.asc or {name}.desc", parameter="order")
+    return Term(columns[name], direction == "desc")

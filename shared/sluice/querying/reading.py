@@ -1,0 +1,130 @@
+"""Answering clients from one read-only snapshot, streamed: memory holds one batch, whatever the size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sluice.adapters.database import QUERY_CANCELED, message_of, sqlstate, translated
+from sluice.adapters.statements import statement
+from sluice.errors import ParameterError, QueryTimeoutError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, CursorResult, Engine, TextClause
+
+BATCH_ROWS = 2000
+_DATA_EXCEPTION = "22"
+
+
+@dataclass(frozen=True)
+class ResultColumn:
+    """A column of an answer: its name and the OID of its PostgreSQL type."""
+
+    name: str
+    oid: int
+
+
+@contextmanager
+def snapshot(engine: Engine, timeout_s: float) -> Iterator[Connection]:
+    """A read-only transaction in which every statement sees the same rows.
+
+    Args:
+        engine: the database.
+        timeout_s: time after which a statement is ended.
+
+    Raises:
+        QueryTimeoutError: a statement took longer.
+        ParameterError: PostgreSQL refuses a value.
+        DatabaseUnavailableError: try again later.
+    """
+    with refused(timeout_s), translated(), engine.connect() as connection, connection.begin():
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        limits = {"timeout_ms": str(int(timeout_s * 1000))}
+        connection.execute(statement("set_reading_limits"), limits)
+        yield connection
+
+
+@contextmanager
+def refused(timeout_s: float) -> Iterator[None]:
+    """Turn PostgreSQL's refusal of a client's query into the client's error."""
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # 0.3 s, paid where first used
+
+    try:
+        yield
+    except DBAPIError as error:
+        if sqlstate(error) == QUERY_CANCELED:
+            raise QueryTimeoutError(
+                f"the query was ended after {timeout_s:g} s; narrow it with filters or parameters",
+                timeout_s=timeout_s,
+            ) from error
+        if sqlstate(error).startswith(_DATA_EXCEPTION):
+            raise ParameterError(message_of(error)) from error
+        raise
+
+
+def stream(
+    connection: Connection,
+    sql: str,
+    values: Mapping[str, object],
+    *,
+    types: Mapping[str, str] = {},
+    as_json: bool = False,
+) -> tuple[tuple[ResultColumn, ...], Iterator[Sequence[Sequence[Any]]]]:
+    """Run a SELECT through a server-side cursor and return its columns and batches of rows.
+
+    Args:
+        connection: an open snapshot.
+        sql: the SELECT, with `:name` placeholders.
+        values: a value for each placeholder.
+        types: PostgreSQL types of placeholders that the SELECT does not cast itself.
+        as_json: make each row one text, its JSON object, written by PostgreSQL.
+    """
+    select = (
+        f"SELECT CAST(row_to_json(answer) AS text) FROM (\n{sql}\n) AS answer" if as_json else sql
+    )
+    connection.execute(
+        _typed(f"DECLARE rows_of_answer NO SCROLL CURSOR FOR {select}", types), dict(values)
+    )
+    first = _fetch(connection)
+    names = [(str(each[0]), int(str(each[1]))) for each in first.cursor.description]
+    batches = _batches(connection, first.all())
+    return tuple(ResultColumn(*each) for each in names), batches
+
+
+def _fetch(connection: Connection) -> CursorResult[Any]:
+    return connection.exec_driver_sql(f"FETCH {BATCH_ROWS} FROM rows_of_answer")
+
+
+def _batches(
+    connection: Connection, first: Sequence[Sequence[Any]]
+) -> Iterator[Sequence[Sequence[Any]]]:
+    batch = first
+    while batch:
+        yield batch
+        if len(batch) < BATCH_ROWS:
+            return
+        batch = _fetch(connection).all()
+
+
+def _typed(sql: str, types: Mapping[str, str]) -> TextClause:
+    """Return the statement with its placeholders cast, so that PostgreSQL need not guess."""
+    import sqlalchemy as sa  # noqa: PLC0415  # 0.3 s, paid where first used
+
+    known: dict[str, sa.types.TypeEngine[Any]] = {
+        "text": sa.Text(),
+        "integer": sa.Integer(),
+        "double precision": sa.Double(),
+        "boolean": sa.Boolean(),
+        "date": sa.Date(),
+        "timestamp": sa.DateTime(),
+    }
+    clause = sa.text(sql)
+    bound = [sa.bindparam(name, type_=known[kind]) for name, kind in types.items()]
+    return clause.bindparams(*(each for each in bound if each.key in clause._bindparams))  # noqa: SLF001
+
+
+def without_comments(sql: str) -> str:
+    """Drop the lines that are comments: `:word` would bind inside them too."""
+    return "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))

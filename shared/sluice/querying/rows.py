@@ -1,0 +1,221 @@
+"""The rows route as values: a request parsed against its dataset, and the SQL that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sluice.datasets.identifiers import quote, view
+from sluice.datasets.model import INGESTION_COLUMN, Dataset, Field
+from sluice.errors import NotFoundError, ParameterError, TooLargeError
+from sluice.querying.filters import Bindings, Filter, condition, conjunction, parse_filters
+from sluice.querying.keysets import PLACE_TYPE, Order, parse_order
+from sluice.querying.measures import Grouping, parse_grouping
+from sluice.querying.values import parse_list, parse_value
+
+#: Parameters of the route that are no filters.
+RESERVED = ("select", "order", "limit", "cursor", "group", "measure", "format")
+
+#: Column of the reader views of datasets without a key: the row's place in its table.
+PLACE_COLUMN = "_place"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """An SQL text with its values by placeholder."""
+
+    sql: str
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class RowsRequest:
+    """What a client asks of a dataset's rows.
+
+    Attributes:
+        fields: the columns of the answer.
+        limit: rows of a page; None for all.
+        after: sort values of the last row of the page before.
+    """
+
+    dataset: Dataset
+    fields: tuple[Field, ...]
+    filters: tuple[Filter, ...]
+    order: Order
+    has_order: bool
+    limit: int | None
+    after: tuple[str | None, ...]
+    grouping: Grouping | None
+
+    def page(self, max_rows: int) -> Statement:
+        """Return the statement whose rows are the answer.
+
+        Args:
+            max_rows: most rows of an answer without a limit.
+        """
+        bindings = Bindings()
+        listed = ", ".join(quote(each.name) for each in self.fields)
+        limit = max_rows if self.limit is None else self.limit
+        ordered = f" ORDER BY {self.order.sql}" if self._is_ordered else ""
+        return Statement(
+            f"SELECT {listed} FROM {self._source(bindings)}{ordered} LIMIT {limit}",
+            bindings.values,
+        )
+
+    def last_keyset(self) -> Statement:
+        """Return the statement with the keyset of the page's last row, and a second row if more follow."""
+        bindings = Bindings()
+        return Statement(
+            f"SELECT {self.order.keyset_sql} FROM {self._source(bindings)}"
+            f" ORDER BY {self.order.sql} OFFSET {(self.limit or 1) - 1} LIMIT 2",
+            bindings.values,
+        )
+
+    def count(self, at_most: int) -> Statement:
+        """Return the statement that counts the rows of the answer, up to a number."""
+        bindings = Bindings()
+        source = self._source(bindings)
+        return Statement(
+            f"SELECT count(*) FROM (SELECT FROM {source} LIMIT {at_most}) AS counted",
+            bindings.values,
+        )
+
+    @property
+    def _is_ordered(self) -> bool:
+        """All rows in any order need no sort."""
+        return self.has_order or self.limit is not None or self.grouping is not None
+
+    def _source(self, bindings: Bindings) -> str:
+        """Return what follows FROM, up to its WHERE clause."""
+        name = view(self.dataset.name)
+        matching = conjunction([condition(each, bindings) for each in self.filters])
+        behind = self.order.after(self.after, bindings) if self.after else "TRUE"
+        if self.grouping is not None:
+            return f"({self.grouping.sql(name, matching)}) AS grouped WHERE {behind}"
+        return f"{name} WHERE {matching} AND {behind}"
+
+
+def parse_rows_request(
+    dataset: Dataset,
+    arguments: Iterable[tuple[str, str]],
+    max_rows: int,
+) -> RowsRequest:
+    """Parse the query string of the rows route.
+
+    Args:
+        dataset: whose rows.
+        arguments: the pairs of the query string.
+        max_rows: most rows that a page may have.
+
+    Raises:
+        ParameterError, FilterError, TooLargeError: names the parameter and what it takes.
+    """
+    pairs = list(arguments)
+    given = _reserved(pairs)
+    columns = readable_columns(dataset)
+    grouping = parse_grouping(given.get("group", ""), given.get("measure", ""), columns)
+    answered = {each.name: each for each in grouping.fields} if grouping else columns
+    ties = grouping.columns or grouping.fields if grouping else tie_breakers(dataset)
+    order = parse_order(given.get("order", ""), answered, ties)
+    cursor = given.get("cursor", "")
+    return RowsRequest(
+        dataset=dataset,
+        fields=_selected(given.get("select", ""), answered),
+        filters=parse_filters([pair for pair in pairs if pair[0] not in RESERVED], columns),
+        order=order,
+        has_order="order" in given,
+        limit=parse_limit(given.get("limit"), max_rows),
+        after=order.read_cursor(cursor) if cursor else (),
+        grouping=grouping,
+    )
+
+
+def readable_columns(dataset: Dataset) -> dict[str, Field]:
+    """Return the columns that readers see, by name: those of the dataset, and the ingestion."""
+    ingestion = Field(INGESTION_COLUMN, "integer", nullable=False)
+    return {each.name: each for each in (*dataset.fields, ingestion)}
+
+
+def tie_breakers(dataset: Dataset) -> tuple[Field, ...]:
+    """Return the columns that tell any two rows of a dataset apart."""
+    columns = readable_columns(dataset)
+    if not dataset.key:
+        return (Field(PLACE_COLUMN, PLACE_TYPE, nullable=False),)
+    return tuple(Field(name, columns[name].postgres_type, nullable=False) for name in dataset.key)
+
+
+def _reserved(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    given = [pair for pair in pairs if pair[0] in RESERVED]
+    for name in {name for name, _ in given}:
+        if sum(each == name for each, _ in given) > 1:
+            raise ParameterError(f"{name}: given more than once", parameter=name)
+    return dict(given)
+
+
+def parse_limit(text: str | None, max_rows: int) -> int | None:
+    """Read a number of rows.
+
+    Raises:
+        ParameterError: it is no whole number from 1.
+        TooLargeError: it is more than allowed.
+    """
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise ParameterError(f'limit: "{text}" is not a whole number from 1', parameter="limit")
+    if int(text) > max_rows:
+        raise TooLargeError(
+            f"limit: {text} is more than one answer holds, which is {max_rows:,} rows;"
+            " page with limit and cursor",
+            parameter="limit",
+            max_rows=max_rows,
+        )
+    return int(text)
+
+
+def _selected(text: str, columns: Mapping[str, Field]) -> tuple[Field, ...]:
+    names = [each.strip() for each in text.split(",") if each.strip()]
+    unknown = [name for name in names if name not in columns]
+    if unknown or len(set(names)) < len(names):
+        what = f"{', '.join(unknown)}: no such column" if unknown else "a column is named twice"
+        raise ParameterError(
+            f"select: {what}; columns are {', '.join(columns)}", parameter="select"
+        )
+    return tuple(columns[name] for name in names or columns)
+
+
+def row_by_key(dataset: Dataset, key: str) -> Statement:
+    """Return the statement for the row of a key; a key of several columns is a list `a,b`.
+
+    Raises:
+        NotFoundError: the dataset has no key.
+        ParameterError: the text is not a key of this dataset.
+    """
+    if not dataset.key:
+        raise NotFoundError(
+            f"{dataset.name} has no key; find rows with filters: /v1/datasets/{dataset.name}/rows"
+        )
+    columns = readable_columns(dataset)
+    bindings = Bindings()
+    conditions = [
+        condition(Filter(columns[name], "eq", (value,)), bindings)
+        for name, value in zip(dataset.key, _key_values(dataset, key), strict=True)
+    ]
+    listed = ", ".join(quote(name) for name in columns)
+    return Statement(
+        f"SELECT {listed} FROM {view(dataset.name)} WHERE {conjunction(conditions)} LIMIT 1",
+        bindings.values,
+    )
+
+
+def _key_values(dataset: Dataset, key: str) -> list[str]:
+    columns = readable_columns(dataset)
+    try:
+        values = parse_list(key) if len(dataset.key) > 1 else [key]
+        for name, value in zip(dataset.key, values, strict=False):
+            parse_value(value, columns[name].postgres_type)
+    except ValueError as error:
+        raise ParameterError(f"key {key}: {error}", parameter="key") from None
+    if len(values) != len(dataset.key):
+        raise ParameterError(f"key {key}: the key is {','.join(dataset.key)}", parameter="key")
+    return values
