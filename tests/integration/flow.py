@@ -22,6 +22,7 @@ from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
 from sluice.ingestion.control import Control
 from sluice.ingestion.events import State
 from sluice.ingestion.finish import Finish
+from sluice.ingestion.ingestions import receive
 from sluice.ingestion.load import Load
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.ingestion.split import Split
@@ -154,6 +155,11 @@ class Flow:
 
     def put(self, data: bytes, name: str = "things/a.csv") -> StoredObject:
         return self.bucket.put(name, data)
+
+    def receive(self, stored: StoredObject) -> int:
+        """Make the ingestion of an object, and no more."""
+        with transaction(self.engine) as connection:
+            return receive(connection, stored, self.settings.project)
 
     def run(self, data: bytes, name: str = "things/a.csv") -> int:
         """Bring a file all the way; return its ingestion."""

@@ -238,7 +238,7 @@ def test_an_action_in_the_wrong_state_is_refused(
 @pytest.mark.parametrize("to", list(State))
 @pytest.mark.parametrize("at", list(State))
 def test_a_transition_is_made_or_raises(flow: Flow, at: State, to: State) -> None:
-    ingestion = flow.split._receive(flow.put(FILE))
+    ingestion = flow.receive(flow.put(FILE))
     flow.run_sql("UPDATE sluice.ingestions SET state = CAST(:s AS sluice.ingestion_state)", s=at)
     with transaction(flow.engine) as connection:
         if at in TRANSITIONS[to]:

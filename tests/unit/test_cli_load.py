@@ -85,6 +85,15 @@ def test_a_file_is_uploaded_followed_and_accounted_for(
     assert "ingestion 7 received" in result.stderr
 
 
+def test_each_state_is_told_once(cloud: Callable[..., Replay], file: Path) -> None:
+    api = cloud()
+    last_chunk = event(2, "progress")
+    last_chunk["data"]["state"] = "publishing"
+    told = (event(1, "received"), last_chunk, event(3, "publishing"), event(4, "done"))
+    api.stream(EVENTS, Stream(tuple(map(sse, told)), end="end"))
+    assert run(api, "load", file).stderr.count("publishing") == 1
+
+
 def test_the_events_are_heard_before_the_upload_begins(
     cloud: Callable[..., Replay], file: Path
 ) -> None:

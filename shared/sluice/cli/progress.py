@@ -81,7 +81,9 @@ class Lines(Silence):
 
     def told(self, name: str, event: Event) -> None:
         """Show a state, or how much is loaded."""
-        if event.kind != "progress" or self._is_due(name):
+        # The last chunk's progress comes with the state that the next event tells.
+        is_repeated = event.kind == "progress" and event.ingestion.state == "publishing"
+        if not is_repeated and (event.kind != "progress" or self._is_due(name)):
             self._show(name, describe(event))
 
     def _is_due(self, name: str) -> bool:

@@ -74,33 +74,50 @@ class Finish:
                 return
             if dataset is None:
                 raise UnknownDatasetError(f"dataset {row.dataset} is not declared any more")
-            connection.execute(statement("lock_dataset"), {"dataset": dataset.name})
-            _check_account(connection, row)
-            _check_rejects(row, dataset)
-            other = _same_or_newer(connection, row, dataset)
-            if other is not None:
-                move(connection, ingestion, State.SKIPPED, project, replaced_by=other)
-                return
-            for rollup in dataset.rollups:
-                _merge(connection, dataset, rollup, ingestion)
-            self._replace(connection, row, dataset)
-            key = {"ingestion": ingestion, "dataset": dataset.name}
-            connection.execute(statement("publish"), key)
-            connection.execute(statement("refresh"), key)
-            move(connection, ingestion, State.DONE, project)
-
-    def _replace(self, connection: Connection, row: Row[Any], dataset: Dataset) -> None:
-        """Take back older generations of the object, where the dataset says so."""
-        if dataset.reupload is not Reupload.REPLACE:
-            return
-        older = connection.scalars(statement("older_generations"), _place(row)).all()
-        withdraw(connection, older, row.id, self._settings.project)
+            publish(connection, row, dataset, project)
 
     def _fail(self, ingestion: int, error: PermanentError) -> None:
         with transaction(self._engine) as connection:
             row = lock_ingestion(connection, ingestion)
             if row is not None and row.state == State.PUBLISHING:
                 move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+
+
+def publish(connection: Connection, row: Row[Any], dataset: Dataset, project: str) -> None:
+    """Publish an ingestion, or skip it where a published one makes it superfluous.
+
+    Args:
+        connection: the transaction in which all of it happens.
+        row: the ingestion, locked, in state `publishing`.
+        dataset: its dataset.
+        project: part of the source of its events.
+
+    Raises:
+        AccountImbalanceError: what was counted does not add up.
+        TooManyRejectsError: more rows were refused than the dataset allows.
+    """
+    connection.execute(statement("lock_dataset"), {"dataset": dataset.name})
+    _check_account(connection, row)
+    _check_rejects(row, dataset)
+    other = _same_or_newer(connection, row, dataset)
+    if other is not None:
+        move(connection, row.id, State.SKIPPED, project, replaced_by=other)
+        return
+    for rollup in dataset.rollups:
+        _merge(connection, dataset, rollup, row.id)
+    _replace(connection, row, dataset, project)
+    key = {"ingestion": row.id, "dataset": dataset.name}
+    connection.execute(statement("publish"), key)
+    connection.execute(statement("refresh"), key)
+    move(connection, row.id, State.DONE, project)
+
+
+def _replace(connection: Connection, row: Row[Any], dataset: Dataset, project: str) -> None:
+    """Take back older generations of the object, where the dataset says so."""
+    if dataset.reupload is not Reupload.REPLACE:
+        return
+    older = connection.scalars(statement("older_generations"), _place(row)).all()
+    withdraw(connection, older, row.id, project)
 
 
 def _same_or_newer(connection: Connection, row: Row[Any], dataset: Dataset) -> int | None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from sluice.ports import StoredObject
+
 #: From which states each state may be reached.
 TRANSITIONS: dict[State, tuple[State, ...]] = {
     State.RECEIVED: (State.FAILED, State.CANCELLED),
@@ -26,6 +28,24 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
     State.SKIPPED: (State.RECEIVED, State.PUBLISHING),
     State.UNDONE: (State.DONE,),
 }
+
+
+def receive(connection: Connection, announced: StoredObject, project: str) -> int:
+    """Make the ingestion of a generation, or find the one that an earlier delivery made."""
+    dataset = announced.name.partition("/")[0] if "/" in announced.name else None
+    place = {
+        "bucket": announced.bucket,
+        "object": announced.name,
+        "generation": announced.generation,
+    }
+    facts = {"dataset": dataset, "size_bytes": announced.size_bytes, "crc32c": announced.crc32c}
+    made = connection.scalar(statement("receive_ingestion"), {**place, **facts})
+    if made is None:
+        return int(connection.execute(statement("find_ingestion"), place).one().id)
+    row = select_ingestion(connection, made)
+    sequence = connection.scalar(statement("next_sequence"), {"ingestion": made})
+    write_event(connection, row, State.RECEIVED, sequence, project)
+    return int(made)
 
 
 def write_event(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +98,8 @@ class Load:
                 first_record=chunk.first_record,
             ) as parsed:
                 del data
-                with _refused(chunk):
-                    parsed.encode(self._codes(dataset, parsed))
+                with refused_rows(chunk.first_line):
+                    encode_texts(self._engine, dataset, parsed)
                     self._write(connection, chunk, dataset, parsed)
 
     def _find_work(self, connection: Connection, chunk: Chunk) -> Row[Any] | None:
@@ -124,36 +124,10 @@ class Load:
         is_due = work.state in _LOADABLE and work.is_current and not work.has_receipt
         return work if is_due else None
 
-    def _codes(self, dataset: Dataset, parsed: ParsedChunk) -> dict[str, Mapping[str, int]]:
-        return {
-            each.name: _codes.codes_of(
-                self._engine, dataset.name, each.name, parsed.texts(each.name)
-            )
-            for each in dataset.dictionaries
-        }
-
     def _write(
         self, connection: Connection, chunk: Chunk, dataset: Dataset, parsed: ParsedChunk
     ) -> None:
-        block_bytes = self._settings.copy_block_bytes
-        table = identifiers.store_table(dataset.name)
-        rows = parsed.copy_rows(chunk.ingestion, block_bytes)
-        written = _copy(connection, table, copied_columns(dataset), rows)
-        if written != parsed.rows:
-            raise AccountImbalanceError(
-                f"lines from {chunk.first_line}: PostgreSQL wrote {written} of {parsed.rows} rows"
-            )
-        for rollup in dataset.rollups:
-            table = identifiers.rollup_table(dataset.name, rollup.name)
-            part = parsed.copy_rollup(rollup, chunk.ingestion, block_bytes)
-            _copy(connection, table, copied_rollup_columns(rollup), part)
-        _keep_rejects(connection, chunk.ingestion, parsed)
-        counts = {
-            "records_read": parsed.records_read,
-            "rows_loaded": written,
-            "rows_rejected": len(parsed.rejects),
-            "duplicates": 0,
-        }
+        counts = store_rows(connection, chunk.ingestion, dataset, parsed, self._settings)
         key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
         connection.execute(
             statement("insert_receipt"), {**key, **counts, "recovered": parsed.recovered}
@@ -171,9 +145,56 @@ class Load:
                 move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
 
 
+def encode_texts(engine: Engine, dataset: Dataset, parsed: ParsedChunk) -> None:
+    """Replace the texts of dictionary columns by their codes, which new ones are given here."""
+    parsed.encode(
+        {
+            each.name: _codes.codes_of(engine, dataset.name, each.name, parsed.texts(each.name))
+            for each in dataset.dictionaries
+        }
+    )
+
+
+def store_rows(
+    connection: Connection,
+    ingestion: int,
+    dataset: Dataset,
+    parsed: ParsedChunk,
+    settings: Settings,
+) -> dict[str, int]:
+    """Write rows, parts of roll-ups and rejects of a parsed chunk; return what was counted.
+
+    Raises:
+        AccountImbalanceError: PostgreSQL wrote another number of rows.
+    """
+    block_bytes = settings.copy_block_bytes
+    table = identifiers.store_table(dataset.name)
+    rows = parsed.copy_rows(ingestion, block_bytes)
+    written = _copy(connection, table, copied_columns(dataset), rows)
+    if written != parsed.rows:
+        raise AccountImbalanceError(
+            f"ingestion {ingestion}: PostgreSQL wrote {written} of {parsed.rows} rows of a chunk"
+        )
+    for rollup in dataset.rollups:
+        table = identifiers.rollup_table(dataset.name, rollup.name)
+        part = parsed.copy_rollup(rollup, ingestion, block_bytes)
+        _copy(connection, table, copied_rollup_columns(rollup), part)
+    keep_rejects(connection, ingestion, parsed)
+    return {
+        "records_read": parsed.records_read,
+        "rows_loaded": written,
+        "rows_rejected": len(parsed.rejects),
+        "duplicates": 0,
+    }
+
+
 @contextmanager
-def _refused(chunk: Chunk) -> Iterator[None]:
-    """Turn PostgreSQL's refusal of a chunk's rows into the file's error: it would refuse them again."""
+def refused_rows(first_line: int) -> Iterator[None]:
+    """Turn PostgreSQL's refusal of rows into the file's error: it would refuse them again.
+
+    Raises:
+        RowsRefusedError: a value is out of range, or against a constraint of the table.
+    """
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     try:
@@ -182,7 +203,7 @@ def _refused(chunk: Chunk) -> Iterator[None]:
         if not sqlstate(error).startswith(_REFUSALS):
             raise
         raise RowsRefusedError(
-            f"lines from {chunk.first_line}: the database refuses a row: {message_of(error)}. "
+            f"lines from {first_line}: the database refuses a row: {message_of(error)}. "
             "Declare the rule as a check, so that such rows become rejects, and retry"
         ) from error
 
@@ -195,7 +216,8 @@ def _copy(
     return copy_in(connection, f"COPY {table} ({names}) FROM STDIN {options}", blocks)
 
 
-def _keep_rejects(connection: Connection, ingestion: int, parsed: ParsedChunk) -> None:
+def keep_rejects(connection: Connection, ingestion: int, parsed: ParsedChunk) -> None:
+    """Keep the refused rows of a chunk, whole."""
     if not parsed.rejects:
         return
     columns = ("ingestion", "record", "line", "column_name", "rule", "value", "reason", "original")

@@ -27,7 +27,7 @@ from sluice.files.sources import Source, open_source
 from sluice.files.splitting import Cut, Splitter
 from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
 from sluice.ingestion.events import UNFINISHED, State
-from sluice.ingestion.ingestions import lock_ingestion, move, select_ingestion, write_event
+from sluice.ingestion.ingestions import lock_ingestion, move, receive, select_ingestion
 from sluice.ingestion.outbox import relay
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class Split:
         Raises:
             TransientError: deliver the announcement again.
         """
-        ingestion = self._receive(announced)
+        with transaction(self._engine) as connection:
+            ingestion = receive(connection, announced, self._settings.project)
         self._relay(ingestion)
         try:
             with self._sole_right(ingestion):
@@ -76,24 +77,6 @@ class Split:
 
     def _relay(self, ingestion: int) -> None:
         relay(self._engine, self._publisher, ingestion)
-
-    def _receive(self, announced: StoredObject) -> int:
-        """Make the ingestion of a generation, or find the one that an earlier delivery made."""
-        dataset = announced.name.partition("/")[0] if "/" in announced.name else None
-        place = {
-            "bucket": announced.bucket,
-            "object": announced.name,
-            "generation": announced.generation,
-        }
-        facts = {"dataset": dataset, "size_bytes": announced.size_bytes, "crc32c": announced.crc32c}
-        with transaction(self._engine) as connection:
-            made = connection.scalar(statement("receive_ingestion"), {**place, **facts})
-            if made is None:
-                return int(connection.execute(statement("find_ingestion"), place).one().id)
-            row = select_ingestion(connection, made)
-            sequence = connection.scalar(statement("next_sequence"), {"ingestion": made})
-            write_event(connection, row, State.RECEIVED, sequence, self._settings.project)
-            return int(made)
 
     @contextmanager
     def _sole_right(self, ingestion: int) -> Iterator[None]:
