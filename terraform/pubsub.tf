@@ -85,6 +85,11 @@ resource "google_pubsub_subscription" "dead_letters" {
 # Pub/Sub's own account moves dead letters, and takes them from the subscriptions they come from. Those that
 # clients make through the API have no name yet, so the right to take is the whole project's.
 
+locals {
+  pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+}
+
+# Google makes it with the first use of the service, which is too late for the rights below.
 resource "google_project_service_identity" "pubsub" {
   provider = google-beta
   service  = "pubsub.googleapis.com"
@@ -95,13 +100,17 @@ resource "google_project_service_identity" "pubsub" {
 resource "google_pubsub_topic_iam_member" "agent_buries" {
   topic  = google_pubsub_topic.engine["dead-letters"].name
   role   = "roles/pubsub.publisher"
-  member = google_project_service_identity.pubsub.member
+  member = local.pubsub_agent
+
+  depends_on = [google_project_service_identity.pubsub]
 }
 
 resource "google_project_iam_member" "agent_takes" {
   project = var.project_id
   role    = "roles/pubsub.subscriber"
-  member  = google_project_service_identity.pubsub.member
+  member  = local.pubsub_agent
+
+  depends_on = [google_project_service_identity.pubsub]
 }
 
 # Who pushes to the functions, and with whose token client endpoints are called: that one has no rights at all.
@@ -128,7 +137,9 @@ resource "google_service_account_iam_member" "agent_signs" {
 
   service_account_id = each.value
   role               = "roles/iam.serviceAccountTokenCreator"
-  member             = google_project_service_identity.pubsub.member
+  member             = local.pubsub_agent
+
+  depends_on = [google_project_service_identity.pubsub]
 }
 
 resource "google_cloud_run_v2_service_iam_member" "push_invokes" {

@@ -14,7 +14,11 @@ from typing import Any
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-SIMULATOR = CHECKOUT.parent / "shared" / "tools" / "terraform-google-sim"
+#: The folder of the simulated providers, where it does not lie beside the checkout.
+SIMULATOR_VARIABLE = "TERRAFORM_GOOGLE_SIM"
+SIMULATOR = Path(
+    os.environ.get(SIMULATOR_VARIABLE, CHECKOUT.parent / "shared/tools/terraform-google-sim")
+)
 TIMEOUT_S = 300
 
 

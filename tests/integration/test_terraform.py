@@ -52,8 +52,7 @@ DEPLOYED = [each.name for each in bundling.bundles() if each.name != "migrate"]
 def terraform(tmp_path_factory) -> Terraform:
     """The configuration with everything switched on, applied."""
     made = prepare(tmp_path_factory.mktemp("terraform"))
-    made.run("plan", "-input=false", "-out=plan", *EVERYTHING)
-    made.run("apply", "-input=false", "plan")
+    made.run("apply", "-input=false", "-auto-approve", *EVERYTHING)
     return made
 
 
