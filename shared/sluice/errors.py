@@ -256,6 +256,14 @@ class TooManyRequestsError(RequestError):
     status = 429
 
 
+class IdempotencyKeyError(RequestError):
+    """An `Idempotency-Key` came with another request before."""
+
+    code = "API315"
+    title = "The idempotency key is taken"
+    status = 422
+
+
 class DeclarationError(RequestError):
     """A dataset declaration is wrong.
 

@@ -24,6 +24,7 @@ FUNCTIONS = sorted(
 
 #: Modules that know no SDK, no file and no network: values in, values out.
 PURE = {
+    "datasets.cells",
     "datasets.compiling",
     "datasets.declarations",
     "datasets.headers",
@@ -55,6 +56,7 @@ PURE = {
 PURE_LIBRARIES = {"numpy", "zstandard"}
 #: Use cases that are given what reaches the cloud, through `sluice.ports`.
 GIVEN_PORTS = {
+    "ingestion.admit",
     "ingestion.control",
     "ingestion.finish",
     "ingestion.ingestions",

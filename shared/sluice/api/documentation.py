@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
 
-from sluice.api import intake, query, status
+from sluice.api import admission, intake, query, status
 from sluice.api.answers import json_response
 from sluice.api.openapi import document
 from sluice.api.operations import Operation
@@ -40,7 +40,13 @@ def _document(call: Call) -> dict[str, Any]:
 
 def operations() -> tuple[Operation, ...]:
     """Return every operation of the API, whichever function serves it."""
-    return (*query.OPERATIONS, *intake.OPERATIONS, *status.OPERATIONS, *OPERATIONS)
+    return (
+        *query.OPERATIONS,
+        *admission.OPERATIONS,
+        *intake.OPERATIONS,
+        *status.OPERATIONS,
+        *OPERATIONS,
+    )
 
 
 @functools.cache

@@ -105,7 +105,7 @@ def _path_parameters(path: str) -> Iterator[Document]:
 def _argument(each: Argument) -> Document:
     return {
         "name": each.name,
-        "in": "query",
+        "in": each.place,
         "description": each.description,
         "schema": dict(each.schema),
     }

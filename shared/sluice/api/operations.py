@@ -73,11 +73,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Argument:
-    """A parameter of the query string."""
+    """A parameter of the query string, or a header."""
 
     name: str
     description: str
     schema: Schema = field(default_factory=lambda: {"type": "string"})
+    place: str = "query"
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,6 +133,31 @@ COMPONENTS: Mapping[str, Schema] = {
     ),
     "Account": {"description": "read = loaded + rejected + duplicates.", **_ACCOUNT},
     "Ingestion": record(_INGESTION),
+    "Admission": record(
+        {
+            "dataset": _TEXT,
+            "ingestion": _WHOLE,
+            "state": _STATE,
+            "account": ref("Account"),
+            "problem": nullable(ref("Problem")),
+            "rows": array(
+                record(
+                    {
+                        "row": {"type": "integer", "description": "From 1, as it was sent."},
+                        "outcome": {
+                            "type": "string",
+                            "enum": ["loaded", "duplicate", "rejected", "not_loaded"],
+                        },
+                        "column": nullable(_TEXT),
+                        "rule": _TEXT,
+                        "value": nullable(_TEXT),
+                        "reason": _TEXT,
+                    },
+                    optional=("column", "rule", "value", "reason"),
+                )
+            ),
+        }
+    ),
     "Reject": record(
         {
             "line": _WHOLE,

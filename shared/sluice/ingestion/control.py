@@ -12,6 +12,7 @@ from sluice.adapters.statements import statement
 from sluice.datasets import identifiers
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.datasets.registry import find_dataset
+from sluice.errors import IllegalTransitionError
 from sluice.files.announcements import FINALIZE, UPLOADS_TOPIC
 from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import move, select_ingestion, withdraw
@@ -79,6 +80,12 @@ class Control:
             PubsubUnavailableError: it was begun anew but not announced; retry again later.
         """
         row = self._find(ingestion)
+        if row.source != "file":
+            raise IllegalTransitionError(
+                f"ingestion {ingestion} came as rows in a request, and there is no file to read "
+                "again; send the rows again",
+                state=str(row.state),
+            )
         if row.state != State.RECEIVED:
             row = self._begin_anew(row)
         relay(self._engine, self._publisher, ingestion)

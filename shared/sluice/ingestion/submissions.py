@@ -1,0 +1,129 @@
+"""The rows of a request in hand: typed by the parser, the refused ones kept as they were sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sluice.adapters.parsing import parse_chunk
+from sluice.datasets.cells import CellError, CellReader, Numeral, row_layout
+from sluice.files.rejects import Reject
+
+if TYPE_CHECKING:
+    from sluice.adapters.parsing import ParsedChunk
+    from sluice.datasets.model import Dataset
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of a request that go to one dataset, as JSON values."""
+
+    dataset: Dataset
+    rows: Sequence[Any]
+
+
+@contextmanager
+def parsed(group: Group) -> Iterator[Submission]:
+    """Parse the rows of a group."""
+    submission = Submission(group)
+    dataset, data = group.dataset, submission.data
+    with parse_chunk(data, dataset, row_layout(dataset), first_line=1, first_record=0) as chunk:
+        submission.take(chunk)
+        yield submission
+
+
+class Submission:
+    """Rows of one dataset, in the order in which they were sent.
+
+    Attributes:
+        data: those that have cells, as records for the parser.
+        parsed: what the parser made of them, with the rejects of all; there once they are parsed.
+    """
+
+    parsed: ParsedChunk
+
+    def __init__(self, group: Group) -> None:
+        self.dataset = group.dataset
+        self.rows = group.rows
+        self._texts = [_text(each) for each in group.rows]
+        self._refused: list[Reject] = []
+        self._sound: list[int] = []
+        self.data = b"".join(self._records())
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the rows as lines of JSON."""
+        return sum(len(each) + 1 for each in self._texts)
+
+    def _records(self) -> list[bytes]:
+        reader = CellReader(self.dataset)
+        records = []
+        for number, row in enumerate(self.rows):
+            try:
+                records.append(reader.record(row))
+                self._sound.append(number)
+            except CellError as error:
+                self._refused.append(self._reject(number, error))
+        return records
+
+    def _reject(self, number: int, error: CellError) -> Reject:
+        found = (error.column, error.rule, error.value, error.reason)
+        return Reject(number, number + 1, *found, original=self._texts[number])
+
+    def take(self, parsed: ParsedChunk) -> None:
+        """Take what the parser made of `data`; the line of a row is its number in the request."""
+        for each in parsed.rejects:
+            number = self._sound[each.record]
+            whole = self._texts[number]
+            self._refused.append(replace(each, record=number, line=number + 1, original=whole))
+        parsed.rejects = sorted(self._refused, key=lambda each: each.record)
+        parsed.records_read = len(self.rows)
+        self.parsed = parsed
+
+    def outcomes(self, *, is_loaded: bool) -> list[dict[str, Any]]:
+        """Return what became of each row.
+
+        Args:
+            is_loaded: whether the rows that break no rule were published.
+        """
+        rejects = {each.record: each for each in self.parsed.rejects}
+        good = "loaded" if is_loaded else "not_loaded"
+        return [
+            _rejected(rejects[number])
+            if number in rejects
+            else {"row": number + 1, "outcome": good}
+            for number in range(len(self.rows))
+        ]
+
+
+def _rejected(reject: Reject) -> dict[str, Any]:
+    return {
+        "row": reject.line,
+        "outcome": "rejected",
+        "column": reject.column,
+        "rule": reject.rule,
+        "value": reject.value,
+        "reason": reject.reason,
+    }
+
+
+def _text(row: object) -> bytes:
+    """Return a row as the JSON it came as."""
+    text = _json(row)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return text.encode("ascii", "backslashreplace")
+
+
+def _json(value: object) -> str:
+    if isinstance(value, Numeral):
+        return str(value)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_json(name)}: {_json(each)}' for name, each in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_json, value))}]"
+    return json.dumps(value, ensure_ascii=False)
