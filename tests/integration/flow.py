@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, text
 
 from sluice.adapters.database import transaction
+from sluice.datasets.catalog import standing
 from sluice.datasets.declare import declare
 from sluice.errors import ObjectGoneError
 from sluice.files.announcements import UPLOADS_TOPIC, read_announcement
@@ -27,6 +28,8 @@ from sluice.ingestion.load import Load
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.ingestion.split import Split
 from sluice.ports import StoredObject
+from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
+from sluice.querying.reading import snapshot, stream, without_comments
 from sluice.settings import Settings
 
 THINGS: Mapping[str, Any] = {
@@ -234,6 +237,19 @@ class Flow:
     def one(self, sql: str, **values: Any) -> Any:
         (row,) = self.all(sql, **values)
         return row
+
+    def ask(self, dataset: str, query: str, **arguments: object) -> list[dict[str, Any]]:
+        """Answer a named query as the API does."""
+        with snapshot(self.engine, 30) as connection:
+            found = standing(connection, dataset).dataset.query(query)
+            assert found is not None, f"{dataset} has no query {query}"
+            given = [(name, str(value)) for name, value in arguments.items()]
+            values = read_parameters(found, given)
+            types = {each.name: POSTGRES_TYPES[each.type] for each in found.parameters}
+            _, batches = stream(
+                connection, without_comments(found.sql), values, types=types, as_json=True
+            )
+            return [json.loads(row) for batch in batches for (row,) in batch]
 
     def run_sql(self, sql: str, **values: Any) -> None:
         with transaction(self.engine) as connection:

@@ -169,3 +169,40 @@ def test_a_text_of_a_dictionary_is_trimmed_like_any_other() -> None:
     with parse_chunk(data, dataset, layout, first_line=1, first_record=0) as parsed:
         assert parsed.texts("region") == ["a", "b"]
         assert [(each.line, each.rule) for each in parsed.rejects] == [(4, "required")]
+
+
+NUMBERED = {
+    **THINGS,
+    "header": False,
+    "cluster": ["id DESC"],
+    "rollups": {
+        "first": "-- Where a thing stands first.\n-- key: id\n-- measure record: min\n"
+        "SELECT id, min(_record) AS record FROM rows GROUP BY ALL"
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"7,a,,\n8,b,,\n\n9,c,,\n", id="plain"),
+        pytest.param(b"7,a,,\n8, b ,,\n9,c,POINT( 1  2 ),\n", id="read-thoroughly"),
+        pytest.param(
+            b'x,a,,\n6,a"b,,\n7,"c\nd",,\n8,a\n8,b,,\n9,\xe9,,\n0,e,,\n9,,,\n', id="refused"
+        ),
+        pytest.param(b'7,a,,\n8,"b,,\n9,c,,\n', id="recovered"),
+    ],
+)
+def test_a_row_knows_the_number_of_its_record(data: bytes) -> None:
+    dataset = parse_document(NUMBERED)
+    with parse_chunk(
+        data, dataset, lay_out(dataset, None), first_line=10, first_record=5
+    ) as parsed:
+        parsed.encode({})
+        found = parsed._cursor.execute(dataset.rollups[0].sql).fetchall()
+    lines = [line for line in data.replace(b"c\nd", b"c").split(b"\n") if line]
+    whole = {number for number, line in enumerate(lines, 5)} - {
+        each.record for each in parsed.rejects
+    }
+    assert {record for _, record in found} == whole
+    assert all(lines[record - 5].startswith(b"%d," % thing) for thing, record in found)

@@ -10,8 +10,8 @@ import csv_automaton
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_files import of_each_real_file
 
+from real_files import of_each_real_file
 from sluice.files import scanning
 from sluice.files.dialects import Dialect
 from sluice.files.records import Malformed, RecordIndex, count_clean_records, index_records

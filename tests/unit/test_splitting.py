@@ -11,8 +11,8 @@ import csv_automaton
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from real_files import DATA, needs_real_files, of_each_real_file
 
+from real_files import DATA, needs_real_files, of_each_real_file
 from sluice.errors import HeaderMismatchError
 from sluice.files import scanning
 from sluice.files.dialects import Dialect

@@ -21,7 +21,7 @@ import numpy as np
 
 from sluice.datasets.compiling import VISIBLE_ENDS, Plan, compile_dataset
 from sluice.datasets.identifiers import literal, quote
-from sluice.datasets.model import INGESTION_COLUMN, Dataset, Rollup
+from sluice.datasets.model import INGESTION_COLUMN, RECORD_COLUMN, Dataset, Rollup
 from sluice.errors import AccountImbalanceError
 from sluice.files.fields import count_delimiters, count_fields
 from sluice.files.layouts import Layout, lay_out
@@ -115,6 +115,8 @@ class ParsedChunk:
                 self._cursor.executemany(f"INSERT INTO {table} VALUES (?, ?)", pairs)
             joins.append(f"LEFT JOIN {table} ON {table}.text = typed.{name}")
             selected.append(f"{table}.code AS {name}")
+        if self.dataset.is_numbered:
+            selected.append(f"typed.{RECORD_COLUMN}")
         order = f"ORDER BY {', '.join(self.dataset.cluster)}" if self.dataset.cluster else ""
         coded = f"SELECT {', '.join(selected)} FROM typed {' '.join(joins)} WHERE _ok"
         self._cursor.execute(f"CREATE TEMP TABLE rows AS SELECT * FROM ({coded}) {order}")
@@ -250,9 +252,12 @@ class _Parser:
         self.width = layout.width
         self.cursor = cursor
         self.record_limit = _RECORD_LIMIT
+        self.first_record = 0
+        self.has_numbers = False
         self.texts: dict[str, list[str]] = {}
 
     def parse(self, data: bytes, first_line: int, first_record: int) -> ParsedChunk:
+        self.first_record = first_record
         records = self._count_if_plain(data)
         damaged: dict[int, tuple[str, str]] = {}
         kept: list[int] | None = None
@@ -338,6 +343,11 @@ class _Parser:
             for n, at in enumerate(self.order)
         )
         columns = ", ".join(f"'f{at}': 'VARCHAR'" for at in range(self.width))
+        if self.plan.numbered:
+            number = "number" if self.has_numbers else "row_number() OVER () - 1"
+            cells += f", {number} + CAST({self.first_record} AS BIGINT) AS {RECORD_COLUMN}"
+        if self.has_numbers:
+            columns = f"'number': 'BIGINT', {columns}"
         mark = literal(self.dialect.quote)
         padding = "true" if self.dataset.ragged == "pad" else "false"
         return (
@@ -382,6 +392,7 @@ class _Parser:
             reason = RECORD_REASONS["columns"].format(found=found, expected=self.width)
             damaged[kept[number]] = ("columns", reason)
         sound = [line for number, line in enumerate(sound) if number not in ragged]
+        sound = self._number(sound, [n for n in kept if n not in damaged])
         if not self._read(b"".join(sound), len(sound), "\\n"):
             raise AccountImbalanceError(
                 "well-formed records vanished in the parser; nothing of the chunk is loaded"
@@ -402,6 +413,14 @@ class _Parser:
             return [line + b"\n" for line in lines]
         return [line.decode(encoding).encode("utf-8") + b"\n" for line in lines]
 
+    def _number(self, sound: list[bytes], records: list[int]) -> list[bytes]:
+        """Put the number of its record before each, where rows must know theirs."""
+        self.has_numbers = self.plan.numbered
+        if not self.has_numbers:
+            return sound
+        mark = self.dialect.delimiter.encode()
+        return [b"%d%b%b" % (n, mark, line) for n, line in zip(records, sound, strict=True)]
+
     def _second_reading(
         self, data: bytes, index: RecordIndex, kept: list[int] | None
     ) -> dict[int, _Finding]:
@@ -410,7 +429,7 @@ class _Parser:
         refused = [n if kept is None else kept[n] for (n,) in self.cursor.execute(sql).fetchall()]
         if not refused:
             return {}
-        sound = self._lay_out(data, index, refused)
+        sound = self._number(self._lay_out(data, index, refused), refused)
         with _file(b"".join(sound)) as path:
             source = self._source(path, "\\n")
             answers = self.cursor.execute(self.plan.explaining(source)).fetchall()

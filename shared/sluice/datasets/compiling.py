@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sluice.datasets.identifiers import literal, quote
-from sluice.datasets.model import Column, ColumnType, Dataset
+from sluice.datasets.model import RECORD_COLUMN, Column, ColumnType, Dataset
 
 #: White space that a trim takes off: Unicode's, no-break space and byte order mark included.
 WHITE_SPACE = (
@@ -98,6 +98,7 @@ class Plan:
         unseen: dictionary columns whose few texts are looked at by themselves, and not in each row.
         thorough: select list of the typed columns, however the cells are written.
         rules: the rules in the order in which they are tried.
+        numbered: whether the source has, and the rows keep, the number of their record.
     """
 
     stored: tuple[str, ...]
@@ -106,13 +107,15 @@ class Plan:
     unseen: tuple[str, ...]
     thorough: tuple[str, ...]
     rules: tuple[Rule, ...]
+    numbered: bool
 
     def typing(self, source: str, *, thorough: bool) -> str:
         """Return the query of typed rows in the order of the file, each with a flag `_ok`."""
         rules = [rule for rule in self.rules if thorough or rule.name != "type"]
         conditions = [f"NOT ({rule.broken})" for rule in rules]
         conditions += [] if thorough else [f"({each})" for each in self.is_usual]
-        names = ", ".join(quote(name) for name in self.stored)
+        kept = (*self.stored, RECORD_COLUMN) if self.numbered else self.stored
+        names = ", ".join(quote(name) for name in kept)
         ok = " AND ".join(conditions) or "true"
         return f"SELECT {names}, {ok} AS _ok FROM (SELECT *, {self._list(thorough)} FROM {source})"
 
@@ -142,6 +145,7 @@ def compile_dataset(dataset: Dataset) -> Plan:
         unseen=tuple(cell.column.name for cell in compiled if cell.is_unseen),
         thorough=tuple(sql for cell in compiled for sql in cell.thorough()),
         rules=tuple(rule for cell in compiled for rule in cell.rules()),
+        numbered=dataset.is_numbered,
     )
 
 

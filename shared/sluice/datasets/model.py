@@ -43,6 +43,8 @@ POSTGRES_TYPES = {
 
 #: Name of the column that ties each stored row to the ingestion it came from.
 INGESTION_COLUMN = "ingestion"
+#: Name of the column that the relation `rows` of a roll-up has beside the stored ones.
+RECORD_COLUMN = "_record"
 #: Names that the engine's tables, views and parser have for columns of their own.
 RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
 
@@ -142,7 +144,8 @@ class Rollup:
         name: it is stored as `store.<dataset>__<name>` and read as the view `<dataset>_<name>`.
         keys: columns of the result that identify a group.
         measures: the other columns, each with the way two parts merge: `sum`, `min` or `max`.
-        sql: DuckDB query over the relation `rows`, which has the stored columns.
+        sql: DuckDB query over the relation `rows`, which has the stored columns and `_record`, the
+            number of the row's record in the file, from 0, the header not counted.
     """
 
     name: str
@@ -233,6 +236,11 @@ class Dataset:
     def fields(self) -> tuple[Field, ...]:
         """The stored columns of all columns, in order, without the ingestion."""
         return tuple(each for column in self.columns for each in column.fields)
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether a row must know its record's number in the file: numbering costs a little time."""
+        return any(RECORD_COLUMN in each.sql for each in self.rollups)
 
     @property
     def dictionaries(self) -> tuple[Field, ...]:

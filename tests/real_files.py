@@ -1,0 +1,42 @@
+"""The real files of `../shared/data`, and what must come of them; tests skip where the folder is absent."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def _shared() -> Path:
+    """Return the folder `shared` beside the checkout, or beside a folder that holds the checkout."""
+    folders = [parent / "shared" for parent in ROOT.parents]
+    return next((each for each in folders if (each / "data").is_dir()), folders[0])
+
+
+DATA = _shared() / "data"
+EXPECTED = _shared() / "expected"
+
+needs_real_files = pytest.mark.skipif(
+    not DATA.is_dir(), reason="needs the real files of ../shared/data"
+)
+of_each_real_file = pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=str(path.relative_to(DATA))) for path in sorted(DATA.rglob("*.csv"))]
+    or [pytest.param(DATA, id="none", marks=needs_real_files)],
+)
+
+
+def expected_records(name: str) -> list[list[str]]:
+    """Return the records of an expected CSV file, without its header."""
+    with (EXPECTED / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
+def expected_json(name: str) -> Any:
+    """Return an expected JSON document."""
+    return json.loads((EXPECTED / name).read_text("utf-8"))
