@@ -41,6 +41,7 @@ DISTRIBUTIONS = {
     "google.cloud.sql.connector": "cloud-sql-python-connector",
     "google.cloud.storage": "google-cloud-storage",
     "google.pubsub_v1": "google-cloud-pubsub",
+    "matplotlib": "matplotlib",
     "numpy": "numpy",
     "pg8000": "pg8000",
     "pgpq": "pgpq",

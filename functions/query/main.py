@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.api import documentation
-from sluice.api import query as rows_and_queries
+from sluice.api import asking, documentation
+from sluice.api import query as datasets
 from sluice.api.app import App
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SETTINGS = read_settings(required=("project",))
 LOGGER = configure_logging("query", SETTINGS.log_level)
-APP = App(SETTINGS, (*rows_and_queries.OPERATIONS, *documentation.OPERATIONS))
+APP = App(SETTINGS, (*datasets.OPERATIONS, *asking.OPERATIONS, *documentation.OPERATIONS))
 
 
 @functions_framework.http

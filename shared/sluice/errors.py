@@ -264,6 +264,14 @@ class IdempotencyKeyError(RequestError):
     status = 422
 
 
+class NotDrawableError(RequestError):
+    """The answer of the query cannot be drawn as asked."""
+
+    code = "API313"
+    title = "Nothing to draw"
+    status = 422
+
+
 class DeclarationError(RequestError):
     """A dataset declaration is wrong.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
 
-from sluice.api import admission, intake, query, status
+from sluice.api import admission, asking, intake, query, status
 from sluice.api.answers import json_response
 from sluice.api.openapi import document
 from sluice.api.operations import Operation
@@ -42,6 +42,7 @@ def operations() -> tuple[Operation, ...]:
     """Return every operation of the API, whichever function serves it."""
     return (
         *query.OPERATIONS,
+        *asking.OPERATIONS,
         *admission.OPERATIONS,
         *intake.OPERATIONS,
         *status.OPERATIONS,

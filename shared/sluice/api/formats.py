@@ -27,8 +27,11 @@ FORMATS = {
     "parquet": "application/vnd.apache.parquet",
     "arrow": "application/vnd.apache.arrow.stream",
 }
+#: Media type of each format in which the answer of a query is shown, and not handed over.
+SHOWN_FORMATS = {"html": "text/html; charset=utf-8", "svg": "image/svg+xml"}
 #: Formats whose rows PostgreSQL itself writes as JSON texts.
 JSON_FORMATS = ("json", "ndjson")
+MEDIA_TYPES = {**FORMATS, **SHOWN_FORMATS}
 ROW_GROUP_ROWS = 64 * 1024
 
 
@@ -46,7 +49,7 @@ def negotiate(request: Request, offered: Sequence[str] = tuple(FORMATS)) -> str:
                 f'format: "{wanted}" is not one of {", ".join(offered)}', parameter="format"
             )
         return wanted
-    types = {FORMATS[name].split(";")[0]: name for name in offered}
+    types = {MEDIA_TYPES[name].split(";")[0]: name for name in offered}
     if not request.accept_mimetypes:
         return offered[0]
     best = request.accept_mimetypes.best_match(list(types))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluice.api.formats import FORMATS
+from sluice.api.formats import FORMATS, MEDIA_TYPES, SHOWN_FORMATS
 from sluice.api.schemas import COMPONENTS, array, nullable, page_of, record, ref
 from sluice.querying.rows import readable_columns
 
@@ -114,7 +114,7 @@ def _argument(each: Argument) -> Document:
 def _answer(schema: Mapping[str, Any] | None, formats: Iterable[str]) -> Document:
     content = {} if schema is None else {FORMATS["json"]: {"schema": dict(schema)}}
     for name in formats:
-        media_type = FORMATS.get(name, name).split(";")[0]
+        media_type = MEDIA_TYPES.get(name, name).split(";")[0]
         content.setdefault(media_type, {"schema": {"type": "string"}})
     return {"description": "The answer.", **({"content": content} if content else {})}
 
@@ -164,8 +164,14 @@ def _query_operation(dataset: Dataset, query: Query) -> Document:
         "description": query.description + needs,
         "tags": [f"Dataset {dataset.name}"],
         "parameters": [_query_parameter(each) for each in query.parameters],
-        "responses": {"200": _answer(answer, FORMATS), "default": _PROBLEM},
+        "responses": {"200": _answer(answer, formats_of(query)), "default": _PROBLEM},
     }
+
+
+def formats_of(query: Query) -> tuple[str, ...]:
+    """Return the formats in which a query answers: a picture only where it declares one."""
+    shown = [name for name in SHOWN_FORMATS if name != "svg" or query.drawing is not None]
+    return (*FORMATS, *shown)
 
 
 def _query_parameter(each: Parameter) -> Document:

@@ -1,11 +1,11 @@
-"""The function `query`: datasets, their rows and their named queries."""
+"""Datasets and their rows, as the function `query` answers them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -22,8 +22,7 @@ from sluice.api.operations import Argument, Operation
 from sluice.datasets.catalog import Standing, standing, standings
 from sluice.datasets.identifiers import view
 from sluice.errors import NotFoundError, TooLargeError
-from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
-from sluice.querying.reading import snapshot, stream, without_comments
+from sluice.querying.reading import snapshot, stream
 from sluice.querying.rows import RowsRequest, Statement, parse_rows_request, row_by_key
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
     from sluice.api.operations import Call
-    from sluice.datasets.model import Column, Query
+    from sluice.datasets.model import Column
 
 #: Rows of a JSON page when the client names no limit; `next` leads on.
 PAGE_ROWS = 1000
@@ -184,70 +183,6 @@ def _only(batches: Iterator[Sequence[Sequence[Any]]], what: str) -> Any:  # JSON
     raise NotFoundError(f"{what}: there is no such row")
 
 
-def list_queries(call: Call) -> Response:
-    """Answer `GET /v1/datasets/{dataset}/queries`."""
-    with _snapshot(call) as connection:
-        dataset = standing(connection, call.path["dataset"]).dataset
-    return json_response({"queries": [query_document(dataset.name, q) for q in dataset.queries]})
-
-
-def query_document(dataset: str, query: Query) -> dict[str, object]:
-    """Return what a client must know to ask a query."""
-    drawing = query.drawing
-    return {
-        "name": query.name,
-        "summary": query.summary,
-        "description": query.description,
-        "parameters": [asdict(each) for each in query.parameters],
-        "needs": [list(each) for each in query.needs],
-        "returns": query.returns,
-        "drawing": {"kind": drawing.kind, **dict(drawing.options)} if drawing else None,
-        "verb": query.verb,
-        "output": query.verb_output,
-        "url": f"/v1/datasets/{dataset}/queries/{query.name}",
-    }
-
-
-def ask_query(call: Call) -> Response:
-    """Answer `GET /v1/datasets/{dataset}/queries/{query}`."""
-    kind = negotiate(call.request)
-    with ExitStack() as stack:
-        connection = stack.enter_context(_snapshot(call))
-        found = standing(connection, call.path["dataset"])
-        query = _query(found, call.path["query"])
-        values = read_parameters(query, [p for p in call.arguments if p[0] != "format"])
-        headers = freshness_headers(found, kind)
-        if is_known(call.request, headers):
-            return not_modified(headers)
-        columns, batches = stream(
-            connection,
-            without_comments(query.sql),
-            values,
-            types={each.name: POSTGRES_TYPES[each.type] for each in query.parameters},
-            as_json=kind in JSON_FORMATS,
-        )
-        if kind == "json" and query.returns == "one":
-            body = _object(batches, query.name)
-        else:
-            body = write(kind, columns, batches)
-        return stream_response(body, kind, headers, stack)
-
-
-def _object(batches: Iterator[Sequence[Sequence[Any]]], name: str) -> Iterator[bytes]:
-    for batch in batches:
-        yield f"{batch[0][0]}\n".encode()
-        return
-    raise NotFoundError(f"{name}: nothing fits these parameters")
-
-
-def _query(found: Standing, name: str) -> Query:
-    query = found.dataset.query(name)
-    if query is None:
-        known = ", ".join(each.name for each in found.dataset.queries) or "none"
-        raise NotFoundError(f"{found.dataset.name} has no query {name}; it has {known}")
-    return query
-
-
 _INTEGER: Mapping[str, object] = {"type": "integer", "minimum": 1}
 FORMAT = Argument(
     "format",
@@ -300,15 +235,5 @@ OPERATIONS = (
         "GET", "/v1/datasets/{dataset}/rows/{key}", show_row, "showRow",
         "Answers the row of a key; a key of several columns is written `a,b`.",
         "Rows", answer={"type": "object"},
-    ),
-    Operation(
-        "GET", "/v1/datasets/{dataset}/queries", list_queries, "listQueries",
-        "Lists the named queries of a dataset with their parameters.",
-        "Queries", answer=schemas.list_of("queries", "Query"),
-    ),
-    Operation(
-        "GET", "/v1/datasets/{dataset}/queries/{query}", ask_query, "askQuery",
-        "Answers a named query: an object, or rows, as the query declares.",
-        "Queries", answer={"type": "object"}, formats=tuple(FORMATS), arguments=(FORMAT,),
     ),
 )  # fmt: skip

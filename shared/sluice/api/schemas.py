@@ -128,6 +128,7 @@ COMPONENTS: Mapping[str, Schema] = {
             "drawing": nullable(_OPEN),
             "verb": _TEXT,
             "output": _TEXT,
+            "formats": array(_TEXT),
             "url": _TEXT,
         }
     ),

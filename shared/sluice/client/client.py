@@ -161,6 +161,13 @@ class Client:
         path = f"/v1/datasets/{quote(dataset, safe='')}/queries/{quote(name, safe='')}"
         return self._transport.json("GET", path, parameters)
 
+    def download_query(
+        self, dataset: str, name: str, parameters: Mapping[str, str], kind: str
+    ) -> Iterator[bytes]:
+        """Yield the answer of a query as bytes of a format: of rows', or `svg` or `html`."""
+        path = f"/v1/datasets/{quote(dataset, safe='')}/queries/{quote(name, safe='')}"
+        return self._download(path, [*parameters.items(), ("format", kind)])
+
     def rows(self, dataset: str, filters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Yield all rows that pass the filters, page by page.
 

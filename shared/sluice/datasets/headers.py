@@ -7,7 +7,7 @@
     -- param limit integer = 100 (1..1000): Most groups.
     -- needs: region | min_lon min_lat max_lon max_lat    (an empty alternative: none is needed)
     -- returns: one
-    -- draw: line x=week y=trips
+    -- draw: line x=week y=trips series=region label=trips_a_week
     -- verb: title
 
 Prose lines (no keyword) form the description; the first sentence is the summary.
@@ -24,6 +24,12 @@ from sluice.errors import DeclarationError
 
 PARAMETER_TYPES = ("text", "integer", "number", "boolean", "date", "timestamp")
 MERGES = ("sum", "min", "max")
+#: What each kind of drawing must name, and what it may name.
+DRAWINGS = {
+    "bar": (("x", "y"), ("series", "rows", "label")),
+    "line": (("x", "y"), ("series", "rows", "label")),
+    "map": (("x", "y", "size"), ("cell", "rows", "label")),
+}
 
 _KEYWORD = re.compile(
     r"(name|param|needs|returns|draw|verb|output|key|measure|index)(?:[ ]+([^:]*?))?:[ ]*(.*)"
@@ -153,7 +159,11 @@ def parse_query(file_name: str, text: str) -> Query:
             raise lines.error(number, "needs", f"{', '.join(sorted(unknown))}: no such parameter")
         if keyword == "returns" and plain["returns"] not in ("one", "many"):
             raise lines.error(number, "returns", "is one or many")
-    kind, *options = plain.get("draw", "").split() or [""]
+    drawings = [
+        _drawing(lines, number, value)
+        for number, keyword, _, value in keywords
+        if keyword == "draw"
+    ]
     summary, description = _prose(lines, prose)
     return Query(
         name=_name(lines, plain.get("name", ""), file_name),
@@ -163,16 +173,27 @@ def parse_query(file_name: str, text: str) -> Query:
         parameters=parameters,
         needs=needs,
         returns=plain.get("returns", "many"),
-        drawing=Drawing(kind, tuple(_pairs(options))) if kind else None,
+        drawing=drawings[-1] if drawings else None,
         verb=plain.get("verb", ""),
         verb_output=plain.get("output", ""),
     )
 
 
-def _pairs(options: list[str]) -> Iterator[tuple[str, str]]:
-    for option in options:
-        name, _, value = option.partition("=")
-        yield name, value
+def _drawing(lines: _Lines, number: int, text: str) -> Drawing:
+    kind, *given = text.split() or [""]
+    if kind not in DRAWINGS:
+        raise lines.error(number, "draw", f"{kind!r} is not one of {', '.join(DRAWINGS)}")
+    needed, allowed = DRAWINGS[kind]
+    options = tuple((name, value) for name, _, value in (each.partition("=") for each in given))
+    named = {name for name, value in options if value}
+    if missing := [each for each in needed if each not in named]:
+        raise lines.error(
+            number, "draw", f"{kind} needs {', '.join(f'{m}=COLUMN' for m in missing)}"
+        )
+    if unknown := [name for name, _ in options if name not in (*needed, *allowed)]:
+        known = ", ".join((*needed, *allowed))
+        raise lines.error(number, "draw", f"{', '.join(unknown)}: {kind} takes {known}")
+    return Drawing(kind, options)
 
 
 def parse_rollup(file_name: str, text: str) -> Rollup:

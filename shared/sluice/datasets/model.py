@@ -172,10 +172,20 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a query's answer is drawn: `bar`, `line` or `map`, and which columns serve as what."""
+    """How a query's answer is drawn: `bar`, `line` or `map`, and which columns serve as what.
+
+    Attributes:
+        options: `x` and `y`, of a map also `size`; `series`, `rows`, `cell` and `label` as wanted.
+    """
 
     kind: str
     options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the answer, or of the list in it, that it draws."""
+        named = [dict(self.options).get(each, "") for each in ("x", "y", "size", "series")]
+        return tuple(name for each in named for name in each.split(",") if name)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@
 -- param min_trips integer = 1 (1..): Least trips of a group.
 -- param limit integer = 100 (1..10000): Most groups.
 -- needs: | min_lon min_lat max_lon max_lat
--- draw: map x=origin_lon y=origin_lat size=trips
+-- draw: map x=origin_lon y=origin_lat size=trips cell=cell_size label=trips_that_begin_in_the_cell
 WITH cells AS (
     SELECT
         region,

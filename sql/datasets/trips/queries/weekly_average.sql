@@ -10,7 +10,7 @@
 -- param weeks text = observed (observed, spanned): Divide by the weeks with trips, or by all weeks between.
 -- needs: region | min_lon min_lat max_lon max_lat
 -- returns: one
--- draw: line x=week y=trips series=per_week
+-- draw: line x=monday y=trips rows=per_week label=trips_a_week
 WITH weekly AS (
     -- A region alone is answered by the roll-up.
     SELECT week, sum(trips) AS trips
