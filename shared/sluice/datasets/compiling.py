@@ -93,6 +93,7 @@ class Plan:
 
     Attributes:
         stored: names of the typed columns, in the order of the declaration.
+        pieces: what cells fall into, by name; `usual` and `is_usual` both use them.
         usual: select list of the typed columns for cells written in the usual way.
         is_usual: conditions that every cell is written so and has a value of its type.
         unseen: dictionary columns whose few texts are looked at by themselves, and not in each row.
@@ -102,6 +103,7 @@ class Plan:
     """
 
     stored: tuple[str, ...]
+    pieces: tuple[str, ...]
     usual: tuple[str, ...]
     is_usual: tuple[str, ...]
     unseen: tuple[str, ...]
@@ -117,6 +119,8 @@ class Plan:
         kept = (*self.stored, RECORD_COLUMN) if self.numbered else self.stored
         names = ", ".join(quote(name) for name in kept)
         ok = " AND ".join(conditions) or "true"
+        if self.pieces and not thorough:
+            source = f"(SELECT *, {', '.join(self.pieces)} FROM {source})"
         return f"SELECT {names}, {ok} AS _ok FROM (SELECT *, {self._list(thorough)} FROM {source})"
 
     def explaining(self, source: str) -> str:
@@ -140,6 +144,7 @@ def compile_dataset(dataset: Dataset) -> Plan:
     compiled = [_Cell(number, column) for number, column in enumerate(dataset.columns)]
     return Plan(
         stored=tuple(each.name for each in dataset.fields),
+        pieces=tuple(sql for cell in compiled for sql in cell.pieces()),
         usual=tuple(sql for cell in compiled for sql in cell.usual()),
         is_usual=tuple(sql for cell in compiled for sql in cell.is_usual()),
         unseen=tuple(cell.column.name for cell in compiled if cell.is_unseen),
@@ -169,14 +174,21 @@ class _Cell:
             text = f"CASE WHEN {text} IN ({nulls}) THEN NULL ELSE {text} END"
         return f"coalesce({text}, {literal(self.column.default)})" if self.column.default else text
 
+    def pieces(self) -> Iterator[str]:
+        """What the cell falls into, as `expression AS name`."""
+        if self.column.type is ColumnType.POINT:
+            inner = f"substr({self.raw}, 8, length({self.raw}) - 8)"
+            yield f"string_split({inner}, ' ') AS {self._split}"
+
+    @property
+    def _split(self) -> str:
+        return f"_split{self.raw}"
+
     def usual(self) -> tuple[str, ...]:
         """The values, if the cell is written in the usual way."""
         kind = self.column.type
         if kind is ColumnType.POINT:
-            inner = f"substr({self.raw}, 8, length({self.raw}) - 8)"
-            return tuple(
-                f"try_cast(split_part({inner}, ' ', {position}) AS DOUBLE)" for position in (1, 2)
-            )
+            return tuple(f"try_cast({self._split}[{position}] AS DOUBLE)" for position in (1, 2))
         if kind is ColumnType.TEXT and not self._is_special():
             return (self.raw,)
         if kind in _PLAIN_CASTS and not self._is_special():
@@ -187,11 +199,10 @@ class _Cell:
         """Conditions under which `usual` and `thorough` agree."""
         raw, kind = self.raw, self.column.type
         if kind is ColumnType.POINT:
-            inner = f"substr({raw}, 8, length({raw}) - 8)"
             shape = f"starts_with({raw}, 'POINT (') AND ends_with({raw}, ')')"
             lon, lat = self.names
             yield (
-                f"{raw} IS NULL OR ({shape} AND split_part({inner}, ' ', 3) = ''"
+                f"{raw} IS NULL OR ({shape} AND len({self._split}) = 2"
                 f" AND {lon} IS NOT NULL AND {lat} IS NOT NULL)"
             )
         elif self.is_unseen:
