@@ -9,6 +9,7 @@ number of rows is known before parsing, and any difference is an error and never
 from __future__ import annotations
 
 import functools
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -332,12 +333,15 @@ class _Parser:
         """Whether the first rows are written in the usual way, so that the quick reading pays."""
         head = data[: data.rfind(b"\n", 0, _PROBED_BYTES) + 1]
         with _file(head) as path:
-            sql = self.plan.typing(self._source(path, new_line), thorough=False)
+            source = self._source(path, new_line, record_limit=_PROBED_BYTES)
+            sql = self.plan.typing(source, thorough=False)
             share = self.cursor.execute(f"SELECT avg(CAST(_ok AS INTEGER)) FROM ({sql})").fetchone()
         return share is None or share[0] is None or share[0] >= _USUAL_SHARE
 
-    def _source(self, path: Path, new_line: str) -> str:
+    def _source(self, path: Path, new_line: str, record_limit: int | None = None) -> str:
         """Return the relation of raw cells `_0`, `_1`, ... in the order of the declaration."""
+        limit = record_limit or self.record_limit
+        buffer_bytes = min(_BUFFER_BYTES, path.stat().st_size)
         cells = ", ".join(
             f"CAST(NULL AS VARCHAR) AS _{n}" if at is None else f"f{at} AS _{n}"
             for n, at in enumerate(self.order)
@@ -354,8 +358,7 @@ class _Parser:
             f"(SELECT {cells} FROM read_csv({literal(str(path))}, auto_detect=false, header=false,"
             f" columns={{{columns}}}, delim={literal(self.dialect.delimiter)}, quote={mark},"
             f" escape={mark}, new_line='{new_line}', parallel=false, null_padding={padding},"
-            f" max_line_size={self.record_limit},"
-            f" buffer_size={max(_BUFFER_BYTES, 2 * self.record_limit)}))"
+            f" max_line_size={limit}, buffer_size={max(buffer_bytes, 2 * limit)}))"
         )
 
     def _damaged(self, data: bytes, index: RecordIndex) -> dict[int, tuple[str, str]]:
@@ -488,8 +491,15 @@ def _decodes(data: bytes, encoding: str) -> bool:
 
 @contextmanager
 def _file(data: bytes) -> Iterator[Path]:
-    """The bytes as a file, for DuckDB reads files; a function's `/tmp` is memory."""
-    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
-        file.write(data)
-        file.flush()
-        yield Path(file.name)
+    """The bytes as a file in memory, for DuckDB reads files."""
+    if not hasattr(os, "memfd_create"):  # not Linux
+        with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+            file.write(data)
+            file.flush()
+            yield Path(file.name)
+        return
+    with os.fdopen(os.memfd_create("chunk"), "wb", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        yield Path(f"/proc/self/fd/{file.fileno()}")
