@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from sluice.files.dialects import Dialect
 
+#: So much is looked at in one step that it stays in the processor's cache.
+_TILE_BYTES = 256 * 1024
+
 
 def count_delimiters(data: bytes, dialect: Dialect) -> int:
     """Count the delimiters between fields, those inside quotes left out.
@@ -20,7 +23,10 @@ def count_delimiters(data: bytes, dialect: Dialect) -> int:
         dialect: how they are written.
     """
     if dialect.quote_byte not in data:
-        return data.count(dialect.delimiter_byte)
+        codes = np.frombuffer(data, np.uint8)
+        mark = dialect.delimiter_byte[0]
+        tiles = range(0, len(codes), _TILE_BYTES)
+        return sum(int(np.count_nonzero(codes[n : n + _TILE_BYTES] == mark)) for n in tiles)
     return int(np.count_nonzero(_delimiters(data, dialect)))
 
 
