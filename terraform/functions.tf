@@ -41,7 +41,7 @@ locals {
       min_instances  = 0, max_instances = var.max_api_instances
       pool_size      = 4, extra_connections = 0
       is_for_clients = true
-      settings       = ["project", "inbox", "statement_timeout_s"]
+      settings       = ["project", "inbox", "statement_timeout_s", "copy_block_bytes"]
     }
     status = {
       memory         = "512Mi", cpu = "1", concurrency = 80, timeout_s = 3600

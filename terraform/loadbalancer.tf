@@ -106,7 +106,7 @@ resource "google_compute_url_map" "api" {
   for_each = local.balancer
 
   name            = "sluice-api"
-  default_service = google_compute_backend_service.api["query"].id # answers that there is no such route
+  default_service = google_compute_backend_service.api["intake"].id
 
   host_rule {
     hosts        = [each.value]
@@ -115,7 +115,7 @@ resource "google_compute_url_map" "api" {
 
   path_matcher {
     name            = "routes"
-    default_service = google_compute_backend_service.api["query"].id
+    default_service = google_compute_backend_service.api["intake"].id # the routes that datasets declare
 
     dynamic "route_rules" {
       for_each = local.routes

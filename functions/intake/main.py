@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.api import admission
+from sluice.api import admission, aliases
 from sluice.api import intake as uploads_and_commands
 from sluice.api.app import App
 from sluice.logs import configure_logging
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SETTINGS = read_settings(required=("project",))
 LOGGER = configure_logging("intake", SETTINGS.log_level)
-APP = App(SETTINGS, (*admission.OPERATIONS, *uploads_and_commands.OPERATIONS))
+OPERATIONS = (*admission.OPERATIONS, *uploads_and_commands.OPERATIONS)
+APP = App(SETTINGS, OPERATIONS, aliases.answer_alias)
 
 
 @functions_framework.http

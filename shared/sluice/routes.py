@@ -6,7 +6,10 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from sluice.errors import NotAllowedError, NotFoundError
+from sluice.errors import NotAllowedError
+
+#: The function that serves every other path: those that datasets declare as aliases.
+ALIASES = "intake"
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,9 @@ ROUTES = (
 
 
 def function_for(method: str, path: str) -> str:
-    """Return the function that serves a request.
+    """Return the function that serves a request; a path without a route may be an alias.
 
     Raises:
-        NotFoundError: no route has this path.
         NotAllowedError: routes have this path, for other methods.
     """
     wanted = "GET" if method == "HEAD" else method
@@ -70,6 +72,6 @@ def function_for(method: str, path: str) -> str:
         if route.method == wanted:
             return route.function
     if not fitting:
-        raise NotFoundError(f"{path}: no such route; /docs lists them all")
+        return ALIASES
     methods = sorted({route.method for route in fitting})
     raise NotAllowedError(f"{method} {path}: this path takes {', '.join(methods)}", allow=methods)

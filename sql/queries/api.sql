@@ -3,6 +3,10 @@
 SELECT set_config('statement_timeout', :timeout_ms, true),
     set_config('idle_in_transaction_session_timeout', '60s', true);
 
+-- name: list_declarations
+-- Every dataset by the version of its declaration.
+SELECT name, version, declared_at FROM sluice.datasets ORDER BY name;
+
 -- name: list_standings
 -- Every dataset as it stands for its readers.
 SELECT

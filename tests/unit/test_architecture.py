@@ -24,12 +24,14 @@ FUNCTIONS = sorted(
 
 #: Modules that know no SDK, no file and no network: values in, values out.
 PURE = {
+    "datasets.aliases",
     "datasets.cells",
     "datasets.compiling",
     "datasets.declarations",
     "datasets.headers",
     "datasets.identifiers",
     "datasets.model",
+    "datasets.numerals",
     "errors",
     "files.announcements",
     "files.decompression",
@@ -95,6 +97,7 @@ ENTRANCES = {
         "ingestion.load",
         "ingestion.finish",
         "ingestion.control",
+        "ingestion.admit",
         "migrate",
         "api.query",
     },

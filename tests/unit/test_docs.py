@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from sluice.cli.main import sluice as commands
+from sluice.datasets.aliases import KINDS, parse_alias
 from sluice.datasets.declarations import _COLUMN_KEYS, _DATASET_KEYS, parse_document, read_folder
 from sluice.datasets.headers import PARAMETER_TYPES, parse_query, parse_rollup
 from sluice.datasets.model import ColumnType
@@ -114,7 +115,15 @@ def test_the_declarations_in_the_docs_are_valid() -> None:
     shown = [tomllib.loads(block) for block in blocks(DATASETS, "toml")]
     assert shown
     for document in shown:
-        assert parse_document({"name": "people", **document}).columns
+        if "columns" in document:
+            assert parse_document({"name": "people", **document}).columns
+
+
+def test_the_aliases_in_the_docs_are_valid_and_all_kinds_are_told() -> None:
+    aliases = section(DATASETS, "Aliases")
+    (shown,) = [tomllib.loads(block)["aliases"] for block in blocks(aliases, "toml")]
+    assert {parse_alias(*each).kind for each in shown.items()} == set(KINDS)
+    assert [kind for kind in KINDS if f"| `{kind}` |" not in aliases] == []
 
 
 def test_the_queries_and_rollups_in_the_docs_are_valid() -> None:

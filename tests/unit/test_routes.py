@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.errors import NotAllowedError, NotFoundError
+from sluice.errors import NotAllowedError
 from sluice.local.gateway import destination
-from sluice.routes import ROUTES, function_for
+from sluice.routes import ALIASES, ROUTES, function_for
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
@@ -20,8 +20,11 @@ def test_head_goes_where_get_goes() -> None:
 
 def test_a_parameter_is_one_segment() -> None:
     assert function_for("GET", "/v1/datasets/a%2Fb/rows") == "query"
-    with pytest.raises(NotFoundError):
-        function_for("GET", "/v1/datasets/a/b/c/rows")
+    assert function_for("GET", "/v1/datasets/a/b/c/rows") == ALIASES
+
+
+def test_a_path_without_a_route_may_be_an_alias() -> None:
+    assert function_for("GET", "/anything/else") == "intake"
 
 
 def test_a_wrong_method_names_the_right_ones() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from sluice.api import schemas
 from sluice.api.answers import json_response
 from sluice.api.operations import Argument, Operation
 from sluice.datasets.catalog import standing
-from sluice.datasets.cells import Numeral
+from sluice.datasets.numerals import read_json
 from sluice.errors import BodyError, ParameterError, RowsRefusedError, SluiceError, TooLargeError
 from sluice.querying.reading import snapshot
 
@@ -37,7 +36,7 @@ class NothingLoadedError(RowsRefusedError):
 
 def post_rows(call: Call) -> Response:
     """Answer `POST /v1/datasets/{dataset}/rows`."""
-    body = read_json(call)
+    body = read_body(call)
     rows = body.get("rows") if isinstance(body, dict) and set(body) == {"rows"} else body
     found = admit(call, {call.path["dataset"]: rows}, body)
     document = found.groups[0]
@@ -48,37 +47,38 @@ def post_rows(call: Call) -> Response:
 
 def post_rows_of_many(call: Call) -> Response:
     """Answer `POST /v1/rows`."""
-    body = read_json(call)
+    body = read_body(call)
     if not isinstance(body, dict):
         raise BodyError('the body is not a JSON object: send {"<dataset>": [<rows>], ...}')
     found = admit(call, body, body)
     return json_response({"ingestions": found.groups}, headers=_headers(found))
 
 
-def read_json(call: Call) -> Any:  # any JSON value
-    """Return the body as JSON, its numbers as they are written.
+def read_body(call: Call) -> Any:  # any JSON value
+    """Return the body as JSON, its numbers as they are written; None where there is no body.
 
     Raises:
         BodyError: it is no JSON.
         TooLargeError: it is too long.
     """
-    stream = call.request.stream
-    data = stream.read(MAX_BODY_BYTES + 1)
+    data = call.request.stream.read(MAX_BODY_BYTES + 1)
     if len(data) > MAX_BODY_BYTES:
         limit = MAX_BODY_BYTES // 1024**2
         raise TooLargeError(f"the body is longer than {limit} MiB; send fewer rows, or a file")
     try:
-        return json.loads(data, parse_float=Numeral, parse_int=Numeral, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        return read_json(data) if data else None
+    except ValueError as error:
         raise BodyError(f"the body is not JSON: {error}") from None
 
 
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+def admit(call: Call, rows: Mapping[str, object], body: object, *, next_key: str = "") -> Admission:
+    """Admit the rows of a request, exactly once where the client gave it a key.
 
-
-def admit(call: Call, rows: Mapping[str, object], body: object) -> Admission:
-    """Admit the rows of a request, by dataset, exactly once where the client gave it a key.
+    Args:
+        call: the request.
+        rows: by dataset.
+        body: the whole of it, which the same key has to come with.
+        next_key: column that is given the next free number where a row has none.
 
     Raises:
         BodyError: these are not 1 to 1000 rows.
@@ -90,7 +90,7 @@ def admit(call: Call, rows: Mapping[str, object], body: object) -> Admission:
 
     lists = {name: _list(name, each) for name, each in rows.items()}
     _check_count(sum(map(len, lists.values())))
-    groups = [Group(_dataset(call, name), each) for name, each in lists.items() if each]
+    groups = [Group(_dataset(call, name), each, next_key) for name, each in lists.items() if each]
     use_case = Admit(call.settings, call.engine, PubsubPublisher(call.settings.project))
     return use_case(groups, _once(call, body))
 

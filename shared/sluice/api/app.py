@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +45,18 @@ class App:
 
     Args:
         settings: read once, at start.
-        operations: what this function serves; nothing else is answered here.
+        operations: what this function serves.
+        others: answers all other requests; without it there is nothing else.
     """
 
-    def __init__(self, settings: Settings, operations: Sequence[Operation]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        operations: Sequence[Operation],
+        others: Callable[[Call], Response] | None = None,
+    ) -> None:
         self._settings = settings
+        self._others = others
         self._paths = Map([_rule(each) for each in operations], strict_slashes=False)
 
     def answer(self, request: Request) -> Response:
@@ -65,11 +72,21 @@ class App:
         return response
 
     def _dispatch(self, request: Request) -> Response:
-        with _our_words(request):
-            rule, path = self._paths.bind_to_environ(request.environ).match(return_rule=True)
+        handler, path = self._find(request)
         self._authenticate(request)
+        return handler(Call(self._settings, request, path))
+
+    def _find(self, request: Request) -> tuple[Callable[[Call], Response], Mapping[str, str]]:
+        with _our_words(request):
+            try:
+                paths = self._paths.bind_to_environ(request.environ)
+                rule, path = paths.match(return_rule=True)
+            except NotFound:
+                if self._others is None:
+                    raise
+                return self._others, {}
         operation: Operation = rule.endpoint
-        return operation.handler(Call(self._settings, request, path))
+        return operation.handler, path
 
     def _authenticate(self, request: Request) -> None:
         if not self._settings.token:

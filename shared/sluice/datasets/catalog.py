@@ -48,6 +48,12 @@ def standings(connection: Connection) -> list[Standing]:
     return [_standing(connection, row) for row in rows.all()]
 
 
+def declared_datasets(connection: Connection) -> list[Dataset]:
+    """Return every declared dataset, without asking how it stands."""
+    rows = connection.execute(statement("list_declarations")).all()
+    return [_declarations(connection, r.name, r.version, r.declared_at)[1] for r in rows]
+
+
 def standing(connection: Connection, name: str) -> Standing:
     """Return a declared dataset.
 

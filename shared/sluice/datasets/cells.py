@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from sluice.datasets.model import Column, ColumnType, Dataset
+from sluice.datasets.numerals import Numeral
 from sluice.files.dialects import Dialect
 from sluice.files.layouts import Layout
 from sluice.files.rejects import RECORD_REASONS
@@ -16,12 +17,6 @@ _NUMBERS = (*_WHOLE, ColumnType.FLOAT, ColumnType.NUMERIC)
 #: Digits of a number written with an exponent that are still written out.
 _MAX_DIGITS = 60
 _SHOWN_CHARACTERS = 200
-
-
-class Numeral(str):
-    """A number as the JSON document writes it: no digit is lost on the way to its column."""
-
-    __slots__ = ()
 
 
 class CellError(ValueError):
@@ -63,10 +58,24 @@ class CellReader:
             ",".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in cells) + "\n"
         ).encode()
 
-    def value(self, row: Mapping[str, object], name: str) -> object:
-        """Return what a row gives for a column, by whichever of its names; None where it gives none."""
-        place = self._places[name.casefold()]
-        return next((v for k, v in row.items() if self._places.get(_folded(k)) == place), None)
+    def with_key(self, row: object, column: str, free: Iterator[int]) -> object:
+        """Return a row with the next free number in a column that it leaves empty.
+
+        Args:
+            row: a JSON value; one that is no object stays as it is.
+            column: name of the column.
+            free: the numbers to take.
+        """
+        if not isinstance(row, Mapping):
+            return row
+        place = self._places[column]
+        given = {
+            name: value for name, value in row.items() if self._places.get(_folded(name)) == place
+        }
+        if any(value is not None and str(value).strip() for value in given.values()):
+            return row
+        others = {name: value for name, value in row.items() if name not in given}
+        return {column: Numeral(next(free)), **others}
 
     def _values(self, row: object) -> list[object]:
         if isinstance(row, list):

@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from sluice.datasets.aliases import Alias, AliasError, check_alias, parse_alias
 from sluice.datasets.headers import parse_query, parse_rollup
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import (
@@ -91,6 +92,12 @@ class _Toml:
     def error(self, detail: str, key: str, column: int | None = None) -> DeclarationError:
         path = key if column is None else f"columns[{column}].{key}"
         return DeclarationError(detail, line=self._line(key, column), key=path)
+
+    def alias_error(self, detail: str, route: str, key: str) -> DeclarationError:
+        quoted = f'"{route}"'
+        places = (n for n, line in enumerate(self._lines, 1) if quoted in line)
+        path = f"aliases.{quoted}.{key}" if key else f"aliases.{quoted}"
+        return DeclarationError(detail, line=next(places, None), key=path)
 
     def _line(self, key: str, column: int | None) -> int | None:
         """Return the line of a key: inside the given `[[columns]]` table, or before the first."""
@@ -185,11 +192,33 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         rollups=tuple(parse_rollup(*each) for each in document.get("rollups", {}).items()),
         queries=tuple(parse_query(*each) for each in document.get("queries", {}).items()),
         table_sql=document.get("table", ""),
-        aliases=tuple(top.get("aliases", {}).items()),
+        aliases=_aliases(source, top.get("aliases", {})),
         version=document.get("version", 1),
     )
     _check_key(source, dataset)
+    _check_aliases(source, dataset)
     return dataset
+
+
+def _aliases(source: _Toml, tables: Mapping[str, object]) -> tuple[Alias, ...]:
+    found: dict[str, Alias] = {}
+    for route, table in tables.items():
+        try:
+            alias = parse_alias(route, table)
+        except AliasError as error:
+            raise source.alias_error(str(error), route, error.key) from None
+        if other := found.get(alias.place):
+            raise source.alias_error(f"is the same as {other.route}", route, "")
+        found[alias.place] = alias
+    return tuple(found.values())
+
+
+def _check_aliases(source: _Toml, dataset: Dataset) -> None:
+    for alias in dataset.aliases:
+        try:
+            check_alias(alias, dataset)
+        except AliasError as error:
+            raise source.alias_error(str(error), alias.route, error.key) from None
 
 
 def _dialect(source: _Toml, top: Mapping[str, Any]) -> Dialect:

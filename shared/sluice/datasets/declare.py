@@ -10,6 +10,7 @@ from sluice.adapters.database import run_script, transaction
 from sluice.adapters.parsing import rollup_types
 from sluice.adapters.statements import statement
 from sluice.datasets import identifiers
+from sluice.datasets.catalog import declared_datasets
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Field, Rollup
@@ -43,12 +44,25 @@ def declare(engine: Engine, document: Mapping[str, Any], *, origin: str) -> bool
         if known is not None and known.declaration == body:
             _make_views(connection, dataset)
             return False
+        _check_aliases(connection, dataset)
         _make_tables(connection, dataset, is_new=known is None)
         connection.execute(
             statement("upsert_declaration"),
             {"dataset": dataset.name, "origin": origin, "declaration": json.dumps(body)},
         )
         return True
+
+
+def _check_aliases(connection: Connection, dataset: Dataset) -> None:
+    """Refuse a route that another dataset serves: nobody could tell whose it is."""
+    if not dataset.aliases:
+        return
+    others = [each for each in declared_datasets(connection) if each.name != dataset.name]
+    taken = {alias.place: each.name for each in others for alias in each.aliases}
+    for alias in dataset.aliases:
+        if alias.place in taken:
+            key = f'aliases."{alias.route}"'
+            raise DeclarationError(f"dataset {taken[alias.place]} serves this route", key=key)
 
 
 def _make_tables(connection: Connection, dataset: Dataset, *, is_new: bool) -> None:

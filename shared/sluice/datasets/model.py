@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sluice.datasets.aliases import Alias
 from sluice.files.dialects import Dialect
 
 
@@ -221,7 +222,7 @@ class Dataset:
         cluster: stored columns (or DuckDB expressions) by which the rows of a chunk are ordered.
         stray_quotes: `reject` or `literal`, for a quote inside an unquoted field.
         ragged: `reject` or `pad`, for rows that are too short or too long.
-        aliases: routes of other systems, as `METHOD /path` to what serves them.
+        aliases: routes of other systems that the dataset serves.
     """
 
     name: str
@@ -239,7 +240,7 @@ class Dataset:
     rollups: tuple[Rollup, ...] = ()
     queries: tuple[Query, ...] = ()
     table_sql: str = ""
-    aliases: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[Alias, ...] = ()
     version: int = 1
 
     @property

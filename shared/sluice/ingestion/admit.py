@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import text
+
 from sluice.adapters.database import transaction
 from sluice.adapters.statements import statement
 from sluice.datasets.cells import row_layout
+from sluice.datasets.identifiers import quote, view
 from sluice.errors import IdempotencyKeyError, PermanentError
 from sluice.ingestion.events import State, account_of
 from sluice.ingestion.finish import publish
@@ -43,8 +46,8 @@ class Once:
     @classmethod
     def of(cls, key: str, route: str, body: object) -> Once:
         """Return it for a request; the order of the body's members does not matter."""
-        text = json.dumps([route, body], sort_keys=True)
-        return cls(key, hashlib.sha256(text.encode()).hexdigest())
+        request = json.dumps([route, body], sort_keys=True)
+        return cls(key, hashlib.sha256(request.encode()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Admit:
     def _make_codes(self, group: Group) -> None:
         """Give new texts their codes first: in the transaction that would take a second connection."""
         if group.dataset.dictionaries:
-            with parsed(group) as submission:
+            with parsed(group.numbered(0) if group.next_key else group) as submission:
                 encode_texts(self._engine, group.dataset, submission.parsed)
 
     def _admit_all(self, connection: Connection, groups: Sequence[Group]) -> list[Document]:
@@ -108,6 +111,8 @@ class Admit:
         return [documents[place] for place in range(len(groups))]
 
     def _admit(self, connection: Connection, group: Group) -> Document:
+        if group.next_key:
+            group = group.numbered(_newest_key(connection, group))
         with parsed(group) as submission:
             ingestion = self._receive(connection, submission)
             problem: PermanentError | None = None
@@ -199,6 +204,14 @@ def _claim(connection: Connection, once: Once) -> Admission | None:
             f"Idempotency-Key {once.key}: came with another request before; take a new key"
         )
     return Admission(found.answer, is_repeated=True)
+
+
+def _newest_key(connection: Connection, group: Group) -> int:
+    """Return the greatest key that readers see; nobody takes another until the transaction ends."""
+    connection.execute(statement("lock_dataset"), {"dataset": group.dataset.name})
+    source = view(group.dataset.name)
+    newest = connection.scalar(text(f"SELECT max({quote(group.next_key)}) FROM {source}"))
+    return newest or 0
 
 
 def _document(row: Row[Any], submission: Submission) -> Document:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sluice.adapters.parsing import parse_chunk
-from sluice.datasets.cells import CellError, CellReader, Numeral, row_layout
+from sluice.datasets.cells import CellError, CellReader, row_layout
+from sluice.datasets.numerals import write_json
 from sluice.files.rejects import Reject
 
 if TYPE_CHECKING:
@@ -19,10 +20,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of a request that go to one dataset, as JSON values."""
+    """The rows of a request that go to one dataset, as JSON values.
+
+    Attributes:
+        next_key: column that is given the next free number where a row has none.
+    """
 
     dataset: Dataset
     rows: Sequence[Any]
+    next_key: str = ""
+
+    def numbered(self, last: int) -> Group:
+        """Return the group with keys behind `last` for the rows that have none."""
+        reader = CellReader(self.dataset)
+        free = itertools.count(last + 1)
+        return replace(
+            self, rows=[reader.with_key(each, self.next_key, free) for each in self.rows]
+        )
 
 
 @contextmanager
@@ -112,18 +126,8 @@ def _rejected(reject: Reject) -> dict[str, Any]:
 
 def _text(row: object) -> bytes:
     """Return a row as the JSON it came as."""
-    text = _json(row)
+    text = write_json(row)
     try:
         return text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair
         return text.encode("ascii", "backslashreplace")
-
-
-def _json(value: object) -> str:
-    if isinstance(value, Numeral):
-        return str(value)
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{_json(name)}: {_json(each)}' for name, each in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_json, value))}]"
-    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,218 @@
+"""Routes of other systems that a dataset serves: what each declares, parsed and checked; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sluice.errors import NotFoundError, SluiceError
+from sluice.routes import ALIASES, function_for
+
+if TYPE_CHECKING:
+    from sluice.datasets.model import Dataset
+
+SHAPES = ("objects", "object", "list", "text")
+NAMES = ("columns", "headers")
+
+#: The keys of each kind of alias: the type of the value, and what to write.
+_ANSWER = {
+    "query": (str, "the name of a query of this dataset"),
+    "shape": (str, "one of " + ", ".join(SHAPES)),
+    "names": (str, "columns or headers"),
+}
+KINDS: Mapping[str, Mapping[str, tuple[type, str]]] = {
+    "text": {"text": (str, "a text")},
+    "query": _ANSWER,
+    "row": {
+        **_ANSWER,
+        "needs": (list, "a list of names that the body must have"),
+        "next_key": (str, "the column that is given the next free number"),
+    },
+    "upload": {},
+    "chunked_upload": {},
+    "job_status": {},
+    "job_output": {},
+}
+_REQUIRED = {"text": ("text",), "query": ("query",), "row": ("query",)}
+_METHODS = {
+    "text": ("GET",),
+    "query": ("GET", "POST"),
+    "row": ("POST", "PUT"),
+    "upload": ("POST", "PUT"),
+    "chunked_upload": ("POST", "PUT"),
+    "job_status": ("GET",),
+    "job_output": ("GET",),
+}
+_VARIABLE = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+
+
+class AliasError(ValueError):
+    """An alias is declared wrongly.
+
+    Attributes:
+        key: what of it, or empty for the whole.
+    """
+
+    def __init__(self, detail: str, key: str = "") -> None:
+        super().__init__(detail)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A route that a dataset serves beside the API's own.
+
+    Attributes:
+        path: `{name}` stands for one segment.
+        kind: one of `KINDS`.
+        text: what kind `text` answers.
+        query: the query that is answered; of kind `row`, after the row is published.
+        shape: the answer: a list of objects, one object, a list of the first column, or a text.
+        names: whether the members of an object are named by columns or by the headers of the file.
+        needs: members that the body of kind `row` must have.
+        next_key: column that is given the next free number where the body has none.
+    """
+
+    method: str
+    path: str
+    kind: str
+    text: str = ""
+    query: str = ""
+    shape: str = "objects"
+    names: str = "columns"
+    needs: tuple[str, ...] = ()
+    next_key: str = ""
+
+    @property
+    def route(self) -> str:
+        """Method and path, as declared."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The names of the path's variable segments."""
+        return tuple(_VARIABLE.findall(self.path))
+
+    @property
+    def place(self) -> str:
+        """The route without the names of its variables: two aliases of one place are in conflict."""
+        return _VARIABLE.sub("{}", self.route)
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The path as a regular expression."""
+        parts = _VARIABLE.split(self.path)
+        literals, names = map(re.escape, parts[::2]), [*parts[1::2], ""]
+        variables = [f"(?P<{name}>[^/]+)" if name else "" for name in names]
+        return re.compile("".join(a + b for a, b in zip(literals, variables, strict=True)))
+
+
+def parse_alias(route: str, table: object) -> Alias:
+    """Parse one entry of `[aliases]`.
+
+    Raises:
+        AliasError: says what is wrong with it.
+    """
+    method, space, path = route.partition(" ")
+    if not space or not path.startswith("/") or _has_bad_path(path):
+        raise AliasError("write METHOD /path, {name} for a segment that varies")
+    if not isinstance(table, Mapping) or table.get("kind") not in KINDS:
+        raise AliasError(f"is a table with a kind: {', '.join(KINDS)}", "kind")
+    kind: str = table["kind"]
+    if method not in _METHODS[kind]:
+        raise AliasError(f"kind {kind} takes {', '.join(_METHODS[kind])}")
+    _check_table(kind, table)
+    _check_free(method, path)
+    given: dict[str, Any] = {
+        key: tuple(each) if isinstance(each, list) else each for key, each in table.items()
+    }
+    alias = Alias(method, path, **given)
+    if kind.startswith("job_") and len(alias.variables) != 1:
+        raise AliasError(f"kind {kind} has one segment that varies: the job")
+    return alias
+
+
+def _has_bad_path(path: str) -> bool:
+    rest = _VARIABLE.sub("", path)
+    names = _VARIABLE.findall(path)
+    return bool(re.search(r"[{}?#\s]|//", rest)) or len(set(names)) < len(names)
+
+
+def _check_table(kind: str, table: Mapping[str, Any]) -> None:
+    known = KINDS[kind]
+    for key, value in table.items():
+        if key == "kind":
+            continue
+        if key not in known:
+            raise AliasError(
+                f"kind {kind} has no such key; it has {', '.join(known) or 'none'}", key
+            )
+        expected, what = known[key]
+        if not isinstance(value, expected):
+            raise AliasError(f"{value!r} is not {what}", key)
+        choices = {"shape": SHAPES, "names": NAMES}.get(key)
+        if choices and value not in choices:
+            raise AliasError(f"{value!r} is not {what}", key)
+    for key in _REQUIRED.get(kind, ()):
+        if key not in table:
+            raise AliasError(f"is missing: {known[key][1]}", key)
+
+
+def _check_free(method: str, path: str) -> None:
+    """Refuse a route that the API has, or may have one day."""
+    first = path.split("/", 2)[1]
+    if first in ("v1", "functions", "-"):
+        raise AliasError(f"/{first}/ is the API's own; choose another path")
+    try:
+        is_free = function_for(method, _VARIABLE.sub("x", path)) == ALIASES
+    except SluiceError:
+        is_free = False
+    if not is_free:
+        raise AliasError("is a route of the API's own; choose another path")
+
+
+def check_alias(alias: Alias, dataset: Dataset) -> None:
+    """Check an alias against the dataset that declares it.
+
+    Raises:
+        AliasError: it names a query, parameter or column that is not there.
+    """
+    if alias.query:
+        query = dataset.query(alias.query)
+        if query is None:
+            known = ", ".join(each.name for each in dataset.queries) or "none"
+            raise AliasError(f"{alias.query!r} is no query of it; there are {known}", "query")
+        parameters = {each.name for each in query.parameters}
+        if strange := [each for each in alias.variables if each not in parameters]:
+            raise AliasError(f"{', '.join(strange)}: no parameter of {alias.query}", "query")
+    if alias.next_key:
+        column = next((each for each in dataset.columns if each.name == alias.next_key), None)
+        if column is None or column.type not in ("integer", "bigint"):
+            raise AliasError(f"{alias.next_key!r} is no column of whole numbers", "next_key")
+    names = {h.casefold() for c in dataset.columns for h in (c.name, *c.headers)}
+    if strange := [each for each in alias.needs if each.casefold() not in names]:
+        raise AliasError(f"{', '.join(strange)}: no column of it", "needs")
+
+
+def find_alias(
+    datasets: Iterable[Dataset], method: str, path: str
+) -> tuple[Dataset, Alias, dict[str, str]]:
+    """Return the alias of a request, its dataset, and the texts of its variable segments.
+
+    Raises:
+        NotFoundError: no dataset declares one.
+    """
+    wanted = "GET" if method == "HEAD" else method
+    fitting = [
+        (len(alias.variables), dataset, alias, found.groupdict())
+        for dataset in datasets
+        for alias in dataset.aliases
+        if alias.method == wanted and (found := alias.pattern.fullmatch(path))
+    ]
+    if not fitting:
+        raise NotFoundError(f"{method} {path}: no such route; /docs lists them all")
+    _, dataset, alias, variables = min(fitting, key=lambda each: each[0])
+    return dataset, alias, variables
