@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-
 from sluice.adapters.database import run_script, transaction
-from sluice.adapters.statements import sql_folder
+from sluice.adapters.statements import composed, sql_folder
 from sluice.datasets.declarations import folder_document, read_folders
 from sluice.datasets.declare import declare
 
@@ -43,9 +41,9 @@ def migrate(engine: Engine) -> list[str]:
     folder = sql_folder()
     done = []
     with transaction(engine) as connection:
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-        connection.execute(text(_LEDGER))
-        applied = set(connection.scalars(text("SELECT name FROM public.sluice_migrations")))
+        connection.execute(composed(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        connection.execute(composed(_LEDGER))
+        applied = set(connection.scalars(composed("SELECT name FROM public.sluice_migrations")))
         for path in sorted((folder / "migrations").glob("*.sql")):
             if path.stem not in applied:
                 _apply(connection, path)
@@ -60,5 +58,5 @@ def migrate(engine: Engine) -> list[str]:
 def _apply(connection: Connection, path: Path) -> None:
     run_script(connection, path.read_text("utf-8"))
     connection.execute(
-        text("INSERT INTO public.sluice_migrations (name) VALUES (:name)"), {"name": path.stem}
+        composed("INSERT INTO public.sluice_migrations (name) VALUES (:name)"), {"name": path.stem}
     )

@@ -93,13 +93,8 @@ ENTRANCES = {
         "adapters.database",
         "adapters.statements",
         "querying.reading",
-        "datasets.registry",
         "ingestion.load",
-        "ingestion.finish",
-        "ingestion.control",
         "ingestion.admit",
-        "migrate",
-        "api.query",
     },
     "numpy": {
         "files.fields",

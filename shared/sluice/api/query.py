@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from sluice.adapters.statements import composed
 from sluice.api import schemas
 from sluice.api.answers import (
     freshness_headers,
@@ -43,9 +44,7 @@ def _snapshot(call: Call) -> Iterator[Connection]:
 
 
 def _text(connection: Connection, found: Statement) -> Any:  # a CursorResult
-    from sqlalchemy import text  # noqa: PLC0415  # 0.3 s, paid where first used
-
-    return connection.execute(text(found.sql), dict(found.values))
+    return connection.execute(composed(found.sql), dict(found.values))
 
 
 def list_datasets(call: Call) -> Response:

@@ -7,9 +7,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
-
 from sluice.adapters.database import transaction
+from sluice.adapters.statements import composed
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
 
@@ -42,7 +41,7 @@ def find_dataset(engine: Engine, name: str) -> Dataset | None:
 def _read(engine: Engine, name: str) -> Dataset | None:
     with transaction(engine) as connection:
         row = connection.execute(
-            text("SELECT version, declaration FROM sluice.datasets WHERE name = :name"),
+            composed("SELECT version, declaration FROM sluice.datasets WHERE name = :name"),
             {"name": name},
         ).one_or_none()
     if row is None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
-
 from sluice.adapters.database import transaction
-from sluice.adapters.statements import statement
+from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.datasets.registry import find_dataset
@@ -115,7 +113,7 @@ def _delete_rows(connection: Connection, dataset: Dataset, ingestion: int) -> No
     tables = [identifiers.store_table(dataset.name)]
     tables += [identifiers.rollup_table(dataset.name, each.name) for each in dataset.rollups]
     for table in tables:
-        sql = text(f"DELETE FROM {table} WHERE {INGESTION_COLUMN} = :ingestion")
+        sql = composed(f"DELETE FROM {table} WHERE {INGESTION_COLUMN} = :ingestion")
         connection.execute(sql, {"ingestion": ingestion})
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
-
 from sluice.adapters.database import transaction
-from sluice.adapters.statements import statement
+from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, LoadPolicy, Reupload, Rollup
@@ -196,7 +194,7 @@ def _merge(connection: Connection, dataset: Dataset, rollup: Rollup, ingestion: 
     names = ", ".join(quote(name) for name, _ in rollup.measures)
     merged = ", ".join(f"{how}({quote(name)})" for name, how in rollup.measures)
     connection.execute(
-        text(
+        composed(
             f"WITH parts AS (DELETE FROM {table} WHERE {INGESTION_COLUMN} = :ingestion RETURNING *) "
             f"INSERT INTO {table} ({keys}, {names}, {INGESTION_COLUMN}) "
             f"SELECT {keys}, {merged}, CAST(:ingestion AS integer) FROM parts GROUP BY {keys}"

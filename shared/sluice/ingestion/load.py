@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.adapters.database import copy_in, message_of, sqlstate, transaction
 from sluice.adapters.parsing import ParsedChunk, copied_columns, copied_rollup_columns, parse_chunk
-from sluice.adapters.statements import statement
+from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
 from sluice.datasets.registry import find_dataset
@@ -251,11 +251,9 @@ class _Codes:
 
 
 def _make_codes(engine: Engine, table: str, texts: list[str]) -> dict[str, int]:
-    from sqlalchemy import text as sql  # noqa: PLC0415
-
     with transaction(engine) as connection:
         connection.execute(
-            sql(
+            composed(
                 f"INSERT INTO {table} (text) SELECT each FROM unnest(CAST(:texts AS text[])) AS each "
                 f"WHERE each NOT IN (SELECT text FROM {table}) ORDER BY each ON CONFLICT DO NOTHING"
             ),
@@ -263,7 +261,7 @@ def _make_codes(engine: Engine, table: str, texts: list[str]) -> dict[str, int]:
         )
     with transaction(engine) as connection:
         rows = connection.execute(
-            sql(f"SELECT text, code FROM {table} WHERE text = ANY (CAST(:texts AS text[]))"),
+            composed(f"SELECT text, code FROM {table} WHERE text = ANY (CAST(:texts AS text[]))"),
             {"texts": texts},
         )
         return {row.text: row.code for row in rows}
