@@ -94,7 +94,6 @@ ENTRANCES = {
         "adapters.statements",
         "querying.reading",
         "ingestion.load",
-        "ingestion.admit",
     },
     "numpy": {
         "files.fields",

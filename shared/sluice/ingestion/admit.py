@@ -12,10 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
-
 from sluice.adapters.database import transaction
-from sluice.adapters.statements import statement
+from sluice.adapters.statements import composed, statement
 from sluice.datasets.cells import row_layout
 from sluice.datasets.identifiers import quote, view
 from sluice.errors import IdempotencyKeyError, PermanentError
@@ -210,7 +208,7 @@ def _newest_key(connection: Connection, group: Group) -> int:
     """Return the greatest key that readers see; nobody takes another until the transaction ends."""
     connection.execute(statement("lock_dataset"), {"dataset": group.dataset.name})
     source = view(group.dataset.name)
-    newest = connection.scalar(text(f"SELECT max({quote(group.next_key)}) FROM {source}"))
+    newest = connection.scalar(composed(f"SELECT max({quote(group.next_key)}) FROM {source}"))
     return newest or 0
 
 
