@@ -20,7 +20,7 @@ class StoredObject:
 
 
 class Objects(Protocol):
-    """Objects of Cloud Storage: read with their generation pinned, written whole."""
+    """Objects of Cloud Storage: read with their generation pinned, written whole, deleted."""
 
     def read(
         self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int
@@ -41,6 +41,13 @@ class Objects(Protocol):
 
     def write(self, bucket: str, name: str, data: bytes) -> None:
         """Write an object.
+
+        Raises:
+            StorageUnavailableError: try again later.
+        """
+
+    def delete(self, bucket: str, name: str) -> None:
+        """Delete an object, if there is one.
 
         Raises:
             StorageUnavailableError: try again later.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sluice.errors import ObjectGoneError, StorageUnavailableError
@@ -50,6 +50,11 @@ class StorageObjects:
         with _translated(bucket, name, 0):
             blob = self._bucket(bucket).blob(name)
             blob.upload_from_string(data, content_type="text/csv", timeout=_TIMEOUT_S)
+
+    def delete(self, bucket: str, name: str) -> None:
+        """See `sluice.ports.Objects`."""
+        with suppress(ObjectGoneError), _translated(bucket, name, 0):
+            self._bucket(bucket).blob(name).delete(timeout=_TIMEOUT_S)
 
 
 def _message(bucket: str, name: str, generation: int, error: object) -> str:
