@@ -14,7 +14,7 @@ locals {
   publishers = {
     split  = ["chunks", "status"]
     load   = ["status"]
-    finish = ["status", "uploads", "chunks"] # for the sweep
+    finish = ["status"]
     intake = ["uploads", "status"]
   }
   publications = merge([

@@ -1,26 +1,12 @@
-# What happens by the clock: the sweep, and backups of the datasets once that function is there.
+# What happens by the clock: backups of the datasets, once the function is there.
 
 locals {
-  schedules = { for name, each in {
-    sweep = {
-      function = "finish"
-      path     = "/sweep"
-      cron     = "*/5 * * * *" # three times within sweep_idle_s
-      says     = "Sends the messages of ingestions that stand still again, clears away what ended ones left."
-      headers  = {}
-    }
-    backup = {
-      function = "backup"
-      path     = "/v1/backups"
-      cron     = var.backup_schedule
-      says     = "Writes every dataset to the outbox."
-      # Where a bearer token guards the API, the identity goes in the header that Cloud Run looks at first.
-      headers = { for name in keys(local.token) : "Authorization" => "Bearer ${random_password.token[name].result}" }
-    }
-  } : name => each if contains(keys(local.functions), each.function) }
+  scheduled = toset([for name in ["backup"] : name if contains(keys(local.functions), name)])
 }
 
 resource "google_service_account" "scheduler" {
+  for_each = local.scheduled
+
   account_id   = "sluice-scheduler"
   display_name = "Calls the functions of Sluice by the clock"
 
@@ -28,23 +14,22 @@ resource "google_service_account" "scheduler" {
 }
 
 resource "google_cloud_run_v2_service_iam_member" "scheduler_invokes" {
-  for_each = toset([for each in local.schedules : each.function])
+  for_each = local.scheduled
 
   name     = google_cloudfunctions2_function.function[each.key].name
   location = var.region
   role     = "roles/run.invoker"
-  member   = google_service_account.scheduler.member
+  member   = google_service_account.scheduler[each.key].member
 }
 
-resource "google_cloud_scheduler_job" "clock" {
-  for_each = local.schedules
+resource "google_cloud_scheduler_job" "backup" {
+  for_each = local.scheduled
 
-  name             = "sluice-${each.key}"
-  description      = each.value.says
+  name             = "sluice-backup"
   region           = var.region
-  schedule         = each.value.cron
+  schedule         = var.backup_schedule
   time_zone        = "Etc/UTC"
-  attempt_deadline = "${min(1800, local.functions[each.value.function].timeout_s)}s"
+  attempt_deadline = "1800s"
 
   retry_config {
     retry_count = 3
@@ -52,15 +37,17 @@ resource "google_cloud_scheduler_job" "clock" {
 
   http_target {
     http_method = "POST"
-    uri         = "${google_cloudfunctions2_function.function[each.value.function].service_config[0].uri}${each.value.path}"
+    uri         = "${google_cloudfunctions2_function.function[each.key].service_config[0].uri}/v1/backups"
     body        = base64encode("{}")
-    headers     = merge({ "Content-Type" = "application/json" }, each.value.headers)
+    # Where a bearer token guards the API, the identity goes in the header that Cloud Run looks at first.
+    headers = merge(
+      { "Content-Type" = "application/json" },
+      { for name in keys(local.token) : "Authorization" => "Bearer ${random_password.token[name].result}" },
+    )
 
     oidc_token {
-      service_account_email = google_service_account.scheduler.email
-      audience              = google_cloudfunctions2_function.function[each.value.function].service_config[0].uri
+      service_account_email = google_service_account.scheduler[each.key].email
+      audience              = google_cloudfunctions2_function.function[each.key].service_config[0].uri
     }
   }
-
-  depends_on = [google_cloud_run_v2_service_iam_member.scheduler_invokes]
 }

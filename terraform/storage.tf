@@ -87,18 +87,7 @@ resource "google_storage_bucket" "outbox" {
     }
   }
 
-  # The content of compressed files, which is of use only while they load. The sweep deletes it; what that leaves
-  # as an older version, and what it misses, goes here.
-  lifecycle_rule {
-    action {
-      type = "Delete"
-    }
-    condition {
-      days_since_noncurrent_time = 1
-      matches_prefix             = ["chunks/"]
-    }
-  }
-
+  # The content of compressed files, which is of use only while they load.
   lifecycle_rule {
     action {
       type = "Delete"
@@ -106,6 +95,17 @@ resource "google_storage_bucket" "outbox" {
     condition {
       age            = var.inbox_days
       matches_prefix = ["chunks/"]
+    }
+  }
+
+  # Pieces of uploads that were never finished.
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age            = 7
+      matches_prefix = ["pieces/"]
     }
   }
 
@@ -150,7 +150,7 @@ resource "google_storage_notification" "uploads" {
 # Who may use the buckets.
 
 resource "google_storage_bucket_iam_member" "reads_inbox" {
-  for_each = toset(["split", "load"])
+  for_each = toset(["split", "load", "intake"])
 
   bucket = google_storage_bucket.inbox.name
   role   = "roles/storage.objectViewer"
@@ -170,6 +170,19 @@ resource "google_storage_bucket_iam_member" "intake_uploads" {
   member = google_service_account.function["intake"].member
 }
 
+# Uploads in pieces: intake keeps them in the outbox until they are one object of the inbox.
+
+resource "google_storage_bucket_iam_member" "intake_keeps_pieces" {
+  bucket = google_storage_bucket.outbox.name
+  role   = "roles/storage.objectUser"
+  member = google_service_account.function["intake"].member
+
+  condition {
+    title      = "pieces"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.outbox.name}/objects/pieces/\")"
+  }
+}
+
 resource "google_storage_bucket_iam_member" "people_upload" {
   for_each = toset(var.uploaders)
 
@@ -178,31 +191,18 @@ resource "google_storage_bucket_iam_member" "people_upload" {
   member = each.key
 }
 
-# Compressed files: split keeps the content of each chunk in the outbox, where load reads it and the sweep, which is
-# part of finish, deletes it. None of them reaches what else lies there.
+# Compressed files: split keeps the content of each chunk in the outbox, where load reads it.
 
-resource "google_project_iam_custom_role" "chunk_remover" {
-  role_id     = "sluiceChunkRemover"
-  title       = "Sluice chunk remover"
-  description = "Deletes objects, and reads and lists none."
-  permissions = ["storage.objects.delete"]
+resource "google_storage_bucket_iam_member" "split_keeps_chunks" {
+  bucket = google_storage_bucket.outbox.name
+  role   = google_project_iam_custom_role.uploader.name
+  member = google_service_account.function["split"].member
 }
 
-resource "google_storage_bucket_iam_member" "reaches_chunks" {
-  for_each = {
-    split  = google_project_iam_custom_role.uploader.name
-    load   = "roles/storage.objectViewer"
-    finish = google_project_iam_custom_role.chunk_remover.name
-  }
-
+resource "google_storage_bucket_iam_member" "load_reads_chunks" {
   bucket = google_storage_bucket.outbox.name
-  role   = each.value
-  member = google_service_account.function[each.key].member
-
-  condition {
-    title      = "chunks only"
-    expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.outbox.name}/objects/chunks/\")"
-  }
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.function["load"].member
 }
 
 resource "google_storage_bucket_iam_member" "backup_writes_outbox" {

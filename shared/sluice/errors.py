@@ -272,6 +272,14 @@ class NotDrawableError(RequestError):
     status = 422
 
 
+class PieceMismatchError(RequestError):
+    """A piece of an upload does not fit those that came before."""
+
+    code = "API316"
+    title = "The piece does not fit"
+    status = 409
+
+
 class DeclarationError(RequestError):
     """A dataset declaration is wrong.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,7 @@ class StoredObject:
 
 
 class Objects(Protocol):
-    """Objects of Cloud Storage: read with their generation pinned, written whole, deleted."""
+    """Objects of Cloud Storage: read with their generation pinned, written whole."""
 
     def read(
         self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int
@@ -46,12 +46,27 @@ class Objects(Protocol):
             StorageUnavailableError: try again later.
         """
 
-    def delete(self, bucket: str, name: str) -> None:
-        """Delete an object, if there is one.
 
-        Raises:
-            StorageUnavailableError: try again later.
-        """
+class Depot(Protocol):
+    """Objects of Cloud Storage that are put together; every method may raise StorageUnavailableError."""
+
+    def write(self, bucket: str, name: str, data: bytes) -> None:
+        """Write an object."""
+
+    def stream(self, bucket: str, name: str, blocks: Iterable[bytes]) -> StoredObject:
+        """Write an object block by block; where the blocks break off, there is none."""
+
+    def compose(self, bucket: str, sources: Sequence[str], name: str) -> str:
+        """Make an object of others, 32 at most, and return its name."""
+
+    def copy(self, bucket: str, name: str, to_bucket: str, to_name: str) -> StoredObject:
+        """Copy an object inside Cloud Storage, never over another."""
+
+    def find(self, bucket: str, name: str) -> StoredObject | None:
+        """Return what is known of an object; None where there is none."""
+
+    def remove(self, bucket: str, name: str) -> None:
+        """Delete an object, or do nothing where there is none."""
 
 
 class Publisher(Protocol):

@@ -60,15 +60,14 @@ PURE_LIBRARIES = {"numpy", "zstandard"}
 #: Use cases that are given what reaches the cloud, through `sluice.ports`.
 GIVEN_PORTS = {
     "ingestion.admit",
-    "ingestion.clearing",
+    "ingestion.assemble",
+    "ingestion.deposit",
     "ingestion.control",
     "ingestion.finish",
     "ingestion.ingestions",
     "ingestion.load",
     "ingestion.outbox",
-    "ingestion.sending",
     "ingestion.split",
-    "ingestion.sweep",
 }
 TOP = ("api", "client", "cli", "local")
 

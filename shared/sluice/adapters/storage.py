@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sluice.errors import ObjectGoneError, StorageUnavailableError
+from sluice.ports import StoredObject
 
 if TYPE_CHECKING:
-    from google.cloud.storage import Bucket, Client
+    from google.cloud.storage import Blob, Bucket, Client
 
 _TIMEOUT_S = 60.0
+_STREAM_BYTES = 8 * 1024 * 1024  # a multiple of 256 KiB, as resumable uploads want
 
 
 class StorageObjects:
@@ -51,10 +53,62 @@ class StorageObjects:
             blob = self._bucket(bucket).blob(name)
             blob.upload_from_string(data, content_type="text/csv", timeout=_TIMEOUT_S)
 
-    def delete(self, bucket: str, name: str) -> None:
-        """See `sluice.ports.Objects`."""
+
+class StorageDepot(StorageObjects):
+    """Puts objects together; see `sluice.ports.Depot`."""
+
+    def stream(self, bucket: str, name: str, blocks: Iterable[bytes]) -> StoredObject:
+        """See `sluice.ports.Depot`."""
+        with _translated(bucket, name, 0):
+            blob = self._bucket(bucket).blob(name)
+            options = {"content_type": "text/csv", "timeout": _TIMEOUT_S}
+            with blob.open("wb", chunk_size=_STREAM_BYTES, **options) as file:
+                for block in blocks:
+                    file.write(block)
+            blob.reload(timeout=_TIMEOUT_S)
+            return _stored(blob)
+
+    def compose(self, bucket: str, sources: Sequence[str], name: str) -> str:
+        """See `sluice.ports.Depot`."""
+        with _translated(bucket, name, 0):
+            target = self._bucket(bucket)
+            blob = target.blob(name)
+            blob.content_type = "text/csv"
+            blob.compose([target.blob(each) for each in sources], timeout=_TIMEOUT_S)
+        return name
+
+    def copy(self, bucket: str, name: str, to_bucket: str, to_name: str) -> StoredObject:
+        """See `sluice.ports.Depot`."""
+        with _translated(bucket, name, 0):
+            source = self._bucket(bucket).blob(name)
+            blob = self._bucket(to_bucket).blob(to_name)
+            token, _, _ = blob.rewrite(source, if_generation_match=0, timeout=_TIMEOUT_S)
+            while token:  # a large object between places or classes takes several calls
+                token, _, _ = blob.rewrite(
+                    source, token=token, if_generation_match=0, timeout=_TIMEOUT_S
+                )
+            return _stored(blob)
+
+    def find(self, bucket: str, name: str) -> StoredObject | None:
+        """See `sluice.ports.Depot`."""
+        with _translated(bucket, name, 0):
+            blob = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
+            return None if blob is None else _stored(blob)
+
+    def remove(self, bucket: str, name: str) -> None:
+        """See `sluice.ports.Depot`."""
         with suppress(ObjectGoneError), _translated(bucket, name, 0):
             self._bucket(bucket).blob(name).delete(timeout=_TIMEOUT_S)
+
+
+def _stored(blob: Blob) -> StoredObject:
+    return StoredObject(
+        bucket=blob.bucket.name,
+        name=blob.name,
+        generation=int(blob.generation),
+        size_bytes=int(blob.size),
+        crc32c=blob.crc32c,
+    )
 
 
 def _message(bucket: str, name: str, generation: int, error: object) -> str:
@@ -67,6 +121,7 @@ def _translated(bucket: str, name: str, generation: int) -> Iterator[None]:
         GoogleAPICallError,
         NotFound,
         RequestRangeNotSatisfiable,
+        RetryError,
     )
     from google.auth.exceptions import TransportError  # noqa: PLC0415
     from requests import RequestException  # noqa: PLC0415
@@ -76,7 +131,7 @@ def _translated(bucket: str, name: str, generation: int) -> Iterator[None]:
     except (NotFound, RequestRangeNotSatisfiable):
         detail = "this generation is no longer there; upload the file again"
         raise ObjectGoneError(_message(bucket, name, generation, detail)) from None
-    except (GoogleAPICallError, RequestException, TransportError) as error:
+    except (GoogleAPICallError, RequestException, RetryError, TransportError) as error:
         raise StorageUnavailableError(_message(bucket, name, generation, error)) from error
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
 
 from sluice.api.admission import admit, read_body
+from sluice.api.hits import Hit
+from sluice.api.receiving import answer_job, take_file, take_piece, tell_job
 from sluice.api.shapes import TEXT_TYPE, answer_query
-from sluice.datasets.aliases import Alias, find_alias
+from sluice.datasets.aliases import find_alias
 from sluice.datasets.catalog import declared_datasets
 from sluice.errors import BodyError
 from sluice.querying.reading import snapshot
@@ -19,20 +20,6 @@ from sluice.routes import function_for
 if TYPE_CHECKING:
     from sluice.api.operations import Call
     from sluice.datasets.model import Dataset
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A request that an alias serves.
-
-    Attributes:
-        variables: the texts of the path's variable segments, by name.
-    """
-
-    call: Call
-    dataset: Dataset
-    alias: Alias
-    variables: Mapping[str, str]
 
 
 def answer_alias(call: Call) -> Response:
@@ -117,4 +104,8 @@ _HANDLERS: Mapping[str, Callable[[Hit], Response]] = {
     "text": _answer_text,
     "query": _answer_query,
     "row": _add_row,
+    "upload": take_file,
+    "chunked_upload": take_piece,
+    "job_status": tell_job,
+    "job_output": answer_job,
 }

@@ -1,0 +1,121 @@
+"""Multipart bodies (RFC 7578), read as they come: never more of one than a block is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.sansio.multipart import (
+    NEED_DATA,
+    Data,
+    Epilogue,
+    Event,
+    Field,
+    File,
+    MultipartDecoder,
+)
+
+from sluice.errors import BodyError, TooLargeError
+
+if TYPE_CHECKING:
+    from werkzeug.wrappers import Request
+
+BLOCK_BYTES = 256 * 1024
+MAX_FIELD_BYTES = 64 * 1024
+MAX_PARTS = 100
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member of a multipart body.
+
+    Attributes:
+        name: of the member.
+        file_name: as the client gives it; None for a plain field.
+        blocks: its bytes, to be read before the next part is asked for; what is not read is passed.
+    """
+
+    name: str
+    file_name: str | None
+    blocks: Iterator[bytes]
+
+    def text(self) -> str:
+        """Return a plain field's text.
+
+        Raises:
+            BodyError: it is no text.
+            TooLargeError: it is too long for a field.
+        """
+        data = self.read(MAX_FIELD_BYTES)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            raise BodyError(f"{self.name}: is not text in utf-8") from None
+
+    def read(self, limit_bytes: int) -> bytes:
+        """Return its bytes.
+
+        Raises:
+            TooLargeError: there are more than the limit.
+        """
+        data = bytearray()
+        for block in self.blocks:
+            data += block
+            if len(data) > limit_bytes:
+                raise TooLargeError(f"{self.name}: is longer than {limit_bytes:,} bytes")
+        return bytes(data)
+
+
+def read_parts(request: Request) -> Iterator[Part]:
+    """Yield the parts of a request's body.
+
+    Raises:
+        BodyError: it is no multipart body, or ends too soon.
+    """
+    boundary = request.mimetype_params.get("boundary", "")
+    if request.mimetype != "multipart/form-data" or not boundary:
+        raise BodyError("the body is not multipart/form-data; send the file as its member `file`")
+    events = _events(request, boundary)
+    for event in events:
+        if isinstance(event, Field | File):
+            blocks = _blocks(events)
+            yield Part(event.name, getattr(event, "filename", None), blocks)
+            for _ in blocks:
+                pass
+
+
+def _blocks(events: Iterator[Event]) -> Iterator[bytes]:
+    for event in events:
+        if isinstance(event, Data):
+            if event.data:
+                yield event.data
+            if not event.more_data:
+                return
+
+
+def _events(request: Request, boundary: str) -> Iterator[Event]:
+    decoder = MultipartDecoder(
+        boundary.encode("latin-1"), max_form_memory_size=4 * BLOCK_BYTES, max_parts=MAX_PARTS
+    )
+    with _our_words():
+        while True:
+            event = decoder.next_event()
+            if isinstance(event, Epilogue):
+                return
+            if event is not NEED_DATA:
+                yield event
+            else:
+                decoder.receive_data(request.stream.read(BLOCK_BYTES) or None)
+
+
+@contextmanager
+def _our_words() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise BodyError(f"the body is no whole multipart message: {error}") from None
+    except RequestEntityTooLarge:
+        raise TooLargeError("the body has too many members, or one with too long a head") from None
