@@ -27,12 +27,12 @@ locals {
       min_instances  = 0, max_instances = max(1, ceil(var.max_loaders / 5))
       pool_size      = 4, extra_connections = 0
       is_for_clients = false
-      settings       = ["project"]
+      settings       = ["project", "outbox", "sweep_idle_s"]
     }
     query = {
       memory         = "1Gi", cpu = "1", concurrency = 16, timeout_s = 3600
       min_instances  = var.min_api_instances, max_instances = var.max_api_instances
-      pool_size      = 8, extra_connections = 0
+      pool_size      = 16, extra_connections = 0
       is_for_clients = true
       settings       = ["project", "max_rows", "statement_timeout_s", "public_url"]
     }
@@ -77,6 +77,7 @@ locals {
     chunk_bytes          = var.chunk_mib * 1024 * 1024
     copy_block_bytes     = 256 * 1024
     max_rows             = var.max_rows
+    sweep_idle_s         = 900 # longer than any message is worked on
     statement_timeout_s  = var.statement_timeout_s
     push_service_account = google_service_account.client_push.email
     public_url           = local.public_url

@@ -14,7 +14,7 @@ locals {
   publishers = {
     split  = ["chunks", "status"]
     load   = ["status"]
-    finish = ["status"]
+    finish = ["status", "uploads", "chunks"] # for the sweep
     intake = ["uploads", "status"]
   }
   publications = merge([

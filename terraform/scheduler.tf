@@ -1,12 +1,26 @@
-# What happens by the clock: backups of the datasets, once the function is there.
+# What happens by the clock: the sweep, and backups of the datasets once that function is there.
 
 locals {
-  scheduled = toset([for name in ["backup"] : name if contains(keys(local.functions), name)])
+  schedules = { for name, each in {
+    sweep = {
+      function = "finish"
+      path     = "/sweep"
+      cron     = "*/5 * * * *" # three times within sweep_idle_s
+      says     = "Sends the messages of ingestions that stand still again, clears away what ended ones left."
+      headers  = {}
+    }
+    backup = {
+      function = "backup"
+      path     = "/v1/backups"
+      cron     = var.backup_schedule
+      says     = "Writes every dataset to the outbox."
+      # Where a bearer token guards the API, the identity goes in the header that Cloud Run looks at first.
+      headers = { for name in keys(local.token) : "Authorization" => "Bearer ${random_password.token[name].result}" }
+    }
+  } : name => each if contains(keys(local.functions), each.function) }
 }
 
 resource "google_service_account" "scheduler" {
-  for_each = local.scheduled
-
   account_id   = "sluice-scheduler"
   display_name = "Calls the functions of Sluice by the clock"
 
@@ -14,22 +28,23 @@ resource "google_service_account" "scheduler" {
 }
 
 resource "google_cloud_run_v2_service_iam_member" "scheduler_invokes" {
-  for_each = local.scheduled
+  for_each = toset([for each in local.schedules : each.function])
 
   name     = google_cloudfunctions2_function.function[each.key].name
   location = var.region
   role     = "roles/run.invoker"
-  member   = google_service_account.scheduler[each.key].member
+  member   = google_service_account.scheduler.member
 }
 
-resource "google_cloud_scheduler_job" "backup" {
-  for_each = local.scheduled
+resource "google_cloud_scheduler_job" "clock" {
+  for_each = local.schedules
 
-  name             = "sluice-backup"
+  name             = "sluice-${each.key}"
+  description      = each.value.says
   region           = var.region
-  schedule         = var.backup_schedule
+  schedule         = each.value.cron
   time_zone        = "Etc/UTC"
-  attempt_deadline = "1800s"
+  attempt_deadline = "${min(1800, local.functions[each.value.function].timeout_s)}s"
 
   retry_config {
     retry_count = 3
@@ -37,17 +52,15 @@ resource "google_cloud_scheduler_job" "backup" {
 
   http_target {
     http_method = "POST"
-    uri         = "${google_cloudfunctions2_function.function[each.key].service_config[0].uri}/v1/backups"
+    uri         = "${google_cloudfunctions2_function.function[each.value.function].service_config[0].uri}${each.value.path}"
     body        = base64encode("{}")
-    # Where a bearer token guards the API, the identity goes in the header that Cloud Run looks at first.
-    headers = merge(
-      { "Content-Type" = "application/json" },
-      { for name in keys(local.token) : "Authorization" => "Bearer ${random_password.token[name].result}" },
-    )
+    headers     = merge({ "Content-Type" = "application/json" }, each.value.headers)
 
     oidc_token {
-      service_account_email = google_service_account.scheduler[each.key].email
-      audience              = google_cloudfunctions2_function.function[each.key].service_config[0].uri
+      service_account_email = google_service_account.scheduler.email
+      audience              = google_cloudfunctions2_function.function[each.value.function].service_config[0].uri
     }
   }
+
+  depends_on = [google_cloud_run_v2_service_iam_member.scheduler_invokes]
 }

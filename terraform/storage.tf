@@ -87,7 +87,18 @@ resource "google_storage_bucket" "outbox" {
     }
   }
 
-  # The content of compressed files, which is of use only while they load.
+  # The content of compressed files, which is of use only while they load. The sweep deletes it; what that leaves
+  # as an older version, and what it misses, goes here.
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      days_since_noncurrent_time = 1
+      matches_prefix             = ["chunks/"]
+    }
+  }
+
   lifecycle_rule {
     action {
       type = "Delete"
@@ -191,18 +202,31 @@ resource "google_storage_bucket_iam_member" "people_upload" {
   member = each.key
 }
 
-# Compressed files: split keeps the content of each chunk in the outbox, where load reads it.
+# Compressed files: split keeps the content of each chunk in the outbox, where load reads it and the sweep, which is
+# part of finish, deletes it. None of them reaches what else lies there.
 
-resource "google_storage_bucket_iam_member" "split_keeps_chunks" {
-  bucket = google_storage_bucket.outbox.name
-  role   = google_project_iam_custom_role.uploader.name
-  member = google_service_account.function["split"].member
+resource "google_project_iam_custom_role" "chunk_remover" {
+  role_id     = "sluiceChunkRemover"
+  title       = "Sluice chunk remover"
+  description = "Deletes objects, and reads and lists none."
+  permissions = ["storage.objects.delete"]
 }
 
-resource "google_storage_bucket_iam_member" "load_reads_chunks" {
+resource "google_storage_bucket_iam_member" "reaches_chunks" {
+  for_each = {
+    split  = google_project_iam_custom_role.uploader.name
+    load   = "roles/storage.objectViewer"
+    finish = google_project_iam_custom_role.chunk_remover.name
+  }
+
   bucket = google_storage_bucket.outbox.name
-  role   = "roles/storage.objectViewer"
-  member = google_service_account.function["load"].member
+  role   = each.value
+  member = google_service_account.function[each.key].member
+
+  condition {
+    title      = "chunks only"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.outbox.name}/objects/chunks/\")"
+  }
 }
 
 resource "google_storage_bucket_iam_member" "backup_writes_outbox" {

@@ -1,17 +1,20 @@
-"""Entry point of finish: an ingestion reached `publishing` on topic `status`; publish it."""
+"""Entry point of finish: an ingestion reached `publishing` on topic `status`; publish it. And the sweep."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import functions_framework
 
 from sluice.adapters.database import open_database
 from sluice.adapters.pubsub import Message, PubsubPublisher
+from sluice.adapters.storage import StorageObjects
 from sluice.errors import BodyError
-from sluice.ingestion.deliveries import Answer, deliver
+from sluice.ingestion.deliveries import SWEEP_PATH, Answer, answer_to, deliver
 from sluice.ingestion.events import State
 from sluice.ingestion.finish import Finish
+from sluice.ingestion.sweep import Sweep
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
 
@@ -37,7 +40,17 @@ def handle(message: Message) -> None:
     LOGGER.info("finished", extra={"fields": {"ingestion": ingestion}})
 
 
+def sweep() -> None:
+    """Sweep once."""
+    publisher = PubsubPublisher(SETTINGS.project)
+    objects = StorageObjects(SETTINGS.project)
+    swept = Sweep(SETTINGS, open_database(SETTINGS), objects, publisher)()
+    LOGGER.info("swept", extra={"fields": asdict(swept)})
+
+
 @functions_framework.http
 def finish(request: Request) -> Answer:
-    """Answer a push of subscription `status-finish`."""
+    """Answer a push of subscription `status-finish`, or the clock of the sweep."""
+    if request.path == SWEEP_PATH:
+        return answer_to(sweep, LOGGER)
     return deliver(request.get_json(silent=True), handle, LOGGER)

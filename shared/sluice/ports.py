@@ -20,7 +20,7 @@ class StoredObject:
 
 
 class Objects(Protocol):
-    """Objects of Cloud Storage: read with their generation pinned, written whole."""
+    """Objects of Cloud Storage: read with their generation pinned, written whole, deleted."""
 
     def read(
         self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int
@@ -46,6 +46,13 @@ class Objects(Protocol):
             StorageUnavailableError: try again later.
         """
 
+    def delete(self, bucket: str, name: str) -> None:
+        """Delete an object, if there is one.
+
+        Raises:
+            StorageUnavailableError: try again later.
+        """
+
 
 class Depot(Protocol):
     """Objects of Cloud Storage that are put together; every method may raise StorageUnavailableError."""
@@ -65,7 +72,7 @@ class Depot(Protocol):
     def find(self, bucket: str, name: str) -> StoredObject | None:
         """Return what is known of an object; None where there is none."""
 
-    def remove(self, bucket: str, name: str) -> None:
+    def delete(self, bucket: str, name: str) -> None:
         """Delete an object, or do nothing where there is none."""
 
 

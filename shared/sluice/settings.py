@@ -54,6 +54,11 @@ class Settings:
         "", "Service account whose OIDC token the pushes of client subscriptions carry."
     )
     token: str = _setting("", "Bearer token that clients must present; empty means open.")
+    sweep_idle_s: float = _setting(
+        900.0,
+        "Time without progress after which an ingestion's messages are sent again.",
+        "seconds",
+    )
     log_level: str = _setting("INFO", "Least severity that is logged.")
 
 

@@ -1,7 +1,7 @@
 -- name: receive_ingestion
 -- A new generation of an object; none is returned when it is known already.
-INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, crc32c)
-VALUES (:dataset, :bucket, :object, :generation, :size_bytes, :crc32c)
+INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, crc32c, content_encoding)
+VALUES (:dataset, :bucket, :object, :generation, :size_bytes, :crc32c, :content_encoding)
 ON CONFLICT (bucket, object, generation) DO NOTHING
 RETURNING id;
 
@@ -32,6 +32,7 @@ UPDATE sluice.ingestions
 SET state = CAST(:to_state AS sluice.ingestion_state),
     sequence = sequence + 1,
     updated_at = now(),
+    cleared_at = NULL,
     finished_at = CASE WHEN :to_state IN ('done', 'failed', 'cancelled', 'skipped', 'undone') THEN now() END,
     problem = CAST(:problem AS jsonb),
     chunks_total = coalesce(CAST(:chunks_total AS integer), chunks_total),
@@ -187,13 +188,6 @@ LIMIT 1000;
 UPDATE sluice.events SET published_at = now()
 WHERE ingestion = :ingestion AND sequence <= :sequence AND published_at IS NULL;
 
--- name: unfinished_ingestions
--- Ingestions that stand still or whose events did not go out, for the sweep.
-SELECT id FROM sluice.ingestions
-WHERE state IN ('received', 'splitting', 'loading', 'publishing') AND updated_at < now() - make_interval(secs => :idle_s)
-UNION
-SELECT DISTINCT ingestion FROM sluice.events WHERE published_at IS NULL;
-
 -- name: delete_rejects
 -- The rejects of an earlier attempt.
 DELETE FROM sluice.rejects WHERE ingestion = :ingestion;
@@ -210,5 +204,5 @@ DELETE FROM sluice.chunks WHERE ingestion = :ingestion;
 -- An ingestion as it was when its object arrived; the sequence of its events goes on.
 UPDATE sluice.ingestions
 SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NULL, chunks_loaded = 0, bytes_loaded = 0,
-    records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, problem = NULL, finished_at = NULL
+    records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, problem = NULL, finished_at = NULL, sweeps = 0
 WHERE id = :ingestion;

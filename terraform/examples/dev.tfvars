@@ -4,8 +4,12 @@
 project_id = "my-sluice-dev"
 region     = "europe-west1"
 
-database_tier     = "db-g1-small"
-database_disk_gb  = 10
+database_tier    = "db-g1-small"
+database_disk_gb = 10
+
+# The smallest tier takes 50, the functions below may open a few more.
+database_max_connections = 80
+
 backup_days       = 1
 max_loaders       = 2
 max_api_instances = 1

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -39,12 +40,12 @@ CHUNKS = "projects/local/subscriptions/chunks-load"
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A local cloud of these tests' own, that cuts small chunks."""
+    """A local cloud of these tests' own, that cuts small chunks and sweeps soon."""
     made = Cloud(
         State(tmp_path_factory.mktemp("kills")),
         Ports.free(),
         loaders=2,
-        settings={"SLUICE_CHUNK_BYTES": "20000"},
+        settings={"SLUICE_CHUNK_BYTES": "20000", "SLUICE_SWEEP_IDLE_S": "5"},
         flags=postgres.TEST_FLAGS,
     )
     made.up()
@@ -264,6 +265,20 @@ def test_the_database_killed_in_the_middle(
         connection.invalidate()
     cloud.up()
     assert_exact(cloud, engine, subscriber, name)
+
+
+def test_messages_that_are_lost_for_good_are_sent_again_by_the_sweep(
+    cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str
+) -> None:
+    with stopped_at(engine, "LOCK TABLE sluice.receipts IN SHARE MODE"):
+        name = upload(cloud, region)
+        sql = "SELECT id FROM sluice.ingestions WHERE object = :name AND state = 'loading'"
+        wait_for(lambda: select(engine, sql, name=name), "split did not complete")
+        subscriber.seek(request={"subscription": CHUNKS, "time": datetime.now(UTC)})
+        kill_loaders(cloud)
+    assert_exact(cloud, engine, subscriber, name)
+    (row,) = select(engine, "SELECT sweeps FROM sluice.ingestions WHERE object = :name", name=name)
+    assert row.sweeps > 0
 
 
 @pytest.mark.parametrize("seed", [1, 2])

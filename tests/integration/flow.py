@@ -27,6 +27,7 @@ from sluice.ingestion.ingestions import receive
 from sluice.ingestion.load import Load
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.ingestion.split import Split
+from sluice.ingestion.sweep import Sweep
 from sluice.ports import StoredObject
 from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
 from sluice.querying.reading import snapshot, stream, without_comments
@@ -46,6 +47,8 @@ THINGS: Mapping[str, Any] = {
     },
 }
 HEADER = b"id,name,kind\n"
+#: How long an ingestion may stand still before it is swept.
+IDLE_S = 900.0
 
 
 def lines(first: int, last: int, kind: str = "a") -> bytes:
@@ -71,7 +74,8 @@ class Bucket:
         crc32c = str(zlib.crc32(data))
         return StoredObject("inbox", name, generation, len(data), crc32c)
 
-    def delete(self, stored: StoredObject) -> None:
+    def lose(self, stored: StoredObject) -> None:
+        """Delete one generation."""
         del self._objects[stored.name, stored.generation]
 
     def read(
@@ -84,6 +88,12 @@ class Bucket:
 
     def write(self, bucket: str, name: str, data: bytes) -> None:
         self._objects[name, 0] = data
+
+    def delete(self, bucket: str, name: str) -> None:
+        self._objects.pop((name, 0), None)
+
+    def names(self) -> set[str]:
+        return {name for name, _ in self._objects}
 
 
 @dataclass(frozen=True)
@@ -142,11 +152,12 @@ class Flow:
         )
         self.bucket = bucket or Bucket()
         self.topics = topics or Topics()
-        self.settings = Settings(chunk_bytes=chunk_bytes)
+        self.settings = Settings(chunk_bytes=chunk_bytes, sweep_idle_s=IDLE_S)
         self.split = Split(self.settings, self.engine, self.bucket, self.topics)
         self.load = Load(self.settings, self.engine, self.bucket, self.topics)
         self.finish = Finish(self.settings, self.engine, self.topics)
         self.control = Control(self.settings, self.engine, self.topics)
+        self.sweep = Sweep(self.settings, self.engine, self.bucket, self.topics)
         self._delivered = 0
 
     def twin(self, **options: Any) -> Flow:

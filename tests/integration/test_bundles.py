@@ -56,6 +56,8 @@ def _load_bundling() -> Any:
 bundling = _load_bundling()
 BUNDLES = {each.name: each for each in bundling.bundles()}
 FUNCTIONS = sorted(set(BUNDLES) - {"migrate"})
+#: A path that no method but GET has.
+NO_ROUTE = "/openapi.json"
 PUSHED = ("split", "load", "finish")
 
 
@@ -103,14 +105,15 @@ def test_a_bundle_starts_by_itself_and_answers(unpacked: Path, request) -> None:
     if name in PUSHED:
         assert (status, body) == (204, b""), log.read_text()
     else:
-        assert status == 404, log.read_text()
+        assert status in (404, 405), log.read_text()
         assert json.loads(body)["code"].startswith("API")
 
 
 def _ask(port: int, process: subprocess.Popen[bytes], *, is_pushed: bool) -> tuple[int, bytes]:
     """Post what is no message, which is acknowledged; or ask an API for what it does not have."""
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/nothing",
+        f"http://127.0.0.1:{port}{NO_ROUTE}",
+        method="POST" if is_pushed else "DELETE",
         data=b"{}" if is_pushed else None,
         headers={"Content-Type": "application/json"},
     )

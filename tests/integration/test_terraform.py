@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from terraforming import CHECKOUT, Resource, Terraform, of_type, prepare
 
+from sluice.ingestion.deliveries import SWEEP_PATH
 from sluice.local.functions import FUNCTIONS
+from sluice.local.sweeping import TIMES
 from sluice.local.topology import SUBSCRIPTIONS, TOPICS
 from sluice.routes import ROUTES
 from sluice.settings import PREFIX, Settings
@@ -114,12 +116,14 @@ def _required(path: Path) -> set[str]:
     return set(re.findall(r'"(\w+)"', call[1])) if call else set()
 
 
-def test_threads_match_the_concurrency_here_and_in_the_local_cloud(functions) -> None:
+def test_threads_and_connections_are_those_of_the_local_cloud(functions) -> None:
     for each in FUNCTIONS:
         if each.name in functions:
             service = _service(functions[each.name])
             assert service["max_instance_request_concurrency"] == each.concurrency, each.name
-            assert service["environment_variables"]["THREADS"] == str(each.concurrency)
+            told = service["environment_variables"]
+            assert told["THREADS"] == str(each.concurrency)
+            assert told["SLUICE_POOL_SIZE"] == str(each.pool_size)
 
 
 def test_topics_are_those_of_the_topology(resources) -> None:
@@ -168,6 +172,19 @@ def test_a_function_ends_before_its_message_comes_again(functions) -> None:
     for name, deadline_s in pushed.items():
         assert _service(functions[name])["timeout_seconds"] < deadline_s
         assert _service(functions[name])["ingress_settings"] == "ALLOW_INTERNAL_ONLY"
+
+
+def test_the_clock_calls_functions_that_let_it(resources, functions) -> None:
+    jobs = {each.key: each.values for each in of_type(resources, "google_cloud_scheduler_job")}
+    assert set(jobs) == {"sweep", "backup"} & {"sweep", *DEPLOYED}
+    (target,) = jobs["sweep"]["http_target"]
+    finish = _service(functions["finish"])
+    assert target["uri"] == finish["uri"] + SWEEP_PATH
+    assert target["oidc_token"][0]["audience"] == finish["uri"]
+    assert target["oidc_token"][0]["service_account_email"].startswith("sluice-scheduler@")
+    idle_s = float(finish["environment_variables"]["SLUICE_SWEEP_IDLE_S"])
+    assert jobs["sweep"]["schedule"] == f"*/{idle_s / TIMES / 60:.0f} * * * *"
+    assert idle_s > max(each.ack_deadline_s for each in SUBSCRIPTIONS)
 
 
 def test_uploads_are_announced_on_the_topic_of_split(resources) -> None:
@@ -250,9 +267,7 @@ def test_accounts_have_exactly_the_rights_of_the_operations_manual(resources) ->
         )
     )
     if "backup" not in DEPLOYED:
-        written = {
-            row for row in written if "backup" not in row[0] + row[1] and row[0] != "scheduler"
-        }
+        written = {row for row in written if "backup" not in row[0] + row[1]}
     assert {_right(each) for each in resources if each.type.endswith("_iam_member")} == written
 
 

@@ -35,14 +35,14 @@ SONGS: Mapping[str, Any] = {
     "description": "Songs.",
     "columns": [{"name": "song", "type": "text", "header": "Song"}],
     "aliases": {
-        "POST /api/upload_file": {"kind": "chunked_upload"},
-        "GET /api/file_status/{job_id}": {"kind": "job_status"},
-        "GET /api/download_file/{job_id}": {"kind": "job_output"},
+        "POST /songs/upload_file": {"kind": "chunked_upload"},
+        "GET /songs/file_status/{job_id}": {"kind": "job_status"},
+        "GET /songs/download_file/{job_id}": {"kind": "job_output"},
     },
 }
 PIECE = 1000
 DATA = b"Song\n" + random.Random(4).randbytes(40 * PIECE).hex().encode() + b"\n"
-ROUTE = "/api/upload_file"
+ROUTE = "/songs/upload_file"
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_pieces_of_two_files_at_once_from_many_clients_become_two_objects(
         assert inbox(name) == [data]
 
 
-@pytest.mark.parametrize("die_at", ["write", "compose", "copy", "remove"])
+@pytest.mark.parametrize("die_at", ["write", "compose", "copy", "delete"])
 def test_a_death_at_any_point_is_mended_by_repeating_the_piece(
     intake: Client, serve: Serve, upload: str, die_at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,9 +323,9 @@ def test_a_job_has_the_status_of_its_ingestion(
     for each in states:
         with transaction(engine) as connection:
             move(connection, int(job), each, "local")
-    answer = intake.get(f"/api/file_status/{job}")
+    answer = intake.get(f"/songs/file_status/{job}")
     assert answer.json == {"job_status": told, "job_id": job, "jod_id": job}
-    download = intake.get(f"/api/download_file/{job}")
+    download = intake.get(f"/songs/download_file/{job}")
     if told == "FAILURE":
         assert (download.status_code, download.json["job_status"]) == (400, "FAILURE")
     elif told != "SUCCESS":
@@ -335,5 +335,5 @@ def test_a_job_has_the_status_of_its_ingestion(
 
 @pytest.mark.parametrize("job", ["99", "x", "-1", "99999999999"])
 def test_an_unknown_job_is_not_found(intake: Client, job: str) -> None:
-    assert intake.get(f"/api/file_status/{job}").status_code == 404
-    assert intake.get(f"/api/download_file/{job}").status_code == 404
+    assert intake.get(f"/songs/file_status/{job}").status_code == 404
+    assert intake.get(f"/songs/download_file/{job}").status_code == 404

@@ -325,14 +325,14 @@ def test_a_file_that_cannot_be_loaded_fails_with_a_code(
 
 def test_an_object_that_is_gone_fails(flow: Flow) -> None:
     stored = flow.put(FILE)
-    flow.bucket.delete(stored)
+    flow.bucket.lose(stored)
     assert failure(flow, flow.split(stored)) == "CSV105"
 
 
 def test_an_object_that_goes_while_it_loads_fails(flow: Flow) -> None:
     stored = flow.put(FILE)
     ingestion = flow.split(stored)
-    flow.bucket.delete(stored)
+    flow.bucket.lose(stored)
     flow.deliver()
     assert failure(flow, ingestion) == "CSV105"
     assert_told_in_order(flow, ingestion)

@@ -60,6 +60,7 @@ PURE_LIBRARIES = {"numpy", "zstandard"}
 #: Use cases that are given what reaches the cloud, through `sluice.ports`.
 GIVEN_PORTS = {
     "ingestion.admit",
+    "ingestion.clearing",
     "ingestion.assemble",
     "ingestion.deposit",
     "ingestion.control",
@@ -67,7 +68,9 @@ GIVEN_PORTS = {
     "ingestion.ingestions",
     "ingestion.load",
     "ingestion.outbox",
+    "ingestion.sending",
     "ingestion.split",
+    "ingestion.sweep",
 }
 TOP = ("api", "client", "cli", "local")
 

@@ -53,6 +53,11 @@ class StorageObjects:
             blob = self._bucket(bucket).blob(name)
             blob.upload_from_string(data, content_type="text/csv", timeout=_TIMEOUT_S)
 
+    def delete(self, bucket: str, name: str) -> None:
+        """See `sluice.ports.Objects`."""
+        with suppress(ObjectGoneError), _translated(bucket, name, 0):
+            self._bucket(bucket).blob(name).delete(timeout=_TIMEOUT_S)
+
 
 class StorageDepot(StorageObjects):
     """Puts objects together; see `sluice.ports.Depot`."""
@@ -94,11 +99,6 @@ class StorageDepot(StorageObjects):
         with _translated(bucket, name, 0):
             blob = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
             return None if blob is None else _stored(blob)
-
-    def remove(self, bucket: str, name: str) -> None:
-        """See `sluice.ports.Depot`."""
-        with suppress(ObjectGoneError), _translated(bucket, name, 0):
-            self._bucket(bucket).blob(name).delete(timeout=_TIMEOUT_S)
 
 
 def _stored(blob: Blob) -> StoredObject:

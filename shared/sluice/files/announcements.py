@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,26 @@ def read_announcement(
     if is_part or name.endswith("/") or announced.size_bytes == 0:
         return None
     return announced
+
+
+def announcement_of(announced: StoredObject) -> tuple[bytes, dict[str, str]]:
+    """Return the notification of an object, data and attributes, as Cloud Storage would send it."""
+    attributes = {
+        "eventType": FINALIZE,
+        "bucketId": announced.bucket,
+        "objectId": announced.name,
+        "objectGeneration": str(announced.generation),
+        "payloadFormat": "JSON_API_V1",
+    }
+    body = {
+        "bucket": announced.bucket,
+        "name": announced.name,
+        "generation": str(announced.generation),
+        "size": str(announced.size_bytes),
+        "crc32c": announced.crc32c,
+        "contentEncoding": announced.content_encoding,
+    }
+    return json.dumps(body).encode(), attributes
 
 
 def dataset_of(announced: StoredObject) -> str:

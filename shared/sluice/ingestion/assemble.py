@@ -141,7 +141,7 @@ class Assemble:
             ingestion = receive(connection, stored, self._settings.project)
             connection.execute(statement("end_upload"), {**key, "ingestion": ingestion})
         for name in {*names, *made}:
-            self._depot.remove(self._settings.outbox, name)
+            self._depot.delete(self._settings.outbox, name)
         return ingestion
 
     def _joined(self, piece: Piece, names: Sequence[str]) -> Iterator[str]:

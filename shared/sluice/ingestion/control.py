@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from sluice.adapters.database import transaction
@@ -11,10 +10,10 @@ from sluice.datasets import identifiers
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.datasets.registry import find_dataset
 from sluice.errors import IllegalTransitionError
-from sluice.files.announcements import FINALIZE, UPLOADS_TOPIC
 from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import move, select_ingestion, withdraw
 from sluice.ingestion.outbox import relay
+from sluice.ingestion.sending import announce
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
@@ -87,7 +86,7 @@ class Control:
         if row.state != State.RECEIVED:
             row = self._begin_anew(row)
         relay(self._engine, self._publisher, ingestion)
-        self._publisher.publish(UPLOADS_TOPIC, [_announcement(row)])
+        announce(self._publisher, row)
         return row
 
     def _find(self, ingestion: int) -> Row[Any]:
@@ -115,22 +114,3 @@ def _delete_rows(connection: Connection, dataset: Dataset, ingestion: int) -> No
     for table in tables:
         sql = composed(f"DELETE FROM {table} WHERE {INGESTION_COLUMN} = :ingestion")
         connection.execute(sql, {"ingestion": ingestion})
-
-
-def _announcement(row: Row[Any]) -> tuple[bytes, dict[str, str]]:
-    """Announce an object as Cloud Storage would."""
-    attributes = {
-        "eventType": FINALIZE,
-        "bucketId": row.bucket,
-        "objectId": row.object,
-        "objectGeneration": str(row.generation),
-        "payloadFormat": "JSON_API_V1",
-    }
-    body = {
-        "bucket": row.bucket,
-        "name": row.object,
-        "generation": str(row.generation),
-        "size": str(row.size_bytes),
-        "crc32c": row.crc32c,
-    }
-    return json.dumps(body).encode(), attributes

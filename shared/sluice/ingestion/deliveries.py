@@ -17,6 +17,8 @@ Answer = tuple[str, int]
 
 ACKNOWLEDGED: Answer = ("", 204)
 REFUSED: Answer = ("", 503)
+#: Where the function finish is asked to sweep; its other path takes messages.
+SWEEP_PATH = "/sweep"
 
 
 def deliver(envelope: object, handle: Callable[[Message], None], logger: logging.Logger) -> Answer:
@@ -30,9 +32,13 @@ def deliver(envelope: object, handle: Callable[[Message], None], logger: logging
     Returns:
         Body and HTTP status: 204 acknowledges, 503 asks for another delivery.
     """
+    return answer_to(lambda: handle(read_push(envelope)), logger)
+
+
+def answer_to(work: Callable[[], None], logger: logging.Logger) -> Answer:
+    """Do some work and say whether the caller shall call again."""
     try:
-        message = read_push(envelope)
-        handle(message)
+        work()
     except PermanentError as error:
         logger.error(  # noqa: TRY400  # the sentence says it all
             error.detail, extra={"fields": {"code": error.code}}

@@ -38,7 +38,12 @@ def receive(connection: Connection, announced: StoredObject, project: str) -> in
         "object": announced.name,
         "generation": announced.generation,
     }
-    facts = {"dataset": dataset, "size_bytes": announced.size_bytes, "crc32c": announced.crc32c}
+    facts = {
+        "dataset": dataset,
+        "size_bytes": announced.size_bytes,
+        "crc32c": announced.crc32c,
+        "content_encoding": announced.content_encoding,
+    }
     made = connection.scalar(statement("receive_ingestion"), {**place, **facts})
     if made is None:
         return int(connection.execute(statement("find_ingestion"), place).one().id)

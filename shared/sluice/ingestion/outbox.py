@@ -8,14 +8,16 @@ twice, with the same id, and is never lost.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sluice.adapters.database import transaction
 from sluice.adapters.statements import statement
 from sluice.ingestion.events import Event
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine, Row
 
     from sluice.ports import Publisher
 
@@ -44,23 +46,28 @@ def _relay_once(engine: Engine, publisher: Publisher, ingestion: int) -> int:
         rows = connection.execute(statement("unpublished_events"), {"ingestion": ingestion}).all()
         if not rows:
             return 0
-        events = [
-            Event(
-                ingestion,
-                row.body["data"]["dataset"] or "",
-                row.state,
-                row.sequence,
-                row.severity,
-                row.body,
-            )
-            for row in rows
-        ]
-        publisher.publish(
-            STATUS_TOPIC,
-            [(json.dumps(each.body).encode(), each.attributes) for each in events],
-            ordering_key=str(ingestion),
-        )
+        publish_events(publisher, ingestion, rows)
         connection.execute(
-            statement("mark_events"), {"ingestion": ingestion, "sequence": events[-1].sequence}
+            statement("mark_events"), {"ingestion": ingestion, "sequence": rows[-1].sequence}
         )
-        return len(events)
+        return len(rows)
+
+
+def publish_events(publisher: Publisher, ingestion: int, rows: Sequence[Row[Any]]) -> None:
+    """Publish events of an ingestion as they stand in the outbox; again, if they went out before."""
+    events = [
+        Event(
+            ingestion,
+            row.body["data"]["dataset"] or "",
+            row.state,
+            row.sequence,
+            row.severity,
+            row.body,
+        )
+        for row in rows
+    ]
+    publisher.publish(
+        STATUS_TOPIC,
+        [(json.dumps(each.body).encode(), each.attributes) for each in events],
+        ordering_key=str(ingestion),
+    )

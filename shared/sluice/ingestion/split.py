@@ -25,10 +25,10 @@ from sluice.files.announcements import dataset_of
 from sluice.files.layouts import lay_out
 from sluice.files.sources import Source, open_source
 from sluice.files.splitting import Cut, Splitter
-from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
 from sluice.ingestion.events import UNFINISHED, State
 from sluice.ingestion.ingestions import lock_ingestion, move, receive, select_ingestion
 from sluice.ingestion.outbox import relay
+from sluice.ingestion.sending import send_chunks
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Row
@@ -132,7 +132,7 @@ class Split:
         self._relay(row.id)
         known = self._known_chunks(row.id)
         source = open_source(self._objects, announced, row.id, self._settings.outbox)
-        self._send([_chunk(row, source, each) for each in known if not each.is_loaded])
+        send_chunks(self._publisher, row, source, [each for each in known if not each.is_loaded])
         splitter = self._splitter(dataset, known)
         has_layout = row.layout is not None
         count = len(known)
@@ -197,12 +197,8 @@ class Split:
                 return False
             for cut in cuts:
                 connection.execute(statement("insert_chunk"), {"ingestion": row.id, **vars(cut)})
-        self._send([_chunk(row, source, cut) for cut in cuts])
+        send_chunks(self._publisher, row, source, cuts)
         return True
-
-    def _send(self, chunks: list[Chunk]) -> None:
-        if chunks:
-            self._publisher.publish(CHUNKS_TOPIC, [each.message() for each in chunks])
 
     def _complete(self, ingestion: int, splitter: Splitter, chunks: int) -> None:
         """Every chunk is known; where all have their receipts already, publishing begins."""
@@ -238,17 +234,3 @@ def _check_open_record(splitter: Splitter, announced: StoredObject) -> None:
             "field and is not closed, close or double it, and upload the file again",
             line=splitter.open_line,
         )
-
-
-def _chunk(row: Row[Any], source: Source, cut: Any) -> Chunk:  # a Cut, or a row of sluice.chunks
-    return Chunk(
-        ingestion=row.id,
-        dataset=row.dataset,
-        **vars(source.place(cut)),
-        number=cut.number,
-        first_byte=cut.first_byte,
-        end_byte=cut.end_byte,
-        first_line=cut.first_line,
-        first_record=cut.first_record,
-        records=cut.records,
-    )

@@ -19,6 +19,7 @@ from sluice.local import processes
 from sluice.local.pool import Pool, Seat
 from sluice.local.processes import MARK, mark
 from sluice.local.state import CHECKOUT, State
+from sluice.settings import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,24 +39,26 @@ class Function:
     Attributes:
         name: its folder, its entry point and its name everywhere.
         concurrency: requests that an instance takes at once; its threads.
+        pool_size: connections to the database that an instance keeps.
         instances: processes that run it.
         signature: what functions-framework hands to it, `http` or `cloudevent`.
     """
 
     name: str
     concurrency: int
+    pool_size: int
     instances: int = 1
     signature: str = "http"
 
 
 FUNCTIONS = (
-    Function("split", concurrency=4),
-    Function("load", concurrency=1),  # one instance a core
-    Function("finish", concurrency=4),
-    Function("query", concurrency=16),
-    Function("intake", concurrency=16),
-    Function("status", concurrency=80),  # each stream of events holds a thread
-    Function("backup", concurrency=1),
+    Function("split", concurrency=4, pool_size=4),
+    Function("load", concurrency=1, pool_size=2),  # one instance a core; new texts take a second
+    Function("finish", concurrency=4, pool_size=4),
+    Function("query", concurrency=16, pool_size=16),  # an answer holds one while it streams
+    Function("intake", concurrency=16, pool_size=4),
+    Function("status", concurrency=80, pool_size=4),  # each stream of events holds a thread
+    Function("backup", concurrency=1, pool_size=2),
 )
 
 
@@ -153,6 +156,7 @@ def environment(
 ) -> dict[str, str]:
     """Return the variables of an instance: what Cloud Run sets, and the package on the path."""
     return {
+        f"{PREFIX}POOL_SIZE": str(function.pool_size),
         **base,
         "THREADS": str(function.concurrency),
         "PORT": str(port),

@@ -32,6 +32,7 @@ from sluice.errors import NotFoundError, SluiceError, TransientError
 from sluice.local.functions import Instance, deployed, end_leftovers
 from sluice.local.pool import Pool, Seat
 from sluice.local.state import State
+from sluice.local.sweeping import sweep_by_the_clock
 from sluice.routes import function_for
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ async def serve(state: State, folder: Path, port: int, loaders: int) -> None:
         await web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=1).start()
         end_leftovers(state)
         lives = [group.create_task(each.supervise()) for each in instances]
+        lives.append(group.create_task(sweep_by_the_clock(session, port, pools)))
         await stopped.wait()
         await runner.cleanup()
         for life in lives:

@@ -1,0 +1,233 @@
+"""Messages get lost for good and processes die; the sweep brings each ingestion to its end."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+
+import pytest
+from flow import HEADER, IDLE_S, Flow, Killed, assert_told_in_order, lines
+
+from sluice.errors import PubsubUnavailableError
+from sluice.files.announcements import UPLOADS_TOPIC
+from sluice.ingestion.chunks import CHUNKS_TOPIC
+from sluice.ingestion.clearing import Cleared, Clearing
+from sluice.ingestion.outbox import STATUS_TOPIC
+from sluice.ingestion.sweep import Swept
+
+ROWS = list(range(1, 31))
+FILE = HEADER + lines(1, 30)
+NOTHING = Swept(0, 0, 0, 0)
+
+
+@pytest.fixture
+def flow(database: str) -> Iterator[Flow]:
+    made = Flow(database)
+    made.declare()
+    yield made
+    made.engine.dispose()
+
+
+def pass_time(flow: Flow, seconds: float = IDLE_S + 1) -> None:
+    """Let everything that happened lie further back."""
+    earlier = f"- make_interval(secs => {seconds})"
+    flow.run_sql(
+        f"UPDATE sluice.ingestions SET updated_at = updated_at {earlier},"
+        f" finished_at = finished_at {earlier}"
+    )
+    flow.run_sql(f"UPDATE sluice.events SET created_at = created_at {earlier}")
+
+
+def lose_messages(flow: Flow) -> None:
+    """Nobody will ever deliver what was sent up to now."""
+    flow._delivered = len(flow.topics.sent)
+
+
+def assert_loaded_once(flow: Flow, ingestion: int) -> None:
+    flow.deliver()
+    assert flow.state(ingestion) == "done"
+    assert flow.ids() == ROWS
+    assert flow.kinds() == {"a": len(ROWS)}
+    assert_told_in_order(flow, ingestion)
+
+
+def die(_topic: str) -> None:
+    raise Killed
+
+
+def test_an_announcement_that_was_lost_is_made_again(flow: Flow) -> None:
+    ingestion = flow.receive(flow.put(FILE))
+    pass_time(flow)
+    assert flow.sweep() == Swept(resumed=1, told=1, cleared=0, rows_deleted=0)
+    assert_loaded_once(flow, ingestion)
+
+
+def test_a_split_that_died_goes_on_behind_its_last_chunk(flow: Flow) -> None:
+    def die_at_the_third(topic: str) -> None:
+        if topic == CHUNKS_TOPIC:
+            raise Killed
+
+    flow.topics.after_publish = die_at_the_third
+    stored = flow.put(FILE)
+    with pytest.raises(Killed):
+        flow.split(stored)
+    flow.topics.after_publish = lambda _topic: None
+    (row,) = flow.all("SELECT id FROM sluice.ingestions")
+    lose_messages(flow)
+    pass_time(flow)
+    assert flow.sweep().resumed == 1
+    assert_loaded_once(flow, row.id)
+
+
+def test_chunks_that_were_lost_are_sent_again_and_no_others(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    chunks = flow.chunks(ingestion)
+    for each in chunks[::2]:
+        flow.load(each)
+    lose_messages(flow)
+    pass_time(flow)
+    assert flow.sweep().resumed == 1
+    assert flow.chunks(ingestion)[len(chunks) :] == chunks[1::2]
+    assert_loaded_once(flow, ingestion)
+
+
+def test_chunks_of_a_compressed_file_are_found_where_they_are(flow: Flow) -> None:
+    stored = flow.put(gzip.compress(FILE), "things/a.csv.gz")
+    ingestion = flow.split(stored)
+    chunks = flow.chunks(ingestion)
+    lose_messages(flow)
+    pass_time(flow)
+    flow.sweep()
+    assert flow.chunks(ingestion) == chunks * 2
+    assert_loaded_once(flow, ingestion)
+
+
+def test_finish_is_called_again(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    for each in flow.chunks(ingestion):
+        flow.load(each)
+    assert flow.state(ingestion) == "publishing"
+    lose_messages(flow)
+    pass_time(flow)
+    assert flow.sweep().resumed == 1
+    assert_loaded_once(flow, ingestion)
+
+
+def test_events_that_nobody_published_go_out(flow: Flow) -> None:
+    ingestion = flow.run(FILE)
+    flow.run_sql("UPDATE sluice.events SET published_at = NULL WHERE sequence > 3")
+    flow.topics.sent.clear()
+    assert flow.sweep().told == 0, "a handler may be about to publish them"
+    pass_time(flow, 61)
+    assert flow.sweep().told == flow.ingestion(ingestion).sequence - 3
+    assert next(each["sequence"] for each in flow.events(ingestion)) == 4
+
+
+def test_what_makes_progress_is_left_alone(flow: Flow) -> None:
+    flow.split(flow.put(FILE))
+    sent = len(flow.topics.sent)
+    assert flow.sweep() == NOTHING
+    assert len(flow.topics.sent) == sent
+
+
+def test_each_time_it_waits_twice_as_long(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    resumed = []
+    for _ in range(8):
+        pass_time(flow)
+        resumed.append(flow.sweep().resumed)
+    assert resumed == [1, 1, 0, 1, 0, 0, 0, 1]
+    assert_loaded_once(flow, ingestion)
+
+
+def test_what_could_not_be_sent_is_sent_by_the_next_sweep(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    lose_messages(flow)
+    pass_time(flow)
+
+    def fail(_topic: str) -> None:
+        raise PubsubUnavailableError("away")
+
+    flow.topics.before_publish = fail
+    with pytest.raises(PubsubUnavailableError):
+        flow.sweep()
+    flow.topics.before_publish = lambda _topic: None
+    assert flow.sweep().resumed == 1
+    assert_loaded_once(flow, ingestion)
+
+
+def test_a_sweep_that_dies_leaves_nothing_worse(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    lose_messages(flow)
+    pass_time(flow)
+    flow.topics.after_publish = die
+    with pytest.raises(Killed):
+        flow.sweep()
+    flow.topics.after_publish = lambda _topic: None
+    assert flow.sweep().resumed == 1
+    assert_loaded_once(flow, ingestion)
+
+
+def test_rows_of_ingestions_that_failed_or_were_undone_are_deleted(flow: Flow) -> None:
+    flow.declare(max_rejects=0)
+    kept = flow.run(FILE, "things/kept.csv")
+    failed = flow.run(HEADER + lines(100, 120) + b"x,no number,a\n", "things/failed.csv")
+    undone = flow.run(HEADER + lines(200, 220), "things/undone.csv")
+    flow.control.undo(undone)
+    assert flow.sweep() == NOTHING, "they ended just now"
+    pass_time(flow)
+    swept = flow.sweep()
+    assert swept.cleared == 3
+    assert swept.rows_deleted > 2 * 21
+    assert flow.stored() == len(ROWS)
+    assert flow.rejects(failed)
+    assert flow.ids() == ROWS
+    assert flow.kinds() == {"a": len(ROWS)}
+    assert flow.sweep() == NOTHING
+    assert flow.state(kept) == "done"
+
+
+def test_rows_taken_back_later_are_deleted_too(flow: Flow) -> None:
+    ingestion = flow.run(FILE)
+    pass_time(flow)
+    assert flow.sweep().cleared == 1
+    flow.control.undo(ingestion)
+    pass_time(flow)
+    assert flow.sweep().rows_deleted == len(ROWS) + 1
+    assert flow.stored() == 0
+
+
+def test_an_ingestion_that_begins_anew_in_the_middle_keeps_what_it_loads(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(gzip.compress(FILE), "things/a.csv.gz"))
+    flow.load(flow.chunks(ingestion)[0])
+    flow.control.cancel(ingestion)
+    pass_time(flow)
+    found = flow.all("SELECT * FROM sluice.ingestions")
+    flow.control.retry(ingestion)
+    flow.deliver()
+    cleared = Cleared()
+    Clearing(flow.settings, flow.engine, flow.bucket)._clear("things", found, cleared)
+    assert cleared == Cleared()
+    assert flow.ids() == ROWS
+    assert any(name.startswith("chunks/") for name in flow.bucket.names())
+
+
+def test_chunks_of_compressed_files_leave_the_outbox_with_the_end(flow: Flow) -> None:
+    ingestion = flow.run(gzip.compress(FILE), "things/a.csv.gz")
+    assert any(name.startswith("chunks/") for name in flow.bucket.names())
+    pass_time(flow)
+    assert flow.sweep().cleared == 1
+    assert flow.bucket.names() == {"things/a.csv.gz"}
+    assert flow.state(ingestion) == "done"
+
+
+def test_an_object_compressed_by_its_encoding_is_announced_as_such(flow: Flow) -> None:
+    stored = flow.put(gzip.compress(FILE))
+    flow.receive(type(stored)(**{**vars(stored), "content_encoding": "gzip"}))
+    pass_time(flow)
+    flow.sweep()
+    (sent,) = flow.topics.of(UPLOADS_TOPIC)
+    assert sent.body["contentEncoding"] == "gzip"
+    flow.deliver()
+    assert flow.ids() == ROWS
+    assert flow.topics.of(STATUS_TOPIC)
