@@ -51,11 +51,11 @@ locals {
       settings       = ["project", "max_rows", "statement_timeout_s", "push_service_account"]
     }
     backup = {
-      memory         = "1Gi", cpu = "1", concurrency = 1, timeout_s = 3600
+      memory         = "2Gi", cpu = "2", concurrency = 4, timeout_s = 3600
       min_instances  = 0, max_instances = 1
-      pool_size      = 2, extra_connections = 0
+      pool_size      = 6, extra_connections = 0
       is_for_clients = true
-      settings       = ["project", "outbox", "statement_timeout_s"]
+      settings       = ["project", "outbox", "copy_block_bytes"]
     }
   }
 

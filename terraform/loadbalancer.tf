@@ -31,6 +31,9 @@ locals {
     { function = "backup", methods = ["GET", "POST"], path = "/v1/backups" },
     { function = "backup", methods = ["GET"], path = "/v1/backups/{backup}" },
     { function = "backup", methods = ["POST"], path = "/v1/backups/{backup}/restore" },
+    { function = "backup", methods = ["GET"], path = "/v1/backups/{backup}/compare" },
+    { function = "backup", methods = ["POST"], path = "/backup" },
+    { function = "backup", methods = ["POST"], path = "/restore" },
   ] : each if contains(keys(local.functions), each.function)]
 
   behind_balancer = toset(local.has_load_balancer ? local.for_clients : [])

@@ -11,12 +11,13 @@ locals {
   }
   ack_deadline_s = 600
 
-  publishers = {
+  publishers = { for function, topics in {
     split  = ["chunks", "status"]
     load   = ["status"]
     finish = ["status", "uploads", "chunks"] # for the sweep
     intake = ["uploads", "status"]
-  }
+    backup = ["status"]
+  } : function => topics if contains(keys(local.functions), function) }
   publications = merge([
     for function, topics in local.publishers : { for topic in topics : "${function}-${topic}" => { function = function, topic = topic } }
   ]...)

@@ -280,6 +280,22 @@ class PieceMismatchError(RequestError):
     status = 409
 
 
+class DamagedBackupError(RequestError):
+    """A part of a backup is missing, or is not what the backup's manifest says."""
+
+    code = "API330"
+    title = "The backup is damaged"
+    status = 422
+
+
+class BackupMismatchError(RequestError):
+    """What a backup holds does not fit what is declared, or a restore would overwrite another dataset."""
+
+    code = "API331"
+    title = "The backup does not fit"
+    status = 409
+
+
 class DeclarationError(RequestError):
     """A dataset declaration is wrong.
 

@@ -76,6 +76,31 @@ class Depot(Protocol):
         """Delete an object, or do nothing where there is none."""
 
 
+class Archive(Protocol):
+    """Objects that are written once, read whole and listed."""
+
+    def fetch(self, bucket: str, name: str) -> bytes | None:
+        """Read an object whole; None where there is none of that name.
+
+        Raises:
+            StorageUnavailableError: try again later.
+        """
+
+    def keep(self, bucket: str, name: str, data: bytes, content_type: str) -> None:
+        """Write an object.
+
+        Raises:
+            StorageUnavailableError: try again later.
+        """
+
+    def folders(self, bucket: str, prefix: str) -> list[str]:
+        """Return the names between a prefix and the next slash, each once, in order.
+
+        Raises:
+            StorageUnavailableError: try again later.
+        """
+
+
 class Publisher(Protocol):
     """Publishes messages."""
 

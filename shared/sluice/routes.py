@@ -57,6 +57,9 @@ ROUTES = (
     Route("GET", "/v1/backups", "backup"),
     Route("GET", "/v1/backups/{backup}", "backup"),
     Route("POST", "/v1/backups/{backup}/restore", "backup"),
+    Route("GET", "/v1/backups/{backup}/compare", "backup"),
+    Route("POST", "/backup", "backup"),
+    Route("POST", "/restore", "backup"),
 )
 
 

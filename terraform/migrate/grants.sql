@@ -2,9 +2,9 @@
 -- Runs after the migrations, as the owner of everything; safe to repeat.
 
 GRANT USAGE ON SCHEMA sluice
-    TO sluice_split, sluice_load, sluice_finish, sluice_query, sluice_status, sluice_backup;
+    TO sluice_split, sluice_load, sluice_finish, sluice_query, sluice_status;
 GRANT SELECT ON ALL TABLES IN SCHEMA sluice
-    TO sluice_split, sluice_load, sluice_finish, sluice_query, sluice_status, sluice_backup;
+    TO sluice_split, sluice_load, sluice_finish, sluice_query, sluice_status;
 
 -- split: makes ingestions, remembers chunks, writes events and marks those that went out.
 GRANT INSERT, UPDATE ON sluice.ingestions, sluice.chunks, sluice.events TO sluice_split;
@@ -22,14 +22,13 @@ GRANT UPDATE ON sluice.ingestions TO sluice_finish;
 -- status: remembers push subscriptions.
 GRANT INSERT, DELETE ON sluice.subscriptions TO sluice_status;
 
--- Stored rows: load adds, finish merges, backup reads. Tables of datasets declared later included.
-GRANT USAGE ON SCHEMA store TO sluice_load, sluice_finish, sluice_backup;
+-- Stored rows: load adds, finish merges. Tables of datasets declared later included, and those that a restore
+-- builds in the schema restoring, which keep their rights when they move.
+GRANT USAGE ON SCHEMA store TO sluice_load, sluice_finish;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA store TO sluice_load;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA store TO sluice_finish;
-GRANT SELECT ON ALL TABLES IN SCHEMA store TO sluice_backup;
-ALTER DEFAULT PRIVILEGES IN SCHEMA store GRANT SELECT, INSERT ON TABLES TO sluice_load;
-ALTER DEFAULT PRIVILEGES IN SCHEMA store GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO sluice_finish;
-ALTER DEFAULT PRIVILEGES IN SCHEMA store GRANT SELECT ON TABLES TO sluice_backup;
+ALTER DEFAULT PRIVILEGES IN SCHEMA store, restoring GRANT SELECT, INSERT ON TABLES TO sluice_load;
+ALTER DEFAULT PRIVILEGES IN SCHEMA store, restoring GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO sluice_finish;
 
 -- The views of published rows: readers see these and nothing below them.
 GRANT USAGE ON SCHEMA public TO sluice_query, sluice_status;

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 OWNER = "sluice_owner"
-#: Those who make tables: intake declares datasets.
-OWNERS = ("intake", "migrate")
+#: Those who make tables: intake declares datasets, backup restores them.
+OWNERS = ("backup", "intake", "migrate")
 #: JSON: the database user of each function, by the function's name.
 USERS_VARIABLE = "DATABASE_USERS"
 

@@ -9,7 +9,7 @@ DECLARE
     wanted text;
 BEGIN
     FOREACH wanted IN ARRAY ARRAY[
-        'sluice_owner', 'sluice_split', 'sluice_load', 'sluice_finish', 'sluice_query', 'sluice_status', 'sluice_backup'
+        'sluice_owner', 'sluice_split', 'sluice_load', 'sluice_finish', 'sluice_query', 'sluice_status'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);

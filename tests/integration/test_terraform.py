@@ -32,7 +32,7 @@ EVERYTHING = (
 #: Settings that are for the local cloud, and so stay unset.
 LOCAL_SETTINGS = {"database_url"}
 #: What the documentation's tables of operations import, whose handlers run in other functions.
-ELSEWHERE = {"query": {"copy_block_bytes", "inbox", "push_service_account"}}
+ELSEWHERE = {"query": {"inbox", "outbox", "copy_block_bytes", "push_service_account"}}
 _READ = re.compile(r"\b_?settings\.([a-z_]+)", re.IGNORECASE)
 
 

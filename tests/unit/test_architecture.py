@@ -25,6 +25,11 @@ FUNCTIONS = sorted(
 #: Modules that know no SDK, no file and no network: values in, values out.
 PURE = {
     "datasets.aliases",
+    "backups.avro",
+    "backups.blocks",
+    "backups.columns",
+    "backups.manifest",
+    "backups.values",
     "datasets.cells",
     "datasets.compiling",
     "datasets.declarations",
@@ -59,6 +64,10 @@ PURE = {
 PURE_LIBRARIES = {"numpy", "zstandard"}
 #: Use cases that are given what reaches the cloud, through `sluice.ports`.
 GIVEN_PORTS = {
+    "backups.backup",
+    "backups.compare",
+    "backups.restore",
+    "backups.shelf",
     "ingestion.admit",
     "ingestion.clearing",
     "ingestion.assemble",
@@ -79,8 +88,8 @@ TOP = ("api", "client", "cli", "local")
 #: of the adapter `storage`, `push_subscriptions` the subscribing half of `pubsub`.
 ENTRANCES = {
     "duckdb": {"adapters.parsing"},
-    "pgpq": {"adapters.parsing"},
-    "pyarrow": {"adapters.parsing", "api.formats"},
+    "pgpq": {"adapters.parsing", "adapters.parts"},
+    "pyarrow": {"adapters.parsing", "adapters.parts", "api.formats"},
     "google.cloud.storage": {"adapters.storage"},
     "google.auth": {"adapters.storage"},
     "requests": {"adapters.storage", "adapters.upload_sessions"},
@@ -96,11 +105,14 @@ ENTRANCES = {
     "pg8000": {"adapters.database"},
     "sqlalchemy": {
         "adapters.database",
+        "adapters.restoring",
         "adapters.statements",
         "querying.reading",
         "ingestion.load",
     },
     "numpy": {
+        "adapters.parts",
+        "backups.",
         "files.fields",
         "files.records",
         "files.scanning",

@@ -6,6 +6,7 @@ Engine and Cloud SQL connector are made on first use and never at import.
 from __future__ import annotations
 
 import functools
+import io
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -136,6 +137,14 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def copy_out(connection: Connection, query: str) -> bytes:
+    """Return the answer of a query as `COPY ... TO STDOUT (FORMAT binary)` sends it."""
+    answer = io.BytesIO()
+    with _driver_cursor(connection, query) as cursor:
+        cursor.execute(f"COPY ({query}) TO STDOUT (FORMAT binary)", stream=answer)
+    return answer.getvalue()
+
+
 def copy_in(connection: Connection, statement: str, blocks: Iterable[bytes]) -> int:
     """Run `COPY ... FROM STDIN` inside the connection's transaction; return the rows it wrote.
 
@@ -144,20 +153,35 @@ def copy_in(connection: Connection, statement: str, blocks: Iterable[bytes]) -> 
         statement: the COPY statement.
         blocks: the stream, in blocks of 128 KiB or more: pg8000 sends each as one message.
     """
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
-
-    cursor: Any = connection.connection.cursor()  # pg8000's, which takes a stream
-    errors = connection.dialect.loaded_dbapi.Error
-    try:
+    with _driver_cursor(connection, statement) as cursor:
         cursor.execute(statement, stream=blocks)
         return int(cursor.rowcount)
-    except errors as error:  # the driver's own, which SQLAlchemy has not seen
+
+
+@contextmanager
+def _driver_cursor(connection: Connection, statement: str) -> Iterator[Any]:
+    """pg8000's cursor, which takes a stream."""
+    cursor: Any = connection.connection.cursor()
+    try:
+        with _seen(connection, statement):
+            yield cursor
+    finally:
+        cursor.close()
+
+
+@contextmanager
+def _seen(connection: Connection, statement: str) -> Iterator[None]:
+    """Raise the driver's own errors, which SQLAlchemy has not seen, as SQLAlchemy's."""
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    errors = connection.dialect.loaded_dbapi.Error
+    try:
+        yield
+    except errors as error:
         is_lost = connection.dialect.is_disconnect(error, None, None)
         if is_lost:
             connection.invalidate(error)
         raise DBAPIError(statement, None, error, connection_invalidated=is_lost) from error
-    finally:
-        cursor.close()
 
 
 def run_script(connection: Connection, script: str) -> None:
@@ -165,4 +189,5 @@ def run_script(connection: Connection, script: str) -> None:
     driver = connection.connection.driver_connection
     assert driver is not None  # noqa: S101  # a checked-out connection has one
     connection.exec_driver_sql("SELECT 1")  # opens the transaction that SQLAlchemy announced
-    driver.execute_simple(script)
+    with _seen(connection, script):
+        driver.execute_simple(script)

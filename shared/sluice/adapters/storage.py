@@ -59,6 +59,36 @@ class StorageObjects:
             self._bucket(bucket).blob(name).delete(timeout=_TIMEOUT_S)
 
 
+class StorageArchive(StorageObjects):
+    """Objects that are written once, read whole and listed; see `sluice.ports.Archive`."""
+
+    def fetch(self, bucket: str, name: str) -> bytes | None:
+        """See `sluice.ports.Archive`."""
+        try:
+            with _translated(bucket, name, 0):
+                blob = self._bucket(bucket).blob(name)
+                data: bytes = blob.download_as_bytes(
+                    raw_download=True, single_shot_download=True, timeout=_TIMEOUT_S
+                )
+                return data
+        except ObjectGoneError:
+            return None
+
+    def keep(self, bucket: str, name: str, data: bytes, content_type: str) -> None:
+        """See `sluice.ports.Archive`."""
+        with _translated(bucket, name, 0):
+            blob = self._bucket(bucket).blob(name)
+            blob.upload_from_string(data, content_type=content_type, timeout=_TIMEOUT_S)
+
+    def folders(self, bucket: str, prefix: str) -> list[str]:
+        """See `sluice.ports.Archive`."""
+        with _translated(bucket, prefix, 0):
+            client = storage_client(self._project)
+            listing = client.list_blobs(bucket, prefix=prefix, delimiter="/", timeout=_TIMEOUT_S)
+            found = {each for page in listing.pages for each in page.prefixes}
+        return sorted(each.removeprefix(prefix).rstrip("/") for each in found)
+
+
 class StorageDepot(StorageObjects):
     """Puts objects together; see `sluice.ports.Depot`."""
 

@@ -66,7 +66,7 @@ _DATASET = {
     "name": _TEXT,
     "description": _TEXT,
     "version": _WHOLE,
-    "origin": {"type": "string", "enum": ["folder", "api", "inferred"]},
+    "origin": {"type": "string", "enum": ["folder", "api", "inferred", "restored"]},
     "rows": _WHOLE,
     "freshness": _FRESHNESS,
 }
@@ -134,6 +134,42 @@ COMPONENTS: Mapping[str, Schema] = {
     ),
     "Account": {"description": "read = loaded + rejected + duplicates.", **_ACCOUNT},
     "Ingestion": record(_INGESTION),
+    "Backup": record(
+        {
+            "id": _TEXT,
+            "state": {"type": "string", "enum": ["running", "done", "failed"]},
+            "format": _TEXT,
+            "started_at": _MOMENT,
+            "finished_at": nullable(_MOMENT),
+            "rows": _WHOLE,
+            "size_bytes": _WHOLE,
+            "datasets": array(
+                record({"name": _TEXT, "rows": _WHOLE, "size_bytes": _WHOLE, "parts": _WHOLE})
+            ),
+            "problem": nullable(_OPEN),
+        }
+    ),
+    "Comparison": record(
+        {
+            "backup": _TEXT,
+            "equal": _FLAG,
+            "datasets": array(
+                record(
+                    {
+                        "dataset": _TEXT,
+                        "copy": _TEXT,
+                        "equal": _FLAG,
+                        "rows": _WHOLE,
+                        "rows_of_copy": _WHOLE,
+                        "only_here": _WHOLE,
+                        "only_there": _WHOLE,
+                        "sample_here": array(_OPEN),
+                        "sample_there": array(_OPEN),
+                    }
+                )
+            ),
+        }
+    ),
     "Admission": record(
         {
             "dataset": _TEXT,

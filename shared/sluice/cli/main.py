@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from sluice.cli import (
+    backups,
     cloud_commands,
     datasets,
     ingestions,
@@ -38,6 +39,10 @@ COMMANDS = (
     ingestions.cancel,
     ingestions.retry,
     ingestions.undo,
+    backups.backup,
+    backups.backups,
+    backups.restore,
+    backups.compare,
     subscriptions.subscribe,
     subscriptions.subscriptions,
     subscriptions.unsubscribe,

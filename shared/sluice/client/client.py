@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from sluice.client.arrivals import Arrivals
+from sluice.client.backups import Backups
 from sluice.client.errors import UnexpectedAnswerError
 from sluice.client.events import EventStream
 from sluice.client.queries import QueryInfo
@@ -56,6 +57,11 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    @property
+    def backups(self) -> Backups:
+        """Backups: made, listed, restored, compared."""
+        return Backups(self._transport)
 
     def load(self, path: str | Path, dataset: str) -> Ingestion:
         """Upload a file and wait until its ingestion ends, one way or another.

@@ -85,6 +85,9 @@ class Transport:
         parameters: Parameters = (),
         accept: str = "*/*",
         headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: object = None,
     ) -> Iterator[Body]:
         """Open an answer whose body is read as it comes.
 
@@ -92,9 +95,10 @@ class Transport:
             RefusedError, OutageError, UnreachableError, ConnectionLostError: see `json`.
         """
         request = self._client.build_request(
-            "GET",
+            method,
             self.url + path,
             params=_params(parameters),
+            json=body,
             headers={**self._headers, "Accept": accept, **(headers or {})},
         )
         with self._translated():

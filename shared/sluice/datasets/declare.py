@@ -34,23 +34,37 @@ def declare(engine: Engine, document: Mapping[str, Any], *, origin: str) -> bool
     Raises:
         DeclarationError: the document is wrong, or would lose stored values.
     """
-    dataset = parse_document(document)
     with transaction(engine) as connection:
-        connection.execute(statement("lock_dataset"), {"dataset": dataset.name})
-        known = connection.execute(
-            statement("select_declaration"), {"dataset": dataset.name}
-        ).one_or_none()
-        body = {key: value for key, value in document.items() if key != "version"}
-        if known is not None and known.declaration == body:
-            _make_views(connection, dataset)
-            return False
-        _check_aliases(connection, dataset)
-        _make_tables(connection, dataset, is_new=known is None)
-        connection.execute(
-            statement("upsert_declaration"),
-            {"dataset": dataset.name, "origin": origin, "declaration": json.dumps(body)},
-        )
-        return True
+        return declare_within(connection, document, origin=origin)
+
+
+def declare_within(
+    connection: Connection, document: Mapping[str, Any], *, origin: str, has_table: bool = False
+) -> bool:
+    """Declare a dataset inside the caller's transaction; see `declare`.
+
+    Args:
+        connection: an open transaction.
+        document: the JSON document.
+        origin: as for `declare`, or `restored`.
+        has_table: the stored table of a new dataset is there already.
+    """
+    dataset = parse_document(document)
+    connection.execute(statement("lock_dataset"), {"dataset": dataset.name})
+    known = connection.execute(
+        statement("select_declaration"), {"dataset": dataset.name}
+    ).one_or_none()
+    body = {key: value for key, value in document.items() if key != "version"}
+    if known is not None and known.declaration == body:
+        _make_views(connection, dataset)
+        return False
+    _check_aliases(connection, dataset)
+    _make_tables(connection, dataset, is_new=known is None and not has_table)
+    connection.execute(
+        statement("upsert_declaration"),
+        {"dataset": dataset.name, "origin": origin, "declaration": json.dumps(body)},
+    )
+    return True
 
 
 def _check_aliases(connection: Connection, dataset: Dataset) -> None:

@@ -1,0 +1,26 @@
+"""The function `backup`: makes backups, restores them, tells how a copy differs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import functions_framework
+
+from sluice.api import backup as operations
+from sluice.api.app import App
+from sluice.logs import configure_logging
+from sluice.settings import read_settings
+
+if TYPE_CHECKING:
+    from flask import Request
+    from werkzeug.wrappers import Response
+
+SETTINGS = read_settings(required=("project", "outbox"))
+LOGGER = configure_logging("backup", SETTINGS.log_level)
+APP = App(SETTINGS, operations.OPERATIONS)
+
+
+@functions_framework.http
+def backup(request: Request) -> Response:
+    """Answer one request."""
+    return APP.answer(request)

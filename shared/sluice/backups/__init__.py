@@ -1,0 +1,1 @@
+"""Backups: what travels and how it is written, and the use cases that make, restore and compare them."""

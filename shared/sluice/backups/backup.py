@@ -1,0 +1,304 @@
+"""The use case of a backup: one moment of the datasets, read in parallel, written part by part.
+
+The manifest comes last and by itself makes the parts a backup. What a killed one leaves is never
+listed as done, and asking again makes another from its start: a moment that is gone cannot be read on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sluice.adapters import snapshots
+from sluice.adapters.parts import write_parquet
+from sluice.backups.avro import write_avro
+from sluice.backups.blocks import Spelling, read_block, select_block
+from sluice.backups.manifest import (
+    FOLDER,
+    Format,
+    Manifest,
+    Part,
+    SavedDataset,
+    Shape,
+    Table,
+    manifest_name,
+)
+from sluice.backups.values import Values, joined
+from sluice.datasets.declarations import parse_document
+from sluice.datasets.identifiers import rollup_table, store_table
+from sluice.errors import NotFoundError, SluiceError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, Row
+
+    from sluice.adapters.snapshots import Moment
+    from sluice.datasets.model import Dataset
+    from sluice.ports import Archive
+    from sluice.settings import Settings
+
+#: Stored bytes behind one part, and behind one block, which is what memory holds of the answer.
+_PART_BYTES = 32 * 1024 * 1024
+_BLOCK_BYTES = 8 * 1024 * 1024
+_CONTENT_TYPES = {
+    Format.AVRO: "application/avro",
+    Format.PARQUET: "application/vnd.apache.parquet",
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a backup or a restore is."""
+
+    backup: str
+    rows: int
+    size_bytes: int
+    parts: int
+    parts_total: int
+
+
+Tell = Callable[[Progress], None]
+
+
+def tell_nobody(_: Progress) -> None:
+    """Keep the progress to oneself."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A table to be read.
+
+    Attributes:
+        stem: the beginning of its parts' names.
+    """
+
+    dataset: Dataset
+    rollup: str
+    table: str
+    stem: str
+    shape: Shape
+    spellings: dict[str, Spelling]
+    pages: int
+    size_bytes: int
+
+    def ranges(self, size_bytes: int) -> Iterator[tuple[int, int]]:
+        """Yield ranges of pages with about so many stored bytes each."""
+        step = max(1, size_bytes * self.pages // max(1, self.size_bytes))
+        for first in range(0, self.pages, step):
+            yield first, min(first + step, self.pages)
+
+    def blocks(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield ranges of a range, small enough to be held."""
+        step = max(1, _BLOCK_BYTES * self.pages // max(1, self.size_bytes))
+        for at in range(first, end, step):
+            yield at, min(at + step, end)
+
+
+class Backup:
+    """Makes backups.
+
+    Args:
+        settings: `outbox`, `pool_size`.
+        engine: the database; one connection of it keeps the moment, the others read.
+        archive: Cloud Storage.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, archive: Archive) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._archive = archive
+
+    def __call__(
+        self, datasets: Sequence[str] | None, kind: Format, tell: Tell = tell_nobody
+    ) -> Manifest:
+        """Back up some datasets, or all but the copies that restores made.
+
+        Raises:
+            NotFoundError: there is no such dataset.
+            DatabaseUnavailableError, StorageUnavailableError: try again.
+        """
+        started = datetime.now(UTC)
+        backup = f"{started:%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
+        with snapshots.exported_snapshot(self._engine, backup) as moment:
+            chosen = _choose(snapshots.select_datasets(moment.connection), datasets)
+            self._keep_json(backup, "started", {
+                "id": backup, "format": kind, "started_at": started.isoformat(),
+                "datasets": [row.name for row in chosen],
+            })  # fmt: skip
+            try:
+                return self._save(backup, started, kind, moment, chosen, tell)
+            except Exception as error:
+                self._tell_failure(backup, error)
+                raise
+
+    def _save(
+        self,
+        backup: str,
+        started: datetime,
+        kind: Format,
+        moment: Moment,
+        chosen: Sequence[Row],  # type: ignore[type-arg]
+        tell: Tell,
+    ) -> Manifest:
+        writer = _Writer(self._settings, self._engine, self._archive, backup, kind, moment.id, tell)
+        stored = [
+            each for row in chosen for each in _stored(moment, parse_document(row.declaration))
+        ]
+        parts = writer.write(stored, _readers(self._settings))
+        saved = tuple(
+            SavedDataset(
+                row.name,
+                row.version,
+                row.origin,
+                row.declaration,
+                snapshots.sources_of(moment.connection, row.name),
+                tuple(
+                    Table(each.rollup, each.shape, tuple(parts[each.stem]))
+                    for each in stored
+                    if each.dataset.name == row.name
+                ),
+            )
+            for row in chosen
+        )
+        finished = datetime.now(UTC).isoformat()
+        manifest = Manifest(backup, kind, started.isoformat(), finished, saved)
+        self._archive.keep(
+            self._settings.outbox, manifest_name(backup), manifest.dump(), "application/json"
+        )
+        return manifest
+
+    def _keep_json(self, backup: str, name: str, document: dict[str, object]) -> None:
+        data = json.dumps(document).encode()
+        place = f"{FOLDER}{backup}/{name}.json"
+        self._archive.keep(self._settings.outbox, place, data, "application/json")
+
+    def _tell_failure(self, backup: str, error: Exception) -> None:
+        problem = error if isinstance(error, SluiceError) else SluiceError("the backup broke off")
+        with suppress(SluiceError):  # the first error is what is told
+            self._keep_json(backup, "failed", dict(problem.problem()))
+
+
+def _readers(settings: Settings) -> int:
+    """Return how many sessions read: one of the pool keeps the moment."""
+    return max(1, min(settings.pool_size - 1, os.cpu_count() or 1))
+
+
+def _choose(rows: Sequence[Row], names: Sequence[str] | None) -> list[Row]:  # type: ignore[type-arg]
+    if names is None:
+        return [row for row in rows if row.origin != "restored"]
+    missing = set(names) - {row.name for row in rows}
+    if missing:
+        raise NotFoundError(
+            f"there is no dataset {', '.join(sorted(missing))}; GET /v1/datasets lists them"
+        )
+    return [row for row in rows if row.name in names]
+
+
+def _stored(moment: Moment, dataset: Dataset) -> Iterator[_Stored]:
+    spellings = snapshots.spellings_of(moment.connection, dataset)
+    names = ["", *(each.name for each in dataset.rollups)]
+    for rollup in names:
+        table = rollup_table(dataset.name, rollup) if rollup else store_table(dataset.name)
+        yield _Stored(
+            dataset,
+            rollup,
+            table,
+            f"{dataset.name}__{rollup}" if rollup else dataset.name,
+            snapshots.shape_of(moment.connection, dataset, table),
+            spellings,
+            *snapshots.size_of(moment.connection, table),
+        )
+
+
+class _Writer:
+    """Writes the parts of one backup, several at a time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        archive: Archive,
+        backup: str,
+        kind: Format,
+        snapshot: str,
+        tell: Tell,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._archive = archive
+        self._backup = backup
+        self._kind = kind
+        self._snapshot = snapshot
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._progress = Progress(backup, 0, 0, 0, 0)
+
+    def write(self, tables: Sequence[_Stored], readers: int) -> dict[str, list[Part]]:
+        """Write every table; return its parts by the table's stem."""
+        work = [(each, span) for each in tables for span in each.ranges(_PART_BYTES)]
+        self._progress = replace(self._progress, parts_total=len(work))
+        self._tell(self._progress)
+        found: dict[str, list[Part]] = {each.stem: [] for each in tables}
+        with ThreadPoolExecutor(readers, "backup") as pool:
+            jobs = [
+                pool.submit(self._write, each, number, *span)
+                for number, (each, span) in enumerate(work)
+            ]
+            _finish(jobs)
+            for (each, _), job in zip(work, jobs, strict=True):
+                found[each.stem] += [part for part in (job.result(),) if part is not None]
+        return found
+
+    def _write(self, stored: _Stored, number: int, first: int, end: int) -> Part | None:
+        """Write the rows of some pages; None where none is published."""
+        with snapshots.shared_snapshot(self._engine, self._snapshot) as connection:
+            blocks = []
+            for at, until in stored.blocks(first, end):
+                source = snapshots.published_rows(stored.dataset.name, stored.table, at, until)
+                query = select_block(stored.shape.columns, source)
+                answer = snapshots.fetch_block(connection, query)
+                rows, values = read_block(answer, stored.shape.columns, stored.spellings)
+                blocks += [values] if rows else []
+        if not blocks:
+            return self._count(None)
+        columns = [joined(list(each)) for each in zip(*blocks, strict=True)]
+        data = self._encode(stored, columns)
+        name = f"{FOLDER}{self._backup}/{stored.stem}-{number:05}.{self._kind}"
+        part = Part(name, len(columns[0]), len(data), hashlib.sha256(data).hexdigest())
+        self._archive.keep(self._settings.outbox, name, data, _CONTENT_TYPES[self._kind])
+        return self._count(part)
+
+    def _encode(self, stored: _Stored, values: list[Values]) -> bytes:
+        columns = stored.shape.columns
+        if self._kind is Format.PARQUET:
+            return write_parquet(columns, values)
+        return write_avro(stored.stem, [each.field for each in columns], values)
+
+    def _count(self, part: Part | None) -> Part | None:
+        with self._lock:
+            done = self._progress
+            self._progress = replace(
+                done,
+                rows=done.rows + (part.rows if part else 0),
+                size_bytes=done.size_bytes + (part.size_bytes if part else 0),
+                parts=done.parts + 1,
+            )
+            self._tell(self._progress)
+        return part
+
+
+def _finish(jobs: list[Future[Part | None]]) -> None:
+    """Wait for all, or until one fails: then the others need not begin."""
+    wait(jobs, return_when=FIRST_EXCEPTION)
+    for job in jobs:
+        if job.done() and not job.cancelled() and job.exception():
+            for other in jobs:
+                other.cancel()
+            job.result()

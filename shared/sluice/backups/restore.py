@@ -1,0 +1,405 @@
+"""The use case of a restore: tables built aside from verified parts, put in place in one transaction.
+
+Beside the datasets (`trips2`) or in place. All or nothing: until the transaction commits nobody sees a
+thing, and whatever breaks off before leaves no trace. So it can be repeated at will.
+
+In place, rows stay with the ingestions that brought them as long as those are published; all others
+belong to an ingestion that stands for the restore. What was published after the backup is withdrawn,
+and what loads meanwhile goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sluice.adapters import restoring, snapshots
+from sluice.adapters.database import transaction
+from sluice.adapters.parts import coded, distinct_texts, read_parquet
+from sluice.adapters.statements import statement
+from sluice.backups.avro import read_avro
+from sluice.backups.backup import Progress, Tell, tell_nobody
+from sluice.backups.manifest import FOLDER, Format, Manifest, Part, SavedDataset, Shape, Table
+from sluice.backups.values import Numbers, Texts, Values
+from sluice.datasets.declarations import parse_document
+from sluice.datasets.declare import declare_within, dictionary_sql, view_sql
+from sluice.datasets.identifiers import NAME, rollup_table, store_table, view
+from sluice.datasets.model import INGESTION_COLUMN, Dataset
+from sluice.errors import BackupMismatchError, DamagedBackupError, ParameterError
+from sluice.ingestion.events import State
+from sluice.ingestion.ingestions import move, withdraw
+from sluice.ingestion.outbox import relay
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from sluice.ports import Archive, Publisher
+    from sluice.settings import Settings
+
+#: Parts that are fetched and read while an earlier one is copied.
+_AHEAD = 2
+#: Keys of a declaration that speak of the original by its name.
+_NOT_OF_COPIES = ("queries", "aliases", "table")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore brought.
+
+    Attributes:
+        dataset: the original.
+        into: the dataset that holds the rows now.
+        ingestion: the one that stands for the restore.
+    """
+
+    dataset: str
+    into: str
+    rows: int
+    ingestion: int
+
+
+@dataclass
+class _Target:
+    """A dataset that is being restored.
+
+    Attributes:
+        kept: ingestions whose rows stay theirs.
+        withdrawn: other ingestions that the restore relieves.
+    """
+
+    saved: SavedDataset
+    document: Mapping[str, Any]
+    dataset: Dataset
+    in_place: bool
+    ingestion: int
+    kept: frozenset[int]
+    own_rows: int = 0
+    codes: dict[str, dict[str, int]] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    withdrawn: list[int] = field(default_factory=list)
+
+    def table(self, saved: Table) -> str:
+        return _stored_table(self.dataset.name, saved.rollup)
+
+
+class Restore:
+    """Restores backups.
+
+    Args:
+        settings: `project`, `outbox`, `copy_block_bytes`.
+        engine: the database.
+        archive: Cloud Storage.
+        publisher: Pub/Sub, for the events of the ingestions that change.
+    """
+
+    def __init__(
+        self, settings: Settings, engine: Engine, archive: Archive, publisher: Publisher
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._archive = archive
+        self._publisher = publisher
+
+    def __call__(
+        self,
+        manifest: Manifest,
+        datasets: Sequence[str] | None,
+        suffix: str,
+        tell: Tell = tell_nobody,
+    ) -> list[Restored]:
+        """Restore some datasets of a backup, or all.
+
+        Args:
+            manifest: the backup.
+            datasets: names; None for all.
+            suffix: goes behind the names; empty restores in place.
+            tell: told how far it is.
+
+        Raises:
+            DamagedBackupError: a part is missing or damaged; nothing is changed.
+            BackupMismatchError: the backup does not fit what is declared; nothing is changed.
+            NotFoundError: the backup does not hold a dataset.
+        """
+        chosen = manifest.chosen(datasets)
+        run = _Run(self._settings, self._archive, manifest, chosen, tell)
+        with restoring.refused(), transaction(self._engine) as connection:
+            targets = [
+                _prepare(connection, manifest, each, suffix, self._settings.outbox)
+                for each in chosen
+            ]
+            for target in targets:
+                run.build(connection, target)
+            connection.execute(statement("swap_tables"))
+            for target in targets:
+                _put_in_place(connection, target, self._settings.project)
+        for target in targets:
+            for each in (target.ingestion, *target.withdrawn):
+                relay(self._engine, self._publisher, each)
+        return [
+            Restored(each.saved.name, each.dataset.name, each.saved.rows, each.ingestion)
+            for each in targets
+        ]
+
+
+def _stored_table(dataset: str, rollup: str) -> str:
+    return rollup_table(dataset, rollup) if rollup else store_table(dataset)
+
+
+# Which dataset takes the rows
+
+
+def _prepare(
+    connection: Connection, manifest: Manifest, saved: SavedDataset, suffix: str, bucket: str
+) -> _Target:
+    name = saved.name + suffix
+    if not NAME.fullmatch(name):
+        raise ParameterError(f'suffix: "{name}" is not the name of a dataset', parameter="suffix")
+    connection.execute(statement("hold_restore"), {"dataset": name})
+    known = connection.execute(statement("list_standings"), {"dataset": name}).one_or_none()
+    if suffix and known is not None and known.origin != "restored":
+        raise BackupMismatchError(
+            f"{name} is a dataset of its own and no copy; give another suffix", dataset=name
+        )
+    document = _document(connection, saved, name, is_known=known is not None, is_copy=bool(suffix))
+    dataset = parse_document(document)
+    ingestion = restoring.begin_ingestion(
+        connection,
+        {
+            "dataset": name,
+            "bucket": bucket,
+            "object": f"{FOLDER}{manifest.id}/{saved.name}",
+            "generation": time.time_ns(),
+            "size_bytes": sum(part.size_bytes for part in saved.parts),
+        },
+    )
+    published = frozenset(snapshots.sources_of(connection, name))
+    kept = frozenset(() if suffix else (s.ingestion for s in published & set(saved.sources)))
+    target = _Target(saved, document, dataset, not suffix, ingestion, kept)
+    if known is None and not suffix:
+        declare_within(connection, document, origin=saved.origin)
+    restoring.run_all(connection, dictionary_sql(dataset))
+    return target
+
+
+def _document(
+    connection: Connection, saved: SavedDataset, name: str, *, is_known: bool, is_copy: bool
+) -> Mapping[str, Any]:
+    """Return the declaration that holds for what is restored."""
+    if is_copy:
+        kept = {key: value for key, value in saved.declaration.items() if key not in _NOT_OF_COPIES}
+        return {**kept, "name": name}
+    if not is_known:
+        return saved.declaration
+    row = connection.execute(statement("select_declaration"), {"dataset": name}).one()
+    document: Mapping[str, Any] = row.declaration
+    return document
+
+
+# Building aside
+
+
+class _Run:
+    """Builds the tables of one restore."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        archive: Archive,
+        manifest: Manifest,
+        chosen: Sequence[SavedDataset],
+        tell: Tell,
+    ) -> None:
+        self._settings = settings
+        self._archive = archive
+        self._format = manifest.format
+        self._tell = tell
+        parts = sum(len(each.parts) for each in chosen)
+        self._progress = Progress(manifest.id, 0, 0, 0, parts)
+
+    def build(self, connection: Connection, target: _Target) -> None:
+        """Build the tables of a dataset aside, complete and counted."""
+        self._tell(self._progress)
+        for table in target.saved.tables:
+            name = target.table(table)
+            shape = _shape(connection, target, table)
+            target.shapes[name] = shape
+            # The roll-ups of a copy have the tables that its declaration makes.
+            like = name if target.in_place else ""
+            restoring.create_aside(connection, name, shape, like)
+            for part, values in self._parts(table):
+                self._copy(connection, target, table, part, values)
+            rollups = {each.name: each for each in target.dataset.rollups}
+            if table.rollup:
+                restoring.merge_aside(connection, name, rollups[table.rollup])
+            rename = (
+                {}
+                if target.in_place
+                else restoring.names_for(target.saved.name, target.dataset.name, shape)
+            )
+            restoring.complete_aside(connection, name, shape, rename)
+
+    def _parts(self, table: Table) -> Iterator[tuple[Part, list[Values]]]:
+        """Yield the parts of a table, verified and read; the next are read meanwhile."""
+        with ThreadPoolExecutor(_AHEAD, "restore") as pool:
+            waiting: deque[tuple[Part, Future[list[Values]]]] = deque()
+            for part in table.parts:
+                waiting.append((part, pool.submit(self._read, table, part)))
+                if len(waiting) > _AHEAD:
+                    first, job = waiting.popleft()
+                    yield first, job.result()
+            while waiting:
+                first, job = waiting.popleft()
+                yield first, job.result()
+
+    def _read(self, table: Table, part: Part) -> list[Values]:
+        data = self._archive.fetch(self._settings.outbox, part.object)
+        if data is None:
+            raise DamagedBackupError(f"{part.object} is missing; nothing was changed")
+        if len(data) != part.size_bytes or hashlib.sha256(data).hexdigest() != part.sha256:
+            raise DamagedBackupError(
+                f"{part.object} is not what the manifest says: its checksum is another;"
+                " nothing was changed"
+            )
+        columns = table.shape.columns
+        values = (
+            read_parquet(data, columns)
+            if self._format is Format.PARQUET
+            else read_avro(data, [each.field for each in columns])
+        )
+        if any(len(each) != part.rows for each in values):
+            raise DamagedBackupError(f"{part.object} does not hold {part.rows} rows")
+        return values
+
+    def _copy(
+        self,
+        connection: Connection,
+        target: _Target,
+        table: Table,
+        part: Part,
+        values: list[Values],
+    ) -> None:
+        stored: list[Values] = []
+        for column, each in zip(table.shape.columns, values, strict=True):
+            if column.dictionary and isinstance(each, Texts):
+                stored.append(coded(each, _codes(connection, target, column.dictionary, each)))
+            elif column.name == INGESTION_COLUMN and isinstance(each, Numbers):
+                numbers = _ingestions(each, target)
+                if not table.rollup:
+                    target.own_rows += int((numbers.values == target.ingestion).sum())
+                stored.append(numbers)
+            else:
+                stored.append(each)
+        block_bytes = self._settings.copy_block_bytes
+        written = restoring.copy_aside(
+            connection, target.table(table), table.shape.columns, stored, block_bytes
+        )
+        if written != part.rows:
+            raise DamagedBackupError(
+                f"{part.object}: PostgreSQL wrote {written} of {part.rows} rows"
+            )
+        done = self._progress
+        self._progress = replace(
+            done,
+            rows=done.rows + part.rows,
+            size_bytes=done.size_bytes + part.size_bytes,
+            parts=done.parts + 1,
+        )
+        self._tell(self._progress)
+
+
+def _ingestions(values: Numbers, target: _Target) -> Numbers:
+    kept = np.isin(values.values, list(target.kept))
+    return Numbers(np.where(kept, values.values, np.int32(target.ingestion)))
+
+
+def _codes(
+    connection: Connection, target: _Target, column: str, values: Texts
+) -> Mapping[str, int]:
+    known = target.codes.setdefault(column, {})
+    missing = [text for text in distinct_texts(values) if text not in known]
+    if missing:
+        known.update(restoring.codes_of(connection, target.dataset.name, column, missing))
+    return known
+
+
+def _shape(connection: Connection, target: _Target, table: Table) -> Shape:
+    """Return the layout to build: the backup's for a copy, else the one of the table in place.
+
+    Raises:
+        BackupMismatchError: the table in place has no room for what the backup holds.
+    """
+    if not target.in_place:
+        return table.shape
+    if table.rollup and table.rollup not in {each.name for each in target.dataset.rollups}:
+        raise _mismatch(target, f"there is no roll-up {table.rollup} any more")
+    shape = snapshots.shape_of(connection, target.dataset, target.table(table))
+    held = {each.name: each for each in table.shape.columns}
+    for each in shape.columns:
+        saved = held.pop(each.name, None)
+        if saved is None and not each.nullable:
+            raise _mismatch(target, f"column {each.name} is required and not in the backup")
+        if saved is not None and (saved.type, saved.dictionary) != (each.type, each.dictionary):
+            raise _mismatch(target, f"column {each.name} was {saved.type} and is {each.type}")
+    if held:
+        raise _mismatch(target, f"there is no column {', '.join(held)} any more")
+    return shape
+
+
+def _mismatch(target: _Target, why: str) -> BackupMismatchError:
+    return BackupMismatchError(
+        f"{target.saved.name}: {why}; its declaration changed since the backup. Restore beside it"
+        " with a suffix, or declare it as it was; nothing was changed",
+        dataset=target.saved.name,
+    )
+
+
+# Putting in place
+
+
+def _put_in_place(connection: Connection, target: _Target, project: str) -> None:
+    name, dataset = target.dataset.name, target.dataset
+    key = {"ingestion": target.ingestion, "dataset": name}
+    connection.execute(statement("lock_dataset"), {"dataset": name})
+    tables = list(target.shapes)
+    known = connection.execute(statement("select_declaration"), {"dataset": name}).one_or_none()
+    views = [view(name), *(view(name, each.name) for each in dataset.rollups)]
+    if known is not None:
+        restoring.lock_tables(connection, tables)
+        _keep_what_goes_on(connection, target)
+        before = parse_document(known.declaration)
+        views += [view(name, each.name) for each in before.rollups]
+    for table in tables:
+        restoring.put_in_place(connection, table, views)
+    if target.in_place:
+        restoring.run_all(connection, view_sql(dataset))
+    else:
+        connection.execute(statement("delete_dataset"), {"dataset": name})
+        declare_within(connection, target.document, origin="restored", has_table=True)
+    withdraw(connection, target.withdrawn, target.ingestion, project)
+    rows = {"ingestion": target.ingestion, "rows": target.own_rows}
+    connection.execute(statement("count_restored"), rows)
+    connection.execute(statement("publish"), key)
+    connection.execute(statement("refresh"), key)
+    move(connection, target.ingestion, State.DONE, project)
+
+
+def _keep_what_goes_on(connection: Connection, target: _Target) -> None:
+    """Settle what changed in the dataset while the tables were built."""
+    published = {s.ingestion for s in snapshots.sources_of(connection, target.dataset.name)}
+    target.withdrawn = sorted(published - target.kept)
+    gone = target.kept - published
+    key = {"dataset": target.dataset.name, "ingestion": target.ingestion}
+    loading = connection.scalars(statement("unfinished_of_dataset"), key).all()
+    rows = store_table(target.dataset.name)
+    for table, shape in target.shapes.items():
+        adopted = restoring.adopt_aside(connection, table, gone, target.ingestion)
+        target.own_rows += adopted if table == rows else 0
+        if target.in_place:
+            restoring.carry_over(connection, table, shape.columns, loading)

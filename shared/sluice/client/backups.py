@@ -1,0 +1,113 @@
+"""Backups through the API: work that takes a while and says how far it is, a line for each step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from sluice.client.errors import ConnectionLostError, OutageError, RefusedError
+from sluice.client.records import Problem
+
+if TYPE_CHECKING:
+    from sluice.client.transport import Transport
+
+#: Told `rows`, `size_bytes`, `parts` and `parts_total` so far.
+Steps = Callable[[Mapping[str, Any]], None]
+
+
+def no_steps(_: Mapping[str, Any]) -> None:
+    """Keep the steps to oneself."""
+
+
+class Backups:
+    """The backups of a Sluice; errors are those of `Client`.
+
+    Args:
+        transport: the way to the API.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def make(
+        self, datasets: Sequence[str] = (), kind: str = "avro", steps: Steps = no_steps
+    ) -> dict[str, Any]:
+        """Back up some datasets, or all, and return the backup when it is done."""
+        body: dict[str, Any] = {"format": kind}
+        if datasets:
+            body["datasets"] = list(datasets)
+        return self._follow("/v1/backups", {}, body, steps)
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return the backups, the newest first."""
+        found: list[dict[str, Any]] = self._transport.json("GET", "/v1/backups")["backups"]
+        return found
+
+    def find(self, backup: str) -> dict[str, Any]:
+        """Return a backup."""
+        return self._transport.json("GET", self._path(backup))
+
+    def restore(
+        self,
+        backup: str,
+        datasets: Sequence[str] = (),
+        *,
+        suffix: str | None = None,
+        in_place: bool = False,
+        steps: Steps = no_steps,
+    ) -> list[dict[str, Any]]:
+        """Restore some datasets of a backup, or all; return what each brought.
+
+        Args:
+            backup: its id.
+            datasets: names; none for all.
+            suffix: goes behind the names of the copies; None for the API's own, `2`.
+            in_place: put the rows in the place of the present ones.
+            steps: told how far it is.
+        """
+        body: dict[str, Any] = {"in_place": in_place}
+        if datasets:
+            body["datasets"] = list(datasets)
+        if suffix is not None:
+            body["suffix"] = suffix
+        found = self._follow(f"{self._path(backup)}/restore", {}, body, steps)
+        restored: list[dict[str, Any]] = found["restored"]
+        return restored
+
+    def compare(
+        self, backup: str, datasets: Sequence[str] = (), suffix: str | None = None
+    ) -> dict[str, Any]:
+        """Return how datasets differ from their restored copies."""
+        given = {"datasets": ",".join(datasets), "suffix": suffix}
+        parameters = {name: value for name, value in given.items() if value}
+        return self._follow(f"{self._path(backup)}/compare", parameters, None, no_steps)
+
+    def _path(self, backup: str) -> str:
+        return f"/v1/backups/{quote(backup, safe='')}"
+
+    def _follow(
+        self, path: str, parameters: Mapping[str, str], body: object, steps: Steps
+    ) -> dict[str, Any]:
+        """Send a request that is answered in lines; return what the last one says.
+
+        Raises:
+            RefusedError, OutageError: the last line is a problem.
+            ConnectionLostError: there is no last line.
+        """
+        accept = "application/x-ndjson"
+        method = "GET" if body is None else "POST"
+        with self._transport.stream(path, parameters, accept, method=method, body=body) as lines:
+            for line in lines.lines():
+                step = json.loads(line)
+                if step.get("progress"):
+                    steps(step["progress"])
+                if "problem" in step:
+                    problem = Problem.parse(step["problem"])
+                    is_ours = int(step["problem"].get("status", 500)) >= 500
+                    raise OutageError(problem) if is_ours else RefusedError(problem)
+                if "done" in step:
+                    done: dict[str, Any] = step["done"]
+                    return done
+        raise ConnectionLostError(path, "the answer broke off; it may have gone on nevertheless")

@@ -1,0 +1,142 @@
+"""Avro files a column at a time, held against fastavro, which knows nothing of ours."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, date, datetime
+
+import fastavro
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sluice.backups.avro import Field, read_avro, write_avro
+from sluice.backups.values import Numbers, Texts, Values, joined
+from sluice.errors import DamagedBackupError
+
+FIELDS = (
+    Field("whole", "long"),
+    Field("small", "int", nullable=True),
+    Field("real", "double"),
+    Field("text", "string"),
+    Field("maybe", "string", nullable=True),
+    Field("flag", "boolean"),
+)
+ROWS = st.lists(
+    st.tuples(
+        st.integers(-(2**63), 2**63 - 1),
+        st.none() | st.integers(-(2**31), 2**31 - 1),
+        st.floats(allow_nan=False),
+        st.text(max_size=40),
+        st.none() | st.text(max_size=300),
+        st.booleans(),
+    ),
+    max_size=300,
+)
+
+
+def texts(values: list[str | None], *, nullable: bool = False) -> Texts:
+    written = [(value or "").encode() for value in values]
+    lengths = np.array([len(each) for each in written], np.int64)
+    data = np.frombuffer(b"".join(written), np.uint8)
+    present = np.array([value is not None for value in values], np.bool_) if nullable else None
+    return Texts(data, np.cumsum(lengths) - lengths, lengths, present)
+
+
+def numbers(values: list[object], dtype: str, *, nullable: bool = False) -> Numbers:
+    present = np.array([value is not None for value in values], np.bool_) if nullable else None
+    return Numbers(np.array([value or 0 for value in values], dtype), present)
+
+
+def columns_of(rows: list[tuple]) -> list[Values]:
+    whole, small, real, text, maybe, flag = (list(c) for c in zip(*rows, strict=True)) if rows else (
+        [], [], [], [], [], [])  # fmt: skip
+    return [
+        numbers(whole, "i8"),
+        numbers(small, "i4", nullable=True),
+        numbers(real, "f8"),
+        texts(text),
+        texts(maybe, nullable=True),
+        numbers(flag, "u1"),
+    ]
+
+
+def rows_of(columns: list[Values]) -> list[tuple]:
+    return list(zip(*(list(_listed(each)) for each in columns), strict=True))
+
+
+def _listed(values: Values):
+    present = values.present if values.present is not None else np.ones(len(values), np.bool_)
+    for at in range(len(values)):
+        if not present[at]:
+            yield None
+        elif isinstance(values, Numbers):
+            yield values.values[at].item()
+        else:
+            start = values.starts[at]
+            yield bytes(values.data[start : start + values.lengths[at]]).decode()
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS)
+def test_what_is_written_is_what_fastavro_reads(rows: list[tuple]) -> None:
+    data = write_avro("things", FIELDS, columns_of(rows))
+    found = list(fastavro.reader(io.BytesIO(data)))
+    names = [each.name for each in FIELDS]
+    assert found == [dict(zip(names, row, strict=True)) for row in rows]
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS)
+def test_what_is_written_is_what_is_read(rows: list[tuple]) -> None:
+    data = write_avro("things", FIELDS, columns_of(rows))
+    assert rows_of(read_avro(data, FIELDS)) == rows
+
+
+@settings(max_examples=30, deadline=None)
+@given(ROWS, st.integers(1, 500))
+def test_what_fastavro_writes_is_read_whatever_its_blocks(rows: list[tuple], block: int) -> None:
+    schema = {"type": "record", "name": "things", "fields": [each.schema for each in FIELDS]}
+    file = io.BytesIO()
+    names = [each.name for each in FIELDS]
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    fastavro.writer(file, schema, records, codec="deflate", sync_interval=block)
+    assert rows_of(read_avro(file.getvalue(), FIELDS)) == rows
+
+
+def test_logical_types_mean_what_others_take_them_for() -> None:
+    fields = (Field("day", "int", "date"), Field("at", "long", "timestamp-micros"))
+    data = write_avro(
+        "r", fields, [numbers([17_682], "i4"), numbers([1_527_757_423_000_001], "i8")]
+    )
+    (found,) = fastavro.reader(io.BytesIO(data))
+    assert found["day"] == date(2018, 5, 31)
+    assert found["at"] == datetime(2018, 5, 31, 9, 3, 43, 1, UTC)
+
+
+def test_many_rows_are_many_blocks() -> None:
+    values = np.arange(50_000)
+    data = write_avro("r", (Field("n", "long"),), [Numbers(values)])
+    assert len(list(fastavro.block_reader(io.BytesIO(data)))) > 200
+    (found,) = read_avro(data, (Field("n", "long"),))
+    assert np.array_equal(found.values, values)
+
+
+@pytest.mark.parametrize("cut", [3, 40, -1], ids=["magic", "schema", "end"])
+def test_a_cut_file_is_damaged(cut: int) -> None:
+    data = write_avro("r", (Field("n", "long"),), [Numbers(np.arange(100))])
+    with pytest.raises(DamagedBackupError):
+        read_avro(data[:cut], (Field("n", "long"),))
+
+
+def test_another_schema_is_refused() -> None:
+    data = write_avro("r", (Field("n", "long"),), [Numbers(np.arange(3))])
+    with pytest.raises(DamagedBackupError, match="its schema is another"):
+        read_avro(data, (Field("m", "long"),))
+
+
+def test_runs_of_rows_are_joined() -> None:
+    one, two = texts(["a", None], nullable=True), texts([None, "bc"], nullable=True)
+    assert rows_of([joined([one, two])]) == [("a",), (None,), (None,), ("bc",)]
+    assert rows_of([joined([one, one])]) == [("a",), (None,), ("a",), (None,)]
