@@ -92,7 +92,7 @@ def restore_tables(call: Call) -> Response:
     given: dict[str, Any] = {key: body[key] for key in ("suffix", "in_place") if key in body}
     given["datasets"] = _tables(call, body)
     restored = _restoring(call, manifest, given)(lambda _: None)
-    return json_response({"response": "backups were restored sucessfully", **restored})
+    return json_response({"response": "backups were restored successfully", **restored})
 
 
 def _tables(call: Call, body: dict[str, Any]) -> list[str] | None:

@@ -1,0 +1,94 @@
+"""The function `backup` over HTTP: backups, restores, comparisons; and the routes of the older system."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sluice.local.storage import Server
+
+if TYPE_CHECKING:
+    from serving import Serve
+    from werkzeug.test import Client
+
+
+@pytest.fixture
+def client(serve: Serve, people: int, topics: Any, storage: Server) -> Client:
+    bucket = f"outbox-{uuid.uuid4().hex[:8]}"
+    storage.create_bucket(bucket)
+    return serve("backup", outbox=bucket)
+
+
+def test_a_backup_is_made_listed_restored_and_compared(client: Client, serve: Serve) -> None:
+    made = client.post("/v1/backups", json={})  # as the scheduled job sends it
+    assert made.status_code == 201
+    backup = made.json["id"]
+    assert (made.json["state"], made.json["format"]) == ("done", "avro")
+    assert {each["name"]: each["rows"] for each in made.json["datasets"]}["people"] == 8
+    assert client.get("/v1/backups").json == {"backups": [made.json]}
+    assert client.get(f"/v1/backups/{backup}").json == made.json
+    restored = client.post(f"/v1/backups/{backup}/restore", json={"datasets": ["people"]})
+    (found,) = restored.json["restored"]
+    assert (found["into"], found["rows"]) == ("people2", 8)
+    compared = client.get(f"/v1/backups/{backup}/compare").json
+    assert compared["equal"]
+    query = serve("query")
+    rows = query.get("/v1/datasets/people2/rows?order=id").json["rows"]
+    assert [row["id"] for row in rows] == list(range(1, 9))
+    assert rows[0]["wage"] == 1.10
+    assert query.get("/v1/datasets/people2/rows/3").json["id"] == 3
+    assert query.get("/v1/datasets/people2").json["origin"] == "restored"
+
+
+def test_lines_tell_how_far_it_is(client: Client) -> None:
+    lines = {"Accept": "application/x-ndjson"}
+    answer = client.post("/v1/backups", json={"format": "parquet"}, headers=lines)
+    *steps, last = [json.loads(line) for line in answer.text.splitlines()]
+    assert steps
+    assert [*last] == ["done"]
+    path = f"/v1/backups/{last['done']['id']}/restore"
+    answer = client.post(path, json={"datasets": ["people", "people3"]}, headers=lines)
+    (line,) = [json.loads(line) for line in answer.text.splitlines()]
+    assert line["problem"]["code"] == "API305"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("/v1/backups", {"format": "csv"}, 400, "API303"),
+        ("/v1/backups", {"datasets": []}, 400, "API303"),
+        ("/v1/backups", {"datasets": ["gone"]}, 404, "API305"),
+        ("/v1/backups", {"tables": ["people"]}, 400, "API303"),
+        ("/v1/backups/20260101T000000Z-abcdef/restore", {}, 404, "API305"),
+        ("/v1/backups/..%2Fx/restore", {}, 404, "API305"),
+        ("/restore", {}, 404, "API305"),
+    ],
+)
+def test_what_is_not_right_is_named(
+    client: Client, path: str, body: dict[str, Any], status: int, code: str
+) -> None:
+    answer = client.post(path, json=body)
+    assert (answer.status_code, answer.json["code"]) == (status, code)
+
+
+def test_in_place_takes_no_suffix(client: Client) -> None:
+    backup = client.post("/v1/backups", json={"datasets": ["people"]}).json["id"]
+    for body in ({"in_place": True, "suffix": "2"}, {"in_place": "yes"}, {"suffix": ""}):
+        answer = client.post(f"/v1/backups/{backup}/restore", json=body)
+        assert (answer.status_code, answer.json["code"]) == (400, "API303")
+
+
+def test_the_older_routes_back_up_every_table_or_one_and_restore_with_a_2(client: Client) -> None:
+    answer = client.post("/backup")  # as `curl --request POST` sends it, without a body
+    assert answer.json["response"] == "backups were taken sucessfully"
+    assert answer.json["backup"]["format"] == "avro"
+    for _ in range(2):
+        answer = client.post("/restore", json={"table": "people"})
+        (found,) = answer.json["restored"]
+        assert (answer.status_code, found["into"], found["rows"]) == (200, "people2", 8)
+    one = client.post("/backup?table=people").json["backup"]
+    assert [each["name"] for each in one["datasets"]] == ["people"]
+    assert client.post("/restore", json={"in_place": True}).json["restored"][0]["into"] == "people"
