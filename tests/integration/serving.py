@@ -106,6 +106,7 @@ def receive(engine: Engine, dataset: str | None, name: str = "a.csv", generation
         "generation": generation,
         "size_bytes": 10,
         "crc32c": None,
+        "content_encoding": "",
     }
     with transaction(engine) as connection:
         number: int = connection.execute(statement("receive_ingestion"), values).scalar_one()
