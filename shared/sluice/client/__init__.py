@@ -15,6 +15,7 @@ from sluice.client.client import DEFAULT_URL, Client
 from sluice.client.errors import (
     ConnectionLostError,
     FileChangedError,
+    FileUnreadableError,
     NoIngestionError,
     OutageError,
     RefusedError,
@@ -35,17 +36,20 @@ from sluice.client.records import (
     Subscription,
     Upload,
 )
+from sluice.client.rows import Admission, RowReject
 
 __all__ = [
     "DEFAULT_URL",
     "FINAL_STATES",
     "Account",
+    "Admission",
     "Chunks",
     "Client",
     "ConnectionLostError",
     "Event",
     "EventStream",
     "FileChangedError",
+    "FileUnreadableError",
     "Ingestion",
     "NoIngestionError",
     "OutageError",
@@ -54,6 +58,7 @@ __all__ = [
     "QueryParameter",
     "RefusedError",
     "Reject",
+    "RowReject",
     "Subscription",
     "UnexpectedAnswerError",
     "UnreachableError",

@@ -12,17 +12,23 @@ from sluice.client.errors import UnexpectedAnswerError
 from sluice.client.events import EventStream
 from sluice.client.queries import QueryInfo
 from sluice.client.records import Ingestion, Reject, Subscription
+from sluice.client.rows import numbered, read_lines, send_lines
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sluice.client.records import Upload
+    from sluice.client.rows import Admission
     from sluice.client.uploads import Progress
 
 DEFAULT_URL = "http://localhost:8080"
 ARRIVAL_TIMEOUT_S = 60.0
+
+
+def _rows_path(dataset: str) -> str:
+    return f"/v1/datasets/{quote(dataset, safe='')}/rows"
 
 
 def _no_progress(_: int) -> None:
@@ -93,6 +99,27 @@ class Client:
         body = {"dataset": dataset, "name": source.name, "size_bytes": source.stat().st_size}
         session = self._transport.json("POST", "/v1/uploads", body=body)
         return ResumableUpload(self._transport, session["url"], source, progress).run()
+
+    def send_rows(
+        self, rows: Iterable[Mapping[str, Any] | Sequence[Any]], dataset: str
+    ) -> Iterator[Admission]:
+        """Send rows, a thousand at a time, and yield what became of them: they are published then.
+
+        Args:
+            rows: each by column names or headers, or as a list of all cells.
+            dataset: the dataset that they go to.
+        """
+        return send_lines(self._transport, _rows_path(dataset), numbered(rows))
+
+    def send_file(self, path: str | Path, dataset: str) -> Iterator[Admission]:
+        """Send the rows of a CSV or NDJSON file as `send_rows` does.
+
+        Raises:
+            FileUnreadableError: it has no rows that can be read.
+        """
+        declaration = self.dataset(dataset)["declaration"]
+        lines = read_lines(Path(path), declaration)
+        return send_lines(self._transport, _rows_path(dataset), lines)
 
     def ingestions(self, **parameters: str) -> list[Ingestion]:
         """Return the newest ingestions; `dataset`, `state` and `limit` narrow them."""
@@ -181,12 +208,12 @@ class Client:
             dataset: the dataset.
             filters: `column: "op.value"`, and `select`, `order`, `limit` (of a page).
         """
-        for page in self._pages(f"/v1/datasets/{quote(dataset, safe='')}/rows", filters):
+        for page in self._pages(_rows_path(dataset), filters):
             yield from self._list(page, "rows")
 
     def rows_page(self, dataset: str, filters: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Return one page of rows: `{"rows": [...], "next": cursor or null}`."""
-        path = f"/v1/datasets/{quote(dataset, safe='')}/rows"
+        path = _rows_path(dataset)
         page = self._transport.json("GET", path, filters)
         return {**page, "rows": self._list(page, "rows")}
 
@@ -194,7 +221,7 @@ class Client:
         self, dataset: str, filters: Sequence[tuple[str, str]], kind: str
     ) -> Iterator[bytes]:
         """Yield rows as bytes of a format: `json`, `ndjson`, `csv`, `parquet` or `arrow`."""
-        path = f"/v1/datasets/{quote(dataset, safe='')}/rows"
+        path = _rows_path(dataset)
         return self._download(path, [*filters, ("format", kind)])
 
     def subscriptions(self) -> list[Subscription]:

@@ -5,6 +5,7 @@ SluiceError
 |   |-- RefusedError            the API refused the request: its problem document
 |   |-- UploadRefusedError      Cloud Storage refused the upload
 |   |-- FileChangedError        the file changed while it was read
+|   |-- FileUnreadableError     the file has no rows that can be read
 |   `-- UnexpectedAnswerError   something else than the API answers there
 `-- TransientError
     |-- OutageError             the API could not serve the request: its problem document
@@ -53,6 +54,16 @@ class OutageError(TransientError):
         code = f" ({answer.code})" if answer.code else ""
         super().__init__(f"{answer.detail}{code}; try again in a moment")
         self.answer = answer
+
+
+class FileUnreadableError(PermanentError):
+    """A file has no rows that can be read."""
+
+    code = "SYS928"
+    title = "The file cannot be read"
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}; mend it, or upload it as it is with `--via storage`")
 
 
 class UnreachableError(TransientError):

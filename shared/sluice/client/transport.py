@@ -55,7 +55,12 @@ class Transport:
         self._client.close()
 
     def json(
-        self, method: str, path: str, parameters: Parameters = (), body: object = None
+        self,
+        method: str,
+        path: str,
+        parameters: Parameters = (),
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Send a request and return the JSON object that it is answered with; {} for none.
 
@@ -72,7 +77,7 @@ class Transport:
                 self.url + path,
                 params=_params(parameters),
                 json=body,
-                headers=self._headers,
+                headers={**self._headers, **(headers or {})},
             )
         if answer.is_error:
             raise self._error(answer)

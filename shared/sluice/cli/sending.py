@@ -1,0 +1,96 @@
+"""`sluice load --via http`: the rows of files, sent to the API a thousand at a time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sluice.cli.outcome import REJECTS_SHOWN, reject_rows
+from sluice.cli.session import EXIT_FAILED, EXIT_REJECTS
+from sluice.cli.tables import print_json_line, print_rows
+from sluice.cli.wording import count
+from sluice.errors import SluiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sluice.cli.loading import Plan
+    from sluice.client import Account, Admission, Client, RowReject
+
+
+@dataclass
+class _Sent:
+    """What became of the rows of one file so far."""
+
+    plan: Plan
+    admissions: list[Admission] = field(default_factory=list)
+    error: SluiceError | None = None
+
+    @property
+    def rejects(self) -> list[RowReject]:
+        return [reject for each in self.admissions for reject in each.rejects]
+
+    @property
+    def account(self) -> dict[str, int]:
+        accounts: list[Account] = [each.account for each in self.admissions]
+        names = ("read", "loaded", "rejected", "duplicates")
+        return {name: sum(getattr(each, name) for each in accounts) for name in names}
+
+    @property
+    def exit_code(self) -> int:
+        if self.error:
+            return EXIT_FAILED
+        return EXIT_REJECTS if self.rejects else 0
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "file": str(self.plan.path),
+            "dataset": self.plan.dataset,
+            "ingestions": [each.ingestion for each in self.admissions],
+            "account": self.account,
+            "rejects": [asdict(each) for each in self.rejects],
+            "problem": self.error.problem() if self.error else None,
+        }
+
+
+def send_files(client: Client, plans: Sequence[Plan], *, as_json: bool) -> int:
+    """Send the rows of files and tell what became of them; return the exit code."""
+    sent = [_send(client, plan, is_silent=as_json) for plan in plans]
+    if as_json:
+        for each in sent:
+            print_json_line(each.document())
+    else:
+        _print(sent)
+    return max(each.exit_code for each in sent)
+
+
+def _send(client: Client, plan: Plan, *, is_silent: bool) -> _Sent:
+    sent = _Sent(plan)
+    try:
+        for admission in client.send_file(plan.path, plan.dataset):
+            sent.admissions.append(admission)
+            if not is_silent:
+                click.echo(f"{plan.path}: {count(sent.account['read'], 'row')} sent", err=True)
+    except SluiceError as error:
+        sent.error = error
+    return sent
+
+
+def _print(files: Sequence[_Sent]) -> None:
+    print_rows(
+        [
+            {"file": each.plan.path, "dataset": each.plan.dataset, **each.account}
+            for each in files
+            if each.admissions
+        ]
+    )
+    for each in files:
+        if each.rejects:
+            click.echo(f"\n{each.plan.path}: {count(len(each.rejects), 'row')} rejected")
+            print_rows(reject_rows(asdict(reject) for reject in each.rejects[:REJECTS_SHOWN]))
+            if len(each.rejects) > REJECTS_SHOWN:
+                click.echo(f"and {len(each.rejects) - REJECTS_SHOWN:,} more: --json has them all")
+        if each.error:
+            click.echo(f"{each.plan.path}: {each.error}", err=True)
