@@ -20,3 +20,16 @@ SELECT attname AS name, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute
 WHERE attrelid = to_regclass('store.' || quote_ident(:table)) AND attnum > 0 AND NOT attisdropped;
 
+
+-- name: has_unique_key
+-- Whether a unique index holds a stored table's key: of exactly these columns, on all its rows.
+SELECT EXISTS (
+    SELECT FROM pg_index
+    WHERE indrelid = to_regclass('store.' || quote_ident(:table)) AND indisunique AND indpred IS NULL
+        AND CAST(:columns AS text[]) = (
+            SELECT array_agg(CAST(attname AS text) ORDER BY CAST(attname AS text) COLLATE "C")
+            FROM unnest(CAST(indkey AS int2[])) WITH ORDINALITY AS part (number, place)
+            JOIN pg_attribute ON attrelid = indrelid AND attnum = part.number
+            WHERE part.place <= indnkeyatts
+        )
+);

@@ -147,6 +147,17 @@ SELECT
 FROM sluice.chunks LEFT JOIN sluice.receipts ON receipts.ingestion = chunks.ingestion AND receipts.chunk = chunks.number
 WHERE chunks.ingestion = :ingestion;
 
+-- name: settle
+-- What publishing found: rows that loaders took for good are rejects, or duplicates.
+UPDATE sluice.ingestions
+SET rows_loaded = rows_loaded - :rejected - :duplicates,
+    rows_rejected = rows_rejected + :rejected,
+    duplicates = duplicates + :duplicates,
+    warnings = warnings || CAST(:warnings AS jsonb),
+    updated_at = now()
+WHERE id = :ingestion AND state = 'publishing'
+RETURNING *;
+
 -- name: withdrawn_by
 -- The ingestions that this one took back and whose events still have to go out.
 SELECT DISTINCT ingestions.id
@@ -204,5 +215,5 @@ DELETE FROM sluice.chunks WHERE ingestion = :ingestion;
 -- An ingestion as it was when its object arrived; the sequence of its events goes on.
 UPDATE sluice.ingestions
 SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NULL, chunks_loaded = 0, bytes_loaded = 0,
-    records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, problem = NULL, finished_at = NULL, sweeps = 0
+    records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, warnings = '[]', problem = NULL, finished_at = NULL, sweeps = 0
 WHERE id = :ingestion;

@@ -140,7 +140,9 @@ def publish(
     with transaction(engine) as connection:
         connection.execute(sql, {"ingestion": ingestion, "rows": json.dumps(listed)})
         connection.execute(
-            text("UPDATE sluice.ingestions SET rows_loaded = :rows WHERE id = :id"),
+            text(
+                "UPDATE sluice.ingestions SET records_read = :rows, rows_loaded = :rows WHERE id = :id"
+            ),
             {"rows": len(listed), "id": ingestion},
         )
         key = {"ingestion": ingestion, "dataset": dataset}

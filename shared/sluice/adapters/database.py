@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: SQLSTATE classes and codes after which the same statement may succeed later.
 _TRANSIENT_CLASSES = ("08", "40", "53", "57")
+_REFUSALS = ("22", "23")
 QUERY_CANCELED = "57014"
 UNIQUE_VIOLATION = "23505"
 
@@ -87,6 +88,11 @@ def message_of(error: BaseException) -> str:
     original = getattr(error, "orig", error)
     arguments = original.args[0] if original is not None and original.args else None
     return str(arguments.get("M", "")) if isinstance(arguments, dict) else str(original)
+
+
+def refuses_value(error: BaseException) -> bool:
+    """Whether PostgreSQL refuses a value: it is out of range, or against a constraint."""
+    return sqlstate(error).startswith(_REFUSALS)
 
 
 def constraint_of(error: BaseException) -> str:

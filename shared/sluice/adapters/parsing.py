@@ -12,17 +12,24 @@ import functools
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sluice.datasets.compiling import VISIBLE_ENDS, Plan, compile_dataset
 from sluice.datasets.identifiers import literal, quote
-from sluice.datasets.model import INGESTION_COLUMN, RECORD_COLUMN, Dataset, Rollup
+from sluice.datasets.model import (
+    INGESTION_COLUMN,
+    LINE_COLUMN,
+    ORIGINAL_COLUMN,
+    RECORD_COLUMN,
+    Dataset,
+    Rollup,
+)
 from sluice.errors import AccountImbalanceError
 from sluice.files.fields import count_delimiters, count_fields
 from sluice.files.layouts import Layout, lay_out
@@ -79,6 +86,8 @@ class ParsedChunk:
         rows: how many of them became rows.
         rejects: the others.
         recovered: how many of the records were saved from behind an unclosed quote.
+        origins: an Arrow table of what each row that may yet be refused was, see `origins_of`; None
+            where no row may.
     """
 
     dataset: Dataset
@@ -86,6 +95,7 @@ class ParsedChunk:
     rows: int
     rejects: list[Reject]
     recovered: int
+    origins: Any
     _cursor: duckdb.DuckDBPyConnection
     _texts: dict[str, list[str]]
 
@@ -128,11 +138,21 @@ class ParsedChunk:
 
         The columns are those of `copied_columns`.
         """
-        names = ", ".join(quote(each.name) for each in self.dataset.fields)
-        sql = f"SELECT {names}, CAST({ingestion} AS INTEGER) FROM rows"
+        sql = self._rows(ingestion)
         if any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields):
             return "(FORMAT csv)", self._csv_blocks(sql, block_bytes)
         return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
+
+    def _rows(self, ingestion: int) -> str:
+        names = ", ".join(quote(each.name) for each in self.dataset.fields)
+        sql = f"SELECT {names}, CAST({ingestion} AS INTEGER)"
+        if self.dataset.keeps_originals:
+            self._cursor.register("origins", self.origins)
+            as_text = any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields)
+            original = f"'\\x' || hex({ORIGINAL_COLUMN})" if as_text else ORIGINAL_COLUMN
+            places = f"origins.{RECORD_COLUMN}, {LINE_COLUMN}, {original}"
+            return f"{sql}, {places} FROM rows JOIN origins ON number = rows.{RECORD_COLUMN}"
+        return f"{sql}, {RECORD_COLUMN} FROM rows" if self.dataset.is_staged else f"{sql} FROM rows"
 
     def copy_rollup(
         self, rollup: Rollup, ingestion: int, block_bytes: int
@@ -198,7 +218,33 @@ class ParsedChunk:
 
 def copied_columns(dataset: Dataset) -> tuple[str, ...]:
     """Return the columns that `copy_rows` streams, in its order."""
-    return (*(each.name for each in dataset.fields), INGESTION_COLUMN)
+    names = (*(each.name for each in dataset.fields), INGESTION_COLUMN)
+    if dataset.keeps_originals:
+        return (*names, RECORD_COLUMN, LINE_COLUMN, ORIGINAL_COLUMN)
+    return (*names, RECORD_COLUMN) if dataset.is_staged else names
+
+
+def origins_of(
+    numbers: Sequence[int], records: Sequence[int], lines: Sequence[int], originals: Sequence[bytes]
+) -> Any:  # a pyarrow Table
+    """Return what to keep of rows that may yet be refused.
+
+    Args:
+        numbers: the numbers by which the parser knows the records.
+        records: their numbers in the file or request, from 0.
+        lines: the lines on which they begin, from 1.
+        originals: their bytes as they came.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    return pa.table(
+        {
+            "number": pa.array(numbers, pa.int64()),
+            RECORD_COLUMN: pa.array(records, pa.int64()),
+            LINE_COLUMN: pa.array(lines, pa.int64()),
+            ORIGINAL_COLUMN: pa.array(originals, pa.large_binary()),
+        }
+    )
 
 
 def copied_rollup_columns(rollup: Rollup) -> tuple[str, ...]:
@@ -286,7 +332,14 @@ class _Parser:
                 f"lines from {first_line}: {records} records gave {rows} rows and {len(rejects)} rejects"
             )
         recovered = index.recovered if index else 0
-        return ParsedChunk(self.dataset, records, rows, rejects, recovered, self.cursor, self.texts)
+        origins = None
+        if self.dataset.keeps_originals:
+            origins = _origins(
+                data, index or index_records(data, self.dialect), first_line, first_record
+            )
+        return ParsedChunk(
+            self.dataset, records, rows, rejects, recovered, origins, self.cursor, self.texts
+        )
 
     def _count_rows(self) -> int:
         count = self.cursor.execute("SELECT count(*) FROM typed WHERE _ok").fetchone()
@@ -469,6 +522,13 @@ def _rejects(
         )
         for number, (column, rule, value, reason) in sorted(found.items())
     ]
+
+
+def _origins(data: bytes, index: RecordIndex, first_line: int, first_record: int) -> Any:
+    numbers = range(first_record, first_record + len(index))
+    lines = (index.lines + first_line).tolist()
+    places = zip(index.starts.tolist(), index.ends.tolist(), strict=True)
+    return origins_of(numbers, numbers, lines, [bytes(data[start:end]) for start, end in places])
 
 
 def _distinct(cursor: duckdb.DuckDBPyConnection, column: str) -> list[str]:

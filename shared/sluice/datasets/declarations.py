@@ -21,6 +21,7 @@ from sluice.datasets.model import (
     Check,
     Column,
     ColumnType,
+    Dangling,
     Dataset,
     Duplicates,
     LoadPolicy,
@@ -70,6 +71,9 @@ _COLUMN_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "thousands_separator": (str, "one character"),
     "symbols": (list, "a list of texts"),
     "default": (str, "a text"),
+    "references": (str, "the name of a dataset"),
+    "dangling": (str, "reject or warn"),
+    "absent": (str, "next"),
     "checks": (list, "a list of { sql, message }"),
 }
 _CHOICES = {
@@ -80,6 +84,8 @@ _CHOICES = {
     "ragged": ("reject", "pad"),
     "type": tuple(ColumnType),
     "two_digit_years": ("past",),
+    "dangling": tuple(Dangling),
+    "absent": ("next",),
 }
 
 
@@ -197,6 +203,7 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
     )
     _check_key(source, dataset)
     _check_aliases(source, dataset)
+    _check_staged(source, dataset)
     return dataset
 
 
@@ -266,13 +273,25 @@ def _column(source: _Toml, number: int, table: object) -> Column:
     plural = {each.name for each in fields(Column) if each.default == ()}
     values = {k: tuple(v) if k in plural else v for k, v in values.items()}
     values["type"] = ColumnType(table["type"])
-    if table.get("dictionary") and values["type"] is not ColumnType.TEXT:
-        raise source.error("only a text column can be a dictionary", "dictionary", number)
+    values["dangling"] = Dangling(table.get("dangling", Dangling.REJECT))
+    _check_kind(source, table, values["type"], number)
     return Column(
         headers=(header,) if isinstance(header, str) else tuple(header),
         checks=tuple(_check(source, number, each) for each in table.get("checks", ())),
         **values,
     )
+
+
+def _check_kind(source: _Toml, table: Mapping[str, Any], kind: ColumnType, number: int) -> None:
+    """Check what only columns of some types may have."""
+    if table.get("dictionary") and kind is not ColumnType.TEXT:
+        raise source.error("only a text column can be a dictionary", "dictionary", number)
+    if table.get("references") and (kind is ColumnType.POINT or table.get("dictionary")):
+        raise source.error("neither a point nor a dictionary can refer", "references", number)
+    if "dangling" in table and "references" not in table:
+        raise source.error("goes with references, which is missing", "dangling", number)
+    if table.get("absent") and kind not in (ColumnType.INTEGER, ColumnType.BIGINT):
+        raise source.error("only a whole number has a next one", "absent", number)
 
 
 def _check(source: _Toml, number: int, table: object) -> Check:
@@ -306,6 +325,24 @@ def _check_key(source: _Toml, dataset: Dataset) -> None:
             )
         if stored[name].nullable:
             raise source.error(f"{name!r} is part of the key: declare it required = true", "key")
+    for number, column in enumerate(dataset.columns):
+        if column.absent and dataset.key != (column.name,):
+            raise source.error("only the column that is the key has a next one", "absent", number)
+
+
+def _check_staged(source: _Toml, dataset: Dataset) -> None:
+    """Check what does not go together with rows that are merged at publish."""
+    if not dataset.is_staged:
+        return
+    if dataset.rollups:
+        raise source.error(
+            "a dataset with a key or references has no roll-ups: they would count rows that publishing"
+            " drops; ask the table, or declare no key",
+            "key" if dataset.key else "references",
+        )
+    for each in dataset.dictionaries:
+        if each.name in ("staging", "replaced"):
+            raise source.error(f"{each.name!r} is a table of the engine's own", "dictionary")
 
 
 def read_folders(folder: Path) -> list[Dataset]:

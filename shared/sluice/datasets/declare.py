@@ -13,6 +13,7 @@ from sluice.datasets import identifiers
 from sluice.datasets.catalog import declared_datasets
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import quote
+from sluice.datasets.merging import Merging
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Field, Rollup
 from sluice.errors import DeclarationError
 
@@ -24,7 +25,7 @@ def declare(engine: Engine, document: Mapping[str, Any], *, origin: str) -> bool
     """Declare a dataset, or change it; tell whether anything changed.
 
     A change may add columns, queries and roll-ups or alter rules. One that would lose stored values
-    (a column gone, or of another type) is refused.
+    (a column gone, or of another type), or give stored rows another key, is refused.
 
     Args:
         engine: the database.
@@ -59,7 +60,11 @@ def declare_within(
         _make_views(connection, dataset)
         return False
     _check_aliases(connection, dataset)
-    _make_tables(connection, dataset, is_new=known is None and not has_table)
+    if known is None and not has_table:
+        run_script(connection, dataset.table_sql or table_sql(dataset))
+    if known is not None and tuple(known.declaration.get("key", ())) != dataset.key:
+        _check_empty(connection, dataset)
+    _make_tables(connection, dataset)
     connection.execute(
         statement("upsert_declaration"),
         {"dataset": dataset.name, "origin": origin, "declaration": json.dumps(body)},
@@ -79,13 +84,39 @@ def _check_aliases(connection: Connection, dataset: Dataset) -> None:
             raise DeclarationError(f"dataset {taken[alias.place]} serves this route", key=key)
 
 
-def _make_tables(connection: Connection, dataset: Dataset, *, is_new: bool) -> None:
-    if is_new:
-        run_script(connection, dataset.table_sql or table_sql(dataset))
-    _check_columns(connection, dataset)
+def _make_tables(connection: Connection, dataset: Dataset) -> None:
+    tables = [dataset.name]
+    if dataset.is_staged:
+        for each in Merging(dataset).tables():
+            run_script(connection, each)
+        tables += [
+            f"{dataset.name}__staging",
+            *([f"{dataset.name}__replaced"] if dataset.key else []),
+        ]
+    for table in tables:
+        _check_columns(connection, dataset, table)
+    if dataset.key:
+        _make_key(connection, dataset)
     for each in (*dictionary_sql(dataset), *_rollup_tables(dataset)):
         run_script(connection, each)
     _make_views(connection, dataset)
+
+
+def _check_empty(connection: Connection, dataset: Dataset) -> None:
+    """Refuse another key for rows that were loaded without it."""
+    table = identifiers.store_table(dataset.name)
+    if connection.exec_driver_sql(f"SELECT EXISTS (SELECT FROM {table})").scalar():
+        raise DeclarationError(
+            "the table holds rows that were loaded under another key; declare a new dataset",
+            key="key",
+        )
+
+
+def _make_key(connection: Connection, dataset: Dataset) -> None:
+    """Have PostgreSQL keep the key unique."""
+    facts = {"table": dataset.name, "columns": sorted(dataset.key)}
+    if not connection.scalar(statement("has_unique_key"), facts):
+        run_script(connection, Merging(dataset).key_sql())
 
 
 def _make_views(connection: Connection, dataset: Dataset) -> None:
@@ -99,15 +130,14 @@ def _columns_of(connection: Connection, table: str) -> dict[str, str]:
     return {row.name: row.type for row in rows}
 
 
-def _check_columns(connection: Connection, dataset: Dataset) -> None:
+def _check_columns(connection: Connection, dataset: Dataset, name: str) -> None:
     """Add the columns that are new, and refuse a table that lacks or retypes one."""
-    found = _columns_of(connection, dataset.name)
+    found = _columns_of(connection, name)
     for each in dataset.fields:
         wanted = stored_type(each)
         if each.name not in found:
-            table = identifiers.store_table(dataset.name)
             connection.exec_driver_sql(
-                f"ALTER TABLE {table} ADD COLUMN {quote(each.name)} {wanted}"
+                f"ALTER TABLE {identifiers.store_table(name)} ADD COLUMN {quote(each.name)} {wanted}"
             )
         elif found[each.name] != _FULL_NAMES.get(wanted, wanted):
             raise DeclarationError(
@@ -140,6 +170,9 @@ def table_sql(dataset: Dataset) -> str:
     for each in dataset.fields:
         null = "" if each.nullable else " NOT NULL"
         lines.append(f"    {quote(each.name)} {stored_type(each)}{null}")
+    if dataset.key:
+        keys = ", ".join(quote(each) for each in dataset.key)
+        lines.append(f"    CONSTRAINT {quote(dataset.name + '_pk')} PRIMARY KEY ({keys})")
     columns = ",\n".join(lines)
     return f"CREATE TABLE {identifiers.store_table(dataset.name)} (\n{columns}\n)"
 

@@ -33,6 +33,16 @@ def rollup_table(dataset: str, rollup: str) -> str:
     return f"store.{quote(f'{dataset}__{rollup}')}"
 
 
+def staging_table(dataset: str) -> str:
+    """Return the table in which rows wait until they are merged."""
+    return f"store.{quote(f'{dataset}__staging')}"
+
+
+def replaced_table(dataset: str) -> str:
+    """Return the table that keeps rows which newer ones replaced."""
+    return f"store.{quote(f'{dataset}__replaced')}"
+
+
 def view(dataset: str, rollup: str = "") -> str:
     """Return the view that readers use: published rows, or a published roll-up."""
     return f"public.{quote(f'{dataset}_{rollup}' if rollup else dataset)}"

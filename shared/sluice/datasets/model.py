@@ -44,8 +44,11 @@ POSTGRES_TYPES = {
 
 #: Name of the column that ties each stored row to the ingestion it came from.
 INGESTION_COLUMN = "ingestion"
-#: Name of the column that the relation `rows` of a roll-up has beside the stored ones.
+#: Name of the column that the relation `rows` of a roll-up, and a staged row, has beside the stored ones.
 RECORD_COLUMN = "_record"
+#: What a staged row that may yet become a reject has besides.
+LINE_COLUMN = "_line"
+ORIGINAL_COLUMN = "_original"
 #: Names that the engine's tables, views and parser have for columns of their own.
 RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
 
@@ -56,6 +59,13 @@ class Duplicates(StrEnum):
     IGNORE = "ignore"
     UPDATE = "update"
     ERROR = "error"
+
+
+class Dangling(StrEnum):
+    """What happens to a row that refers to a key which is not there."""
+
+    REJECT = "reject"
+    WARN = "warn"
 
 
 class LoadPolicy(StrEnum):
@@ -102,6 +112,9 @@ class Column:
         two_digit_years: `past` moves a date in the future back a century.
         dictionary: stored as a small code with its text once in a table of its own.
         decimal_separator, thousands_separator, symbols: how numbers are written.
+        references: dataset whose key the values are, or empty.
+        dangling: what becomes of a row whose value is no key there.
+        absent: `next` gives a row without a value the next free whole number; for a key.
     """
 
     name: str
@@ -124,6 +137,9 @@ class Column:
     symbols: tuple[str, ...] = ()
     default: str = ""
     checks: tuple[Check, ...] = ()
+    references: str = ""
+    dangling: Dangling = Dangling.REJECT
+    absent: str = ""
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -134,7 +150,8 @@ class Column:
             else (self.name,)
         )
         kind = POSTGRES_TYPES[self.type]
-        return tuple(Field(name, kind, not self.required, self.dictionary) for name in names)
+        nullable = not (self.required or self.absent)
+        return tuple(Field(name, kind, nullable, self.dictionary) for name in names)
 
 
 @dataclass(frozen=True)
@@ -251,7 +268,23 @@ class Dataset:
     @property
     def is_numbered(self) -> bool:
         """Whether a row must know its record's number in the file: numbering costs a little time."""
-        return any(RECORD_COLUMN in each.sql for each in self.rollups)
+        return self.is_staged or any(RECORD_COLUMN in each.sql for each in self.rollups)
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether rows wait in a staging table until they are merged at publish."""
+        return bool(self.key) or bool(self.references)
+
+    @property
+    def keeps_originals(self) -> bool:
+        """Whether a row may become a reject as late as at publish, and so keeps its original bytes."""
+        refuses = any(each.dangling is Dangling.REJECT for each in self.references)
+        return refuses or (bool(self.key) and self.duplicates is Duplicates.ERROR)
+
+    @property
+    def references(self) -> tuple[Column, ...]:
+        """The columns that refer to another dataset's key."""
+        return tuple(each for each in self.columns if each.references)
 
     @property
     def dictionaries(self) -> tuple[Field, ...]:

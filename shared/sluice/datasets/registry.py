@@ -8,12 +8,12 @@ import weakref
 from typing import TYPE_CHECKING
 
 from sluice.adapters.database import transaction
-from sluice.adapters.statements import composed
+from sluice.adapters.statements import statement
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 _KEPT_S = 5.0
 _lock = threading.Lock()
@@ -40,10 +40,12 @@ def find_dataset(engine: Engine, name: str) -> Dataset | None:
 
 def _read(engine: Engine, name: str) -> Dataset | None:
     with transaction(engine) as connection:
-        row = connection.execute(
-            composed("SELECT version, declaration FROM sluice.datasets WHERE name = :name"),
-            {"name": name},
-        ).one_or_none()
+        return read_dataset(connection, name)
+
+
+def read_dataset(connection: Connection, name: str) -> Dataset | None:
+    """Return the declared dataset of that name as it stands now; None when there is none."""
+    row = connection.execute(statement("select_declaration"), {"dataset": name}).one_or_none()
     if row is None:
         return None
     return parse_document({**row.declaration, "version": row.version})

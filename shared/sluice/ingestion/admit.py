@@ -20,8 +20,9 @@ from sluice.errors import IdempotencyKeyError, PermanentError
 from sluice.ingestion.events import State, account_of
 from sluice.ingestion.finish import publish
 from sluice.ingestion.ingestions import count_chunk, move, select_ingestion, write_event
-from sluice.ingestion.load import encode_texts, keep_rejects, refused_rows, store_rows
+from sluice.ingestion.load import encode_texts, keep_rejects, store_rows
 from sluice.ingestion.outbox import relay
+from sluice.ingestion.refusals import refused_rows
 from sluice.ingestion.submissions import Group, Submission, parsed
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Admit:
             ingestion = self._receive(connection, submission)
             problem: PermanentError | None = None
             try:
-                with connection.begin_nested(), refused_rows(1):
+                with connection.begin_nested(), refused_rows():
                     self._store(connection, ingestion, submission)
             except PermanentError as error:
                 problem = error

@@ -8,7 +8,7 @@ from sluice.adapters.database import transaction
 from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
-from sluice.datasets.registry import find_dataset
+from sluice.datasets.registry import find_dataset, read_dataset
 from sluice.errors import IllegalTransitionError
 from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import move, select_ingestion, withdraw
@@ -49,7 +49,9 @@ class Control:
         return row
 
     def undo(self, ingestion: int) -> Row[Any]:
-        """Take back the rows of a published ingestion, however many, in one small update.
+        """Take back the rows of a published ingestion, in one small update.
+
+        Where the dataset has a key, its rows are deleted, and the rows they replaced come back.
 
         Raises:
             IllegalTransitionError: it is not done.
@@ -59,7 +61,8 @@ class Control:
             row = select_ingestion(connection, ingestion)
             key = {"ingestion": ingestion, "dataset": row.dataset}
             connection.execute(statement("lock_dataset"), {"dataset": row.dataset or ""})
-            withdraw(connection, [ingestion], None, self._settings.project)
+            dataset = read_dataset(connection, row.dataset or "")
+            withdraw(connection, dataset, [ingestion], None, self._settings.project)
             connection.execute(statement("refresh"), key)
             row = select_ingestion(connection, ingestion)
         relay(self._engine, self._publisher, ingestion)

@@ -80,7 +80,7 @@ def make_event(row: Any, name: str, sequence: int, project: str) -> Event:
         project: the Google Cloud project, part of the event's source.
     """
     severity = _SEVERITIES.get(State(name), "INFO") if name != PROGRESS else "INFO"
-    if name == State.DONE and row.rows_rejected:
+    if name == State.DONE and (row.rows_rejected or row.duplicates or row.warnings):
         severity = "WARNING"
     data = {
         "ingestion": row.id,
@@ -95,6 +95,8 @@ def make_event(row: Any, name: str, sequence: int, project: str) -> Event:
         "chunks": {"total": row.chunks_total, "loaded": row.chunks_loaded},
         "account": account_of(row),
     }
+    if row.warnings:
+        data["warnings"] = row.warnings
     if row.problem:
         data["problem"] = row.problem
     body = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluice.adapters.database import transaction
@@ -18,6 +19,7 @@ from sluice.errors import (
 )
 from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import lock_ingestion, move, select_ingestion, withdraw
+from sluice.ingestion.merge import lock_datasets, merge_rows, refuse_rows
 from sluice.ingestion.outbox import relay
 
 if TYPE_CHECKING:
@@ -84,6 +86,8 @@ class Finish:
 def publish(connection: Connection, row: Row[Any], dataset: Dataset, project: str) -> None:
     """Publish an ingestion, or skip it where a published one makes it superfluous.
 
+    It fails, and keeps its rejects, where it has more of them than the dataset allows.
+
     Args:
         connection: the transaction in which all of it happens.
         row: the ingestion, locked, in state `publishing`.
@@ -92,30 +96,37 @@ def publish(connection: Connection, row: Row[Any], dataset: Dataset, project: st
 
     Raises:
         AccountImbalanceError: what was counted does not add up.
-        TooManyRejectsError: more rows were refused than the dataset allows.
+        PermanentError: its rows cannot be merged, see `sluice.ingestion.merge`.
     """
-    connection.execute(statement("lock_dataset"), {"dataset": dataset.name})
+    lock_datasets(connection, dataset)
     _check_account(connection, row)
-    _check_rejects(row, dataset)
     other = _same_or_newer(connection, row, dataset)
     if other is not None:
         move(connection, row.id, State.SKIPPED, project, replaced_by=other)
         return
+    older = _older(connection, row, dataset)
+    if dataset.is_staged:
+        row = refuse_rows(connection, row, dataset, older)
+    too_many = _too_many_rejects(row, dataset)
+    if too_many:
+        move(connection, row.id, State.FAILED, project, problem=too_many)
+        return
+    withdraw(connection, dataset, older, row.id, project)
+    if dataset.is_staged:
+        merge_rows(connection, row, dataset)
     for rollup in dataset.rollups:
         _merge(connection, dataset, rollup, row.id)
-    _replace(connection, row, dataset, project)
     key = {"ingestion": row.id, "dataset": dataset.name}
     connection.execute(statement("publish"), key)
     connection.execute(statement("refresh"), key)
     move(connection, row.id, State.DONE, project)
 
 
-def _replace(connection: Connection, row: Row[Any], dataset: Dataset, project: str) -> None:
-    """Take back older generations of the object, where the dataset says so."""
+def _older(connection: Connection, row: Row[Any], dataset: Dataset) -> Sequence[int]:
+    """Return the published older generations of the object, where the dataset replaces them."""
     if dataset.reupload is not Reupload.REPLACE:
-        return
-    older = connection.scalars(statement("older_generations"), _place(row)).all()
-    withdraw(connection, older, row.id, project)
+        return ()
+    return connection.scalars(statement("older_generations"), _place(row)).all()
 
 
 def _same_or_newer(connection: Connection, row: Row[Any], dataset: Dataset) -> int | None:
@@ -173,18 +184,20 @@ def _check_account(connection: Connection, row: Row[Any]) -> None:
         )
 
 
-def _check_rejects(row: Row[Any], dataset: Dataset) -> None:
+def _too_many_rejects(row: Row[Any], dataset: Dataset) -> TooManyRejectsError | None:
+    """Return the error of a file with more rejects than its dataset allows."""
     limit = dataset.max_rejects
     if dataset.load is LoadPolicy.ALL_OR_NOTHING:
         limit = limit or 0
-    if limit is not None and row.rows_rejected > limit:
-        raise TooManyRejectsError(
-            f"{row.rows_rejected} of {row.records_read} rows are rejects, {limit} are allowed; "
-            "nothing is published. The rejects are listed with line and reason: mend the file and "
-            "upload it again",
-            rejected=row.rows_rejected,
-            allowed=limit,
-        )
+    if limit is None or row.rows_rejected <= limit:
+        return None
+    return TooManyRejectsError(
+        f"{row.rows_rejected} of {row.records_read} rows are rejects, {limit} are allowed; "
+        "nothing is published. The rejects are listed with line and reason: mend the file and "
+        "upload it again",
+        rejected=row.rows_rejected,
+        allowed=limit,
+    )
 
 
 def _merge(connection: Connection, dataset: Dataset, rollup: Rollup, ingestion: int) -> None:

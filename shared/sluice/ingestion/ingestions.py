@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from sluice.adapters.statements import statement
 from sluice.errors import IllegalTransitionError, NotFoundError, SluiceError
 from sluice.ingestion.events import PROGRESS, Event, State, make_event
+from sluice.ingestion.merge import take_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sqlalchemy import Connection, Row
 
+    from sluice.datasets.model import Dataset
     from sluice.ports import StoredObject
 
 #: From which states each state may be reached.
@@ -159,9 +161,15 @@ def count_chunk(connection: Connection, counts: dict[str, int], project: str) ->
 
 
 def withdraw(
-    connection: Connection, ingestions: Iterable[int], by: int | None, project: str
+    connection: Connection,
+    dataset: Dataset | None,
+    ingestions: Iterable[int],
+    by: int | None,
+    project: str,
 ) -> None:
     """Take back the rows of published ingestions; readers stop seeing them when this commits."""
     for ingestion in ingestions:
+        if dataset is not None:
+            take_back(connection, dataset, ingestion)
         connection.execute(statement("withdraw"), {"ingestion": ingestion})
         move(connection, ingestion, State.UNDONE, project, replaced_by=by)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import copy_in, message_of, sqlstate, transaction
+from sluice.adapters.database import copy_in, transaction
 from sluice.adapters.parsing import ParsedChunk, copied_columns, copied_rollup_columns, parse_chunk
 from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
@@ -23,13 +21,13 @@ from sluice.errors import (
     ChunkInProgressError,
     NotFoundError,
     PermanentError,
-    RowsRefusedError,
     UnknownDatasetError,
 )
 from sluice.files.layouts import Layout
 from sluice.ingestion.events import UNFINISHED, State
 from sluice.ingestion.ingestions import count_chunk, lock_ingestion, move
 from sluice.ingestion.outbox import relay
+from sluice.ingestion.refusals import refused_rows
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
     from sluice.settings import Settings
 
 _LOADABLE = (State.SPLITTING, State.LOADING)
-#: SQLSTATE classes with which PostgreSQL refuses a value: out of range, or against a constraint.
-_REFUSALS = ("22", "23")
 
 
 class Load:
@@ -98,7 +94,7 @@ class Load:
                 first_record=chunk.first_record,
             ) as parsed:
                 del data
-                with refused_rows(chunk.first_line):
+                with refused_rows(f"lines from {chunk.first_line}"):
                     encode_texts(self._engine, dataset, parsed)
                     self._write(connection, chunk, dataset, parsed)
 
@@ -168,7 +164,8 @@ def store_rows(
         AccountImbalanceError: PostgreSQL wrote another number of rows.
     """
     block_bytes = settings.copy_block_bytes
-    table = identifiers.store_table(dataset.name)
+    place = identifiers.staging_table if dataset.is_staged else identifiers.store_table
+    table = place(dataset.name)
     rows = parsed.copy_rows(ingestion, block_bytes)
     written = _copy(connection, table, copied_columns(dataset), rows)
     if written != parsed.rows:
@@ -186,26 +183,6 @@ def store_rows(
         "rows_rejected": len(parsed.rejects),
         "duplicates": 0,
     }
-
-
-@contextmanager
-def refused_rows(first_line: int) -> Iterator[None]:
-    """Turn PostgreSQL's refusal of rows into the file's error: it would refuse them again.
-
-    Raises:
-        RowsRefusedError: a value is out of range, or against a constraint of the table.
-    """
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
-
-    try:
-        yield
-    except DBAPIError as error:
-        if not sqlstate(error).startswith(_REFUSALS):
-            raise
-        raise RowsRefusedError(
-            f"lines from {first_line}: the database refuses a row: {message_of(error)}. "
-            "Declare the rule as a check, so that such rows become rejects, and retry"
-        ) from error
 
 
 def _copy(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.parsing import parse_chunk
+from sluice.adapters.parsing import origins_of, parse_chunk
 from sluice.datasets.cells import CellError, CellReader, row_layout
 from sluice.datasets.numerals import write_json
 from sluice.files.rejects import Reject
@@ -95,6 +95,10 @@ class Submission:
             self._refused.append(replace(each, record=number, line=number + 1, original=whole))
         parsed.rejects = sorted(self._refused, key=lambda each: each.record)
         parsed.records_read = len(self.rows)
+        if parsed.origins is not None:
+            lines = [number + 1 for number in self._sound]
+            texts = [self._texts[number] for number in self._sound]
+            parsed.origins = origins_of(range(len(lines)), self._sound, lines, texts)
         self.parsed = parsed
 
     def outcomes(self, *, is_loaded: bool) -> list[dict[str, Any]]:

@@ -1,0 +1,260 @@
+"""The PostgreSQL statements that merge staged rows into a dataset, and take them out again; runs nothing.
+
+Rows of a dataset with a key, or with references, wait in `store.<dataset>__staging`. At publish they are
+merged, set by set: whatever the size, each step is one statement. The table of a dataset with a key
+holds exactly the rows that readers see, so that PostgreSQL itself keeps the key unique; rows which newer
+ones replaced lie in `store.<dataset>__replaced`, and come back when the newer ones are undone.
+
+Every statement takes `:ingestion`, and some `:older`, the ingestions that this one replaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sluice.datasets.identifiers import (
+    dictionary_table,
+    literal,
+    quote,
+    replaced_table,
+    staging_table,
+    store_table,
+)
+from sluice.datasets.model import (
+    INGESTION_COLUMN,
+    LINE_COLUMN,
+    ORIGINAL_COLUMN,
+    RECORD_COLUMN,
+    Column,
+    Dataset,
+    Duplicates,
+)
+
+_MINE = f"s.{INGESTION_COLUMN} = :ingestion"
+#: Rows of ingestions that this one replaces do not count: they go as it comes.
+_COUNTS = f"{INGESTION_COLUMN} <> ALL (CAST(:older AS integer[]))"
+_REJECTS = "INSERT INTO sluice.rejects (ingestion, line, record, column_name, rule, value, reason, original)"
+REPLACED_BY = "_replaced_by"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is done about values that are no key of another dataset.
+
+    Attributes:
+        column: the column that refers.
+        count: how many rows dangle, and one of their values.
+        refuse: makes rejects of them.
+    """
+
+    column: Column
+    count: str
+    refuse: str
+
+
+class Merging:
+    """The statements of one dataset."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._main = store_table(dataset.name)
+        self._staging = staging_table(dataset.name)
+        self._replaced = replaced_table(dataset.name)
+        self._names = ", ".join(quote(each.name) for each in dataset.fields)
+        self._keys = ", ".join(quote(name) for name in dataset.key)
+
+    def tables(self) -> Iterator[str]:
+        """Yield the statements that make the staging table and, for a key, that of replaced rows."""
+        main, name = self._main, self._dataset.name
+        columns = f"{RECORD_COLUMN} bigint NOT NULL, {LINE_COLUMN} bigint, {ORIGINAL_COLUMN} bytea"
+        tables = [(self._staging, f"{name}__staging", f", {columns}")]
+        if self._dataset.key:
+            tables.append(
+                (self._replaced, f"{name}__replaced", f", {REPLACED_BY} integer NOT NULL")
+            )
+        fields = ", ".join(
+            f"{quote(each.name)} {'smallint' if each.dictionary else each.postgres_type}"
+            for each in self._dataset.fields
+        )
+        for table, index, extra in tables:
+            yield (
+                f"CREATE TABLE IF NOT EXISTS {table}"
+                f" ({fields}, {INGESTION_COLUMN} integer NOT NULL{extra})"
+            )
+            # The rows of an ingestion lie together; a block range index finds them at next to no cost.
+            yield self._brin(table, index)
+        if self._dataset.key:
+            yield self._brin(main, name)
+
+    def _brin(self, table: str, name: str) -> str:
+        index = quote(f"{name}_{INGESTION_COLUMN}")
+        return f"CREATE INDEX IF NOT EXISTS {index} ON {table} USING brin ({INGESTION_COLUMN})"
+
+    def key_sql(self) -> str:
+        """Return the statement that makes the key unique, where `table.sql` does not."""
+        name = quote(f"{self._dataset.name}_key")
+        return f"ALTER TABLE {self._main} ADD CONSTRAINT {name} UNIQUE ({self._keys})"
+
+    def analyze(self) -> str:
+        """Tell the planner how many rows wait; just written, the table has no statistics yet."""
+        columns = ", ".join([INGESTION_COLUMN, *(quote(name) for name in self._dataset.key)])
+        return f"ANALYZE {self._staging} ({columns})"
+
+    def staged(self) -> str:
+        """Count the rows that wait."""
+        return f"SELECT count(*) FROM {self._staging} AS s WHERE {_MINE}"
+
+    def number(self) -> str | None:
+        """Give rows without a key the next free whole numbers, in the order of the file."""
+        column = next((quote(each.name) for each in self._dataset.columns if each.absent), None)
+        if column is None:
+            return None
+        return (
+            f"UPDATE {self._staging} AS s SET {column} = top.number + absent.place\n"
+            f"FROM (SELECT s.{RECORD_COLUMN}, row_number() OVER (ORDER BY s.{RECORD_COLUMN}) AS place"
+            f" FROM {self._staging} AS s WHERE {_MINE} AND s.{column} IS NULL) AS absent,\n"
+            f"(SELECT greatest(0, (SELECT max({column}) FROM {self._main}),"
+            f" (SELECT max(s.{column}) FROM {self._staging} AS s WHERE {_MINE})) AS number) AS top\n"
+            f"WHERE {_MINE} AND s.{RECORD_COLUMN} = absent.{RECORD_COLUMN}"
+        )
+
+    def reference(self, column: Column, other: Dataset) -> Reference:
+        """Return what is done about a column's values that are no key of another dataset.
+
+        Args:
+            column: the column that refers.
+            other: the dataset to which it refers; its key is one column.
+        """
+        name, (key,) = quote(column.name), other.key
+        known = f"SELECT FROM {store_table(other.name)} AS o WHERE o.{quote(key)} = s.{name}"
+        places = [f"{known} AND o.{_COUNTS}" if other.name == self._dataset.name else known]
+        if other.name == self._dataset.name:
+            places.append(
+                f"SELECT FROM {self._staging} AS o"
+                f" WHERE o.{INGESTION_COLUMN} = :ingestion AND o.{quote(key)} = s.{name}"
+            )
+        dangles = " AND ".join(f"NOT EXISTS ({each})" for each in places)
+        where = f"FROM {self._staging} AS s WHERE {_MINE} AND s.{name} IS NOT NULL AND {dangles}"
+        reason = literal(f'"%s" is not the {key} of any row of {other.name}')
+        return Reference(
+            column,
+            f"SELECT count(*) AS rows, CAST(min(s.{name}) AS text) AS example {where}",
+            f"WITH refused AS (DELETE {where} RETURNING s.*)\n{_REJECTS}\n"
+            f"SELECT ingestion, {LINE_COLUMN}, {RECORD_COLUMN}, {literal(column.name)}, 'references',"
+            f" CAST({name} AS text), format({reason}, {name}), {ORIGINAL_COLUMN} FROM refused",
+        )
+
+    def refuse_repeated(self) -> str | None:
+        """Make rejects of rows whose key is there before them, where the dataset says so."""
+        if not self._dataset.key or self._dataset.duplicates is not Duplicates.ERROR:
+            return None
+        named = literal(", ".join(self._dataset.key))
+        value = f"concat_ws(', ', {', '.join(self._shown())})"
+        return (
+            f"WITH placed AS (SELECT {self._keys}, {RECORD_COLUMN},"
+            f" row_number() OVER same AS _place, first_value({LINE_COLUMN}) OVER same AS _first_line\n"
+            f"FROM {self._staging} AS s WHERE {_MINE}\n"
+            f"WINDOW same AS (PARTITION BY {self._keys} ORDER BY {RECORD_COLUMN})),\n"
+            f"repeated AS (SELECT p.{RECORD_COLUMN}, p._first_line, m.{INGESTION_COLUMN} AS _earlier\n"
+            f"FROM placed AS p LEFT JOIN {self._main} AS m ON {self._same('p', 'm')} AND m.{_COUNTS}\n"
+            f"WHERE p._place > 1 OR m.{INGESTION_COLUMN} IS NOT NULL),\n"
+            f"refused AS (DELETE FROM {self._staging} AS s USING repeated\n"
+            f"WHERE {_MINE} AND s.{RECORD_COLUMN} = repeated.{RECORD_COLUMN}\n"
+            f"RETURNING s.*, repeated._first_line, repeated._earlier)\n"
+            f"{_REJECTS}\n"
+            f"SELECT s.ingestion, s.{LINE_COLUMN}, s.{RECORD_COLUMN}, {named}, 'key', {value},\n"
+            f"CASE WHEN s._earlier IS NULL"
+            f" THEN format('%s %s stands on line %s already', {named}, {value}, s._first_line)\n"
+            f"ELSE format('%s %s was loaded before, by ingestion %s', {named}, {value}, s._earlier) END,\n"
+            f"s.{ORIGINAL_COLUMN} FROM refused AS s"
+        )
+
+    def _shown(self) -> Iterator[str]:
+        """Yield the values of the key as texts."""
+        coded = {each.name for each in self._dataset.dictionaries}
+        for name in self._dataset.key:
+            if name in coded:
+                table = dictionary_table(self._dataset.name, name)
+                yield f"(SELECT d.text FROM {table} AS d WHERE d.code = s.{quote(name)})"
+            else:
+                yield f"s.{quote(name)}"
+
+    def keep_replaced(self) -> str | None:
+        """Keep the rows that the staged ones will replace, where the dataset says so."""
+        if not self._updates:
+            return None
+        return (
+            f"INSERT INTO {self._replaced} ({self._names}, {INGESTION_COLUMN}, {REPLACED_BY})\n"
+            f"SELECT {self._names}, {INGESTION_COLUMN}, CAST(:ingestion AS integer)"
+            f" FROM {self._main} AS m\n"
+            f"WHERE EXISTS (SELECT FROM {self._staging} AS s WHERE {_MINE} AND {self._same('s', 'm')})"
+        )
+
+    @property
+    def _updates(self) -> bool:
+        return bool(self._dataset.key) and self._dataset.duplicates is Duplicates.UPDATE
+
+    def merge(self) -> str:
+        """Bring the staged rows into the dataset, one for each key."""
+        target = f"INSERT INTO {self._main} ({self._names}, {INGESTION_COLUMN})\n"
+        chosen = f"{self._names}, {INGESTION_COLUMN} FROM {self._staging} AS s WHERE {_MINE}"
+        if self._updates:
+            plain = [
+                each.name for each in self._dataset.fields if each.name not in self._dataset.key
+            ]
+            changes = ", ".join(
+                f"{quote(name)} = excluded.{quote(name)}" for name in (*plain, INGESTION_COLUMN)
+            )
+            return (
+                f"{target}SELECT DISTINCT ON ({self._keys}) {chosen}\n"
+                f"ORDER BY {self._keys}, {RECORD_COLUMN} DESC\n"
+                f"ON CONFLICT ({self._keys}) DO UPDATE SET {changes}"
+            )
+        if self._dataset.key and self._dataset.duplicates is Duplicates.IGNORE:
+            known = f"SELECT FROM {self._main} AS m WHERE {self._same('s', 'm')}"
+            return (
+                f"{target}SELECT DISTINCT ON ({self._keys}) {chosen} AND NOT EXISTS ({known})\n"
+                f"ORDER BY {self._keys}, {RECORD_COLUMN}"
+            )
+        return f"{target}SELECT {chosen} ORDER BY {RECORD_COLUMN}"
+
+    def lost(self) -> str:
+        """Count the staged rows whose key is not in the dataset: after a merge there is none."""
+        if not self._dataset.key:
+            return "SELECT 0"
+        known = f"SELECT FROM {self._main} AS m WHERE {self._same('s', 'm')}"
+        return f"SELECT count(*) FROM {self._staging} AS s WHERE {_MINE} AND NOT EXISTS ({known})"
+
+    def clear(self) -> str:
+        """Empty the staging table of the ingestion."""
+        return f"DELETE FROM {self._staging} AS s WHERE {_MINE}"
+
+    def take_back(self) -> tuple[str, ...]:
+        """Take the ingestion's rows out again, and bring back what they replaced.
+
+        What a row of the ingestion replaced counts as replaced by what replaced that row.
+        """
+        if not self._dataset.key:
+            return ()
+        return (
+            (
+                f"UPDATE {self._replaced} AS older SET {REPLACED_BY} = newer.{REPLACED_BY}\n"
+                f"FROM {self._replaced} AS newer\n"
+                f"WHERE newer.{INGESTION_COLUMN} = :ingestion AND older.{REPLACED_BY} = :ingestion"
+                f" AND {self._same('older', 'newer')}"
+            ),
+            f"DELETE FROM {self._replaced} WHERE {INGESTION_COLUMN} = :ingestion",
+            f"DELETE FROM {self._main} WHERE {INGESTION_COLUMN} = :ingestion",
+            (
+                f"WITH back AS (DELETE FROM {self._replaced} WHERE {REPLACED_BY} = :ingestion RETURNING *)\n"
+                f"INSERT INTO {self._main} ({self._names}, {INGESTION_COLUMN})\n"
+                f"SELECT {self._names}, {INGESTION_COLUMN} FROM back"
+            ),
+        )
+
+    def _same(self, one: str, other: str) -> str:
+        """Return the condition that two rows have the same key."""
+        return " AND ".join(
+            f"{one}.{quote(name)} = {other}.{quote(name)}" for name in self._dataset.key
+        )
