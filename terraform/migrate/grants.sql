@@ -16,6 +16,7 @@ GRANT UPDATE ON sluice.ingestions TO sluice_load;
 
 -- finish: turns the switch of publications, merges roll-ups.
 GRANT INSERT, DELETE ON sluice.publications TO sluice_finish;
+GRANT INSERT ON sluice.rejects TO sluice_finish;
 GRANT INSERT, UPDATE ON sluice.freshness, sluice.events TO sluice_finish;
 GRANT UPDATE ON sluice.ingestions TO sluice_finish;
 
@@ -29,6 +30,9 @@ GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA store TO sluice_load;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA store TO sluice_finish;
 ALTER DEFAULT PRIVILEGES IN SCHEMA store, restoring GRANT SELECT, INSERT ON TABLES TO sluice_load;
 ALTER DEFAULT PRIVILEGES IN SCHEMA store, restoring GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO sluice_finish;
+-- MAINTAIN: finish tells the planner of the rows that wait to be merged.
+GRANT MAINTAIN ON ALL TABLES IN SCHEMA store TO sluice_finish;
+ALTER DEFAULT PRIVILEGES IN SCHEMA store, restoring GRANT MAINTAIN ON TABLES TO sluice_finish;
 
 -- The views of published rows: readers see these and nothing below them.
 GRANT USAGE ON SCHEMA public TO sluice_query, sluice_status;

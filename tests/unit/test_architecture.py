@@ -110,7 +110,7 @@ ENTRANCES = {
         "adapters.restoring",
         "adapters.statements",
         "querying.reading",
-        "ingestion.load",
+        "ingestion.refusals",
     },
     "numpy": {
         "adapters.parts",

@@ -28,6 +28,7 @@ def ingestion_document(row: Row[Any]) -> dict[str, object]:
         "bytes_loaded": row.bytes_loaded,
         "chunks": {"total": row.chunks_total, "loaded": row.chunks_loaded},
         "account": account_of(row),
+        "warnings": row.warnings,
         "problem": row.problem,
         "sequence": row.sequence,
         "replaced_by": row.replaced_by,

@@ -82,6 +82,7 @@ _INGESTION = {
     "bytes_loaded": _WHOLE,
     "chunks": record({"total": nullable(_WHOLE), "loaded": _WHOLE}),
     "account": ref("Account"),
+    "warnings": array(_OPEN),
     "problem": nullable(ref("Problem")),
     "sequence": _WHOLE,
     "replaced_by": nullable(_WHOLE),

@@ -35,6 +35,7 @@ from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.errors import BackupMismatchError, DamagedBackupError, ParameterError
 from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import move, withdraw
+from sluice.ingestion.merge import forget_replaced
 from sluice.ingestion.outbox import relay
 
 if TYPE_CHECKING:
@@ -382,7 +383,8 @@ def _put_in_place(connection: Connection, target: _Target, project: str) -> None
     else:
         connection.execute(statement("delete_dataset"), {"dataset": name})
         declare_within(connection, target.document, origin="restored", has_table=True)
-    withdraw(connection, target.withdrawn, target.ingestion, project)
+    withdraw(connection, None, target.withdrawn, target.ingestion, project)
+    forget_replaced(connection, dataset, target.withdrawn)
     rows = {"ingestion": target.ingestion, "rows": target.own_rows}
     connection.execute(statement("count_restored"), rows)
     connection.execute(statement("publish"), key)

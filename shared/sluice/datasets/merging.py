@@ -230,6 +230,10 @@ class Merging:
         """Empty the staging table of the ingestion."""
         return f"DELETE FROM {self._staging} AS s WHERE {_MINE}"
 
+    def forget_replaced(self) -> str:
+        """Forget the rows that `:ingestions` replaced."""
+        return f"DELETE FROM {self._replaced} WHERE {REPLACED_BY} = ANY (CAST(:ingestions AS integer[]))"
+
     def take_back(self) -> tuple[str, ...]:
         """Take the ingestion's rows out again, and bring back what they replaced.
 

@@ -103,6 +103,13 @@ def take_back(connection: Connection, dataset: Dataset, ingestion: int) -> None:
         connection.execute(composed(sql), {"ingestion": ingestion})
 
 
+def forget_replaced(connection: Connection, dataset: Dataset, ingestions: Sequence[int]) -> None:
+    """Forget what ingestions replaced that will not be undone: their rows are gone already."""
+    if dataset.key and ingestions:
+        sql = composed(Merging(dataset).forget_replaced())
+        connection.execute(sql, {"ingestions": list(ingestions)})
+
+
 class _Work:
     """One ingestion and the statements about its staged rows."""
 
