@@ -229,6 +229,26 @@ resource "google_storage_bucket_iam_member" "reaches_chunks" {
   }
 }
 
+# Outputs: finish writes one for each file of a dataset that declares it; status hands it out, and intake as the
+# download of a job.
+
+resource "google_storage_bucket_iam_member" "reaches_outputs" {
+  for_each = {
+    finish = "roles/storage.objectUser"
+    status = "roles/storage.objectViewer"
+    intake = "roles/storage.objectViewer"
+  }
+
+  bucket = google_storage_bucket.outbox.name
+  role   = each.value
+  member = google_service_account.function[each.key].member
+
+  condition {
+    title      = "outputs"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.outbox.name}/objects/outputs/\")"
+  }
+}
+
 resource "google_storage_bucket_iam_member" "backup_writes_outbox" {
   for_each = toset([for each in ["backup"] : each if contains(keys(local.functions), each)])
 

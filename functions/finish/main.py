@@ -14,6 +14,7 @@ from sluice.errors import BodyError
 from sluice.ingestion.deliveries import SWEEP_PATH, Answer, answer_to, deliver
 from sluice.ingestion.events import State
 from sluice.ingestion.finish import Finish
+from sluice.ingestion.output import Outputs
 from sluice.ingestion.sweep import Sweep
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
@@ -21,7 +22,7 @@ from sluice.settings import read_settings
 if TYPE_CHECKING:
     from flask import Request
 
-SETTINGS = read_settings(required=("project",))
+SETTINGS = read_settings(required=("project", "outbox"))
 LOGGER = configure_logging("finish", SETTINGS.log_level)
 
 
@@ -36,7 +37,9 @@ def handle(message: Message) -> None:
         ingestion = int(message.attributes["ingestion"])
     except (KeyError, ValueError):
         raise BodyError(f"message {message.id}: no attribute `ingestion`") from None
-    Finish(SETTINGS, open_database(SETTINGS), PubsubPublisher(SETTINGS.project))(ingestion)
+    outputs = Outputs(StorageObjects(SETTINGS.project), SETTINGS.outbox)
+    publisher = PubsubPublisher(SETTINGS.project)
+    Finish(SETTINGS, open_database(SETTINGS), publisher, outputs)(ingestion)
     LOGGER.info("finished", extra={"fields": {"ingestion": ingestion}})
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.api import status as operations
+from sluice.api import outputs
+from sluice.api import status as ingestions
 from sluice.api.app import App
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 SETTINGS = read_settings(required=("project",))
 LOGGER = configure_logging("status", SETTINGS.log_level)
-APP = App(SETTINGS, operations.OPERATIONS)
+APP = App(SETTINGS, (*ingestions.OPERATIONS, *outputs.OPERATIONS))
 
 
 @functions_framework.http

@@ -148,6 +148,13 @@ class RecordTooLongError(FileError):
     title = "A record is too long"
 
 
+class OutputRefusedError(FileError):
+    """The database refuses the query whose result is the file's output."""
+
+    code = "CSV120"
+    title = "The output cannot be made"
+
+
 class RowsRefusedError(FileError):
     """The database refuses rows that the declaration allows."""
 
@@ -264,6 +271,14 @@ class IdempotencyKeyError(RequestError):
     status = 422
 
 
+class RangeNotSatisfiableError(RequestError):
+    """The range asked for lies behind the end of the file."""
+
+    code = "API318"
+    title = "No such range"
+    status = 416
+
+
 class NotDrawableError(RequestError):
     """The answer of the query cannot be drawn as asked."""
 
@@ -358,3 +373,10 @@ class SplitInProgressError(TransientError):
 
     code = "SYS907"
     title = "The file is being split elsewhere"
+
+
+class OutputInProgressError(TransientError):
+    """Another handler is writing the output of this file at this moment."""
+
+    code = "SYS908"
+    title = "The output is being written elsewhere"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,8 +19,15 @@ class StoredObject:
     content_encoding: str = ""
 
 
+class Sink(Protocol):
+    """What takes the bytes of an object that is being written."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take some bytes."""
+
+
 class Objects(Protocol):
-    """Objects of Cloud Storage: read with their generation pinned, written whole, deleted."""
+    """Objects of Cloud Storage: read with their generation pinned, written whole or not at all, deleted."""
 
     def read(
         self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int
@@ -44,6 +51,18 @@ class Objects(Protocol):
 
         Raises:
             StorageUnavailableError: try again later.
+        """
+
+    def write_stream(self, bucket: str, name: str, fill: Callable[[Sink], object]) -> StoredObject:
+        """Write an object of any size; it appears when `fill` returns, and not at all if it raises.
+
+        Args:
+            bucket: its bucket.
+            name: its name.
+            fill: writes the bytes.
+
+        Raises:
+            StorageUnavailableError: try again later; also when another wrote the object meanwhile.
         """
 
     def delete(self, bucket: str, name: str) -> None:

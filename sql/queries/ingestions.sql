@@ -39,6 +39,7 @@ SET state = CAST(:to_state AS sluice.ingestion_state),
     records_total = coalesce(CAST(:records_total AS bigint), records_total),
     content_bytes = coalesce(CAST(:content_bytes AS bigint), content_bytes),
     layout = coalesce(CAST(:layout AS jsonb), layout),
+    output = coalesce(CAST(:output AS jsonb), output),
     replaced_by = coalesce(CAST(:replaced_by AS integer), replaced_by)
 WHERE id = :ingestion AND CAST(state AS text) = ANY (CAST(:from_states AS text[]))
 RETURNING *;
@@ -172,6 +173,10 @@ INSERT INTO sluice.publications (ingestion, dataset) VALUES (:ingestion, :datase
 -- Turns the switch back.
 DELETE FROM sluice.publications WHERE ingestion = :ingestion;
 
+-- name: lock_output
+-- True for the one handler that may write this ingestion's output; held until its transaction ends.
+SELECT pg_try_advisory_xact_lock(4, :ingestion);
+
 -- name: refresh
 -- The dataset changed for its readers.
 INSERT INTO sluice.freshness (dataset, ingestion, version) VALUES (:dataset, :ingestion, 1)
@@ -215,5 +220,6 @@ DELETE FROM sluice.chunks WHERE ingestion = :ingestion;
 -- An ingestion as it was when its object arrived; the sequence of its events goes on.
 UPDATE sluice.ingestions
 SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NULL, chunks_loaded = 0, bytes_loaded = 0,
-    records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, warnings = '[]', problem = NULL, finished_at = NULL, sweeps = 0
+    records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, warnings = '[]', problem = NULL, finished_at = NULL, sweeps = 0,
+    output = NULL
 WHERE id = :ingestion;

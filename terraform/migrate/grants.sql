@@ -34,7 +34,7 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA store, restoring GRANT SELECT, INSERT, UPDATE
 GRANT MAINTAIN ON ALL TABLES IN SCHEMA store TO sluice_finish;
 ALTER DEFAULT PRIVILEGES IN SCHEMA store, restoring GRANT MAINTAIN ON TABLES TO sluice_finish;
 
--- The views of published rows: readers see these and nothing below them.
-GRANT USAGE ON SCHEMA public TO sluice_query, sluice_status;
-GRANT SELECT ON ALL TABLES IN SCHEMA public TO sluice_query;
-ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO sluice_query;
+-- The views of published rows: readers see these and nothing below them; finish makes outputs of them.
+GRANT USAGE ON SCHEMA public TO sluice_query, sluice_status, sluice_finish;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO sluice_query, sluice_finish;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO sluice_query, sluice_finish;

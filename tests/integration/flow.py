@@ -5,11 +5,12 @@ Messages wait in `Topics` until a test delivers them: once, twice, late, or in a
 
 from __future__ import annotations
 
+import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, text
@@ -26,9 +27,10 @@ from sluice.ingestion.finish import Finish
 from sluice.ingestion.ingestions import receive
 from sluice.ingestion.load import Load
 from sluice.ingestion.outbox import STATUS_TOPIC
+from sluice.ingestion.output import Outputs
 from sluice.ingestion.split import Split
 from sluice.ingestion.sweep import Sweep
-from sluice.ports import StoredObject
+from sluice.ports import Sink, StoredObject
 from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
 from sluice.querying.reading import snapshot, stream, without_comments
 from sluice.settings import Settings
@@ -66,6 +68,7 @@ class Bucket:
     def __init__(self) -> None:
         self._objects: dict[tuple[str, int], bytes] = {}
         self.before_read: Callable[[int], object] = lambda _first_byte: None
+        self.before_write: Callable[[str], object] = lambda _name: None
 
     def put(self, name: str, data: bytes) -> StoredObject:
         """Store a new generation."""
@@ -94,6 +97,12 @@ class Bucket:
 
     def names(self) -> set[str]:
         return {name for name, _ in self._objects}
+
+    def write_stream(self, bucket: str, name: str, fill: Callable[[Sink], object]) -> StoredObject:
+        self.before_write(name)
+        written = io.BytesIO()
+        fill(written)
+        return replace(self.put(name, written.getvalue()), bucket=bucket)
 
 
 @dataclass(frozen=True)
@@ -155,7 +164,9 @@ class Flow:
         self.settings = Settings(chunk_bytes=chunk_bytes, sweep_idle_s=IDLE_S)
         self.split = Split(self.settings, self.engine, self.bucket, self.topics)
         self.load = Load(self.settings, self.engine, self.bucket, self.topics)
-        self.finish = Finish(self.settings, self.engine, self.topics)
+        self.finish = Finish(
+            self.settings, self.engine, self.topics, Outputs(self.bucket, "outbox")
+        )
         self.control = Control(self.settings, self.engine, self.topics)
         self.sweep = Sweep(self.settings, self.engine, self.bucket, self.topics)
         self._delivered = 0

@@ -19,6 +19,7 @@ from sluice.datasets.declare import declare
 from sluice.ingestion.control import Control
 from sluice.ingestion.finish import Finish
 from sluice.ingestion.load import Load
+from sluice.ingestion.output import Outputs
 from sluice.ingestion.split import Split
 
 JOB = Path(__file__).parents[2] / "terraform" / "migrate" / "main.py"
@@ -80,7 +81,9 @@ def test_a_file_goes_its_way_with_each_function_under_its_own_user(engines) -> N
     declare(engines["intake"], THINGS, origin="api")
     flow.split = Split(flow.settings, engines["split"], flow.bucket, flow.topics)
     flow.load = Load(flow.settings, engines["load"], flow.bucket, flow.topics)
-    flow.finish = Finish(flow.settings, engines["finish"], flow.topics)
+    flow.finish = Finish(
+        flow.settings, engines["finish"], flow.topics, Outputs(flow.bucket, "outbox")
+    )
     flow.control = Control(flow.settings, engines["intake"], flow.topics)
     stored = flow.bucket.put("things/a.csv", HEADER + lines(1, 20) + b"x,no number,a\n")
     ingestion = flow.split(stored)

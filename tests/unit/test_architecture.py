@@ -79,6 +79,7 @@ GIVEN_PORTS = {
     "ingestion.load",
     "ingestion.merge",
     "ingestion.outbox",
+    "ingestion.output",
     "ingestion.sending",
     "ingestion.split",
     "ingestion.sweep",

@@ -17,6 +17,7 @@ from sluice.errors import DatabaseUnavailableError, SettingError, SluiceError
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+    from sluice.ports import Sink
     from sluice.settings import Settings
 
 #: SQLSTATE classes and codes after which the same statement may succeed later.
@@ -188,6 +189,33 @@ def _seen(connection: Connection, statement: str) -> Iterator[None]:
         if is_lost:
             connection.invalidate(error)
         raise DBAPIError(statement, None, error, connection_invalidated=is_lost) from error
+
+
+def copy_csv_out(connection: Connection, select: str, sink: Sink) -> None:
+    """Run `COPY (...) TO STDOUT` as CSV with a header; PostgreSQL sends and `sink` takes row by row.
+
+    Args:
+        connection: an open transaction.
+        select: the SELECT, without placeholders: COPY takes none.
+        sink: takes the bytes; its errors pass, and the connection is lost with them.
+    """
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    statement = f"COPY ({select}) TO STDOUT (FORMAT csv, HEADER)"
+    cursor: Any = connection.connection.cursor()
+    errors = connection.dialect.loaded_dbapi.Error
+    try:
+        cursor.execute(statement, stream=sink)
+    except errors as error:
+        is_lost = connection.dialect.is_disconnect(error, None, None)
+        if is_lost:
+            connection.invalidate(error)
+        raise DBAPIError(statement, None, error, connection_invalidated=is_lost) from error
+    except BaseException:
+        connection.invalidate()  # rows are still on their way
+        raise
+    finally:
+        cursor.close()
 
 
 def run_script(connection: Connection, script: str) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sluice.errors import ObjectGoneError, StorageUnavailableError
-from sluice.ports import StoredObject
+from sluice.ports import Sink, StoredObject
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket, Client
 
 _TIMEOUT_S = 60.0
 _STREAM_BYTES = 8 * 1024 * 1024  # a multiple of 256 KiB, as resumable uploads want
+_COLLECTED_BYTES = 256 * 1024
 
 
 class StorageObjects:
@@ -57,6 +58,25 @@ class StorageObjects:
         """See `sluice.ports.Objects`."""
         with suppress(ObjectGoneError), _translated(bucket, name, 0):
             self._bucket(bucket).blob(name).delete(timeout=_TIMEOUT_S)
+
+    def write_stream(self, bucket: str, name: str, fill: Callable[[Sink], object]) -> StoredObject:
+        """See `sluice.ports.Objects`."""
+        with _translated(bucket, name, 0):
+            known = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
+            blob = self._bucket(bucket).blob(name)
+            # A handler that was given up for dead must not replace what its successor wrote.
+            with blob.open(
+                "wb",
+                chunk_size=_STREAM_BYTES,
+                content_type="text/csv; charset=utf-8",
+                if_generation_match=known.generation if known else 0,
+                timeout=_TIMEOUT_S,
+            ) as upload:
+                rows = _Collected(upload)
+                fill(rows)
+                rows.flush()
+            blob.reload(timeout=_TIMEOUT_S)
+            return _stored(blob)
 
 
 class StorageArchive(StorageObjects):
@@ -141,6 +161,25 @@ def _stored(blob: Blob) -> StoredObject:
     )
 
 
+class _Collected:
+    """Hands bytes on in large pieces: rows come one by one, and each piece costs the upload a little."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._pieces: list[bytes] = []
+        self._size_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        self._pieces.append(bytes(data))
+        self._size_bytes += len(data)
+        if self._size_bytes >= _COLLECTED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        self._sink.write(b"".join(self._pieces))
+        self._pieces, self._size_bytes = [], 0
+
+
 def _message(bucket: str, name: str, generation: int, error: object) -> str:
     return f"gs://{bucket}/{name}#{generation}: {error}"
 
@@ -154,6 +193,7 @@ def _translated(bucket: str, name: str, generation: int) -> Iterator[None]:
         RetryError,
     )
     from google.auth.exceptions import TransportError  # noqa: PLC0415
+    from google.cloud.storage.exceptions import InvalidResponse  # noqa: PLC0415
     from requests import RequestException  # noqa: PLC0415
 
     try:
@@ -161,7 +201,13 @@ def _translated(bucket: str, name: str, generation: int) -> Iterator[None]:
     except (NotFound, RequestRangeNotSatisfiable):
         detail = "this generation is no longer there; upload the file again"
         raise ObjectGoneError(_message(bucket, name, generation, detail)) from None
-    except (GoogleAPICallError, RequestException, RetryError, TransportError) as error:
+    except (
+        GoogleAPICallError,
+        InvalidResponse,
+        RequestException,
+        RetryError,
+        TransportError,
+    ) as error:
         raise StorageUnavailableError(_message(bucket, name, generation, error)) from error
 
 

@@ -18,6 +18,7 @@ from sluice.errors import (
     BodyError,
     NotAllowedError,
     NotFoundError,
+    RangeNotSatisfiableError,
     SluiceError,
     TransientError,
     UnauthenticatedError,
@@ -107,6 +108,8 @@ def problem_response(error: SluiceError) -> Response:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     if isinstance(error, UnauthenticatedError):
         response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, RangeNotSatisfiableError):
+        response.headers["Content-Range"] = f"bytes */{error.extra.get('size_bytes')}"
     if isinstance(error, NotAllowedError):
         response.headers["Allow"] = ", ".join(error.extra.get("allow", ()))  # type: ignore[arg-type]
     return response

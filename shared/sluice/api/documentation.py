@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
 
-from sluice.api import admission, asking, backup, intake, query, status
+from sluice.api import admission, asking, backup, intake, outputs, query, status
 from sluice.api.answers import json_response
 from sluice.api.openapi import document
 from sluice.api.operations import Operation
@@ -46,6 +46,7 @@ def operations() -> tuple[Operation, ...]:
         *admission.OPERATIONS,
         *intake.OPERATIONS,
         *status.OPERATIONS,
+        *outputs.OPERATIONS,
         *backup.OPERATIONS,
         *OPERATIONS,
     )

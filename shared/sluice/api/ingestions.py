@@ -29,6 +29,7 @@ def ingestion_document(row: Row[Any]) -> dict[str, object]:
         "chunks": {"total": row.chunks_total, "loaded": row.chunks_loaded},
         "account": account_of(row),
         "warnings": row.warnings,
+        "output": _output(row),
         "problem": row.problem,
         "sequence": row.sequence,
         "replaced_by": row.replaced_by,
@@ -36,6 +37,12 @@ def ingestion_document(row: Row[Any]) -> dict[str, object]:
         "updated_at": row.updated_at.isoformat(),
         "finished_at": row.finished_at.isoformat() if row.finished_at else None,
     }
+
+
+def _output(row: Row[Any]) -> dict[str, object] | None:
+    if row.output is None:
+        return None
+    return {"url": f"/v1/ingestions/{row.id}/output", "size_bytes": row.output["size_bytes"]}
 
 
 def ingestion_number(call: Call) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.api.answers import json_response
 from sluice.api.multipart import Part, read_parts
+from sluice.api.outputs import hand_out
 from sluice.datasets.catalog import declared_datasets
 from sluice.errors import BodyError, NotFoundError, RequestError, TooLargeError
 from sluice.files.announcements import SUFFIXES
@@ -270,7 +271,7 @@ def answer_job(hit: Hit) -> Response:
     if found != "SUCCESS":
         told = "This job is not completed yet."
         return json_response({"status": "error", "job_status": found, "message": told}, 400)
-    raise NotFoundError("outputs are not served yet")
+    return hand_out(hit.call, row.id)
 
 
 def _job(call: Call, dataset: Dataset, job: str) -> Row[Any] | None:

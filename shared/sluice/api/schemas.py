@@ -83,6 +83,7 @@ _INGESTION = {
     "chunks": record({"total": nullable(_WHOLE), "loaded": _WHOLE}),
     "account": ref("Account"),
     "warnings": array(_OPEN),
+    "output": nullable(record({"url": _TEXT, "size_bytes": _WHOLE})),
     "problem": nullable(ref("Problem")),
     "sequence": _WHOLE,
     "replaced_by": nullable(_WHOLE),

@@ -1,4 +1,4 @@
-"""`sluice ingestions`, `rejects`, `cancel`, `retry`, `undo`: what happened, and changing it."""
+"""`sluice ingestions`, `rejects`, `output`, `cancel`, `retry`, `undo`: what happened, and changing it."""
 
 from __future__ import annotations
 
@@ -78,6 +78,23 @@ def rejects(
         click.echo(f"ingestion {ingestion} refused no rows", err=True)
     elif found.get("next"):
         click.echo("there are more: --limit N, or all with --format csv", err=True)
+
+
+@click.command(epilog=examples("sluice output 7 > totals.csv", "sluice output 7 --to totals.csv"))
+@_ingestion_argument
+@click.option("--to", metavar="FILE", type=click.Path(dir_okay=False), help="Write it there.")
+@json_option
+@click.pass_context
+def output(context: click.Context, ingestion: int, to: str | None, as_json: bool) -> None:
+    """Fetch the file that was made of an ingestion, where its dataset declares an output.
+
+    With --json say where it is and how large, and fetch it only with --to.
+    """
+    client = connect(context)
+    if to is not None or not as_json:
+        save(client.download_output(ingestion), to)
+    if as_json:
+        print_json({"output": client.ingestion(ingestion).document.get("output")})
 
 
 @click.command(epilog=examples("sluice cancel 7"))

@@ -36,6 +36,7 @@ COMMANDS = (
     query.query,
     ingestions.ingestions,
     ingestions.rejects,
+    ingestions.output,
     ingestions.cancel,
     ingestions.retry,
     ingestions.undo,

@@ -175,6 +175,10 @@ class Client:
         """Yield the refused rows as bytes of a format: `csv`, `json` or `ndjson`."""
         return self._download(f"/v1/ingestions/{ingestion}/rejects", [("format", kind)])
 
+    def download_output(self, ingestion: int) -> Iterator[bytes]:
+        """Yield the output of a file, where its dataset declares one."""
+        return self._download(f"/v1/ingestions/{ingestion}/output", [])
+
     def datasets(self) -> list[dict[str, Any]]:
         """Return every dataset, each with at least its name."""
         found = self._transport.json("GET", "/v1/datasets")

@@ -17,6 +17,7 @@ from sluice.datasets.aliases import Alias, AliasError, check_alias, parse_alias
 from sluice.datasets.headers import parse_query, parse_rollup
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import (
+    INGESTION_COLUMN,
     RESERVED_COLUMNS,
     Check,
     Column,
@@ -48,6 +49,7 @@ _DATASET_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "cluster": (list, "a list of stored columns"),
     "stray_quotes": (str, "reject or literal"),
     "ragged": (str, "reject or pad"),
+    "output": (str, "the name of a query"),
     "columns": (list, "[[columns]] tables"),
     "aliases": (dict, "a table of routes"),
 }
@@ -199,11 +201,13 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         queries=tuple(parse_query(*each) for each in document.get("queries", {}).items()),
         table_sql=document.get("table", ""),
         aliases=_aliases(source, top.get("aliases", {})),
+        output=top.get("output", ""),
         version=document.get("version", 1),
     )
     _check_key(source, dataset)
     _check_aliases(source, dataset)
     _check_staged(source, dataset)
+    _check_output(source, dataset)
     return dataset
 
 
@@ -343,6 +347,25 @@ def _check_staged(source: _Toml, dataset: Dataset) -> None:
     for each in dataset.dictionaries:
         if each.name in ("staging", "replaced"):
             raise source.error(f"{each.name!r} is a table of the engine's own", "dictionary")
+
+
+def _check_output(source: _Toml, dataset: Dataset) -> None:
+    """Check that the output can be made of the ingestion alone."""
+    if not dataset.output:
+        return
+    query = dataset.query(dataset.output)
+    if query is None:
+        known = ", ".join(each.name for each in dataset.queries) or "none"
+        raise source.error(f"there is no query {dataset.output!r}; there are {known}", "output")
+    required = [(each.name, each.type) for each in query.parameters if each.required]
+    if required != [(INGESTION_COLUMN, "integer")]:
+        raise source.error(
+            f"the query {dataset.output} must need one parameter: `-- param ingestion integer!: ...`",
+            "output",
+        )
+    if dataset.is_staged:
+        told = "a dataset with a key or references merges its files; it has no output"
+        raise source.error(told, "output")
 
 
 def read_folders(folder: Path) -> list[Dataset]:

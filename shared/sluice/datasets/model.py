@@ -240,6 +240,7 @@ class Dataset:
         stray_quotes: `reject` or `literal`, for a quote inside an unquoted field.
         ragged: `reject` or `pad`, for rows that are too short or too long.
         aliases: routes of other systems that the dataset serves.
+        output: name of the query whose result for one ingestion is that file's output, or empty.
     """
 
     name: str
@@ -258,6 +259,7 @@ class Dataset:
     queries: tuple[Query, ...] = ()
     table_sql: str = ""
     aliases: tuple[Alias, ...] = ()
+    output: str = ""
     version: int = 1
 
     @property

@@ -97,6 +97,8 @@ def make_event(row: Any, name: str, sequence: int, project: str) -> Event:
     }
     if row.warnings:
         data["warnings"] = row.warnings
+    if row.output:
+        data["output"] = {"size_bytes": row.output["size_bytes"]}
     if row.problem:
         data["problem"] = row.problem
     body = {

@@ -21,6 +21,7 @@ from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import lock_ingestion, move, select_ingestion, withdraw
 from sluice.ingestion.merge import lock_datasets, merge_rows, refuse_rows
 from sluice.ingestion.outbox import relay
+from sluice.ingestion.output import Outputs, write_output
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
@@ -36,12 +37,16 @@ class Finish:
         settings: `project`.
         engine: the database.
         publisher: Pub/Sub.
+        outputs: where the files go that are made of files.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, publisher: Publisher) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, publisher: Publisher, outputs: Outputs
+    ) -> None:
         self._settings = settings
         self._engine = engine
         self._publisher = publisher
+        self._outputs = outputs
 
     def __call__(self, ingestion: int) -> None:
         """Publish an ingestion that waits for it; do nothing for one that does not.
@@ -69,12 +74,25 @@ class Finish:
             name = select_ingestion(connection, ingestion).dataset
         dataset = find_dataset(self._engine, name or "")
         with transaction(self._engine) as connection:
+            output = self._output(connection, ingestion, dataset) if dataset else None
             row = lock_ingestion(connection, ingestion)
             if row is None or row.state != State.PUBLISHING:
                 return
             if dataset is None:
                 raise UnknownDatasetError(f"dataset {row.dataset} is not declared any more")
-            publish(connection, row, dataset, project)
+            publish(connection, row, dataset, project, output=output)
+
+    def _output(
+        self, connection: Connection, ingestion: int, dataset: Dataset
+    ) -> dict[str, Any] | None:
+        """Write the output of an ingestion that will be published, before anything is locked."""
+        row = select_ingestion(connection, ingestion)
+        if not dataset.output or row.state != State.PUBLISHING:
+            return None
+        _check_account(connection, row)
+        if _too_many_rejects(row, dataset) or _same_or_newer(connection, row, dataset):
+            return None
+        return write_output(connection, self._outputs, dataset, ingestion)
 
     def _fail(self, ingestion: int, error: PermanentError) -> None:
         with transaction(self._engine) as connection:
@@ -83,7 +101,14 @@ class Finish:
                 move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
 
 
-def publish(connection: Connection, row: Row[Any], dataset: Dataset, project: str) -> None:
+def publish(
+    connection: Connection,
+    row: Row[Any],
+    dataset: Dataset,
+    project: str,
+    *,
+    output: dict[str, Any] | None = None,
+) -> None:
     """Publish an ingestion, or skip it where a published one makes it superfluous.
 
     It fails, and keeps its rejects, where it has more of them than the dataset allows.
@@ -93,6 +118,7 @@ def publish(connection: Connection, row: Row[Any], dataset: Dataset, project: st
         row: the ingestion, locked, in state `publishing`.
         dataset: its dataset.
         project: part of the source of its events.
+        output: the file that was made of it, as `write_output` returns it.
 
     Raises:
         AccountImbalanceError: what was counted does not add up.
@@ -119,7 +145,7 @@ def publish(connection: Connection, row: Row[Any], dataset: Dataset, project: st
     key = {"ingestion": row.id, "dataset": dataset.name}
     connection.execute(statement("publish"), key)
     connection.execute(statement("refresh"), key)
-    move(connection, row.id, State.DONE, project)
+    move(connection, row.id, State.DONE, project, output=output)
 
 
 def _older(connection: Connection, row: Row[Any], dataset: Dataset) -> Sequence[int]:

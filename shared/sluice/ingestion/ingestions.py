@@ -85,6 +85,7 @@ def move(  # noqa: PLR0913
     content_bytes: int | None = None,
     layout: dict[str, Any] | None = None,
     replaced_by: int | None = None,
+    output: dict[str, Any] | None = None,
 ) -> Row[Any]:
     """Move an ingestion to a state and write the event of it.
 
@@ -107,6 +108,7 @@ def move(  # noqa: PLR0913
             "content_bytes": content_bytes,
             "layout": None if layout is None else json.dumps(layout),
             "replaced_by": replaced_by,
+            "output": None if output is None else json.dumps(output),
         },
     ).one_or_none()
     if row is None:

@@ -125,6 +125,18 @@ def _typed(sql: str, types: Mapping[str, str]) -> TextClause:
     return clause.bindparams(*(each for each in bound if each.key in clause._bindparams))  # noqa: SLF001
 
 
+def spelled_out(
+    connection: Connection, sql: str, values: Mapping[str, object], types: Mapping[str, str]
+) -> str:
+    """Return a SELECT with its values written into it, quoted by the dialect: for COPY, which binds none."""
+    clause = _typed(without_comments(sql), types)
+    known = {name: value for name, value in values.items() if name in clause._bindparams}  # noqa: SLF001
+    compiled = clause.bindparams(**known).compile(
+        dialect=connection.dialect, compile_kwargs={"literal_binds": True}
+    )
+    return str(compiled)
+
+
 def without_comments(sql: str) -> str:
     """Drop the lines that are comments: `:word` would bind inside them too."""
     return "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))

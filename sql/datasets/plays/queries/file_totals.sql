@@ -1,0 +1,11 @@
+-- Total number of plays of each song on each day in one file: the file's output.
+-- Songs come in the order in which the file first names them, the days of a song in order.
+-- param ingestion integer!: The ingestion of the file.
+SELECT song AS "Song", played_on AS "Date", CAST(plays AS bigint) AS "Total Number of Plays for Date"
+FROM (
+    SELECT song, played_on, sum(plays) AS plays, min(min(first_record)) OVER (PARTITION BY song) AS place
+    FROM plays_totals
+    WHERE ingestion = :ingestion
+    GROUP BY song, played_on
+) AS totals
+ORDER BY place, song, played_on
