@@ -221,10 +221,15 @@ class _Codes:
         table = identifiers.dictionary_table(dataset, column)
         with self._lock:
             known = self._known.setdefault(engine, {}).setdefault(table, {})
-            missing = [text for text in texts if text not in known]
-            if missing:
-                known.update(_make_codes(engine, table, missing))
-            return {text: known[text] for text in texts}
+            found = {text: known[text] for text in texts if text in known}
+        missing = [text for text in texts if text not in found]
+        if not missing:
+            return found
+        # Not under the lock: who waits for a connection may not hold up those that have one.
+        made = _make_codes(engine, table, missing)
+        with self._lock:
+            known.update(made)
+        return {**found, **made}
 
 
 def _make_codes(engine: Engine, table: str, texts: list[str]) -> dict[str, int]:
