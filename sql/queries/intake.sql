@@ -4,6 +4,10 @@ INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, 
 VALUES (:dataset, '', :dataset || '/rows/' || gen_random_uuid(), 0, :size_bytes, 'rows', 1)
 RETURNING *;
 
+-- name: rejects_of_rows
+-- The refused rows of a request.
+SELECT record, column_name, rule, value, reason FROM sluice.rejects WHERE ingestion = :ingestion;
+
 -- name: claim_key
 -- True for the one request that answers for a key; another with the same key waits for its end.
 INSERT INTO sluice.idempotency_keys (key, fingerprint) VALUES (:key, :fingerprint)

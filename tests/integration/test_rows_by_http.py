@@ -45,12 +45,31 @@ DOORS: Mapping[str, Any] = {
         {"name": "colour", "type": "text", "required": True},
     ],
 }
+#: Clubs and those who are in them, by different policies of duplicates.
+CLUBS: Mapping[str, Any] = {
+    "name": "clubs",
+    "key": ["id"],
+    "duplicates": "update",
+    "columns": [
+        {"name": "id", "type": "integer", "required": True},
+        {"name": "title", "type": "text"},
+    ],
+}
+ATHLETES: Mapping[str, Any] = {
+    "name": "athletes",
+    "key": ["id"],
+    "duplicates": "ignore",
+    "columns": [
+        {"name": "id", "type": "integer", "required": True},
+        {"name": "club", "type": "integer", "references": "clubs", "dangling": "reject"},
+    ],
+}
 ROUTE = "/v1/datasets/visits/rows"
 
 
 @pytest.fixture
 def intake(serve: Serve, engine: Engine, topics: PubsubServer) -> Client:
-    for each in (VISITS, DOORS):
+    for each in (VISITS, DOORS, CLUBS, ATHLETES):
         declare(engine, each, origin="api")
     return serve("intake")
 
@@ -238,3 +257,32 @@ def test_concurrent_repeats_of_a_key_load_once(intake: Client, query: Client) ->
     assert {each.status_code for each in answers} == {200}, [each.text for each in answers]
     assert sorted(each["id"] for each in rows(query)) == [0, 1, 2, 3]
     assert len({each.text for each in answers}) == 4
+
+
+def test_rows_whose_key_is_there_are_duplicates(intake: Client, query: Client) -> None:
+    route = "/v1/datasets/athletes/rows"
+    assert outcomes(intake.post(route, json=[[1, None], [2, None]]).json) == ["loaded"] * 2
+    answer = intake.post(route, json=[[3, None], [2, None], [3, None], ["x", None], [4, None]]).json
+    assert outcomes(answer) == ["loaded", "duplicate", "duplicate", "rejected", "loaded"]
+    assert answer["account"] == {"read": 5, "loaded": 2, "rejected": 1, "duplicates": 2}
+    assert [each["id"] for each in rows(query, "athletes")] == [1, 2, 3, 4]
+
+
+def test_the_last_row_of_a_key_counts_where_rows_are_updated(intake: Client, query: Client) -> None:
+    route = "/v1/datasets/clubs/rows"
+    assert outcomes(intake.post(route, json=[[1, "a"]]).json) == ["loaded"]
+    answer = intake.post(route, json=[[1, "b"], [2, "c"], [1, "d"]]).json
+    assert outcomes(answer) == ["duplicate", "loaded", "loaded"]
+    assert answer["account"] == {"read": 3, "loaded": 2, "rejected": 0, "duplicates": 1}
+    assert [(each["id"], each["title"]) for each in rows(query, "clubs")] == [(1, "d"), (2, "c")]
+    assert intake.post(f"/v1/ingestions/{answer['ingestion']}/undo").json["state"] == "undone"
+    assert [(each["id"], each["title"]) for each in rows(query, "clubs")] == [(1, "a")]
+
+
+def test_rows_refer_to_rows_of_the_same_request(intake: Client) -> None:
+    body = {"athletes": [[1, 7], [2, 8], [2, 7]], "clubs": [[7, "a"]]}
+    athletes, clubs = intake.post("/v1/rows", data=json.dumps(body)).json["ingestions"]
+    assert outcomes(clubs) == ["loaded"]
+    assert outcomes(athletes) == ["loaded", "rejected", "loaded"]
+    told = athletes["rows"][1]
+    assert (told["column"], told["rule"]) == ("club", "references")

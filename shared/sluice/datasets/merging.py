@@ -105,6 +105,16 @@ class Merging:
         """Count the rows that wait."""
         return f"SELECT count(*) FROM {self._staging} AS s WHERE {_MINE}"
 
+    def keyed(self) -> str:
+        """List the staged rows that have a key: record, key, and whether the key is in the dataset."""
+        known = f"SELECT FROM {self._main} AS m WHERE {self._same('s', 'm')}"
+        given = " AND ".join(f"s.{quote(name)} IS NOT NULL" for name in self._dataset.key)
+        return (
+            f"SELECT {RECORD_COLUMN} AS record, CAST(ROW({self._keys}) AS text) AS key,"
+            f" EXISTS ({known}) AS was_there\n"
+            f"FROM {self._staging} AS s WHERE {_MINE} AND {given} ORDER BY {RECORD_COLUMN}"
+        )
+
     def number(self) -> str | None:
         """Give rows without a key the next free whole numbers, in the order of the file."""
         column = next((quote(each.name) for each in self._dataset.columns if each.absent), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from sluice.ingestion.events import State, account_of
 from sluice.ingestion.finish import publish
 from sluice.ingestion.ingestions import count_chunk, move, select_ingestion, write_event
 from sluice.ingestion.load import encode_texts, keep_rejects, store_rows
+from sluice.ingestion.merge import keyed_rows
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.refusals import refused_rows
 from sluice.ingestion.submissions import Group, Submission, parsed
@@ -102,12 +103,12 @@ class Admit:
                 encode_texts(self._engine, group.dataset, submission.parsed)
 
     def _admit_all(self, connection: Connection, groups: Sequence[Group]) -> list[Document]:
-        """Admit each group, in the order of the datasets' names, by which they are locked too."""
+        """Admit each group, those first to which others refer; nobody else changes their datasets."""
+        _lock(connection, groups)
         documents = {
-            place: self._admit(connection, groups[place])
-            for place in sorted(range(len(groups)), key=lambda n: groups[n].dataset.name)
+            group.dataset.name: self._admit(connection, group) for group in _ordered(groups)
         }
-        return [documents[place] for place in range(len(groups))]
+        return [documents[each.dataset.name] for each in groups]
 
     def _admit(self, connection: Connection, group: Group) -> Document:
         if group.next_key:
@@ -121,10 +122,11 @@ class Admit:
             except PermanentError as error:
                 problem = error
                 self._keep_rejects_alone(connection, ingestion, submission)
+            keyed = keyed_rows(connection, group.dataset, ingestion)
             problem = problem or self._publish(connection, ingestion, group.dataset)
             if problem:
                 move(connection, ingestion, State.FAILED, self._settings.project, problem=problem)
-            return _document(select_ingestion(connection, ingestion), submission)
+            return _document(connection, ingestion, submission, keyed)
 
     def _receive(self, connection: Connection, submission: Submission) -> int:
         """Make the ingestion, known whole from the start: one chunk, so many records."""
@@ -207,18 +209,47 @@ def _claim(connection: Connection, once: Once) -> Admission | None:
 
 def _newest_key(connection: Connection, group: Group) -> int:
     """Return the greatest key that readers see; nobody takes another until the transaction ends."""
-    connection.execute(statement("lock_dataset"), {"dataset": group.dataset.name})
     source = view(group.dataset.name)
     newest = connection.scalar(composed(f"SELECT max({quote(group.next_key)}) FROM {source}"))
     return newest or 0
 
 
-def _document(row: Row[Any], submission: Submission) -> Document:
+def _lock(connection: Connection, groups: Sequence[Group]) -> None:
+    """Lock the datasets, and those they refer to, in the one order in which nobody waits in a ring."""
+    names = {each.dataset.name for each in groups}
+    names |= {column.references for each in groups for column in each.dataset.references}
+    for name in sorted(names):
+        connection.execute(statement("lock_dataset"), {"dataset": name})
+
+
+def _ordered(groups: Sequence[Group]) -> Iterator[Group]:
+    """Yield the groups, each behind those to which its rows may refer."""
+    by_name = {each.dataset.name: each for each in groups}
+    waiting = sorted(by_name)
+    while waiting:
+        free = (name for name in waiting if not _others(by_name[name], waiting))
+        name = next(free, waiting[0])  # where they refer to each other in a ring, any is the first
+        waiting.remove(name)
+        yield by_name[name]
+
+
+def _others(group: Group, names: Sequence[str]) -> set[str]:
+    return {each.references for each in group.dataset.references} & set(names) - {
+        group.dataset.name
+    }
+
+
+def _document(
+    connection: Connection, ingestion: int, submission: Submission, keyed: Sequence[Row[Any]]
+) -> Document:
+    row = select_ingestion(connection, ingestion)
+    key = {"ingestion": ingestion}
+    rejects = connection.execute(statement("rejects_of_rows"), key).all()
     return {
         "dataset": row.dataset,
         "ingestion": row.id,
         "state": str(row.state),
         "account": account_of(row),
         "problem": row.problem,
-        "rows": submission.outcomes(is_loaded=row.state == State.DONE),
+        "rows": submission.outcomes(rejects, keyed, is_loaded=row.state == State.DONE),
     }

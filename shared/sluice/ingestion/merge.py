@@ -34,6 +34,20 @@ def lock_datasets(connection: Connection, dataset: Dataset) -> None:
         connection.execute(statement("lock_dataset"), {"dataset": name})
 
 
+def keyed_rows(connection: Connection, dataset: Dataset, ingestion: int) -> Sequence[Row[Any]]:
+    """Return the staged rows that have a key: record, key, and whether the key is in the dataset.
+
+    Args:
+        connection: a transaction that holds the dataset's lock.
+        dataset: its dataset.
+        ingestion: whose rows.
+    """
+    if not dataset.key:
+        return ()
+    sql = composed(Merging(dataset).keyed())
+    return connection.execute(sql, {"ingestion": ingestion}).all()
+
+
 def refuse_rows(
     connection: Connection, row: Row[Any], dataset: Dataset, older: Sequence[int]
 ) -> Row[Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sluice.adapters.parsing import origins_of, parse_chunk
 from sluice.datasets.cells import CellError, CellReader, row_layout
+from sluice.datasets.model import Duplicates
 from sluice.datasets.numerals import write_json
 from sluice.files.rejects import Reject
 
@@ -101,27 +102,50 @@ class Submission:
             parsed.origins = origins_of(range(len(lines)), self._sound, lines, texts)
         self.parsed = parsed
 
-    def outcomes(self, *, is_loaded: bool) -> list[dict[str, Any]]:
+    def outcomes(
+        self, rejects: Iterable[Any], keyed: Iterable[Any], *, is_loaded: bool
+    ) -> list[dict[str, Any]]:
         """Return what became of each row.
 
         Args:
+            rejects: the refused rows, as rows of `sluice.rejects`.
+            keyed: the others that have a key, see `sluice.ingestion.merge.keyed_rows`.
             is_loaded: whether the rows that break no rule were published.
         """
-        rejects = {each.record: each for each in self.parsed.rejects}
+        refused = {each.record: each for each in rejects}
+        rest = [each for each in keyed if each.record not in refused]
+        doubles = _duplicates(rest, self.dataset.duplicates) if is_loaded else set()
         good = "loaded" if is_loaded else "not_loaded"
         return [
-            _rejected(rejects[number])
-            if number in rejects
-            else {"row": number + 1, "outcome": good}
+            _rejected(refused[number])
+            if number in refused
+            else {"row": number + 1, "outcome": "duplicate" if number in doubles else good}
             for number in range(len(self.rows))
         ]
 
 
-def _rejected(reject: Reject) -> dict[str, Any]:
+def _duplicates(keyed: Iterable[Any], policy: Duplicates) -> set[int]:
+    """Return the records whose key another row has: one before them, or the last of the request."""
+    records: dict[str, list[int]] = {}
+    known: set[str] = set()
+    for each in keyed:
+        records.setdefault(each.key, []).append(each.record)
+        if each.was_there:
+            known.add(each.key)
+    doubles: set[int] = set()
+    for key, numbers in records.items():
+        if policy is Duplicates.UPDATE:
+            doubles.update(numbers[:-1])
+        else:
+            doubles.update(numbers if key in known else numbers[1:])
+    return doubles
+
+
+def _rejected(reject: Any) -> dict[str, Any]:  # a row of sluice.rejects
     return {
-        "row": reject.line,
+        "row": reject.record + 1,
         "outcome": "rejected",
-        "column": reject.column,
+        "column": reject.column_name,
         "rule": reject.rule,
         "value": reject.value,
         "reason": reject.reason,
