@@ -48,6 +48,26 @@ ZOO: Mapping[str, Any] = {
         {"name": "place", "type": "point"},
     ],
 }
+JOBS: Mapping[str, Any] = {
+    "name": "posts",
+    "description": "Jobs.",
+    "key": ["id"],
+    "duplicates": "update",
+    "columns": [
+        {"name": "id", "type": "integer", "required": True},
+        {"name": "job", "type": "text", "required": True},
+    ],
+}
+HIRED: Mapping[str, Any] = {
+    "name": "staff",
+    "description": "Who has which job.",
+    "key": ["id"],
+    "columns": [
+        {"name": "id", "type": "integer", "required": True},
+        {"name": "name", "type": "text"},
+        {"name": "job_id", "type": "integer", "references": "posts"},
+    ],
+}
 ZOO_ROWS = """\
 (1, 'a', 1, 7, 9223372036854775807, 0.1, 12345678901234567890.123456789, true, '2024-02-29',
     '2018-05-28 09:03:40.123456', '2018-05-28 09:03:40+02', '23:59:59.999999',
@@ -198,7 +218,6 @@ def test_parts_are_avro_that_others_read(keeper: Keeper) -> None:
 def test_large_tables_are_cut_into_parts(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup_module, "_PART_BYTES", 64 * 1024)
     monkeypatch.setattr(backup_module, "_BLOCK_BYTES", 16 * 1024)
-    keeper.flow.twin(chunk_bytes=100_000)
     with keeper.flow.engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO store.things (id, name, kind, ingestion)"
@@ -227,6 +246,7 @@ def test_a_backup_is_of_one_moment(keeper: Keeper) -> None:
     assert keeper.flow.ids("things2") == list(range(1, 61))
     total = keeper.flow.one("SELECT sum(things) AS n FROM things2_kinds").n
     assert total == 60
+    flow.engine.dispose()
 
 
 def test_what_differs_is_counted_and_shown(keeper: Keeper) -> None:
@@ -337,8 +357,6 @@ def test_a_new_database_is_restored_from_the_bucket_alone(
     saved = keeper.save("things")
     other = Flow(empty_database)
     migrate(other.engine)
-    fresh = Keeper(other)
-    fresh.store = keeper.store
     restore = Restore(other.settings, other.engine, keeper.store, other.topics)
     restore(Shelf(other.settings, other.engine, keeper.store).newest(), None, "")
     assert other.ids() == list(range(1, 61))
@@ -346,6 +364,69 @@ def test_a_new_database_is_restored_from_the_bucket_alone(
     other.run(HEADER + lines(61, 65), "things/b.csv")
     assert other.ids() == list(range(1, 66))
     other.engine.dispose()
+
+
+# Datasets with a key
+
+
+@pytest.fixture
+def keyed(flow: Flow) -> Keeper:
+    """Two datasets, one of which refers to the other; a later file replaced a row."""
+    flow.declare(JOBS)
+    flow.declare(HIRED)
+    flow.run(b"id,job\n1,Nurse\n2,Judge\n3,Baker\n", "posts/a.csv")
+    flow.run(b"id,job\n3,Chef\n", "posts/b.csv")
+    flow.run(b"id,name,job_id\n1,Ada,1\n2,Bob,3\n", "staff/a.csv")
+    return Keeper(flow)
+
+
+def jobs(flow: Flow, name: str = "posts") -> list[tuple[int, str]]:
+    return [tuple(row) for row in flow.all(f"SELECT id, job FROM {name} ORDER BY id")]
+
+
+def test_keyed_tables_are_restored_beside_and_keep_their_key(keyed: Keeper) -> None:
+    flow = keyed.flow
+    saved = keyed.save("posts", "staff")
+    for _ in range(2):
+        keyed.restore(saved)
+    assert jobs(flow, "posts2") == jobs(flow) == [(1, "Nurse"), (2, "Judge"), (3, "Chef")]
+    assert all(not (each.only_here or each.only_there) for each in keyed.compare(saved))
+    flow.run(b"id,job\n3,Cook\n4,Smith\n", "posts2/c.csv")
+    assert jobs(flow, "posts2")[2:] == [(3, "Cook"), (4, "Smith")]
+    found = [each for each in keyed.compare(saved, "posts") if each.dataset == "posts"]
+    assert [(each.only_here, each.only_there) for each in found] == [(1, 2)]
+    keyed.restore(saved)
+    assert jobs(flow, "posts2") == jobs(flow)
+
+
+def test_keyed_tables_are_restored_in_place_with_what_an_undo_needs(keyed: Keeper) -> None:
+    flow = keyed.flow
+    saved = keyed.save("posts", "staff")
+    later = flow.run(b"id,job\n1,Surgeon\n3,Cook\n4,Smith\n", "posts/c.csv")
+    for _ in range(2):
+        keyed.restore(saved, suffix="")
+    assert jobs(flow) == [(1, "Nurse"), (2, "Judge"), (3, "Chef")]
+    assert flow.state(later) == "undone"
+    flow.run(b"id,job\n2,Jury\n", "posts/d.csv")
+    assert jobs(flow)[1] == (2, "Jury")
+    second = flow.one("SELECT id FROM sluice.ingestions WHERE object = 'posts/b.csv'").id
+    flow.control.undo(second)
+    assert jobs(flow) == [(1, "Nurse"), (2, "Jury"), (3, "Baker")]
+
+
+def test_a_load_of_keyed_rows_goes_on_while_they_are_restored(keyed: Keeper) -> None:
+    flow = keyed.flow
+    saved = keyed.save("posts")
+    data = b"id,job\n" + b"".join(f"{n},job {n}\n".encode() for n in range(3, 30))
+    ingestion = flow.split(flow.put(data, "posts/loading.csv"))
+    first, *others = flow.chunks(ingestion)
+    flow.load(first)
+    keyed.restore(saved, suffix="")
+    for chunk in others:
+        flow.load(chunk)
+    flow.deliver()
+    assert flow.state(ingestion) == "done"
+    assert jobs(flow) == [(1, "Nurse"), (2, "Judge"), *((n, f"job {n}") for n in range(3, 30))]
 
 
 # What does not fit

@@ -13,7 +13,8 @@ from sluice.adapters.parts import copy_blocks
 from sluice.adapters.statements import statement
 from sluice.backups.columns import TableColumn
 from sluice.backups.manifest import Definition, Shape
-from sluice.datasets.identifiers import dictionary_table, quote
+from sluice.datasets.identifiers import dictionary_table, quote, replaced_table, staging_table
+from sluice.datasets.merging import REPLACED_BY
 from sluice.datasets.model import INGESTION_COLUMN, Rollup
 from sluice.errors import BackupMismatchError, DatabaseUnavailableError
 
@@ -201,6 +202,22 @@ def put_in_place(connection: Connection, table: str, views: Iterable[str]) -> No
     run_all(connection, (f"DROP VIEW IF EXISTS {each}" for each in views))
     run_script(connection, f"DROP TABLE IF EXISTS {table}")
     run_script(connection, f"ALTER TABLE {aside(table)} SET SCHEMA store")
+
+
+def forget_replaced(connection: Connection, dataset: str, kept: Iterable[int]) -> None:
+    """Forget rows that are kept for an undo, but those that kept ingestions replaced of one another."""
+    listed = ", ".join(["0", *(str(each) for each in kept)])
+    run_script(
+        connection,
+        f"DELETE FROM {replaced_table(dataset)}"
+        f" WHERE {REPLACED_BY} NOT IN ({listed}) OR {INGESTION_COLUMN} NOT IN ({listed})",
+    )
+
+
+def drop_waiting(connection: Connection, dataset: str) -> None:
+    """Drop the tables beside a copy's own, which are made anew with the next one."""
+    for table in (staging_table(dataset), replaced_table(dataset)):
+        run_script(connection, f"DROP TABLE IF EXISTS {table}")
 
 
 def codes_of(connection: Connection, dataset: str, column: str, texts: list[str]) -> dict[str, int]:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 #: Parts that are fetched and read while an earlier one is copied.
 _AHEAD = 2
 #: Keys of a declaration that speak of the original by its name.
-_NOT_OF_COPIES = ("queries", "aliases", "table")
+_NOT_OF_COPIES = ("queries", "aliases", "output", "table")
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class _Target:
     Attributes:
         kept: ingestions whose rows stay theirs.
         withdrawn: other ingestions that the restore relieves.
+        gone: those of the kept that were withdrawn while the tables were built.
     """
 
     saved: SavedDataset
@@ -85,6 +86,7 @@ class _Target:
     codes: dict[str, dict[str, int]] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
     withdrawn: list[int] = field(default_factory=list)
+    gone: frozenset[int] = frozenset()
 
     def table(self, saved: Table) -> str:
         return _stored_table(self.dataset.name, saved.rollup)
@@ -380,9 +382,13 @@ def _put_in_place(connection: Connection, target: _Target, project: str) -> None
         restoring.put_in_place(connection, table, views)
     if target.in_place:
         restoring.run_all(connection, view_sql(dataset))
+        if dataset.key:
+            restoring.forget_replaced(connection, name, target.kept - target.gone)
     else:
+        restoring.drop_waiting(connection, name)
         connection.execute(statement("delete_dataset"), {"dataset": name})
         declare_within(connection, target.document, origin="restored", has_table=True)
+    # Their rows are not in the table any more, and nothing that they replaced has to come back.
     withdraw(connection, None, target.withdrawn, target.ingestion, project)
     forget_replaced(connection, dataset, target.withdrawn)
     rows = {"ingestion": target.ingestion, "rows": target.own_rows}
@@ -396,12 +402,12 @@ def _keep_what_goes_on(connection: Connection, target: _Target) -> None:
     """Settle what changed in the dataset while the tables were built."""
     published = {s.ingestion for s in snapshots.sources_of(connection, target.dataset.name)}
     target.withdrawn = sorted(published - target.kept)
-    gone = target.kept - published
+    target.gone = target.kept - published
     key = {"dataset": target.dataset.name, "ingestion": target.ingestion}
     loading = connection.scalars(statement("unfinished_of_dataset"), key).all()
     rows = store_table(target.dataset.name)
     for table, shape in target.shapes.items():
-        adopted = restoring.adopt_aside(connection, table, gone, target.ingestion)
+        adopted = restoring.adopt_aside(connection, table, target.gone, target.ingestion)
         target.own_rows += adopted if table == rows else 0
         if target.in_place:
             restoring.carry_over(connection, table, shape.columns, loading)
