@@ -51,6 +51,7 @@ DISTRIBUTIONS = {
 }
 #: Modules of packages that the ones above bring.
 BROUGHT = {
+    "aiohttp": "aiohttp",
     "flask": "flask",
     "google.api_core": "google-api-core",
     "google.auth": "google-auth",

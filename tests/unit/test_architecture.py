@@ -106,6 +106,7 @@ ENTRANCES = {
     },
     "google.cloud.sql": {"adapters.database"},
     "pg8000": {"adapters.database"},
+    "aiohttp": {"adapters.database"},
     "sqlalchemy": {
         "adapters.database",
         "adapters.restoring",

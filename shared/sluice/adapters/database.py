@@ -74,14 +74,21 @@ def _make_engine(settings: Settings) -> Engine:
 
 
 def _connect(settings: Settings) -> Any:  # a pg8000 connection
-    return _connector().connect(
-        settings.database_instance,
-        "pg8000",
-        user=settings.database_user,
-        db=settings.database_name,
-        enable_iam_auth=True,
-        ip_type=settings.database_ip_type,
-    )
+    from aiohttp import ClientError  # noqa: PLC0415
+
+    try:
+        return _connector().connect(
+            settings.database_instance,
+            "pg8000",
+            user=settings.database_user,
+            db=settings.database_name,
+            enable_iam_auth=True,
+            ip_type=settings.database_ip_type,
+        )
+    except (
+        ClientError
+    ) as error:  # of the Admin API: a right that is new is not known everywhere yet
+        raise DatabaseUnavailableError(f"{settings.database_instance}: {error}") from error
 
 
 @functools.cache
