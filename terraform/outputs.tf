@@ -5,6 +5,11 @@ output "upload" {
   value       = "gcloud storage cp trips.csv gs://${google_storage_bucket.inbox.name}/trips/"
 }
 
+output "inbox" {
+  description = "The bucket into which files are dropped."
+  value       = google_storage_bucket.inbox.name
+}
+
 output "api" {
   description = "The addresses of the API: one where api_domain is set, else one for each HTTP function."
   value = (

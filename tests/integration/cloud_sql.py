@@ -133,16 +133,16 @@ class CloudSql:
                 threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
 
     def _pass_on(self, client: socket.socket) -> None:
-        with suppress(OSError):
-            with (
-                client,
-                self._context.wrap_socket(client, server_side=True) as secure,
-                socket.create_connection(("127.0.0.1", self._postgres_port)) as server,
-            ):
-                back = threading.Thread(target=_copy, args=(server, secure), daemon=True)
-                back.start()
-                _copy(secure, server)
-                back.join()
+        with (
+            suppress(OSError),
+            client,
+            self._context.wrap_socket(client, server_side=True) as secure,
+            socket.create_connection(("127.0.0.1", self._postgres_port)) as server,
+        ):
+            back = threading.Thread(target=_copy, args=(server, secure), daemon=True)
+            back.start()
+            _copy(secure, server)
+            back.join()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         instance = self
