@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from sluice.local import parts, postgres, processes, provision
 from sluice.local import storage as storage_part
@@ -36,6 +37,9 @@ TEMPLATE = "template_sluice"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the run's folder once; xdist's workers inherit the variable."""
+    # The same examples each time; how long one takes says more of the machine than of the code.
+    settings.register_profile("sluice", derandomize=True, deadline=None, database=None)
+    settings.load_profile("sluice")
     if hasattr(config, "workerinput"):
         return
     _end_runs_that_were_killed()

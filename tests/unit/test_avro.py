@@ -78,7 +78,7 @@ def _listed(values: Values):
             yield bytes(values.data[start : start + values.lengths[at]]).decode()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS)
 def test_what_is_written_is_what_fastavro_reads(rows: list[tuple]) -> None:
     data = write_avro("things", FIELDS, columns_of(rows))
@@ -87,14 +87,14 @@ def test_what_is_written_is_what_fastavro_reads(rows: list[tuple]) -> None:
     assert found == [dict(zip(names, row, strict=True)) for row in rows]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS)
 def test_what_is_written_is_what_is_read(rows: list[tuple]) -> None:
     data = write_avro("things", FIELDS, columns_of(rows))
     assert rows_of(read_avro(data, FIELDS)) == rows
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ROWS, st.integers(1, 500))
 def test_what_fastavro_writes_is_read_whatever_its_blocks(rows: list[tuple], block: int) -> None:
     schema = {"type": "record", "name": "things", "fields": [each.schema for each in FIELDS]}

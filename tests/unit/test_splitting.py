@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WITH_HEADER, WITHOUT_HEADER = Dialect(), Dialect(header=False)
-a_property = settings(derandomize=True, max_examples=60, deadline=None, database=None)
+a_property = settings(max_examples=60)
 csv_like = st.lists(
     st.sampled_from(
         [b"a", b",", b'"', b'"', b'a"', b'""', b'","', b"\n", b"\r", b"\r\n", b'"\n",z\n']
