@@ -212,8 +212,11 @@ def read_lock(text: str) -> dict[str, Pin]:
         lines = block.rstrip().splitlines()
         kept = [line for line in lines if not line.lstrip().startswith("#")]
         comments = " ".join(line.lstrip(" #") for line in lines if line.lstrip().startswith("#"))
-        needed_by = comments.removeprefix("via").split()
-        pins[pin[1]] = Pin("\n".join(kept), frozenset(needed_by))
+        needed_by = frozenset(comments.removeprefix("via").split())
+        # A package may have a version for older Pythons and one for newer ones.
+        before = pins.get(pin[1], Pin("", frozenset()))
+        text = "\n".join([*before.text.splitlines(), *kept])
+        pins[pin[1]] = Pin(text, before.needed_by | needed_by)
     return pins
 
 

@@ -34,7 +34,7 @@ locals {
       min_instances  = var.min_api_instances, max_instances = var.max_api_instances
       pool_size      = 16, extra_connections = 0
       is_for_clients = true
-      settings       = ["project", "max_rows", "statement_timeout_s", "public_url"]
+      settings       = ["project", "max_rows", "statement_timeout_s", "cache_s", "cache_bytes", "public_url"]
     }
     intake = {
       memory         = "1Gi", cpu = "1", concurrency = 16, timeout_s = 300
@@ -77,6 +77,8 @@ locals {
     chunk_bytes          = var.chunk_mib * 1024 * 1024
     copy_block_bytes     = 256 * 1024
     max_rows             = var.max_rows
+    cache_s              = 60
+    cache_bytes          = 64 * 1024 * 1024
     sweep_idle_s         = 900 # longer than any message is worked on
     statement_timeout_s  = var.statement_timeout_s
     push_service_account = google_service_account.client_push.email

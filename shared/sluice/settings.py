@@ -47,6 +47,15 @@ class Settings:
     max_rows: int = _setting(
         1_000_000, "Most rows that one answer of the rows route holds.", "rows"
     )
+    cache_s: float = _setting(
+        60.0,
+        "Time for which an answer is kept in memory; a change of what it read replaces it at once."
+        " 0 keeps none.",
+        "seconds",
+    )
+    cache_bytes: int = _setting(
+        32 * MIB, "Size of all answers that one instance keeps in memory.", "bytes"
+    )
     public_url: str = _setting(
         "http://localhost:8080", "Address under which clients reach the HTTP functions."
     )

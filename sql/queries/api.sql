@@ -1,7 +1,19 @@
--- name: set_reading_limits
--- Ends a statement of a client that takes too long, and a client that does not fetch its answer.
-SELECT set_config('statement_timeout', :timeout_ms, true),
-    set_config('idle_in_transaction_session_timeout', '60s', true);
+-- name: standings_named
+-- Datasets as they stand for their readers, each found by a name that it may have.
+SELECT
+    datasets.name, datasets.version, datasets.origin, datasets.declared_at,
+    coalesce(freshness.version, 0) AS freshness,
+    freshness.changed_at,
+    (
+        SELECT publications.ingestion FROM sluice.publications
+        WHERE publications.dataset = datasets.name
+        ORDER BY published_at DESC, publications.ingestion DESC
+        LIMIT 1
+    ) AS ingestion,
+    NULL AS rows_loaded
+FROM sluice.datasets LEFT JOIN sluice.freshness ON freshness.dataset = datasets.name
+WHERE datasets.name = ANY (CAST(:names AS text[]))
+ORDER BY datasets.name;
 
 -- name: list_declarations
 -- Every dataset by the version of its declaration.

@@ -51,6 +51,7 @@ PURE = {
     "ingestion.chunks",
     "ingestion.events",
     "ports",
+    "querying.dependencies",
     "querying.filters",
     "querying.keysets",
     "querying.measures",

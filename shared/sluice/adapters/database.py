@@ -239,6 +239,30 @@ def copy_csv_out(connection: Connection, select: str, sink: Sink) -> None:
         cursor.close()
 
 
+def begin_reading(connection: Connection, timeout_s: float, pause_s: float) -> None:
+    """Begin the read-only transaction that the connection announced, with its limits, in one message.
+
+    Args:
+        connection: at its transaction's start: every statement of it will see the same rows.
+        timeout_s: time after which a statement is ended.
+        pause_s: time between two statements after which the transaction is ended.
+    """
+    driver: Any = connection.connection.driver_connection
+    begin = (
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+        f" SET LOCAL statement_timeout = {int(timeout_s * 1000)};"
+        f" SET LOCAL idle_in_transaction_session_timeout = {int(pause_s * 1000)}"
+    )
+    errors = connection.dialect.loaded_dbapi.Error
+    try:
+        driver.execute_simple(begin)
+    except (errors, OSError) as error:
+        connection.invalidate(error)
+        raise DatabaseUnavailableError(
+            f"the database did not answer: {message_of(error)}"
+        ) from error
+
+
 def run_script(connection: Connection, script: str) -> None:
     """Run a text of several statements as it is, inside the connection's transaction."""
     driver = connection.connection.driver_connection

@@ -12,10 +12,10 @@ from werkzeug.wrappers import Response
 
 from sluice.api import pages, schemas
 from sluice.api.answers import (
+    find_answer,
     freshness_headers,
-    is_known,
     json_response,
-    not_modified,
+    keep_answer,
     stream_response,
 )
 from sluice.api.formats import (
@@ -28,8 +28,9 @@ from sluice.api.formats import (
 )
 from sluice.api.openapi import formats_of
 from sluice.api.operations import Argument, Operation
-from sluice.datasets.catalog import Standing, standing
+from sluice.datasets.catalog import Standing, standing, standing_of_query
 from sluice.errors import NotFoundError, ParameterError, RequestError
+from sluice.querying.dependencies import is_lasting
 from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
 from sluice.querying.pictures import MAX_ROWS
 from sluice.querying.reading import snapshot, stream, without_comments
@@ -73,33 +74,33 @@ def ask_query(call: Call) -> Response:
     """Answer `GET /v1/datasets/{dataset}/queries/{query}`."""
     with ExitStack() as stack:
         connection = stack.enter_context(snapshot(call.engine, call.settings.statement_timeout_s))
-        found = standing(connection, call.path["dataset"])
-        query = _query(found, call.path["query"])
+        found, query = _asked(connection, call.path["dataset"], call.path["query"])
         kind = _format(call, query)
         if kind == "html":
             return _page(call, connection, found, query)
         values = read_parameters(query, _arguments(call, kind))
-        headers = freshness_headers(found, kind)
-        if is_known(call.request, headers):
-            return not_modified(headers)
+        headers = freshness_headers(found, kind, is_lasting=is_lasting(query.sql))
+        if answer := find_answer(call, headers):
+            return answer
         if kind == "svg":
             rows, _ = _first_rows(connection, query, values)
             body = pages.picture(found, query, values, rows)
-            return Response(body, content_type=MEDIA_TYPES["svg"], headers=headers)
+            shown = Response(body, content_type=MEDIA_TYPES["svg"], headers=headers)
+            return keep_answer(call, shown)
         columns, batches = _answer(connection, query, values, as_json=kind in JSON_FORMATS)
         if kind == "json" and query.returns == "one":
             blocks = _object(batches, query.name)
         else:
             blocks = write(kind, columns, batches)
-        return stream_response(blocks, kind, headers, stack)
+        return keep_answer(call, stream_response(blocks, kind, headers, stack))
 
 
-def _query(found: Standing, name: str) -> Query:
-    query = found.dataset.query(name)
+def _asked(connection: Connection, dataset: str, name: str) -> tuple[Standing, Query]:
+    found, query = standing_of_query(connection, dataset, name)
     if query is None:
         known = ", ".join(each.name for each in found.dataset.queries) or "none"
         raise NotFoundError(f"{found.dataset.name} has no query {name}; it has {known}")
-    return query
+    return found, query
 
 
 def _format(call: Call, query: Query) -> str:
@@ -154,15 +155,16 @@ def _page(call: Call, connection: Connection, found: Standing, query: Query) -> 
     given = _arguments(call, "html")
     try:
         values = read_parameters(query, given)
-        headers = freshness_headers(found, "html")
-        if is_known(call.request, headers):
-            return not_modified(headers)
+        headers = freshness_headers(found, "html", is_lasting=is_lasting(query.sql))
+        if answer := find_answer(call, headers):
+            return answer
         rows, has_more = _first_rows(connection, query, values)
         body = pages.page(found, query, dict(given), values, rows, has_more=has_more)
     except RequestError as error:
         body = pages.refusal(found, query, dict(given), error)
         return Response(body, error.status, pages.HEADERS, content_type=MEDIA_TYPES["html"])
-    return Response(body, content_type=MEDIA_TYPES["html"], headers={**headers, **pages.HEADERS})
+    every = {**headers, **pages.HEADERS}
+    return keep_answer(call, Response(body, content_type=MEDIA_TYPES["html"], headers=every))
 
 
 OPERATIONS = (

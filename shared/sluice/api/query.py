@@ -12,9 +12,11 @@ from urllib.parse import urlencode
 from sluice.adapters.statements import composed
 from sluice.api import schemas
 from sluice.api.answers import (
+    find_answer,
     freshness_headers,
     is_known,
     json_response,
+    keep_answer,
     not_modified,
     stream_response,
 )
@@ -57,7 +59,7 @@ def list_datasets(call: Call) -> Response:
 def describe_dataset(call: Call) -> Response:
     """Answer `GET /v1/datasets/{dataset}`."""
     with _snapshot(call) as connection:
-        found = standing(connection, call.path["dataset"])
+        found = standing(connection, call.path["dataset"], has_counts=True)
         headers = freshness_headers(found, "json")
         if is_known(call.request, headers):
             return not_modified(headers)
@@ -82,7 +84,7 @@ def _summary(connection: Connection, found: Standing) -> dict[str, object]:
 def _count(connection: Connection, found: Standing) -> int:
     """Return how many rows readers see: counted where a row may replace another, else added up."""
     if not found.dataset.key:
-        return found.rows_loaded
+        return found.rows_loaded or 0
     count = Statement(f"SELECT count(*) FROM {view(found.dataset.name)}", {})
     return int(_text(connection, count).scalar_one())
 
@@ -129,8 +131,8 @@ def list_rows(call: Call) -> Response:
         if kind == "json" and wanted.limit is None:
             wanted = replace(wanted, limit=min(PAGE_ROWS, max_rows))
         headers = freshness_headers(found, kind)
-        if is_known(call.request, headers):
-            return not_modified(headers)
+        if answer := find_answer(call, headers):
+            return answer
         cursor = _next_cursor(connection, wanted, max_rows)
         if cursor:
             headers["Link"] = f'<{_next_url(call, cursor)}>; rel="next"'
@@ -138,7 +140,7 @@ def list_rows(call: Call) -> Response:
         columns, batches = stream(connection, page.sql, page.values, as_json=kind in JSON_FORMATS)
         is_page = kind == "json"
         body = write_page(batches, "rows", cursor) if is_page else write(kind, columns, batches)
-        return stream_response(body, kind, headers, stack)
+        return keep_answer(call, stream_response(body, kind, headers, stack))
 
 
 def _next_cursor(connection: Connection, wanted: RowsRequest, max_rows: int) -> str | None:
@@ -170,10 +172,11 @@ def show_row(call: Call) -> Response:
         found = standing(connection, call.path["dataset"])
         headers = freshness_headers(found, "json")
         wanted = row_by_key(found.dataset, call.path["key"])
-        if is_known(call.request, headers):
-            return not_modified(headers)
+        if answer := find_answer(call, headers):
+            return answer
         _, batches = stream(connection, wanted.sql, wanted.values, as_json=True)
-        return json_response(_only(batches, f"key {call.path['key']}"), headers=headers)
+        row = _only(batches, f"key {call.path['key']}")
+        return keep_answer(call, json_response(row, headers=headers))
 
 
 def _only(batches: Iterator[Sequence[Sequence[Any]]], what: str) -> Any:  # JSON

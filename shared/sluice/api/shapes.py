@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from sluice.api.answers import freshness_headers, is_known, not_modified, stream_response
-from sluice.datasets.catalog import standing
+from sluice.datasets.catalog import standing_of_query
 from sluice.datasets.numerals import read_json, write_json
 from sluice.errors import NotFoundError
+from sluice.querying.dependencies import is_lasting
 from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
 from sluice.querying.reading import snapshot, stream, without_comments
 
@@ -47,12 +48,14 @@ def answer_query(
     """
     with ExitStack() as stack:
         connection = stack.enter_context(snapshot(call.engine, call.settings.statement_timeout_s))
-        found = standing(connection, dataset)
-        query = found.dataset.query(alias.query)
+        found, query = standing_of_query(connection, dataset, alias.query)
         if query is None:
             raise NotFoundError(f"{dataset} has no query {alias.query} any more")
         values = read_parameters(query, arguments)
-        all_headers = {**freshness_headers(found, "json"), **(headers or {})}
+        all_headers = {
+            **freshness_headers(found, "json", is_lasting=is_lasting(query.sql)),
+            **(headers or {}),
+        }
         if call.request.method == "GET" and is_known(call.request, all_headers):
             return not_modified(all_headers)
         types = {each.name: POSTGRES_TYPES[each.type] for each in query.parameters}

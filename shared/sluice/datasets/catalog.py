@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sluice.adapters.statements import statement
 from sluice.errors import NotFoundError
+from sluice.querying.dependencies import names_read
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Row
 
-    from sluice.datasets.model import Dataset
+    from sluice.datasets.model import Dataset, Query
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class Standing:
         document: the declaration as it was given.
         freshness: grows with every change of what readers see.
         ingestion: the newest published ingestion.
-        rows_loaded: rows that the published ingestions loaded.
+        rows_loaded: rows that the published ingestions loaded, where they were counted.
+        etag: what changes whenever an answer may change that is made of it, and of the other datasets
+            that were asked for with it.
     """
 
     dataset: Dataset
@@ -34,18 +39,14 @@ class Standing:
     freshness: int
     changed_at: datetime | None
     ingestion: int | None
-    rows_loaded: int
-
-    @property
-    def etag(self) -> str:
-        """What changes whenever an answer about the dataset may change."""
-        return f"{self.dataset.name}-{self.dataset.version}-{self.freshness}"
+    rows_loaded: int | None
+    etag: str
 
 
 def standings(connection: Connection) -> list[Standing]:
     """Return every declared dataset."""
     rows = connection.execute(statement("list_standings"), {"dataset": None})
-    return [_standing(connection, row) for row in rows.all()]
+    return [_standing(connection, row, [row]) for row in rows.all()]
 
 
 def declared_datasets(connection: Connection) -> list[Dataset]:
@@ -54,19 +55,58 @@ def declared_datasets(connection: Connection) -> list[Dataset]:
     return [_declarations(connection, r.name, r.version, r.declared_at)[1] for r in rows]
 
 
-def standing(connection: Connection, name: str) -> Standing:
-    """Return a declared dataset.
+def standing(connection: Connection, name: str, *, has_counts: bool = False) -> Standing:
+    """Return a declared dataset; its rows are counted where asked for, else None.
 
     Raises:
         NotFoundError: there is none of that name.
     """
-    row = connection.execute(statement("list_standings"), {"dataset": name}).one_or_none()
+    which: str = "standings_named"
+    values: dict[str, Any] = {"names": [name]}
+    if has_counts:
+        which, values = "list_standings", {"dataset": name}
+    row = connection.execute(statement(which), values).one_or_none()
     if row is None:
         raise NotFoundError(f"there is no dataset {name}; GET /v1/datasets lists them")
-    return _standing(connection, row)
+    return _standing(connection, row, [row])
 
 
-def _standing(connection: Connection, row: Row[Any]) -> Standing:
+def standing_of_query(
+    connection: Connection, name: str, query: str
+) -> tuple[Standing, Query | None]:
+    """Return a declared dataset and its query of a name, which the etag fits: of all that it reads.
+
+    Which datasets these are, the query tells; one asked before is asked for with all of them at once.
+
+    Raises:
+        NotFoundError: there is no dataset of that name.
+    """
+    names = _names_of().get((name, query), ())
+    while True:
+        asked = {"names": [name, *names]}
+        rows = connection.execute(statement("standings_named"), asked).all()
+        row = next((each for each in rows if each.name == name), None)
+        if row is None:
+            raise NotFoundError(f"there is no dataset {name}; GET /v1/datasets lists them")
+        found = _standing(connection, row, rows)
+        asked_query = found.dataset.query(query)
+        if asked_query is None or names_read(asked_query.sql) == names:
+            return found, asked_query
+        names = _names_of()[name, query] = names_read(asked_query.sql)
+
+
+@functools.cache
+def _names_of() -> dict[tuple[str, str], tuple[str, ...]]:
+    return {}
+
+
+def _etag(rows: Sequence[Row[Any]]) -> str:
+    """Return a short text that differs where a declaration, or what readers see, differs."""
+    facts = [(r.name, r.version, r.declared_at, r.freshness, r.changed_at) for r in rows]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
+
+
+def _standing(connection: Connection, row: Row[Any], rows: Sequence[Row[Any]]) -> Standing:
     document, dataset = _declarations(connection, row.name, row.version, row.declared_at)
     return Standing(
         dataset=dataset,
@@ -76,6 +116,7 @@ def _standing(connection: Connection, row: Row[Any]) -> Standing:
         changed_at=row.changed_at,
         ingestion=row.ingestion,
         rows_loaded=row.rows_loaded,
+        etag=_etag(rows),
     )
 
 

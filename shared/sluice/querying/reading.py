@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import QUERY_CANCELED, message_of, sqlstate, translated
-from sluice.adapters.statements import statement
+from sluice.adapters.database import QUERY_CANCELED, begin_reading, message_of, sqlstate, translated
 from sluice.errors import ParameterError, QueryTimeoutError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult, Engine, TextClause
 
 BATCH_ROWS = 2000
+#: Time after which a client that does not fetch its answer is left alone.
+_LONGEST_PAUSE_S = 60
 _DATA_EXCEPTION = "22"
 
 
@@ -40,9 +41,7 @@ def snapshot(engine: Engine, timeout_s: float) -> Iterator[Connection]:
         DatabaseUnavailableError: try again later.
     """
     with refused(timeout_s), translated(), engine.connect() as connection, connection.begin():
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        limits = {"timeout_ms": str(int(timeout_s * 1000))}
-        connection.execute(statement("set_reading_limits"), limits)
+        begin_reading(connection, timeout_s, _LONGEST_PAUSE_S)
         yield connection
 
 

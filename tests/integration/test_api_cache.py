@@ -1,0 +1,114 @@
+"""Answers kept in memory and by clients: never older than what their writer was told of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from serving import publish
+from sqlalchemy import event
+
+from sluice.adapters.database import open_database
+from sluice.datasets.declare import declare
+from sluice.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from serving import Serve
+    from sqlalchemy import Engine
+    from werkzeug.test import Client
+
+JOBS: dict[str, Any] = {
+    "name": "jobs",
+    "columns": [{"name": "job", "type": "text"}],
+    "queries": {
+        "pairs": "-- People and jobs.\nSELECT people.name, jobs.job FROM people, jobs ORDER BY 1, 2",
+        "moment": "-- The time.\nSELECT CAST(clock_timestamp() AS text) AS moment FROM jobs",
+    },
+}
+ROWS = "/v1/datasets/people/rows"
+PAIRS = "/v1/datasets/jobs/queries/pairs"
+
+
+@pytest.fixture
+def query(serve: Serve, people: int, engine: Engine) -> Client:
+    declare(engine, JOBS, origin="api")
+    publish(engine, "jobs", [{"job": "cook"}])
+    return serve("query")
+
+
+@pytest.fixture
+def selects(query: Client) -> Iterator[list[str]]:
+    """The statements that read rows, as they are sent."""
+    seen: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        if "DECLARE" in arguments[2]:
+            seen.append(arguments[2])
+
+    database = open_database(read_settings())
+    event.listen(database, "before_cursor_execute", note)
+    yield seen
+    event.remove(database, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize(
+    "path", [f"{ROWS}?order=id", f"{ROWS}?format=csv", f"{ROWS}/2", PAIRS, f"{PAIRS}?format=html"]
+)
+def test_the_same_answer_is_made_once(query: Client, selects: list[str], path: str) -> None:
+    first = query.get(path)
+    body = first.data  # an answer is kept once all of it was read
+    second = query.get(path)
+    assert (second.data, second.status_code) == (body, first.status_code)
+    assert len(selects) == 1
+    told = {name: value for name, value in first.headers.items() if name != "Content-Length"}
+    assert told == {n: v for n, v in second.headers.items() if n != "Content-Length"}
+
+
+@pytest.mark.parametrize("dataset", ["people", "jobs"])
+def test_a_query_over_several_datasets_is_as_fresh_as_each(
+    query: Client, engine: Engine, dataset: str
+) -> None:
+    before = query.get(PAIRS)
+    known = {"If-None-Match": before.headers["ETag"]}
+    assert query.get(PAIRS, headers=known).status_code == 304
+    row = {"people": {"id": 99, "name": "Zoe"}, "jobs": {"job": "pilot"}}[dataset]
+    publish(engine, dataset, [row], "b.csv")
+    after = query.get(PAIRS, headers=known)
+    assert after.status_code == 200
+    assert len(after.json["rows"]) > len(before.json["rows"])
+
+
+def test_a_changed_declaration_is_answered_at_once(query: Client, engine: Engine) -> None:
+    assert "job" in query.get(PAIRS).json["rows"][0]
+    sql = "-- People.\nSELECT people.name FROM people"
+    declare(engine, {**JOBS, "queries": {"pairs": sql}}, origin="api")
+    assert "job" not in query.get(PAIRS).json["rows"][0]
+
+
+def test_a_writer_sees_its_own_write_at_once(serve: Serve, query: Client, topics: object) -> None:
+    intake = serve("intake")
+    for number in range(20, 30):
+        assert len(query.get(ROWS).json["rows"]) == 8 + number - 20
+        answer = intake.post(ROWS, json=[{"id": number, "name": "new"}])
+        assert answer.status_code < 300, answer.text
+        assert query.get(f"{ROWS}/{number}").json["name"] == "new"
+
+
+def test_an_answer_that_changes_by_itself_is_never_kept(query: Client) -> None:
+    path = "/v1/datasets/jobs/queries/moment"
+    first = query.get(path)
+    assert "ETag" not in first.headers
+    assert first.headers["Cache-Control"] == "no-store"
+    assert query.get(path).json != first.json
+
+
+def test_keeping_can_be_switched_off(serve: Serve, query: Client, engine: Engine) -> None:
+    client = serve("query", cache_s="0")
+    seen: list[str] = []
+    database = open_database(read_settings())
+    event.listen(database, "before_cursor_execute", lambda *given: seen.append(given[2]))
+    for _ in range(2):
+        assert client.get(ROWS).json
+    assert sum("DECLARE" in each for each in seen) == 2
