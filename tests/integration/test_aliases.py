@@ -102,6 +102,8 @@ def test_a_query_takes_its_parameters_from_query_string_json_and_form(intake: Cl
     assert intake.post("/count").json == {"guests": 1}
     assert intake.post("/count", json={"age": 5}).json == {"guests": 1}
     assert intake.post("/count", data={"age": "99"}).json == {"guests": 0}
+    by_curl = {"content_type": "application/x-www-form-urlencoded"}
+    assert intake.post("/count", data='{"age": 5}', **by_curl).json == {"guests": 1}
     assert_problem(intake.post("/count", json={"age": "old"}), "API301", 400)
     assert_problem(intake.post("/count", json=[5]), "API303", 400)
 

@@ -36,7 +36,7 @@ class NothingLoadedError(RowsRefusedError):
 
 def post_rows(call: Call) -> Response:
     """Answer `POST /v1/datasets/{dataset}/rows`."""
-    body = read_body(call)
+    body = parse_body(read_data(call))
     rows = body.get("rows") if isinstance(body, dict) and set(body) == {"rows"} else body
     found = admit(call, {call.path["dataset"]: rows}, body)
     document = found.groups[0]
@@ -47,24 +47,32 @@ def post_rows(call: Call) -> Response:
 
 def post_rows_of_many(call: Call) -> Response:
     """Answer `POST /v1/rows`."""
-    body = read_body(call)
+    body = parse_body(read_data(call))
     if not isinstance(body, dict):
         raise BodyError('the body is not a JSON object: send {"<dataset>": [<rows>], ...}')
     found = admit(call, body, body)
     return json_response({"ingestions": found.groups}, headers=_headers(found))
 
 
-def read_body(call: Call) -> Any:  # any JSON value
-    """Return the body as JSON, its numbers as they are written; None where there is no body.
+def read_data(call: Call) -> bytes:
+    """Return the bytes of the body.
 
     Raises:
-        BodyError: it is no JSON.
         TooLargeError: it is too long.
     """
     data = call.request.stream.read(MAX_BODY_BYTES + 1)
     if len(data) > MAX_BODY_BYTES:
         limit = MAX_BODY_BYTES // 1024**2
         raise TooLargeError(f"the body is longer than {limit} MiB; send fewer rows, or a file")
+    return data
+
+
+def parse_body(data: bytes) -> Any:  # any JSON value
+    """Return a body as JSON, its numbers as they are written; None where there is no body.
+
+    Raises:
+        BodyError: it is no JSON.
+    """
     try:
         return read_json(data) if data else None
     except ValueError as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from werkzeug.wrappers import Response
 
-from sluice.api.admission import admit, read_body
+from sluice.api.admission import admit, parse_body, read_data
 from sluice.api.hits import Hit
 from sluice.api.receiving import answer_job, take_file, take_piece, tell_job
 from sluice.api.shapes import TEXT_TYPE, answer_query
@@ -79,10 +80,17 @@ def _check_loaded(
 
 
 def _body(call: Call) -> dict[str, Any]:
-    """Return the members of the body: a JSON object, or a form."""
-    if call.request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
+    """Return the members of the body: a JSON object, or a form.
+
+    What begins as a JSON object is one: curl calls whatever it sends a form.
+    """
+    if call.request.mimetype == "multipart/form-data":
         return dict(call.request.form.items())
-    body = read_body(call)
+    data = read_data(call)
+    is_form = call.request.mimetype == "application/x-www-form-urlencoded"
+    if is_form and not data.lstrip().startswith(b"{"):
+        return dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True))
+    body = parse_body(data)
     if body is None:
         return {}
     if not isinstance(body, dict):
