@@ -1,0 +1,193 @@
+"""The systems that Sluice replaces, as their clients speak to them, with their real files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from sluice.client import Client
+
+if TYPE_CHECKING:
+    from sluice.local.cloud import Cloud
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+EXPECTED = ROOT.parent / "shared" / "expected"
+HR = ("departments", "jobs", "hired_employees")
+DECLARED = {each.name for each in (ROOT / "sql" / "datasets").iterdir()}
+PERSON = {
+    "First": "Ada",
+    "Last": "Robiner",
+    "Age": 36,
+    "GithubAcct": "ada",
+    "Date of 3rd Grade Graduation": "6/24/40",
+}
+
+pytestmark = [
+    pytest.mark.skipif(not DATA.is_dir(), reason="needs the real files of ../shared/data"),
+    pytest.mark.skipif(
+        not {"people", *HR} <= DECLARED,
+        reason="needs the datasets people, departments, jobs and hired",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def web(local_cloud: Cloud) -> Iterator[httpx.Client]:
+    """The API; what the tests load is taken back behind them."""
+    with httpx.Client(base_url=local_cloud.url, timeout=60) as client:
+        yield client
+    with Client(local_cloud.url) as api:
+        for name in ("people", "hired_employees", "jobs", "departments"):
+            for each in api.ingestions(dataset=name, state="done", limit="1000"):
+                api.undo(each.id)
+
+
+@pytest.fixture(scope="module")
+def people(web: httpx.Client) -> httpx.Client:
+    upload(web, "people")
+    return web
+
+
+@pytest.fixture(scope="module")
+def hr(web: httpx.Client) -> httpx.Client:
+    accounts = {name: upload(web, name)["account"] for name in HR}
+    assert [accounts[name]["loaded"] for name in HR] == [12, 183, 1929]
+    assert accounts["hired_employees"]["rejected"] == 70
+    return web
+
+
+def upload(web: httpx.Client, name: str) -> dict[str, Any]:
+    """Upload a real file as the form of the system's text does."""
+    (path,) = DATA.glob(f"*/{name}.csv")
+    answer = web.post("/upload", files={"file": (path.name, path.read_bytes())})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    assert found["response"] == "successfully saved the file and processed it with status: 0"
+    return found
+
+
+def ids(answer: httpx.Response) -> list[int]:
+    return [each["ID"] for each in answer.json()]
+
+
+def test_ping_is_answered_pong(web: httpx.Client) -> None:
+    assert web.get("/ping").text == "pong"
+
+
+def test_people_come_with_the_headers_of_their_file(people: httpx.Client) -> None:
+    found = people.get("/people").json()
+    assert list(found[0]) == ["ID", *PERSON]
+    assert [each["Date of 3rd Grade Graduation"] for each in found if each["ID"] == 2] == [
+        "1940-06-24"
+    ]
+
+
+def test_people_come_from_the_youngest_to_the_oldest_unknown_ages_last(
+    people: httpx.Client,
+) -> None:
+    first = [each for each in ids(people.get("/people/age")) if each <= 7]
+    assert first == [3, 1, 6, 5, 7, 2, 4]
+
+
+def test_the_ids_of_a_last_name_are_a_flat_list(people: httpx.Client) -> None:
+    assert [each for each in people.get("/ids/lastname/Robiner").json() if each <= 7] == [3, 6, 7]
+
+
+def test_an_added_person_gets_the_next_free_id_and_is_among_those_answered(
+    people: httpx.Client,
+) -> None:
+    before = ids(people.get("/people"))
+    answer = people.post("/people/add", json=PERSON)
+    assert ids(answer) == [*before, max(before) + 1]
+    assert answer.json()[-1] == {
+        "ID": max(before) + 1,
+        **PERSON,
+        "Date of 3rd Grade Graduation": "1940-06-24",
+    }
+    assert people.get("/people").json() == answer.json()
+
+
+def test_a_person_whose_id_is_there_is_ignored_with_a_warning(people: httpx.Client) -> None:
+    before = people.get("/people").json()
+    answer = people.post("/people/add", json={**PERSON, "ID": 3})
+    assert (answer.status_code, answer.json()) == (200, before)
+    assert "is ignored" in answer.headers["Warning"]
+
+
+@pytest.mark.parametrize("name", list(PERSON))
+def test_a_person_without_a_key_is_refused_by_its_name(people: httpx.Client, name: str) -> None:
+    person = {key: value for key, value in PERSON.items() if key != name}
+    answer = people.post("/people/add", json=person)
+    assert (answer.status_code, answer.json()["missing"]) == (400, [name])
+
+
+@pytest.mark.parametrize("age", ["old", 1.5, "12 years"])
+def test_an_age_that_is_no_whole_number_is_refused(people: httpx.Client, age: object) -> None:
+    answer = people.post("/people/add", json={**PERSON, "Age": age})
+    assert (answer.status_code, answer.json()["field"]) == (400, "Age")
+
+
+def test_the_rejected_rows_of_hired_employees_are_kept_whole(hr: httpx.Client) -> None:
+    listed = hr.get("/v1/ingestions", params={"dataset": "hired_employees", "limit": 1000}).json()
+    numbers = [each["id"] for each in listed["ingestions"] if each["account"]["rejected"] == 70]
+    found = hr.get(f"/v1/ingestions/{numbers[0]}/rejects").json()["rejects"]
+    with (EXPECTED / "hr" / "rejected_rows.csv").open(newline="") as file:
+        assert len(found) == len(list(csv.reader(file))) - 1 == 70
+    assert all(each["original"] and each["reason"] for each in found)
+
+
+def test_a_file_that_comes_twice_adds_no_row(hr: httpx.Client) -> None:
+    again = upload(hr, "jobs")
+    assert again["state"] == "skipped"
+
+
+def test_a_parameter_names_the_table_of_a_file(hr: httpx.Client) -> None:
+    (path,) = DATA.glob("*/jobs.csv")
+    file = {"file": ("some name.csv", path.read_bytes())}
+    assert hr.post("/upload", data={"table": "jobs"}, files=file).json()["dataset"] == "jobs"
+    assert hr.post("/upload?table=jobs", files=file).json()["dataset"] == "jobs"
+
+
+def test_a_file_of_no_table_and_one_that_is_no_csv_are_refused(hr: httpx.Client) -> None:
+    for name in ("unheard_of.csv", "jobs.csv.exe", "jobs"):
+        answer = hr.post("/upload", files={"file": (name, b"1,a\n")})
+        assert answer.status_code == 400, name
+
+
+def test_a_file_that_fails_is_told_with_its_problem(people: httpx.Client) -> None:
+    answer = people.post("/upload", files={"file": ("people.csv", b"wrong,header\n1,2\n")})
+    assert (answer.status_code, answer.json()["code"]) == (422, "CSV104")
+
+
+def test_metric_1_counts_the_hired_of_2021_by_quarter(hr: httpx.Client) -> None:
+    found = hr.post("/metric1").json()
+    assert len(found) == 933
+    assert [sum(each[f"Q{n}"] for each in found) for n in (1, 2, 3, 4)] == [249, 454, 453, 487]
+    names = [(each["department"].encode(), each["job"].encode()) for each in found]
+    assert names == sorted(names)
+
+
+def test_metric_2_lists_the_departments_above_the_mean(hr: httpx.Client) -> None:
+    found = hr.post("/metric2", json={"year": 2021}).json()
+    shown = [(each["department"], each["hired"]) for each in found]
+    assert (len(shown), shown[0], shown[-1]) == (7, ("Support", 216), ("Marketing", 142))
+
+
+def test_rows_of_several_tables_come_in_one_request_and_the_bad_are_kept(hr: httpx.Client) -> None:
+    rows = [
+        [9001, "Ann", "2020-05-01T00:00:00Z", 1, 9001],
+        [9002, "", "2020-05-01T00:00:00Z", 1, 1],
+    ]
+    body = {"hired_employees": rows, "jobs": [{"id": 9001, "job": " Tester "}]}
+    hired, jobs = hr.post("/v1/rows", json=body).json()["ingestions"]
+    assert [each["outcome"] for each in hired["rows"]] == ["loaded", "rejected"]
+    assert (jobs["account"]["loaded"], hired["rows"][1]["column"]) == (1, "name")
+    too_many = {"jobs": [[number, "x"] for number in range(10_000, 11_001)]}
+    assert hr.post("/v1/rows", json=too_many).status_code == 400
+    assert hr.post("/v1/rows", json={"jobs": []}).status_code == 400
