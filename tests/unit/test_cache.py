@@ -69,6 +69,8 @@ def test_a_query_reads_every_dataset_that_a_word_of_it_may_name() -> None:
     [
         ("SELECT 1", True),
         ("SELECT age_years FROM people", True),
+        ("SELECT age FROM people ORDER BY age", True),
+        ("SELECT Age (born_on) FROM people", False),
         ("SELECT now()", False),
         ("SELECT CURRENT_DATE", False),
         ("SELECT random()", False),
