@@ -98,6 +98,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("readme")
     for number, name in enumerate(SAMPLES, 1):
         (made / f"{name}.csv").write_text(HEADER + ROW.format(f"Delft {name}") * number)
+    (made / "plays.csv").write_text("Song,Date,Number of Plays\nReadme,2020-01-01,3\n")
     return made
 
 
