@@ -26,6 +26,14 @@ UPDATE sluice.ingestions SET sequence = sequence + 1 WHERE id = :ingestion RETUR
 -- How the file lays out its columns, for the loaders.
 UPDATE sluice.ingestions SET layout = CAST(:layout AS jsonb), updated_at = now() WHERE id = :ingestion;
 
+-- name: keep_encoding
+-- The encoding that was found in the file, for the loaders.
+UPDATE sluice.ingestions
+SET layout = jsonb_set(
+    jsonb_set(layout, '{dialect,encoding}', to_jsonb(CAST(:encoding AS text))), '{is_detected}', 'true'
+)
+WHERE id = :ingestion;
+
 -- name: move_ingestion
 -- A transition: none is returned when the ingestion is not in one of the states it may come from.
 UPDATE sluice.ingestions

@@ -38,7 +38,7 @@ GUESTS: Mapping[str, Any] = {
         "SELECT count(*) AS guests FROM guests WHERE age = :age",
     },
     "aliases": {
-        "GET /ping": {"kind": "text", "text": "pong"},
+        "GET /hello": {"kind": "text", "text": "pong"},
         "GET /guests": {"kind": "query", "query": "all", "names": "headers"},
         "GET /guests/age": {"kind": "query", "query": "youngest"},
         "GET /guests/{last}": {"kind": "query", "query": "ids", "shape": "list"},
@@ -66,9 +66,9 @@ def intake(serve: Serve, engine: Engine, topics: PubsubServer) -> Client:
 
 
 def test_a_text_is_answered(intake: Client) -> None:
-    answer = intake.get("/ping")
+    answer = intake.get("/hello")
     assert (answer.text, answer.content_type) == ("pong", "text/plain; charset=utf-8")
-    assert intake.head("/ping").status_code == 200
+    assert intake.head("/hello").status_code == 200
 
 
 def test_all_rows_come_with_the_headers_of_the_file(intake: Client) -> None:
@@ -169,19 +169,19 @@ def test_rows_added_at_once_get_ids_of_their_own(intake: Client) -> None:
 def test_an_unknown_path_is_a_problem(intake: Client) -> None:
     assert_problem(intake.get("/nothing/here"), "API305", 404)
     assert_problem(intake.get("/v2/datasets"), "API305", 404)
-    assert_problem(intake.delete("/ping"), "API305", 404)
+    assert_problem(intake.delete("/hello"), "API305", 404)
     assert_problem(intake.delete("/v1/datasets"), "API306", 405)
 
 
 def test_an_alias_asks_for_the_token(serve: Serve, engine: Engine, intake: Client) -> None:
     guarded = serve("intake", token="secret")
-    assert_problem(guarded.get("/ping"), "API304", 401)
-    assert guarded.get("/ping", headers={"Authorization": "Bearer secret"}).text == "pong"
+    assert_problem(guarded.get("/hello"), "API304", 401)
+    assert guarded.get("/hello", headers={"Authorization": "Bearer secret"}).text == "pong"
 
 
 def test_two_datasets_cannot_serve_one_route(engine: Engine, intake: Client) -> None:
     other = {**GUESTS, "name": "others", "queries": {}, "aliases": {}}
     declare(engine, other, origin="api")
-    taken = {"aliases": {"GET /ping": {"kind": "text", "text": "no"}}}
+    taken = {"aliases": {"GET /hello": {"kind": "text", "text": "no"}}}
     with pytest.raises(DeclarationError, match="dataset guests serves this route"):
         declare(engine, other | taken, origin="api")

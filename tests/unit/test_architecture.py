@@ -42,6 +42,7 @@ PURE = {
     "files.announcements",
     "files.decompression",
     "files.dialects",
+    "files.encodings",
     "files.fields",
     "files.layouts",
     "files.records",

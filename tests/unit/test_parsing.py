@@ -207,3 +207,42 @@ def test_a_row_knows_the_number_of_its_record(data: bytes) -> None:
     }
     assert {record for _, record in found} == whole
     assert all(lines[record - 5].startswith(b"%d," % thing) for thing, record in found)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (b'1,5" pipe,,', '5" pipe'),
+        (b'1,a "b" c,,', 'a "b" c'),
+        (b'1,a"b"", c"",,', None),
+        (b'"1",a"b,"POINT (1 2)",', 'a"b'),
+    ],
+    ids=["inch", "word", "too-many", "beside-quoted"],
+)
+def test_stray_quotes_may_be_taken_literally(line: bytes, name: str | None) -> None:
+    data = b'0,"x, ""y""",,\n' + line + b"\n2,b,,\n"
+    rows, rejects = parse(data, {**THINGS, "stray_quotes": "literal", "columns": LOOSE})
+    wanted = [(0, 'x, "y"'), *([(1, name)] if name else []), (2, "b")]
+    assert [row[:2] for row in rows] == wanted
+    assert [each.original for each in rejects] == ([] if name else [line])
+
+
+LOOSE = [{**each, "minimum": 0} if each["name"] == "id" else each for each in THINGS["columns"]]  # type: ignore[arg-type]
+
+
+def test_text_behind_a_closing_quote_is_a_reject_even_so() -> None:
+    line = b'1,a"b,"c"d,'
+    rows, (reject,) = parse(line + b"\n2,b,,\n", {**THINGS, "stray_quotes": "literal"})
+    assert [row[0] for row in rows] == [2]
+    assert (reject.rule, reject.original) == ("stray_quote", line)
+
+
+@pytest.mark.parametrize(
+    ("written", "year"),
+    [("6/24/40", 1940), ("6/25/01", 2001), ("6/24/1940", 1940), ("1/2/2140", 2140)],
+)
+def test_two_digits_of_a_year_never_name_the_future(written: str, year: int) -> None:
+    formats = ["%m/%d/%y", "%m/%d/%Y"]
+    column = {"name": "day", "type": "date", "formats": formats, "two_digit_years": "past"}
+    ((day,),), rejects = parse(f"{written}\n".encode(), {"name": "things", "columns": [column]})
+    assert (day.year, rejects) == (year, [])

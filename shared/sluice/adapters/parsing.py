@@ -30,10 +30,11 @@ from sluice.datasets.model import (
     Dataset,
     Rollup,
 )
-from sluice.errors import AccountImbalanceError
-from sluice.files.fields import count_delimiters, count_fields
+from sluice.errors import AccountImbalanceError, EncodingMismatchError
+from sluice.files.encodings import contradicts
+from sluice.files.fields import count_delimiters, count_fields, quote_strays
 from sluice.files.layouts import Layout, lay_out
-from sluice.files.records import RecordIndex, count_clean_records, index_records
+from sluice.files.records import Flaw, Malformed, RecordIndex, count_clean_records, index_records
 from sluice.files.rejects import RECORD_REASONS, Reject
 
 if TYPE_CHECKING:
@@ -301,15 +302,19 @@ class _Parser:
         self.record_limit = _RECORD_LIMIT
         self.first_record = 0
         self.has_numbers = False
+        self.is_detected = layout.is_detected
+        self.rewritten: dict[int, bytes] = {}
         self.texts: dict[str, list[str]] = {}
 
     def parse(self, data: bytes, first_line: int, first_record: int) -> ParsedChunk:
         self.first_record = first_record
-        records = self._count_if_plain(data)
+        self._check_encoding(data, first_line)
+        plain = self._in_utf8(data)
+        records = None if plain is None else self._count_if_plain(plain)
         damaged: dict[int, tuple[str, str]] = {}
         kept: list[int] | None = None
         index: RecordIndex | None = None
-        if records is None or not self._read(data, records):
+        if plain is None or records is None or not self._read(plain, records):
             index = index_records(data, self.dialect)
             records = len(index)
             self.record_limit = max(
@@ -341,13 +346,28 @@ class _Parser:
             self.dataset, records, rows, rejects, recovered, origins, self.cursor, self.texts
         )
 
+    def _check_encoding(self, data: bytes, first_line: int) -> None:
+        """Refuse UTF-8 in a file whose earlier lines were found to be in another encoding."""
+        if self.is_detected and self.dialect.encoding != "utf-8" and contradicts(data):
+            raise EncodingMismatchError(
+                f"lines from {first_line} are UTF-8, earlier ones {self.dialect.encoding}; save the"
+                " whole file in one encoding, or declare one, so that rows of another are rejects"
+            )
+
+    def _in_utf8(self, data: bytes) -> bytes | None:
+        """Return the bytes as UTF-8, or None where some are not text in the file's encoding."""
+        encoding = self.dialect.encoding
+        if encoding == "utf-8" or data.isascii():
+            return data
+        return data.decode(encoding).encode() if _decodes(data, encoding) else None
+
     def _count_rows(self) -> int:
         count = self.cursor.execute("SELECT count(*) FROM typed WHERE _ok").fetchone()
         return int(count[0]) if count else 0
 
     def _count_if_plain(self, data: bytes) -> int | None:
         """Return the number of records where DuckDB can be trusted with the bytes as they are."""
-        if b"\0" in data or not _is_utf8(data) or self.dialect.encoding != "utf-8":
+        if b"\0" in data or not _is_utf8(data):
             return None
         if b"\r" in data and not data.count(b"\r") == data.count(b"\n") == data.count(b"\r\n"):
             return None
@@ -417,7 +437,9 @@ class _Parser:
     def _damaged(self, data: bytes, index: RecordIndex) -> dict[int, tuple[str, str]]:
         """Return (rule, reason) of each record that is not to reach DuckDB."""
         damaged = {
-            each.record: (each.kind.value, RECORD_REASONS[each.kind]) for each in index.malformed
+            each.record: (each.kind.value, RECORD_REASONS[each.kind])
+            for each in index.malformed
+            if not self._takes_literally(data, index, each)
         }
         suspicious = b"\0" in data or not _is_utf8(data) or self.dialect.encoding != "utf-8"
         for record in range(len(index.starts)) if suspicious else ():
@@ -430,6 +452,16 @@ class _Parser:
                 reason = RECORD_REASONS["encoding"].format(encoding=self.dialect.encoding)
                 damaged[record] = ("encoding", reason)
         return damaged
+
+    def _takes_literally(self, data: bytes, index: RecordIndex, flaw: Malformed) -> bool:
+        """Whether a record's stray quotes are part of its text; keeps the record with them quoted."""
+        if self.dataset.stray_quotes != "literal" or flaw.kind is not Flaw.STRAY_QUOTE:
+            return False
+        record = data[index.starts[flaw.record] : index.ends[flaw.record]]
+        rewritten = quote_strays(record, self.dialect)
+        if rewritten is not None:
+            self.rewritten[flaw.record] = rewritten
+        return rewritten is not None
 
     def _read_sound(
         self, data: bytes, index: RecordIndex, damaged: dict[int, tuple[str, str]]
@@ -464,7 +496,9 @@ class _Parser:
 
     def _lay_out(self, data: bytes, index: RecordIndex, records: list[int]) -> list[bytes]:
         encoding = self.dialect.encoding
-        lines = [bytes(data[index.starts[n] : index.ends[n]]) for n in records]
+        lines = [
+            self.rewritten.get(n) or bytes(data[index.starts[n] : index.ends[n]]) for n in records
+        ]
         if encoding == "utf-8":
             return [line + b"\n" for line in lines]
         return [line.decode(encoding).encode("utf-8") + b"\n" for line in lines]

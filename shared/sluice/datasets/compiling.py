@@ -249,15 +249,22 @@ class _Cell:
         return f"try_cast(nullif(regexp_extract(upper({self.clean()}), {pattern}, {position}), '') AS DOUBLE)"
 
     def _parsed_time(self) -> str:
-        formats = "[" + ", ".join(literal(each) for each in self.column.formats) + "]"
-        parsed = f"try_strptime({self.clean()}, {formats})"
         kind = _DUCKDB_TYPES[self.column.type]
         if self.column.two_digit_years == "past":
-            parsed = (
-                f"CASE WHEN {parsed} > current_localtimestamp()"
-                f" THEN {parsed} - INTERVAL 100 YEAR ELSE {parsed} END"
-            )
-        return f"CAST({parsed} AS {kind})"
+            tried = ", ".join(self._past(each) for each in self.column.formats)
+            return f"CAST(coalesce({tried}) AS {kind})"
+        formats = "[" + ", ".join(literal(each) for each in self.column.formats) + "]"
+        return f"CAST(try_strptime({self.clean()}, {formats}) AS {kind})"
+
+    def _past(self, written: str) -> str:
+        """The moment by one format, a century earlier where two digits of a year set it in the future."""
+        parsed = f"try_strptime({self.clean()}, {literal(written)})"
+        if "%y" not in written:
+            return parsed
+        return (
+            f"CASE WHEN {parsed} > current_localtimestamp()"
+            f" THEN {parsed} - INTERVAL 100 YEAR ELSE {parsed} END"
+        )
 
     def _is_localized(self) -> bool:
         column = self.column

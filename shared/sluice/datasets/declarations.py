@@ -195,6 +195,7 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         max_rejects=top.get("max_rejects"),
         reupload=Reupload(top.get("reupload", "append")),
         cluster=tuple(top.get("cluster", ())),
+        detects_encoding="encoding" not in top,
         stray_quotes=top.get("stray_quotes", "reject"),
         ragged=top.get("ragged", "reject"),
         rollups=tuple(parse_rollup(*each) for each in document.get("rollups", {}).items()),

@@ -237,6 +237,7 @@ class Dataset:
 
     Attributes:
         cluster: stored columns (or DuckDB expressions) by which the rows of a chunk are ordered.
+        detects_encoding: whether each file's encoding is found in it: UTF-8 or Windows-1252.
         stray_quotes: `reject` or `literal`, for a quote inside an unquoted field.
         ragged: `reject` or `pad`, for rows that are too short or too long.
         aliases: routes of other systems that the dataset serves.
@@ -253,6 +254,7 @@ class Dataset:
     max_rejects: int | None = None
     reupload: Reupload = Reupload.APPEND
     cluster: tuple[str, ...] = ()
+    detects_encoding: bool = False
     stray_quotes: str = "reject"
     ragged: str = "reject"
     rollups: tuple[Rollup, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,31 @@ if TYPE_CHECKING:
 
 #: So much is looked at in one step that it stays in the processor's cache.
 _TILE_BYTES = 256 * 1024
+
+
+def quote_strays(record: bytes, dialect: Dialect) -> bytes | None:
+    """Quote the fields of a record in which stray quotes stand, and so take these literally.
+
+    Returns:
+        The record, or None where text follows a closing quote: nobody knows what was meant.
+    """
+    mark, delimiter = dialect.quote_byte, dialect.delimiter_byte
+    one, end = re.escape(mark), re.escape(delimiter)
+    field = re.compile(b"(%b(?:[^%b]|%b%b)*%b)|([^%b]*)" % (one, one, one, one, one, end))
+    fields, at = [], 0
+    while True:
+        found = field.match(record, at)
+        assert found is not None  # noqa: S101  # the second branch matches anything
+        quoted, plain = found.groups()
+        if quoted is None and mark in plain:
+            quoted = mark + plain.replace(mark, mark + mark) + mark
+        fields.append(plain if quoted is None else quoted)
+        at = found.end()
+        if at == len(record):
+            return delimiter.join(fields)
+        if not record.startswith(delimiter, at):
+            return None
+        at += len(delimiter)
 
 
 def count_delimiters(data: bytes, dialect: Dialect) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from sluice.datasets.model import Dataset
@@ -21,24 +21,32 @@ class Layout:
         order: for each declared column its 0-based position in the file, None where it is absent.
         width: number of columns of the file.
         dialect: how the file is written.
+        is_detected: whether its encoding was found in the file, and not declared.
     """
 
     order: tuple[int | None, ...]
     width: int
     dialect: Dialect
+    is_detected: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as a JSON object."""
-        return {"order": list(self.order), "width": self.width, "dialect": self.dialect.to_json()}
+        return {
+            "order": list(self.order),
+            "width": self.width,
+            "dialect": self.dialect.to_json(),
+            "is_detected": self.is_detected,
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read a layout from a JSON object."""
         dialect = Dialect.from_json(document["dialect"])
-        return cls(tuple(document["order"]), document["width"], dialect)
+        is_detected = document.get("is_detected", False)
+        return cls(tuple(document["order"]), document["width"], dialect, is_detected)
 
 
-def lay_out(dataset: Dataset, header: bytes | None) -> Layout:
+def lay_out(dataset: Dataset, header: bytes | None, encoding: str | None = None) -> Layout:
     """Find the dataset's columns in a file.
 
     Headers are compared without case and without white space around them.
@@ -46,15 +54,17 @@ def lay_out(dataset: Dataset, header: bytes | None) -> Layout:
     Args:
         dataset: the declaration.
         header: the header record as it stands in the file, None for a headerless file.
+        encoding: the one that was found in the file, where none is declared.
 
     Raises:
         HeaderMismatchError: a required column is missing, or a column is unknown or there twice.
         EncodingMismatchError: the header is not text in the file's encoding.
     """
+    dialect = replace(dataset.dialect, encoding=encoding) if encoding else dataset.dialect
     if header is None:
         width = len(dataset.columns)
-        return Layout(tuple(range(width)), width, dataset.dialect)
-    names = _names(header, dataset.dialect)
+        return Layout(tuple(range(width)), width, dialect, bool(encoding))
+    names = _names(header, dialect)
     positions: dict[str, int] = {}
     for position, name in enumerate(names):
         if name.casefold() in positions:
@@ -69,7 +79,7 @@ def lay_out(dataset: Dataset, header: bytes | None) -> Layout:
         for column in dataset.columns
     )
     _refuse(dataset, names, order, set(positions.values()))
-    return Layout(order, len(names), dataset.dialect)
+    return Layout(order, len(names), dialect, bool(encoding))
 
 
 def _names(header: bytes, dialect: Dialect) -> list[str]:

@@ -22,6 +22,7 @@ from sluice.errors import (
     UnknownDatasetError,
 )
 from sluice.files.announcements import dataset_of
+from sluice.files.encodings import EncodingWatch
 from sluice.files.layouts import lay_out
 from sluice.files.sources import Source, open_source
 from sluice.files.splitting import Cut, Splitter
@@ -135,21 +136,26 @@ class Split:
         send_chunks(self._publisher, row, source, [each for each in known if not each.is_loaded])
         splitter = self._splitter(dataset, known)
         has_layout = row.layout is not None
+        watch = _watch(row, dataset)
         count = len(known)
         for block in source.blocks(splitter.position):
+            watch.feed(block)
             cuts = splitter.feed(block)
             _check_open_record(splitter, announced)
             if not has_layout and (splitter.header is not None or not dataset.dialect.header):
-                self._keep_layout(row.id, dataset, splitter)
+                self._keep_layout(row.id, dataset, splitter, watch)
                 has_layout = True
+            self._keep_encoding(row.id, watch)
             if not self._remember(row, source, cuts):
                 return
             count += len(cuts)
+        watch.finish()
         cuts = splitter.finish()
         if not has_layout:
             if dataset.dialect.header and splitter.header is None:
                 raise EmptyFileError(f"gs://{announced.bucket}/{announced.name} has no header")
-            self._keep_layout(row.id, dataset, splitter)
+            self._keep_layout(row.id, dataset, splitter, watch)
+        self._keep_encoding(row.id, watch)
         if self._remember(row, source, cuts):
             self._complete(row.id, splitter, count + len(cuts))
 
@@ -174,15 +180,25 @@ class Split:
         )
         return Splitter.resume(dataset.dialect, at, size_bytes)
 
-    def _keep_layout(self, ingestion: int, dataset: Dataset, splitter: Splitter) -> None:
+    def _keep_layout(
+        self, ingestion: int, dataset: Dataset, splitter: Splitter, watch: EncodingWatch
+    ) -> None:
         layout = {
-            **lay_out(dataset, splitter.header).to_json(),
+            **lay_out(dataset, splitter.header, watch.take()).to_json(),
             "header_end": splitter.header_end,
         }
         with transaction(self._engine) as connection:
             connection.execute(
                 statement("keep_layout"), {"ingestion": ingestion, "layout": json.dumps(layout)}
             )
+
+    def _keep_encoding(self, ingestion: int, watch: EncodingWatch) -> None:
+        """Keep an encoding that was found behind the header, before a chunk goes out that needs it."""
+        encoding = watch.take()
+        if encoding:
+            with transaction(self._engine) as connection:
+                facts = {"ingestion": ingestion, "encoding": encoding}
+                connection.execute(statement("keep_encoding"), facts)
 
     def _remember(self, row: Row[Any], source: Source, cuts: list[Cut]) -> bool:
         """Remember chunks, then send them: what was sent is known, what is known is sent again.
@@ -223,6 +239,12 @@ class Split:
             row = lock_ingestion(connection, ingestion)
             if row is not None and row.state in UNFINISHED:
                 move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+
+
+def _watch(row: Row[Any], dataset: Dataset) -> EncodingWatch:
+    """Watch for the encoding, unless it is declared or an earlier run has found it."""
+    is_known = not dataset.detects_encoding or (row.layout or {}).get("is_detected", False)
+    return EncodingWatch(is_known=is_known)
 
 
 def _check_open_record(splitter: Splitter, announced: StoredObject) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,8 +121,25 @@ def _typed(sql: str, types: Mapping[str, str]) -> TextClause:
         "timestamp": sa.DateTime(),
     }
     clause = sa.text(sql)
+    if clause._bindparams:  # noqa: SLF001  # else pg8000 hands the text on as it is
+        clause = sa.text(escape_percents(sql))
     bound = [sa.bindparam(name, type_=known[kind]) for name, kind in types.items()]
     return clause.bindparams(*(each for each in bound if each.key in clause._bindparams))  # noqa: SLF001
+
+
+#: What pg8000 leaves alone: texts, names, comments; elsewhere it takes a percent sign for its own.
+_QUOTED = re.compile(
+    r"""E'(?:[^'\\]|\\.)*'|'(?:[^']|'')*'|"[^"]*"|--[^\n]*|\$\$.*?\$\$""", re.DOTALL
+)
+
+
+def escape_percents(sql: str) -> str:
+    """Double the percent signs of operators, such as `%` and `<%`."""
+    parts, at = [], 0
+    for quoted in _QUOTED.finditer(sql):
+        parts += [sql[at : quoted.start()].replace("%", "%%"), quoted[0]]
+        at = quoted.end()
+    return "".join([*parts, sql[at:].replace("%", "%%")])
 
 
 def spelled_out(
@@ -133,7 +151,8 @@ def spelled_out(
     compiled = clause.bindparams(**known).compile(
         dialect=connection.dialect, compile_kwargs={"literal_binds": True}
     )
-    return str(compiled)
+    text = str(compiled)
+    return text if known else escape_percents(text)  # a COPY is looked through either way
 
 
 def without_comments(sql: str) -> str:

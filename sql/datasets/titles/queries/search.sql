@@ -1,0 +1,32 @@
+-- The titles that fit some words best, in title, cast or description.
+-- All words must be there, in any form ("robber" finds "robbers"), the title weighing most. "a phrase", or
+-- and -not are understood. Titles and names that are only nearly written so follow behind.
+-- param text text!: Words to look for, as "drug lord robbers" or "Kristen Jonson".
+-- param limit integer = 20 (1..1000): Most titles.
+WITH asked AS (
+    SELECT websearch_to_tsquery('english', :text) AS words
+),
+found AS (
+    SELECT
+        titles.*,
+        ts_rank_cd(
+            setweight(to_tsvector('english', title), 'A')
+            || setweight(to_tsvector('english', coalesce("cast", '')), 'B')
+            || setweight(to_tsvector('english', coalesce(description, '')), 'C'),
+            words
+        ) AS by_words,
+        word_similarity(:text, title || ' ' || coalesce("cast", '')) AS by_spelling
+    FROM titles CROSS JOIN asked
+    WHERE (
+            setweight(to_tsvector('english', title), 'A')
+            || setweight(to_tsvector('english', coalesce("cast", '')), 'B')
+            || setweight(to_tsvector('english', coalesce(description, '')), 'C')
+        ) @@ words
+        OR :text <% (title || ' ' || coalesce("cast", ''))
+)
+SELECT
+    show_id, type, title, "cast", release_year, description,
+    round(CAST(by_words + by_spelling AS numeric), 3) AS score
+FROM found
+ORDER BY by_words > 0 DESC, by_words + by_spelling DESC, release_year DESC, show_id
+LIMIT :limit

@@ -1,0 +1,99 @@
+"""A file is in one encoding: found, kept for all of its chunks, and never garbled half-way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from flow import Flow, Killed
+
+COLUMNS = [{"name": "id", "type": "integer"}, {"name": "name", "type": "text"}]
+ASCII = b"".join(b"%d,plain\n" % n for n in range(1, 9))
+
+
+@pytest.fixture
+def flow(database: str) -> Iterator[Flow]:
+    made = Flow(database, chunk_bytes=16)
+    made.declare({"name": "things", "columns": COLUMNS})
+    yield made
+    made.engine.dispose()
+
+
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluice.files.sources._BLOCK_BYTES", 16)
+
+
+def names(flow: Flow) -> list[str]:
+    return [each.name for each in flow.all("SELECT name FROM things WHERE id > 8 ORDER BY id")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+def test_an_encoding_found_far_behind_the_header_holds_for_the_file(
+    flow: Flow, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_blocks(monkeypatch)
+    text = "id,name\n" + ASCII.decode() + "9,café\n10,plain\n11,“naïve”\n"
+    ingestion = flow.run(text.encode(encoding))
+    assert flow.state(ingestion) == "done"
+    assert flow.account(ingestion) == (11, 11, 0)
+    assert names(flow) == ["café", "plain", "“naïve”"]
+
+
+def test_a_header_may_be_in_windows_1252(flow: Flow) -> None:
+    flow.declare(
+        {"name": "places", "columns": [{"name": "town", "type": "text", "header": "Città"}]}
+    )
+    flow.run("Città\nForlì\n".encode("cp1252"), "places/a.csv")
+    assert [each.town for each in flow.all("SELECT town FROM places")] == ["Forlì"]
+
+
+def test_what_is_not_utf8_in_a_utf8_file_is_a_reject_with_its_bytes(flow: Flow) -> None:
+    ingestion = flow.run("id,name\n9,é\n10,è\n".encode() + b"11,\xe9\n12,a\n")
+    assert names(flow) == ["é", "è", "a"]
+    (reject,) = flow.rejects(ingestion)
+    assert (reject.rule, bytes(reject.original), reject.line) == ("encoding", b"11,\xe9", 4)
+
+
+def test_a_byte_that_windows_1252_lacks_is_a_reject(flow: Flow) -> None:
+    ingestion = flow.run(b"id,name\n9,\xe9\n10,\x81\n11,b\n")
+    assert names(flow) == ["é", "b"]
+    assert [bytes(each.original) for each in flow.rejects(ingestion)] == [b"10,\x81"]
+
+
+def test_utf8_behind_windows_1252_fails_the_file(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_blocks(monkeypatch)
+    ingestion = flow.run(b"id,name\n9,caf\xe9\n" + ASCII + "10,café\n11,thé\n".encode())
+    assert flow.state(ingestion) == "failed"
+    assert flow.ingestion(ingestion).problem["code"] == "CSV108"
+    assert names(flow) == []
+
+
+def test_a_declared_encoding_is_not_looked_for(flow: Flow) -> None:
+    flow.declare({"name": "things", "columns": COLUMNS, "encoding": "utf-8"})
+    other = flow.twin()
+    ingestion = other.run(b"id,name\n9,caf\xe9\n10,b\n")
+    other.deliver()
+    assert other.account(ingestion) == (2, 1, 1)
+    other.engine.dispose()
+
+
+def test_a_split_that_goes_on_keeps_the_encoding(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_blocks(monkeypatch)
+    announced = flow.put(b"id,name\n9,caf\xe9\n" + ASCII + b"10,plain\n11,th\xe9\n")
+
+    def die(first_byte: int) -> None:
+        if first_byte >= 48:
+            raise Killed
+
+    flow.bucket.before_read = die
+    with pytest.raises(Killed):
+        flow.split(announced)
+    flow.bucket.before_read = lambda _first_byte: None
+    ingestion = flow.split(announced)
+    flow.deliver()
+    assert flow.state(ingestion) == "done"
+    assert names(flow) == ["café", "plain", "thé"]
