@@ -262,7 +262,7 @@ def test_an_output_is_handed_out_whole_or_in_ranges_that_join(stored: tuple[Clie
             lambda whole: whole,
         ),
     ],
-    ids=str,
+    ids=lambda each: None if callable(each) else str(each),
 )
 def test_a_range_is_answered_as_http_has_it(
     stored: tuple[Client, int],
