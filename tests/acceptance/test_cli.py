@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from real_files import DATA, expected_json, needs_real_files
 from sluice.client import Client
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     Sluice = Callable[..., CompletedProcess[str]]
 
-SHARED = Path(__file__).parents[3] / "shared"
 HEADER = "region,origin_coord,destination_coord,datetime,datasource\n"
 GOOD = "{0},POINT (14.4 50.0),POINT (14.5 50.1),2018-05-{1:02} 09:00:00,cheap_mobile\n"
 BAD = "{0},somewhere,POINT (14.5 50.1),2018-05-03 09:00:00,cheap_mobile\n"
@@ -172,11 +172,11 @@ def test_rows_are_saved_in_every_format(sluice: Sluice, tmp_path: Path, kind: st
     assert target.stat().st_size > 0
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real files of ../shared")
+@needs_real_files
 def test_the_real_trips_give_the_expected_averages(sluice: Sluice) -> None:
-    done = sluice("load", SHARED / "data/trips/trips.csv")
+    done = sluice("load", DATA / "trips" / "trips.csv")
     assert done.returncode == 0, done.stderr
-    expected = json.loads((SHARED / "expected/trips/summary.json").read_text())
+    expected = expected_json("trips/summary.json")
     for region, figures in expected["weekly_by_region"].items():
         answer = sluice("query", "trips", "weekly_average", f"region={region}", "--json").stdout
         assert json.loads(answer)["weekly_average"] == figures["weekly_average_observed"]

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from real_files import DATA, expected_json, expected_records, needs_real_files
 from sluice.client import Client
 
 if TYPE_CHECKING:
     from sluice.local.cloud import Cloud
 
-ROOT = Path(__file__).parents[2]
-DATA = ROOT.parent / "shared" / "data"
-EXPECTED = ROOT.parent / "shared" / "expected"
 HR = ("departments", "jobs", "hired_employees")
-DECLARED = {each.name for each in (ROOT / "sql" / "datasets").iterdir()}
 PERSON = {
     "First": "Ada",
     "Last": "Robiner",
@@ -28,13 +23,7 @@ PERSON = {
     "Date of 3rd Grade Graduation": "6/24/40",
 }
 
-pytestmark = [
-    pytest.mark.skipif(not DATA.is_dir(), reason="needs the real files of ../shared/data"),
-    pytest.mark.skipif(
-        not {"people", *HR} <= DECLARED,
-        reason="needs the datasets people, departments, jobs and hired",
-    ),
-]
+pytestmark = needs_real_files
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +61,11 @@ def upload(web: httpx.Client, name: str) -> dict[str, Any]:
     return found
 
 
+def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Return an answer as a CSV file has it."""
+    return [[str(value) for value in row.values()] for row in rows]
+
+
 def ids(answer: httpx.Response) -> list[int]:
     return [each["ID"] for each in answer.json()]
 
@@ -83,9 +77,8 @@ def test_ping_is_answered_pong(web: httpx.Client) -> None:
 def test_people_come_with_the_headers_of_their_file(people: httpx.Client) -> None:
     found = people.get("/people").json()
     assert list(found[0]) == ["ID", *PERSON]
-    assert [each["Date of 3rd Grade Graduation"] for each in found if each["ID"] == 2] == [
-        "1940-06-24"
-    ]
+    of_the_file = [each for each in found if each["ID"] <= 7]
+    assert of_the_file == expected_json("people/people_GET_people.json")
 
 
 def test_people_come_from_the_youngest_to_the_oldest_unknown_ages_last(
@@ -96,7 +89,9 @@ def test_people_come_from_the_youngest_to_the_oldest_unknown_ages_last(
 
 
 def test_the_ids_of_a_last_name_are_a_flat_list(people: httpx.Client) -> None:
-    assert [each for each in people.get("/ids/lastname/Robiner").json() if each <= 7] == [3, 6, 7]
+    for name, numbers in expected_json("people/people_GET_ids_by_lastname.json").items():
+        found = people.get(f"/ids/lastname/{name}").json() if name else numbers
+        assert [each for each in found if each <= 7] == numbers
 
 
 def test_an_added_person_gets_the_next_free_id_and_is_among_those_answered(
@@ -137,9 +132,9 @@ def test_the_rejected_rows_of_hired_employees_are_kept_whole(hr: httpx.Client) -
     listed = hr.get("/v1/ingestions", params={"dataset": "hired_employees", "limit": 1000}).json()
     numbers = [each["id"] for each in listed["ingestions"] if each["account"]["rejected"] == 70]
     found = hr.get(f"/v1/ingestions/{numbers[0]}/rejects").json()["rejects"]
-    with (EXPECTED / "hr" / "rejected_rows.csv").open(newline="") as file:
-        assert len(found) == len(list(csv.reader(file))) - 1 == 70
-    assert all(each["original"] and each["reason"] for each in found)
+    kept = [[str(each["line"]), *each["original"].split(",")] for each in found]
+    assert kept == [[line, *cells] for line, _, *cells in expected_records("hr/rejected_rows.csv")]
+    assert all(each["column"] and each["reason"] for each in found)
 
 
 def test_a_file_that_comes_twice_adds_no_row(hr: httpx.Client) -> None:
@@ -167,16 +162,57 @@ def test_a_file_that_fails_is_told_with_its_problem(people: httpx.Client) -> Non
 
 def test_metric_1_counts_the_hired_of_2021_by_quarter(hr: httpx.Client) -> None:
     found = hr.post("/metric1").json()
+    assert list(found[0]) == ["department", "job", "Q1", "Q2", "Q3", "Q4"]
+    assert cells(found) == expected_records("hr/metric1_complete_rows_only.csv")
     assert len(found) == 933
     assert [sum(each[f"Q{n}"] for each in found) for n in (1, 2, 3, 4)] == [249, 454, 453, 487]
-    names = [(each["department"].encode(), each["job"].encode()) for each in found]
-    assert names == sorted(names)
 
 
 def test_metric_2_lists_the_departments_above_the_mean(hr: httpx.Client) -> None:
-    found = hr.post("/metric2", json={"year": 2021}).json()
-    shown = [(each["department"], each["hired"]) for each in found]
-    assert (len(shown), shown[0], shown[-1]) == (7, ("Support", 216), ("Marketing", 142))
+    found = hr.post("/metric2").json()
+    assert list(found[0]) == ["id", "department", "hired"]
+    assert cells(found) == expected_records("hr/metric2_complete_rows_only.csv")
+
+
+@pytest.mark.parametrize("metric", ["metric1", "metric2"])
+def test_the_year_of_a_metric_is_a_parameter(hr: httpx.Client, metric: str) -> None:
+    of_2022 = hr.post(f"/{metric}", json={"year": 2022}).json()
+    assert of_2022 == hr.post(f"/{metric}?year=2022").json()
+    assert of_2022 == hr.post(f"/{metric}", data={"year": "2022"}).json()
+    assert of_2022 not in ([], hr.post(f"/{metric}", json={"year": 2021}).json())
+    assert hr.post(f"/{metric}", json={"year": 1999}).json() == []
+    refused = hr.post(f"/{metric}", json={"year": "last"})
+    assert (refused.status_code, refused.json()["code"]) == (400, "API301")
+
+
+def test_tables_are_backed_up_and_restored_beside_with_a_2_twice_alike(
+    hr: httpx.Client,
+) -> None:
+    taken = hr.post("/backup").json()
+    assert taken["response"] == "backups were taken sucessfully"
+    rows = {each["name"]: each["rows"] for each in taken["backup"]["datasets"]}
+    assert set(HR) < set(rows)
+    asked = {"backup": taken["backup"]["id"], "tables": list(HR)}
+    for _ in range(2):
+        restored = hr.post("/restore", json=asked).json()["restored"]
+        assert {each["into"]: each["rows"] for each in restored} == {
+            f"{name}2": rows[name] for name in HR
+        }
+    for name in HR:
+        counted = hr.get(f"/v1/datasets/{name}2/rows", params={"measure": "count"}).json()
+        assert counted["rows"] == [{"count": rows[name]}]
+
+
+def test_one_table_is_backed_up_and_restored_in_place(hr: httpx.Client) -> None:
+    taken = hr.post("/backup", json={"table": "jobs"}).json()["backup"]
+    assert [each["name"] for each in taken["datasets"]] == ["jobs"]
+    before = hr.get("/v1/datasets/jobs/rows?order=id&limit=1000&select=id,job").json()["rows"]
+    hr.post("/v1/datasets/jobs/rows", json=[{"id": 9900, "job": "Later"}]).raise_for_status()
+    asked = {"table": "jobs", "in_place": True, "backup": taken["id"]}
+    (restored,) = hr.post("/restore", json=asked).json()["restored"]
+    assert (restored["dataset"], restored["into"]) == ("jobs", "jobs")
+    after = hr.get("/v1/datasets/jobs/rows?order=id&limit=1000&select=id,job").json()["rows"]
+    assert after == before
 
 
 def test_rows_of_several_tables_come_in_one_request_and_the_bad_are_kept(hr: httpx.Client) -> None:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from real_files import DATA, EXPECTED, ROOT, needs_real_files
+
 if TYPE_CHECKING:
     from sluice.local.cloud import Cloud
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "docs" / "examples" / "upload_in_pieces.py"
-DATA = ROOT.parent / "shared" / "data" / "plays"
-EXPECTED = ROOT.parent / "shared" / "expected" / "plays"
+PLAYS = DATA / "plays"
 
 
 def run(cloud: Cloud, source: Path, target: Path, piece_bytes: int) -> str:
@@ -55,8 +55,8 @@ def test_the_script_of_the_docs_uploads_waits_and_downloads(
     assert status == {"job_status": "SUCCESS", "job_id": job, "jod_id": job}
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs the real files of ../shared/data")
-@pytest.mark.parametrize("path", sorted(DATA.glob("*.csv")), ids=lambda path: path.stem)
+@needs_real_files
+@pytest.mark.parametrize("path", sorted(PLAYS.glob("*.csv")), ids=lambda path: path.stem)
 def test_a_real_file_of_plays_gives_its_totals(
     local_cloud: Cloud, tmp_path: Path, path: Path
 ) -> None:
@@ -64,6 +64,6 @@ def test_a_real_file_of_plays_gives_its_totals(
     run(local_cloud, path, target, 50_000)
     found = target.read_text("utf-8").splitlines()
     sums = [line.rpartition(",")[2] for line in found[1:]]
-    (expected,) = EXPECTED.glob(f"{path.stem}*seed_order*")
+    (expected,) = (EXPECTED / "plays").glob(f"{path.stem}*seed_order*")
     assert found == expected.read_text("utf-8").splitlines()
     assert sum(map(int, sums)) > 0

@@ -23,6 +23,8 @@ import pytest
 from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
+import real_files
+from real_files import needs_real_files
 from sluice.local import postgres
 from sluice.local.cloud import Cloud
 from sluice.local.environment import for_tools, write_tool_settings
@@ -30,14 +32,12 @@ from sluice.local.state import Ports, State
 
 pytestmark = pytest.mark.xdist_group("tools_cloud")
 
-SHARED = Path(__file__).parents[3] / "shared"
-TRIPS = SHARED / "data" / "trips"
-EXPECTED = SHARED / "expected" / "trips"
+TRIPS = real_files.DATA / "trips"
+EXPECTED = real_files.EXPECTED / "trips"
 WAIT_S = 60
 HEADER = "region,origin_coord,destination_coord,datetime,datasource\n"
 PARTS_OF_DAY = {0: "night", 6: "morning", 12: "afternoon", 18: "evening"}
 
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real files of ../shared")
 Upload = Callable[["Cloud", Path, str], None]
 
 
@@ -212,7 +212,7 @@ def assert_datasources(http: httpx.Client) -> None:
     }
 
 
-@needs_shared
+@needs_real_files
 @pytest.mark.parametrize("way", TOOLS)
 def test_the_trips_of_three_regions(
     bring: Callable[..., dict[str, Any]], http: httpx.Client, way: Upload
@@ -235,7 +235,7 @@ def jersey_city_expected() -> dict[str, Any]:
     }
 
 
-@needs_shared
+@needs_real_files
 @pytest.mark.parametrize("way", TOOLS)
 def test_the_trips_of_jersey_city(
     bring: Callable[..., dict[str, Any]], http: httpx.Client, way: Upload

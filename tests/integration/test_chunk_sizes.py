@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from flow import Flow
 
+from real_files import DATA, needs_real_files
+
 CASES = Path(__file__).parents[1] / "cases"
-DATA = Path(__file__).parents[3] / "shared" / "data"
-NEEDS_DATA = pytest.mark.skipif(not DATA.is_dir(), reason="needs the real files of ../shared/data")
 #: Sizes for the small samples: a few bytes up to more than the whole.
 SIZES = (1, 13, 34, 80)
 COLUMNS = ("id", "name", "note")
@@ -126,7 +126,7 @@ def test_malformed_records_cost_themselves_alone_at_any_size(flow: Flow, data: b
         assert load(flow, data, size, "a.csv")[:2] == whole[:2], f"in chunks of {size} bytes"
 
 
-@NEEDS_DATA
+@needs_real_files
 @pytest.mark.parametrize(
     ("file", "sizes"),
     [

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -234,6 +234,20 @@ def test_a_busy_port_is_named_with_its_option(tmp_path: Path, port: str, option:
                 blocked.up()
         finally:
             blocked.down()
+
+
+def test_free_ports_are_chosen_once_and_kept(cloud: Cloud, tmp_path: Path) -> None:
+    assert cloud.with_free_ports().ports == cloud.ports
+    other = Cloud(State(tmp_path), functions=TOYS)
+    chosen = other.with_free_ports()
+    assert not set(asdict(chosen.ports).values()) & set(asdict(Ports()).values())
+    chosen.state.create()
+    chosen.state.write_ports(chosen.ports)
+    assert chosen.with_free_ports().ports == chosen.ports
+    with socket.create_server(("127.0.0.1", chosen.ports.postgres)):
+        moved = chosen.with_free_ports().ports
+    assert moved.postgres != chosen.ports.postgres
+    assert replace(moved, postgres=chosen.ports.postgres) == chosen.ports
 
 
 def test_two_clouds_run_side_by_side(cloud: Cloud, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,11 @@ def _port_option(option: str, name: str, default: int, sentence: str) -> Callabl
 @_port_option("--storage-https-port", "storage_https", 8082, "The same, https, for gsutil.")
 @_port_option("--postgres-port", "postgres", 8083, "Port of PostgreSQL.")
 @_port_option("--pubsub-port", "pubsub", 8085, "Port of Pub/Sub.")
-@click.option("--free-ports", is_flag=True, help="Take ports that are free, for a second cloud.")
+@click.option(
+    "--free-ports",
+    is_flag=True,
+    help="Take ports that are free, for a second cloud, which then keeps to them.",
+)
 @click.option(
     "--pubsub",
     "provider",
@@ -66,17 +71,16 @@ def up(
     the functions anew. What these options once chose is kept.
     """
     cloud = _cloud(state_root)
-    known = type(cloud.ports).free() if free_ports else cloud.ports
+    cloud = cloud.with_free_ports() if free_ports else cloud
+    chosen = {name: port for name, port in ports.items() if port is not None}
     cloud = replace(
         cloud,
-        ports=replace(known, **{name: port for name, port in ports.items() if port is not None}),
+        ports=replace(cloud.ports, **chosen),
         provider=type(cloud.provider)(provider or cloud.provider),
         loaders=loaders or cloud.loaders,
     )
     cloud.up(_report)
-    click.echo(f"The local cloud is up at {cloud.url}")
-    click.echo('  eval "$(sluice env)"   makes gcloud storage, gsutil and psql talk to it')
-    click.echo("  sluice down            stops it and keeps its data")
+    _tell_what_next(cloud, state_root)
 
 
 @click.command()
@@ -149,4 +153,17 @@ def _cloud(state_root: Path | None) -> Cloud:
 
 
 def _report(line: str) -> None:
-    click.echo(f"  {line}", err=True)
+    from sluice.local.shell import say  # noqa: PLC0415  # other commands need none of it
+
+    say(f"  {line}", err=True)
+
+
+def _tell_what_next(cloud: Cloud, state_root: Path | None) -> None:
+    from sluice.local.shell import program, say  # noqa: PLC0415  # other commands need none of it
+
+    place = f" --state {shlex.quote(str(state_root))}" if state_root else ""
+    env, down = f'eval "$({program()} env{place})"', f"{program()} down{place}"
+    width = max(len(env), len(down))
+    say(f"The local cloud is up at {cloud.url}")
+    say(f"  {env:<{width}}   makes gcloud storage, gsutil and psql talk to it")
+    say(f"  {down:<{width}}   stops it and keeps its data")

@@ -23,7 +23,6 @@ from sluice.cli.examples import examples
 from sluice.cli.session import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from sluice.errors import SluiceError
 
-DEFAULT_URL = "http://localhost:8080"
 # Statuses that say the command was not right, as against not possible now.
 USAGE_STATUSES = frozenset((400, 404, 405, 406, 413, 422))
 
@@ -95,6 +94,13 @@ class Commands(click.Group):
             ) from error
 
 
+def _default_url() -> str:
+    """Return the address of the local cloud that was started last, or where one starts by default."""
+    from sluice.local.state import State, default_root  # noqa: PLC0415  # for a named address, not needed
+
+    return f"http://localhost:{State(default_root()).read_ports().gateway}"
+
+
 def _failure(error: SluiceError) -> FailedCommandError:
     answered = getattr(getattr(error, "answer", None), "status", None)
     kind = WrongCommandError if answered in USAGE_STATUSES else FailedCommandError
@@ -114,8 +120,8 @@ def _failure(error: SluiceError) -> FailedCommandError:
 @click.option(
     "--url",
     envvar="SLUICE_URL",
-    default=DEFAULT_URL,
-    show_default=True,
+    default=_default_url,
+    show_default="the local cloud's, else http://localhost:8080",
     help="Where Sluice answers; or SLUICE_URL. A token goes into SLUICE_TOKEN.",
 )
 @click.version_option(package_name="sluice")

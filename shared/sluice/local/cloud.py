@@ -7,7 +7,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -74,6 +74,21 @@ class Cloud:
             Provider(str(known.get("provider", Provider.EMBEDDED))),
             int(str(known.get("loaders", os.cpu_count() or 1))),
         )
+
+    def with_free_ports(self) -> Self:
+        """Return this cloud on ports that are free, those of its last start where it can have them."""
+        if self.state.read("ports") is None:
+            return replace(self, ports=type(self.ports).free())
+        ours = {
+            each for part in self.parts() if parts.is_alive(self.state, part.name)
+            for each in part.ports.values()
+        }  # fmt: skip
+        free = asdict(type(self.ports).free())
+        kept = {
+            name: port if port in ours or parts.is_free(port) else free[name]
+            for name, port in asdict(self.ports).items()
+        }
+        return replace(self, ports=type(self.ports)(**kept))
 
     @property
     def url(self) -> str:

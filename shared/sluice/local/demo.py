@@ -15,6 +15,7 @@ import click
 
 from sluice.local.cloud import Cloud
 from sluice.local.sample import write_sample
+from sluice.local.shell import program
 from sluice.local.state import State, default_root
 
 ROWS = 300_000
@@ -33,15 +34,16 @@ QUESTIONS = (
 GOING_ON = """
 The local cloud stays up. Go on with:
 
-  sluice query trips                          every question about trips
-  sluice ingestions                           what was loaded
-  sluice load your.csv --dataset trips        load a file of your own
-  eval "$(sluice env)"                        gcloud storage, gsutil and psql talk to it
-  {url}/docs                  the HTTP API
-
-  make down                                   stop it and keep its data
-
-(`sluice` is {program})"""
+{steps}
+"""
+STEPS = (
+    ("{sluice} query trips", "every question about trips"),
+    ("{sluice} ingestions", "what was loaded"),
+    ("{sluice} load your.csv --dataset trips", "load a file of your own"),
+    ('eval "$({sluice} env)"', "gcloud storage, gsutil and psql talk to it"),
+    ("{url}/docs", "the HTTP API"),
+    ("make down", "stop it and keep its data"),
+)
 
 
 def main() -> None:
@@ -55,8 +57,14 @@ def main() -> None:
     for question, query in QUESTIONS:
         _say(question)
         _run("query", "trips", *query.split(), environment=environment)
-    program = Path(sys.executable).with_name("sluice")
-    click.echo(GOING_ON.format(url=cloud.url, program=program))
+    click.echo(GOING_ON.format(steps=_steps(program(), cloud.url)))
+
+
+def _steps(sluice: str, url: str) -> str:
+    """Return commands that work as they stand, in the shell that ran the demo."""
+    steps = [(step.format(sluice=sluice, url=url), what) for step, what in STEPS]
+    width = max(len(step) for step, _ in steps)
+    return "\n".join(f"  {step:<{width}}   {what}" for step, what in steps)
 
 
 def _sample(state: State) -> Path:

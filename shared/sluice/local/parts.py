@@ -86,6 +86,12 @@ def recorded(state: State, name: str) -> Process | None:
     return None
 
 
+def is_alive(state: State, name: str) -> bool:
+    """Tell whether the recorded process of a part is there, answering or not."""
+    process = recorded(state, name)
+    return process is not None and processes.is_alive(process)
+
+
 def ensure(state: State, part: Part) -> bool:
     """Start a part unless it runs; return whether it was started.
 
@@ -201,13 +207,20 @@ def _wait(condition: Callable[[], bool], timeout_s: float) -> None:
 
 def _check_ports(part: Part) -> None:
     for option, port in part.ports.items():
-        with socket.socket() as probe:
-            # Without it, connections of the process just ended would keep the port for a minute.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                raise PortBusyError(part.name, port, option) from None
+        if not is_free(port):
+            raise PortBusyError(part.name, port, option)
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a part could listen on a local port."""
+    with socket.socket() as probe:
+        # Without it, connections of the process just ended would keep the port for a minute.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def is_listening(port: int) -> bool:

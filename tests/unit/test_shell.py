@@ -1,0 +1,64 @@
+"""The shell: how it calls `sluice`, and a reader that goes away."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sluice.local.demo import STEPS, _steps
+from sluice.local.shell import program
+
+OURS = Path(sys.executable).with_name("sluice")
+
+
+def test_a_command_on_path_is_called_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(OURS.parent))
+    assert program() == "sluice"
+
+
+def test_a_command_beside_path_is_called_by_its_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(OURS.parents[1])
+    assert program() == f"{OURS.parent.name}/sluice"
+    monkeypatch.chdir(tmp_path)
+    assert program() == str(OURS)
+
+
+def test_another_sluice_on_path_is_not_taken_for_this_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sluice").write_text("#!/bin/sh\n")
+    (tmp_path / "sluice").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program().endswith(f"{OURS.parent.name}/sluice")
+
+
+def test_the_demo_ends_with_commands_that_work_as_they_stand() -> None:
+    lines = _steps(".venv/bin/sluice", "http://localhost:9").splitlines()
+    assert len(lines) == len(STEPS)
+    assert lines[0].split("   ")[0].strip() == ".venv/bin/sluice query trips"
+    assert any('eval "$(.venv/bin/sluice env)"' in line for line in lines)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_goes_away_ends_nothing(stream: str, tmp_path: Path) -> None:
+    """As `sluice up | head -1` does: the rest of the start must not be lost with its lines."""
+    script = (
+        "import sys; from pathlib import Path; from sluice.local.shell import say\n"
+        "for n in range(20_000): say('x' * 50, err=sys.argv[1] == 'stderr')\n"
+        "Path(sys.argv[2]).write_text('reached')"
+    )
+    reached = tmp_path / "reached"
+    command = [sys.executable, "-c", script, stream, str(reached)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        pipe = started.stdout if stream == "stdout" else started.stderr
+        assert pipe is not None
+        pipe.read(60)
+        pipe.close()
+        assert started.wait(30) == 0
+    assert reached.read_text() == "reached"
