@@ -1,5 +1,5 @@
 """Fixtures of the tests of the HTTP functions; see `serving.py`."""
 
-from serving import engine, people, serve, topics
+from serving import engine, guests, serve, topics
 
-__all__ = ["engine", "people", "serve", "topics"]
+__all__ = ["engine", "guests", "serve", "topics"]

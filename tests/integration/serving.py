@@ -26,9 +26,9 @@ FUNCTIONS = Path(__file__).parents[2] / "functions"
 Serve = Callable[..., Client]
 
 #: A dataset with a key, nulls, and a column of each kind that JSON writes in its own way.
-PEOPLE: Mapping[str, Any] = {
-    "name": "people",
-    "description": "People.",
+GUESTS: Mapping[str, Any] = {
+    "name": "guests",
+    "description": "Guests.",
     "key": ["id"],
     "columns": [
         {"name": "id", "type": "integer", "required": True},
@@ -39,7 +39,7 @@ PEOPLE: Mapping[str, Any] = {
     ],
     "queries": {
         "named": "-- Who bears a name.\n-- param name text!: The name.\n-- returns: one\n"
-        "SELECT id, name FROM people WHERE name = :name",
+        "SELECT id, name FROM guests WHERE name = :name",
         "slow": "-- Never ends, at any :word.\nSELECT pg_sleep(60)",
         "broken": "-- Divides by nothing.\nSELECT 1 / 0 AS x",
     },
@@ -74,9 +74,9 @@ def serve(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def people(engine: Engine) -> int:
-    """The dataset `people` with eight rows; the ingestion that brought them."""
-    declare(engine, PEOPLE, origin="api")
+def guests(engine: Engine) -> int:
+    """The dataset `guests` with eight rows; the ingestion that brought them."""
+    declare(engine, GUESTS, origin="api")
     rows = [
         {
             "id": number,
@@ -87,7 +87,7 @@ def people(engine: Engine) -> int:
         }
         for number, name in enumerate(NAMES, 1)
     ]
-    return publish(engine, "people", rows)
+    return publish(engine, "guests", rows)
 
 
 @pytest.fixture

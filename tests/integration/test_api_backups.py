@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def client(serve: Serve, people: int, topics: Any, storage: Server) -> Client:
+def client(serve: Serve, guests: int, topics: Any, storage: Server) -> Client:
     bucket = f"outbox-{uuid.uuid4().hex[:8]}"
     storage.create_bucket(bucket)
     return serve("backup", outbox=bucket)
@@ -27,20 +27,20 @@ def test_a_backup_is_made_listed_restored_and_compared(client: Client, serve: Se
     assert made.status_code == 201
     backup = made.json["id"]
     assert (made.json["state"], made.json["format"]) == ("done", "avro")
-    assert {each["name"]: each["rows"] for each in made.json["datasets"]}["people"] == 8
+    assert {each["name"]: each["rows"] for each in made.json["datasets"]}["guests"] == 8
     assert client.get("/v1/backups").json == {"backups": [made.json]}
     assert client.get(f"/v1/backups/{backup}").json == made.json
-    restored = client.post(f"/v1/backups/{backup}/restore", json={"datasets": ["people"]})
+    restored = client.post(f"/v1/backups/{backup}/restore", json={"datasets": ["guests"]})
     (found,) = restored.json["restored"]
-    assert (found["into"], found["rows"]) == ("people2", 8)
+    assert (found["into"], found["rows"]) == ("guests2", 8)
     compared = client.get(f"/v1/backups/{backup}/compare").json
     assert compared["equal"]
     query = serve("query")
-    rows = query.get("/v1/datasets/people2/rows?order=id").json["rows"]
+    rows = query.get("/v1/datasets/guests2/rows?order=id").json["rows"]
     assert [row["id"] for row in rows] == list(range(1, 9))
     assert rows[0]["wage"] == 1.10
-    assert query.get("/v1/datasets/people2/rows/3").json["id"] == 3
-    assert query.get("/v1/datasets/people2").json["origin"] == "restored"
+    assert query.get("/v1/datasets/guests2/rows/3").json["id"] == 3
+    assert query.get("/v1/datasets/guests2").json["origin"] == "restored"
 
 
 def test_lines_tell_how_far_it_is(client: Client) -> None:
@@ -50,7 +50,7 @@ def test_lines_tell_how_far_it_is(client: Client) -> None:
     assert steps
     assert [*last] == ["done"]
     path = f"/v1/backups/{last['done']['id']}/restore"
-    answer = client.post(path, json={"datasets": ["people", "people3"]}, headers=lines)
+    answer = client.post(path, json={"datasets": ["guests", "guests3"]}, headers=lines)
     (line,) = [json.loads(line) for line in answer.text.splitlines()]
     assert line["problem"]["code"] == "API305"
 
@@ -61,7 +61,7 @@ def test_lines_tell_how_far_it_is(client: Client) -> None:
         ("/v1/backups", {"format": "csv"}, 400, "API303"),
         ("/v1/backups", {"datasets": []}, 400, "API303"),
         ("/v1/backups", {"datasets": ["gone"]}, 404, "API305"),
-        ("/v1/backups", {"tables": ["people"]}, 400, "API303"),
+        ("/v1/backups", {"tables": ["guests"]}, 400, "API303"),
         ("/v1/backups/20260101T000000Z-abcdef/restore", {}, 404, "API305"),
         ("/v1/backups/..%2Fx/restore", {}, 404, "API305"),
         ("/restore", {}, 404, "API305"),
@@ -75,7 +75,7 @@ def test_what_is_not_right_is_named(
 
 
 def test_in_place_takes_no_suffix(client: Client) -> None:
-    backup = client.post("/v1/backups", json={"datasets": ["people"]}).json["id"]
+    backup = client.post("/v1/backups", json={"datasets": ["guests"]}).json["id"]
     for body in ({"in_place": True, "suffix": "2"}, {"in_place": "yes"}, {"suffix": ""}):
         answer = client.post(f"/v1/backups/{backup}/restore", json=body)
         assert (answer.status_code, answer.json["code"]) == (400, "API303")
@@ -86,9 +86,9 @@ def test_the_older_routes_back_up_every_table_or_one_and_restore_with_a_2(client
     assert answer.json["response"] == "backups were taken sucessfully"
     assert answer.json["backup"]["format"] == "avro"
     for _ in range(2):
-        answer = client.post("/restore", json={"table": "people"})
+        answer = client.post("/restore", json={"table": "guests"})
         (found,) = answer.json["restored"]
-        assert (answer.status_code, found["into"], found["rows"]) == (200, "people2", 8)
-    one = client.post("/backup?table=people").json["backup"]
-    assert [each["name"] for each in one["datasets"]] == ["people"]
-    assert client.post("/restore", json={"in_place": True}).json["restored"][0]["into"] == "people"
+        assert (answer.status_code, found["into"], found["rows"]) == (200, "guests2", 8)
+    one = client.post("/backup?table=guests").json["backup"]
+    assert [each["name"] for each in one["datasets"]] == ["guests"]
+    assert client.post("/restore", json={"in_place": True}).json["restored"][0]["into"] == "guests"

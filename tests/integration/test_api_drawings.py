@@ -1,4 +1,4 @@
-"""Answers for people: pictures and pages of named queries, over real PostgreSQL."""
+"""Answers for guests: pictures and pages of named queries, over real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from problems import assert_problem
-from serving import PEOPLE, publish
+from serving import GUESTS, publish
 
 from sluice.datasets.declare import declare
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from werkzeug.test import Client
 
-QUERIES = "/v1/datasets/people/queries"
+QUERIES = "/v1/datasets/guests/queries"
 DRAWN = {
     "wages": "-- Wages of a name.\n-- param name text: The name.\n-- param least number = 0 (0..9): Least.\n"
     "-- draw: bar x=name y=wage label=wage_in_euros\n"
-    "SELECT name, wage FROM people WHERE (:name IS NULL OR name = :name) AND wage >= :least ORDER BY id",
-    "astray": "-- Draws what is not there.\n-- draw: bar x=town y=wage\nSELECT name, wage FROM people",
+    "SELECT name, wage FROM guests WHERE (:name IS NULL OR name = :name) AND wage >= :least ORDER BY id",
+    "astray": "-- Draws what is not there.\n-- draw: bar x=town y=wage\nSELECT name, wage FROM guests",
 }
 
 
 @pytest.fixture
-def query(serve: Serve, people: int, engine: Engine) -> Client:
-    declare(engine, {**PEOPLE, "queries": {**PEOPLE["queries"], **DRAWN}}, origin="api")
+def query(serve: Serve, guests: int, engine: Engine) -> Client:
+    declare(engine, {**GUESTS, "queries": {**GUESTS["queries"], **DRAWN}}, origin="api")
     return serve("query")
 
 
@@ -36,7 +36,7 @@ def test_a_query_answers_with_the_picture_it_declares(query: Client, by: str) ->
     asked = "?format=svg" if by == "format" else ""
     answer = query.get(f"{QUERIES}/wages{asked}", headers={"Accept": "image/svg+xml"})
     assert answer.content_type == "image/svg+xml"
-    assert {"Wages of a name", "people · least = 0", "Ada", "wage in euros"} <= {
+    assert {"Wages of a name", "guests · least = 0", "Ada", "wage in euros"} <= {
         "".join(each.itertext()).strip() for each in ET.fromstring(answer.text).iter()
     }
     again = query.get(
@@ -59,7 +59,7 @@ def test_a_browser_gets_a_page_with_picture_form_and_table(query: Client) -> Non
 
 def test_a_page_escapes_what_comes_from_others(query: Client, engine: Engine) -> None:
     evil = "<script>alert(1)</script>"
-    publish(engine, "people", [{"id": 20, "name": evil, "wage": 1}], "b.csv")
+    publish(engine, "guests", [{"id": 20, "name": evil, "wage": 1}], "b.csv")
     answer = query.get(f"{QUERIES}/wages", query_string={"name": evil, "format": "html"})
     assert "&lt;script&gt;" in answer.text
     assert "<script" not in answer.text

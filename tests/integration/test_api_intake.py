@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httpx
 import pytest
 from problems import assert_problem
-from serving import PEOPLE, advance, receive
+from serving import GUESTS, advance, receive
 
 from sluice.ingestion.events import State
 
@@ -100,18 +100,18 @@ def test_a_body_that_is_not_json_is_a_problem(intake: Client) -> None:
 
 
 def test_a_dataset_is_declared_and_changed(intake: Client) -> None:
-    path = "/v1/datasets/people"
-    assert intake.put(path, json=PEOPLE).json == {"name": "people", "version": 1, "changed": True}
-    assert intake.put(path, json=PEOPLE).json["changed"] is False
-    changed = {**PEOPLE, "description": "All people."}
-    assert intake.put(path, json=changed).json == {"name": "people", "version": 2, "changed": True}
+    path = "/v1/datasets/guests"
+    assert intake.put(path, json=GUESTS).json == {"name": "guests", "version": 1, "changed": True}
+    assert intake.put(path, json=GUESTS).json["changed"] is False
+    changed = {**GUESTS, "description": "All guests."}
+    assert intake.put(path, json=changed).json == {"name": "guests", "version": 2, "changed": True}
 
 
 def test_a_wrong_declaration_is_told_by_key(intake: Client) -> None:
-    document = {**PEOPLE, "columns": [{"name": "id", "type": "number"}]}
-    problem = assert_problem(intake.put("/v1/datasets/people", json=document), "API320", 422)
+    document = {**GUESTS, "columns": [{"name": "id", "type": "number"}]}
+    problem = assert_problem(intake.put("/v1/datasets/guests", json=document), "API320", 422)
     assert "columns[0].type" in problem["detail"]
-    other = intake.put("/v1/datasets/pets", json=PEOPLE)
+    other = intake.put("/v1/datasets/pets", json=GUESTS)
     assert_problem(other, "API303", 400)
 
 
@@ -126,10 +126,10 @@ def test_an_ingestion_is_cancelled_and_begun_again(
 
 
 def test_a_published_ingestion_is_undone(
-    intake: Client, serve: Serve, topics: PubsubServer, people: int
+    intake: Client, serve: Serve, topics: PubsubServer, guests: int
 ) -> None:
-    assert intake.post(f"/v1/ingestions/{people}/undo").json["state"] == "undone"
-    assert serve("query").get("/v1/datasets/people/rows").json["rows"] == []
+    assert intake.post(f"/v1/ingestions/{guests}/undo").json["state"] == "undone"
+    assert serve("query").get("/v1/datasets/guests/rows").json["rows"] == []
 
 
 @pytest.mark.parametrize("command", ["cancel", "retry", "undo"])

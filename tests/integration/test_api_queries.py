@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from werkzeug.test import Client
 
-QUERIES = "/v1/datasets/people/queries"
+QUERIES = "/v1/datasets/guests/queries"
 
 
 @pytest.fixture
-def query(serve: Serve, people: int) -> Client:
+def query(serve: Serve, guests: int) -> Client:
     return serve("query")
 
 
 def test_datasets_are_listed_with_what_readers_see(query: Client) -> None:
     found = {each["name"]: each for each in query.get("/v1/datasets").json["datasets"]}
-    assert found["people"]["rows"] == 8
-    assert found["people"]["freshness"]["ingestion"] == 1
+    assert found["guests"]["rows"] == 8
+    assert found["guests"]["freshness"]["ingestion"] == 1
     assert found["trips"]["rows"] == 0
 
 
 def test_a_dataset_describes_itself(query: Client) -> None:
-    found = query.get("/v1/datasets/people").json
+    found = query.get("/v1/datasets/guests").json
     assert found["key"] == ["id"]
     assert found["columns"][3]["fields"] == [{"name": "wage", "type": "numeric", "nullable": True}]
-    assert found["declaration"]["name"] == "people"
+    assert found["declaration"]["name"] == "guests"
     assert_problem(query.get("/v1/datasets/pets"), "API305", 404)
 
 
@@ -60,11 +60,11 @@ def test_wrong_parameters_are_a_problem(query: Client, arguments: str) -> None:
 
 def test_an_unknown_query_is_told_the_known_ones(query: Client) -> None:
     document = assert_problem(query.get(f"{QUERIES}/oldest"), "API305", 404)
-    assert "people has no query oldest; it has " in document["detail"]
+    assert "guests has no query oldest; it has " in document["detail"]
     assert "named" in document["detail"]
 
 
-def test_a_query_that_takes_too_long_is_ended(serve: Serve, people: int) -> None:
+def test_a_query_that_takes_too_long_is_ended(serve: Serve, guests: int) -> None:
     client = serve("query", statement_timeout_s="0.2")
     assert_problem(client.get(f"{QUERIES}/slow"), "API309", 422)
 
@@ -86,7 +86,7 @@ def test_a_query_cannot_write(query: Client, engine: Engine) -> None:
         connection.execute(
             text(
                 "CREATE FUNCTION public.spoil() RETURNS int LANGUAGE sql AS"
-                " 'DELETE FROM store.people RETURNING 1'"
+                " 'DELETE FROM store.guests RETURNING 1'"
             )
         )
         connection.execute(
@@ -96,7 +96,7 @@ def test_a_query_cannot_write(query: Client, engine: Engine) -> None:
             )
         )
     assert_problem(query.get(f"{QUERIES}/broken"), "SYS900", 500)
-    assert query.get("/v1/datasets/people").json["rows"] == 8
+    assert query.get("/v1/datasets/guests").json["rows"] == 8
 
 
 def test_an_unexpected_error_tells_nothing_of_the_inside(
@@ -105,10 +105,10 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with engine.begin() as connection:
-        connection.execute(text("DROP VIEW public.people"))
-    document = assert_problem(query.get("/v1/datasets/people/rows"), "SYS900", 500)
-    assert "people" not in document["detail"]
-    assert 'relation "public.people" does not exist' in caplog.text
+        connection.execute(text("DROP VIEW public.guests"))
+    document = assert_problem(query.get("/v1/datasets/guests/rows"), "SYS900", 500)
+    assert "guests" not in document["detail"]
+    assert 'relation "public.guests" does not exist' in caplog.text
 
 
 def test_unknown_routes_and_methods_are_problems(query: Client) -> None:

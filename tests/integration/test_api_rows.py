@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from problems import assert_problem
-from serving import PEOPLE, publish
+from serving import GUESTS, publish
 
 from sluice.datasets.declare import declare
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from werkzeug.test import Client
 
-ROWS = "/v1/datasets/people/rows"
+ROWS = "/v1/datasets/guests/rows"
 
 
 @pytest.fixture
-def query(serve: Serve, people: int) -> Client:
+def query(serve: Serve, guests: int) -> Client:
     return serve("query")
 
 
@@ -99,7 +99,7 @@ def test_equal_rows_of_a_dataset_without_a_key_are_all_paged(
     serve: Serve,
     engine: Engine,
 ) -> None:
-    document = {key: value for key, value in PEOPLE.items() if key not in ("key", "queries")}
+    document = {key: value for key, value in GUESTS.items() if key not in ("key", "queries")}
     declare(engine, {**document, "name": "visits"}, origin="api")
     publish(engine, "visits", [{"id": number // 4, "name": "same"} for number in range(10)])
     found = walk(serve("query"), "/v1/datasets/visits/rows", limit="3")
@@ -182,8 +182,8 @@ def test_many_rows_are_streamed_in_blocks(
     serve: Serve,
     engine: Engine,
 ) -> None:
-    declare(engine, PEOPLE, origin="api")
-    publish(engine, "people", [{"id": number} for number in range(5000)])
+    declare(engine, GUESTS, origin="api")
+    publish(engine, "guests", [{"id": number} for number in range(5000)])
     answer = serve("query").get(f"{ROWS}?format=ndjson", buffered=False)
     assert len(list(answer.response)) >= 3
     answer.close()
@@ -192,7 +192,7 @@ def test_many_rows_are_streamed_in_blocks(
 @pytest.mark.parametrize("name", ["csv", "ndjson", "parquet", "arrow"])
 def test_more_rows_than_an_answer_holds_are_refused_not_cut(
     serve: Serve,
-    people: int,
+    guests: int,
     name: str,
 ) -> None:
     client = serve("query", max_rows="5")
@@ -202,7 +202,7 @@ def test_more_rows_than_an_answer_holds_are_refused_not_cut(
     assert client.get(f"{ROWS}?format={name}&id=le.5").status_code == 200
 
 
-def test_json_without_a_limit_leads_on(serve: Serve, people: int) -> None:
+def test_json_without_a_limit_leads_on(serve: Serve, guests: int) -> None:
     page = serve("query", max_rows="5").get(ROWS).json
     assert (len(page["rows"]), bool(page["next"])) == (5, True)
 
@@ -231,15 +231,15 @@ def test_a_format_that_is_not_offered_is_a_problem(query: Client) -> None:
 def test_an_answer_says_how_fresh_it_is(
     query: Client,
     engine: Engine,
-    people: int,
+    guests: int,
 ) -> None:
     first = query.get(ROWS)
-    assert first.headers["Sluice-Ingestion"] == str(people)
+    assert first.headers["Sluice-Ingestion"] == str(guests)
     etag = {"If-None-Match": first.headers["ETag"]}
     known = query.get(ROWS, headers=etag)
     assert (known.status_code, known.data) == (304, b"")
     assert query.get(f"{ROWS}?format=csv", headers=etag).status_code == 200
-    newer = publish(engine, "people", [{"id": 9}], "b.csv")
+    newer = publish(engine, "guests", [{"id": 9}], "b.csv")
     again = query.get(ROWS, headers=etag)
     assert (again.status_code, again.headers["Sluice-Ingestion"]) == (200, str(newer))
 

@@ -85,8 +85,8 @@ def test_ingestions_are_narrowed_by_dataset_and_state(status: Client, engine: En
     assert_problem(status.get("/v1/ingestions?cursor=WyJh"), "API301", 400)
 
 
-def test_an_ingestion_shows_its_account(status: Client, engine: Engine, people: int) -> None:
-    found = status.get(f"/v1/ingestions/{people}").json
+def test_an_ingestion_shows_its_account(status: Client, engine: Engine, guests: int) -> None:
+    found = status.get(f"/v1/ingestions/{guests}").json
     assert (found["state"], found["account"]["loaded"]) == ("done", 8)
     for wrong in ("99", "x", "-1", "99999999999999"):
         assert_problem(status.get(f"/v1/ingestions/{wrong}"), "API305", 404)
@@ -138,23 +138,23 @@ def test_rejects_come_whole_as_csv_and_ndjson(status: Client, refused: int) -> N
     assert_problem(status.get("/v1/ingestions/99/rejects"), "API305", 404)
 
 
-def test_events_so_far_are_a_list_for_json(status: Client, people: int) -> None:
-    path = f"/v1/ingestions/{people}/events"
+def test_events_so_far_are_a_list_for_json(status: Client, guests: int) -> None:
+    path = f"/v1/ingestions/{guests}/events"
     found = status.get(path, headers={"Accept": "application/json"}).json["events"]
     assert [each["sequence"] for each in found] == [1, 2, 3, 4, 5]
     assert_problem(status.get("/v1/ingestions/99/events", headers=LIVE), "API305", 404)
 
 
 def test_the_events_of_a_finished_ingestion_are_replayed_and_end(
-    status: Client, people: int
+    status: Client, guests: int
 ) -> None:
-    messages = list(Stream(status, f"/v1/ingestions/{people}/events"))
+    messages = list(Stream(status, f"/v1/ingestions/{guests}/events"))
     assert [number for number, _ in messages] == ["1", "2", "3", "4", "5"]
     assert messages[-1][1]["type"] == "sluice.ingestion.done"
 
 
-def test_a_stream_goes_on_behind_the_last_event_id(status: Client, people: int) -> None:
-    path = f"/v1/ingestions/{people}/events"
+def test_a_stream_goes_on_behind_the_last_event_id(status: Client, guests: int) -> None:
+    path = f"/v1/ingestions/{guests}/events"
     messages = list(Stream(status, path, **{"Last-Event-ID": "3"}))
     assert [number for number, _ in messages] == ["4", "5"]
     assert list(Stream(status, path, **{"Last-Event-ID": "5"})) == []
@@ -256,9 +256,9 @@ def test_a_silent_stream_shows_that_it_lives(
 
 
 def test_a_subscription_is_made_shown_and_ended(
-    status: Client, topics: PubsubServer, people: int
+    status: Client, topics: PubsubServer, guests: int
 ) -> None:
-    wish = {"endpoint": "http://localhost:9/hook", "dataset": "people", "states": ["done"]}
+    wish = {"endpoint": "http://localhost:9/hook", "dataset": "guests", "states": ["done"]}
     made = status.post("/v1/subscriptions", json=wish)
     assert made.status_code == 201, made.text
     path = made.headers["Location"]
