@@ -12,10 +12,8 @@ from werkzeug.wrappers import Response
 
 from sluice.api import pages, schemas
 from sluice.api.answers import (
-    find_answer,
     freshness_headers,
     json_response,
-    keep_answer,
     stream_response,
 )
 from sluice.api.formats import (
@@ -26,6 +24,7 @@ from sluice.api.formats import (
     negotiate,
     write,
 )
+from sluice.api.keeping import find_answer, keep_answer
 from sluice.api.openapi import formats_of
 from sluice.api.operations import Argument, Operation
 from sluice.datasets.catalog import Standing, standing, standing_of_query

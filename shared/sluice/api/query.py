@@ -12,15 +12,14 @@ from urllib.parse import urlencode
 from sluice.adapters.statements import composed
 from sluice.api import schemas
 from sluice.api.answers import (
-    find_answer,
     freshness_headers,
     is_known,
     json_response,
-    keep_answer,
     not_modified,
     stream_response,
 )
 from sluice.api.formats import FORMATS, JSON_FORMATS, negotiate, write, write_page
+from sluice.api.keeping import find_answer, keep_answer
 from sluice.api.operations import Argument, Operation
 from sluice.datasets.catalog import Standing, standing, standings
 from sluice.datasets.identifiers import view
