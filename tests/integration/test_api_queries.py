@@ -142,6 +142,20 @@ def test_the_openapi_document_is_valid_and_names_each_query(query: Client) -> No
     }
 
 
+def test_the_openapi_document_has_the_rows_of_each_dataset_with_their_types(query: Client) -> None:
+    document = query.get("/openapi.json").json
+    rows = document["paths"]["/v1/datasets/people/rows"]["get"]
+    assert {"born", "order", "cursor", "measure", "format"} <= {
+        p["name"] for p in rows["parameters"]
+    }
+    assert "/v1/datasets/people/rows/{key}" in document["paths"]
+    assert "/v1/datasets/trips/rows/{key}" not in document["paths"]
+    row = document["components"]["schemas"]["Row_people"]["properties"]
+    assert row["id"] == {"type": "integer", "format": "int32", "examples": [42]}
+    born = {"type": "string", "format": "date", "examples": ["2018-05-28"]}
+    assert row["born"] == {"anyOf": [born, {"type": "null"}]}
+
+
 def test_every_operation_is_a_public_route_of_its_function() -> None:
     routed = {(each.method, each.path) for each in ROUTES}
     assert {(each.method, each.path) for each in documentation.operations()} <= routed

@@ -12,7 +12,7 @@ from sluice.querying.rows import readable_columns
 
 if TYPE_CHECKING:
     from sluice.api.operations import Argument, Operation
-    from sluice.datasets.model import Dataset, Field, Parameter, Query
+    from sluice.datasets.model import Column, Dataset, Field, Parameter, Query
     from sluice.settings import Settings
 
 Document = dict[str, Any]
@@ -36,6 +36,20 @@ _FIELD_SCHEMAS: Mapping[str, Document] = {
     "time": {"type": "string", "format": "time"},
     "uuid": {"type": "string", "format": "uuid"},
 }
+#: A value of each PostgreSQL type, as JSON has it.
+_EXAMPLES: Mapping[str, object] = {
+    "text": "Prague",
+    "integer": 42,
+    "bigint": 42,
+    "double precision": 14.42,
+    "numeric": 19.99,
+    "boolean": True,
+    "date": "2018-05-28",
+    "timestamp": "2018-05-28T09:03:40",
+    "timestamptz": "2018-05-28T09:03:40+00:00",
+    "time": "09:03:40",
+    "uuid": "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+}
 _PARAMETER_SCHEMAS: Mapping[str, Document] = {
     "text": {"type": "string"},
     "integer": {"type": "integer"},
@@ -53,8 +67,9 @@ def document(
     paths: dict[str, Document] = {}
     for each in operations:
         paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
+    rows_arguments = next(each.arguments for each in operations if each.name == "listRows")
     for dataset in datasets:
-        paths.update(_dataset_paths(dataset))
+        paths.update(_dataset_paths(dataset, rows_arguments))
     rows = {_row_name(each): _row_schema(each) for each in datasets}
     return {
         "openapi": "3.1.0",
@@ -119,10 +134,12 @@ def _answer(schema: Mapping[str, Any] | None, formats: Iterable[str]) -> Documen
     return {"description": "The answer.", **({"content": content} if content else {})}
 
 
-def _dataset_paths(dataset: Dataset) -> dict[str, Document]:
+def _dataset_paths(dataset: Dataset, rows_arguments: Sequence[Argument]) -> dict[str, Document]:
     """Return the paths of a dataset by its own name, with its own columns and parameters."""
     base = f"/v1/datasets/{dataset.name}"
-    rows = {f"{base}/rows": {"get": _rows_operation(dataset)}}
+    rows = {f"{base}/rows": {"get": _rows_operation(dataset, rows_arguments)}}
+    if dataset.key:
+        rows[f"{base}/rows/{{key}}"] = {"get": _row_operation(dataset)}
     queries = {
         f"{base}/queries/{each.name}": {"get": _query_operation(dataset, each)}
         for each in dataset.queries
@@ -130,13 +147,31 @@ def _dataset_paths(dataset: Dataset) -> dict[str, Document]:
     return {**rows, **queries}
 
 
-def _rows_operation(dataset: Dataset) -> Document:
+def _row_operation(dataset: Dataset) -> Document:
+    key = {
+        "name": "key",
+        "in": "path",
+        "required": True,
+        "description": f"The key: {','.join(dataset.key)}.",
+        "schema": {"type": "string"},
+    }
+    return {
+        "operationId": f"showRow_{dataset.name}",
+        "summary": f"The row of a key of {dataset.name}.",
+        "tags": [f"Dataset {dataset.name}"],
+        "parameters": [key],
+        "responses": {"200": _answer(ref(_row_name(dataset)), ()), "default": _PROBLEM},
+    }
+
+
+def _rows_operation(dataset: Dataset, arguments: Sequence[Argument]) -> Document:
+    filters = [_filter(each) for each in readable_columns(dataset).values()]
     return {
         "operationId": f"listRows_{dataset.name}",
         "summary": f"Rows of {dataset.name}.",
         "description": dataset.description,
         "tags": [f"Dataset {dataset.name}"],
-        "parameters": [_filter(each) for each in readable_columns(dataset).values()],
+        "parameters": [*filters, *(_argument(each) for each in arguments)],
         "responses": {
             "200": _answer(page_of("rows", ref(_row_name(dataset))), FORMATS),
             "default": _PROBLEM,
@@ -150,7 +185,13 @@ def _filter(each: Field) -> Document:
         "in": "query",
         "description": f"Filter `op.value` on a column of type {each.postgres_type}.",
         "schema": {"type": "string", "pattern": "^(eq|ne|lt|le|gt|ge|in|like|ilike|is)\\."},
+        "example": f"eq.{_example_text(each)}",
     }
+
+
+def _example_text(each: Field) -> str:
+    example = _EXAMPLES[each.postgres_type]
+    return str(example).lower() if isinstance(example, bool) else str(example)
 
 
 def _query_operation(dataset: Dataset, query: Query) -> Document:
@@ -205,11 +246,24 @@ def _row_name(dataset: Dataset) -> str:
 
 
 def _row_schema(dataset: Dataset) -> Document:
-    described = {field.name: c.description for c in dataset.columns for field in c.fields}
+    columns = {field.name: column for column in dataset.columns for field in column.fields}
     properties = {}
     for each in readable_columns(dataset).values():
         schema = dict(_FIELD_SCHEMAS[each.postgres_type])
-        if described.get(each.name):
-            schema["description"] = described[each.name]
+        schema["examples"] = [_EXAMPLES[each.postgres_type]]
+        if column := columns.get(each.name):
+            schema.update(_declared(column))
         properties[each.name] = nullable(schema) if each.nullable else schema
     return record(properties)
+
+
+def _declared(column: Column) -> Document:
+    """Return what the declaration tells of a column's values."""
+    found: Document = {"description": column.description} if column.description else {}
+    if column.one_of:
+        found |= {"enum": list(column.one_of), "examples": [column.one_of[0]]}
+    if column.max_length is not None:
+        found["maxLength"] = column.max_length
+    limits = {"minimum": column.minimum, "maximum": column.maximum}
+    found |= {name: each for name, each in limits.items() if isinstance(each, int | float)}
+    return found
