@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from werkzeug.test import Client
 
-JOBS: dict[str, Any] = {
+TRADES: dict[str, Any] = {
     "name": "trades",
     "columns": [{"name": "job", "type": "text"}],
     "queries": {
-        "pairs": "-- Guests and trades.\nSELECT guests.name, trades.job FROM guests, trades ORDER BY 1, 2",
+        "pairs": "-- People and trades.\nSELECT people.name, trades.job FROM people, trades ORDER BY 1, 2",
         "moment": "-- The time.\nSELECT CAST(clock_timestamp() AS text) AS moment FROM trades",
     },
 }
-ROWS = "/v1/datasets/guests/rows"
+ROWS = "/v1/datasets/people/rows"
 PAIRS = "/v1/datasets/trades/queries/pairs"
 
 
 @pytest.fixture
-def query(serve: Serve, guests: int, engine: Engine) -> Client:
-    declare(engine, JOBS, origin="api")
+def query(serve: Serve, people: int, engine: Engine) -> Client:
+    declare(engine, TRADES, origin="api")
     publish(engine, "trades", [{"job": "cook"}])
     return serve("query")
 
@@ -66,14 +66,14 @@ def test_the_same_answer_is_made_once(query: Client, selects: list[str], path: s
     assert told == {n: v for n, v in second.headers.items() if n != "Content-Length"}
 
 
-@pytest.mark.parametrize("dataset", ["guests", "trades"])
+@pytest.mark.parametrize("dataset", ["people", "trades"])
 def test_a_query_over_several_datasets_is_as_fresh_as_each(
     query: Client, engine: Engine, dataset: str
 ) -> None:
     before = query.get(PAIRS)
     known = {"If-None-Match": before.headers["ETag"]}
     assert query.get(PAIRS, headers=known).status_code == 304
-    row = {"guests": {"id": 99, "name": "Zoe"}, "trades": {"job": "pilot"}}[dataset]
+    row = {"people": {"id": 99, "name": "Zoe"}, "trades": {"job": "pilot"}}[dataset]
     publish(engine, dataset, [row], "b.csv")
     after = query.get(PAIRS, headers=known)
     assert after.status_code == 200
@@ -82,8 +82,8 @@ def test_a_query_over_several_datasets_is_as_fresh_as_each(
 
 def test_a_changed_declaration_is_answered_at_once(query: Client, engine: Engine) -> None:
     assert "job" in query.get(PAIRS).json["rows"][0]
-    sql = "-- Guests.\nSELECT guests.name FROM guests"
-    declare(engine, {**JOBS, "queries": {"pairs": sql}}, origin="api")
+    sql = "-- People.\nSELECT people.name FROM people"
+    declare(engine, {**TRADES, "queries": {"pairs": sql}}, origin="api")
     assert "job" not in query.get(PAIRS).json["rows"][0]
 
 

@@ -11,6 +11,7 @@ from problems import assert_problem
 from sqlalchemy import text
 
 from sluice.api import documentation
+from sluice.datasets.declare import declare
 from sluice.routes import ROUTES
 
 if TYPE_CHECKING:
@@ -79,6 +80,39 @@ def test_a_value_that_postgresql_refuses_is_the_clients_error(query: Client) -> 
 def test_a_failed_answer_gives_its_connection_back(query: Client) -> None:
     for _ in range(10):  # more than the pool has connections
         assert query.get(f"{QUERIES}/broken").status_code == 400
+
+
+def test_connections_that_were_lost_while_idle_are_replaced(query: Client, engine: Engine) -> None:
+    assert query.get(f"{QUERIES}/named?name=Ada").status_code == 200
+    with engine.begin() as connection:
+        ended = connection.execute(
+            text(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+        assert ended.scalar_one() > 0
+    assert query.get(f"{QUERIES}/named?name=Ada").status_code == 200
+
+
+def test_a_connection_that_is_lost_while_it_answers_is_told(
+    query: Client, people: int, engine: Engine
+) -> None:
+    declared = "-- Ends itself.\nSELECT pg_terminate_backend(pg_backend_pid()) AS ended"
+    declare(
+        engine,
+        {
+            "name": "mortals",
+            "columns": [{"name": "name", "type": "text"}],
+            "queries": {"last": declared},
+        },
+        origin="api",
+    )
+    for _ in range(3):
+        answer = query.get("/v1/datasets/mortals/queries/last")
+        assert_problem(answer, "SYS903", 503)
+        assert answer.headers["Retry-After"] == "1"
+    assert query.get(f"{QUERIES}/named?name=Ada").status_code == 200
 
 
 def test_a_query_cannot_write(query: Client, engine: Engine) -> None:

@@ -9,8 +9,9 @@ import functools
 import io
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sluice.errors import DatabaseUnavailableError, SettingError, SluiceError
@@ -199,7 +200,7 @@ def _driver_cursor(connection: Connection, statement: str) -> Iterator[Any]:
 
 @contextmanager
 def _seen(connection: Connection, statement: str) -> Iterator[None]:
-    """Raise the driver's own errors, which SQLAlchemy has not seen, as SQLAlchemy's."""
+    """Raise the driver's own errors as SQLAlchemy's, who has not seen them; a lost connection is given up."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     errors = connection.dialect.loaded_dbapi.Error
@@ -224,14 +225,11 @@ def copy_csv_out(connection: Connection, select: str, sink: Sink) -> None:
 
     statement = f"COPY ({select}) TO STDOUT (FORMAT csv, HEADER)"
     cursor: Any = connection.connection.cursor()
-    errors = connection.dialect.loaded_dbapi.Error
     try:
-        cursor.execute(statement, stream=sink)
-    except errors as error:
-        is_lost = connection.dialect.is_disconnect(error, None, None)
-        if is_lost:
-            connection.invalidate(error)
-        raise DBAPIError(statement, None, error, connection_invalidated=is_lost) from error
+        with _seen(connection, statement):
+            cursor.execute(statement, stream=sink)
+    except DBAPIError:
+        raise
     except BaseException:
         connection.invalidate()  # rows are still on their way
         raise
@@ -239,34 +237,66 @@ def copy_csv_out(connection: Connection, select: str, sink: Sink) -> None:
         cursor.close()
 
 
-def begin_reading(connection: Connection, timeout_s: float, pause_s: float) -> None:
-    """Begin the read-only transaction that the connection announced, with its limits, in one message.
+@contextmanager
+def read_only(engine: Engine, timeout_s: float, pause_s: float) -> Iterator[Connection]:
+    """A read-only transaction in which every statement sees the same rows; begins and ends in a message each.
 
     Args:
-        connection: at its transaction's start: every statement of it will see the same rows.
+        engine: the database.
         timeout_s: time after which a statement is ended.
         pause_s: time between two statements after which the transaction is ended.
+
+    Raises:
+        DatabaseUnavailableError: the same work may succeed later.
     """
-    driver: Any = connection.connection.driver_connection
     begin = (
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
         f" SET LOCAL statement_timeout = {int(timeout_s * 1000)};"
         f" SET LOCAL idle_in_transaction_session_timeout = {int(pause_s * 1000)}"
     )
-    errors = connection.dialect.loaded_dbapi.Error
+    with translated(), engine.connect() as connection:
+        _begin(connection, begin)
+        yield connection
+        if not connection.invalidated:
+            run_plain(connection, "ROLLBACK")  # nothing was written; and it ends a failed one too
+
+
+def _begin(connection: Connection, begin: str) -> None:
+    """Begin a transaction; a connection that was lost while it was idle is replaced."""
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
     try:
-        driver.execute_simple(begin)
-    except (errors, OSError) as error:
-        connection.invalidate(error)
-        raise DatabaseUnavailableError(
-            f"the database did not answer: {message_of(error)}"
-        ) from error
+        run_plain(connection, begin)
+    except DBAPIError:
+        if not connection.invalidated:
+            raise
+        connection.engine.dispose()  # the others were idle too: a restart took them all
+        run_plain(connection, begin)
+
+
+@dataclass(frozen=True)
+class PlainAnswer:
+    """The answer of a statement without placeholders: columns as (name, OID of the type), and rows."""
+
+    columns: tuple[tuple[str, int], ...]
+    rows: Sequence[Sequence[Any]]
+
+
+def run_plain(connection: Connection, statement: str) -> PlainAnswer:
+    """Run a statement without placeholders: one message there and back, where the driver else takes three.
+
+    Args:
+        connection: in the transaction that the statement belongs to.
+        statement: put together from our own words and quoted names; never from a client's text.
+    """
+    driver: Any = connection.connection.driver_connection
+    with _seen(connection, statement):
+        found = driver.execute_simple(statement)
+    columns = tuple((str(each["name"]), int(each["type_oid"])) for each in found.columns or ())
+    return PlainAnswer(columns, found.rows or ())
 
 
 def run_script(connection: Connection, script: str) -> None:
     """Run a text of several statements as it is, inside the connection's transaction."""
-    driver = connection.connection.driver_connection
-    assert driver is not None  # noqa: S101  # a checked-out connection has one
     connection.exec_driver_sql("SELECT 1")  # opens the transaction that SQLAlchemy announced
-    with _seen(connection, script):
-        driver.execute_simple(script)
+    run_plain(connection, script)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sluice.adapters.database import run_plain
 from sluice.adapters.statements import statement
+from sluice.datasets.identifiers import NAME
 from sluice.errors import NotFoundError
 from sluice.querying.dependencies import names_read
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
     from sluice.datasets.model import Dataset, Query
 
@@ -43,6 +45,19 @@ class Standing:
     etag: str
 
 
+class _Facts(NamedTuple):
+    """A row of the statement `standings_named`, in the order of its columns."""
+
+    name: str
+    version: int
+    origin: str
+    declared_at: datetime
+    freshness: int
+    changed_at: datetime | None
+    ingestion: int | None
+    rows_loaded: int | None
+
+
 def standings(connection: Connection) -> list[Standing]:
     """Return every declared dataset."""
     rows = connection.execute(statement("list_standings"), {"dataset": None})
@@ -61,14 +76,12 @@ def standing(connection: Connection, name: str, *, has_counts: bool = False) -> 
     Raises:
         NotFoundError: there is none of that name.
     """
-    which: str = "standings_named"
-    values: dict[str, Any] = {"names": [name]}
+    rows: Sequence[Any]
     if has_counts:
-        which, values = "list_standings", {"dataset": name}
-    row = connection.execute(statement(which), values).one_or_none()
-    if row is None:
-        raise NotFoundError(f"there is no dataset {name}; GET /v1/datasets lists them")
-    return _standing(connection, row, [row])
+        rows = connection.execute(statement("list_standings"), {"dataset": name}).all()
+    else:
+        rows = _named(connection, (name,))
+    return _standing(connection, _one(rows, name), rows)
 
 
 def standing_of_query(
@@ -83,16 +96,32 @@ def standing_of_query(
     """
     names = _names_of().get((name, query), ())
     while True:
-        asked = {"names": [name, *names]}
-        rows = connection.execute(statement("standings_named"), asked).all()
-        row = next((each for each in rows if each.name == name), None)
-        if row is None:
-            raise NotFoundError(f"there is no dataset {name}; GET /v1/datasets lists them")
-        found = _standing(connection, row, rows)
+        rows = _named(connection, (name, *names))
+        found = _standing(connection, _one(rows, name), rows)
         asked_query = found.dataset.query(query)
         if asked_query is None or names_read(asked_query.sql) == names:
             return found, asked_query
         names = _names_of()[name, query] = names_read(asked_query.sql)
+
+
+def _one(rows: Sequence[Any], name: str) -> Any:
+    for row in rows:
+        if row.name == name:
+            return row
+    raise NotFoundError(f"there is no dataset {name}; GET /v1/datasets lists them")
+
+
+def _named(connection: Connection, names: tuple[str, ...]) -> list[_Facts]:
+    """Return a row of `standings_named` for each dataset of these names; asked with every request."""
+    found = run_plain(connection, _spelled_out(names))
+    return [_Facts(*each) for each in found.rows]
+
+
+@functools.lru_cache(maxsize=1024)
+def _spelled_out(names: tuple[str, ...]) -> str:
+    """Return the statement with the names in it; a text that cannot be a name is no dataset's."""
+    listed = ",".join(f'"{name}"' for name in names if NAME.fullmatch(name))
+    return str(statement("standings_named")).replace(":names", f"'{{{listed}}}'")
 
 
 @functools.cache
@@ -100,13 +129,13 @@ def _names_of() -> dict[tuple[str, str], tuple[str, ...]]:
     return {}
 
 
-def _etag(rows: Sequence[Row[Any]]) -> str:
+def _etag(rows: Sequence[Any]) -> str:
     """Return a short text that differs where a declaration, or what readers see, differs."""
     facts = [(r.name, r.version, r.declared_at, r.freshness, r.changed_at) for r in rows]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
 
 
-def _standing(connection: Connection, row: Row[Any], rows: Sequence[Row[Any]]) -> Standing:
+def _standing(connection: Connection, row: Any, rows: Sequence[Any]) -> Standing:
     document, dataset = _declarations(connection, row.name, row.version, row.declared_at)
     return Standing(
         dataset=dataset,

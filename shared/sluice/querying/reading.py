@@ -8,11 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import QUERY_CANCELED, begin_reading, message_of, sqlstate, translated
+from sluice.adapters.database import (
+    QUERY_CANCELED,
+    PlainAnswer,
+    message_of,
+    read_only,
+    run_plain,
+    sqlstate,
+)
 from sluice.errors import ParameterError, QueryTimeoutError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, CursorResult, Engine, TextClause
+    from sqlalchemy import Connection, Engine, TextClause
 
 BATCH_ROWS = 2000
 #: Time after which a client that does not fetch its answer is left alone.
@@ -41,8 +48,7 @@ def snapshot(engine: Engine, timeout_s: float) -> Iterator[Connection]:
         ParameterError: PostgreSQL refuses a value.
         DatabaseUnavailableError: try again later.
     """
-    with refused(timeout_s), translated(), engine.connect() as connection, connection.begin():
-        begin_reading(connection, timeout_s, _LONGEST_PAUSE_S)
+    with refused(timeout_s), read_only(engine, timeout_s, _LONGEST_PAUSE_S) as connection:
         yield connection
 
 
@@ -88,13 +94,12 @@ def stream(
         _typed(f"DECLARE rows_of_answer NO SCROLL CURSOR FOR {select}", types), dict(values)
     )
     first = _fetch(connection)
-    names = [(str(each[0]), int(str(each[1]))) for each in first.cursor.description]
-    batches = _batches(connection, first.all())
-    return tuple(ResultColumn(*each) for each in names), batches
+    batches = _batches(connection, first.rows)
+    return tuple(ResultColumn(*each) for each in first.columns), batches
 
 
-def _fetch(connection: Connection) -> CursorResult[Any]:
-    return connection.exec_driver_sql(f"FETCH {BATCH_ROWS} FROM rows_of_answer")
+def _fetch(connection: Connection) -> PlainAnswer:
+    return run_plain(connection, f"FETCH {BATCH_ROWS} FROM rows_of_answer")
 
 
 def _batches(
@@ -105,7 +110,7 @@ def _batches(
         yield batch
         if len(batch) < BATCH_ROWS:
             return
-        batch = _fetch(connection).all()
+        batch = _fetch(connection).rows
 
 
 def _typed(sql: str, types: Mapping[str, str]) -> TextClause:

@@ -1,0 +1,220 @@
+"""How fast answers are, as ratios to Datasette that serves the same table on the same machine, in one run.
+
+Run `python benchmarks/query.py [--csv FILE] [--seconds 5] [--rounds 3]`; it needs the network once, to
+install Datasette into an environment of its own, and a CSV of titles (`show_id,type,title,...`). Each
+round asks, with so many clients at once, each of
+
+  rows      a page of 100 rows
+  filtered  a page of 100 rows of a year
+  title     the rows of one exact title, another with each request
+
+of Datasette (SQLite, in this process's page cache, with indexes on what is asked for), of Sluice as it is
+set up, and of Sluice that keeps no answer (SLUICE_CACHE_S=0). Then it times the statement of the title
+query in PostgreSQL alone. The median of the ratios is the figure to quote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import csv
+import random
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import aiohttp
+import psycopg2
+
+from sluice.datasets.declarations import folder_document
+from sluice.local import postgres
+from sluice.local.cloud import Cloud
+from sluice.local.state import CHECKOUT, Ports, State
+from sluice.querying.reading import without_comments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATASET = CHECKOUT / "sql" / "datasets" / "titles"
+CSV = CHECKOUT.parent / "shared" / "data" / "titles" / "netflix_titles.csv"
+STATEMENTS = 2000
+Asked = "Callable[[], str]"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What one server did in one round: requests a second, and the 95th percentile of their times."""
+
+    per_s: float
+    p95_ms: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--csv", type=Path, default=CSV)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clients", type=int, default=8)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
+        where = Path(folder)
+        with (
+            datasette(where, options.csv) as other,
+            sluice(where / "kept", options.csv) as kept,
+            sluice(where / "fresh", options.csv, SLUICE_CACHE_S="0") as fresh,
+        ):
+            titles = random.Random(1).sample(titles_of(options.csv), 1000)
+            servers = {"datasette": other, "sluice": kept.url, "sluice, no cache": fresh.url}
+            measured = [
+                measure(servers, titles, options.seconds, options.clients)
+                for _ in range(options.rounds)
+            ]
+            report(measured)
+            report_statement(fresh, titles)
+
+
+def titles_of(path: Path) -> list[str]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return [row["title"] for row in csv.DictReader(file)]
+
+
+@contextmanager
+def sluice(folder: Path, path: Path, **settings: str) -> Iterator[Cloud]:
+    """A local cloud with the titles in it."""
+    cloud = Cloud(State(folder), Ports.free(), loaders=1, flags=postgres.TEST_FLAGS)
+    cloud.settings.update(settings)
+    cloud.up()
+    try:
+        command = [sys.executable, "-m", "sluice.cli.main", "--url", cloud.url]
+        load = [*command, "load", str(path), "--dataset", DATASET.name]
+        subprocess.run(load, check=True, capture_output=True)
+        yield cloud
+    finally:
+        cloud.down()
+
+
+@contextmanager
+def datasette(folder: Path, path: Path) -> Iterator[str]:
+    """A Datasette over the same table, with indexes on what is asked for."""
+    environment, database = folder / "datasette", folder / "titles.db"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    subprocess.run([environment / "bin/pip", "install", "--quiet", "datasette"], check=True)
+    fill(database, path)
+    port = Ports.free().gateway
+    # Of its own accord it counts the rows and suggests facets with each page; Sluice does neither.
+    settings = ("suggest_facets", "0"), ("default_page_size", "100"), ("num_sql_threads", "3")
+    options = [text for each in settings for text in ("--setting", *each)]
+    process = subprocess.Popen(
+        [environment / "bin/datasette", "serve", database, "--port", str(port), *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def fill(database: Path, path: Path) -> None:
+    with (
+        sqlite3.connect(database) as connection,
+        path.open(encoding="utf-8-sig", newline="") as file,
+    ):
+        rows = csv.reader(file)
+        names = ", ".join(f'"{name}"' for name in next(rows))
+        connection.execute(f"CREATE TABLE titles ({names}, PRIMARY KEY (show_id))")
+        places = ", ".join("?" * (names.count(",") + 1))
+        connection.executemany(f"INSERT INTO titles VALUES ({places})", rows)
+        connection.execute("CREATE INDEX titles_title ON titles (title)")
+        connection.execute("CREATE INDEX titles_year ON titles (release_year)")
+
+
+def paths(server: str, titles: list[str]) -> dict[str, Asked]:
+    """Return what is asked of a server, each a function that makes the next path."""
+    chosen = random.Random(2)
+    if server == "datasette":
+        table = "/titles/titles.json?_shape=objects&_size=100"
+        return {
+            "rows": lambda: table,
+            "filtered": lambda: f"{table}&release_year=2019",
+            "title": lambda: f"{table}&{urlencode({'title__exact': chosen.choice(titles)})}",
+        }
+    base = f"/v1/datasets/{DATASET.name}"
+    return {
+        "rows": lambda: f"{base}/rows?limit=100",
+        "filtered": lambda: f"{base}/rows?limit=100&release_year=eq.2019",
+        "title": lambda: f"{base}/queries/title?{urlencode({'title': chosen.choice(titles)})}",
+    }
+
+
+def measure(
+    servers: dict[str, str], titles: list[str], seconds: float, clients: int
+) -> dict[tuple[str, str], Rate]:
+    """Ask each server each question for so many seconds."""
+    found = {}
+    for question in ("rows", "filtered", "title"):
+        for server, url in servers.items():
+            asked = paths(server, titles)[question]
+            asyncio.run(ask(url, asked, 0.5, clients))  # warm
+            found[question, server] = asyncio.run(ask(url, asked, seconds, clients))
+    return found
+
+
+async def ask(url: str, asked: Asked, seconds: float, clients: int) -> Rate:
+    times_s: list[float] = []
+    until = time.perf_counter() + seconds
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        while (began := time.perf_counter()) < until:
+            async with session.get(url + asked()) as answer:
+                await answer.read()
+                answer.raise_for_status()
+            times_s.append(time.perf_counter() - began)
+
+    async with aiohttp.ClientSession() as session:
+        await asyncio.gather(*(client(session) for _ in range(clients)))
+    return Rate(len(times_s) / seconds, statistics.quantiles(times_s, n=20)[-1] * 1000)
+
+
+def report(measured: list[dict[tuple[str, str], Rate]]) -> None:
+    print(f"{'question':10} {'server':18} {'requests/s':>10} {'p95 ms':>8} {'to datasette':>13}")
+    for question, server in measured[0]:
+        rates = [each[question, server] for each in measured]
+        ratios = [
+            each[question, server].per_s / each[question, "datasette"].per_s for each in measured
+        ]
+        print(
+            f"{question:10} {server:18} {statistics.median(r.per_s for r in rates):10.0f}"
+            f" {statistics.median(r.p95_ms for r in rates):8.1f} {statistics.median(ratios):12.2f}x"
+        )
+
+
+def report_statement(cloud: Cloud, titles: list[str]) -> None:
+    """Time the statement of the title query, as the database and the way to it have it."""
+    sql = without_comments(folder_document(DATASET)["queries"]["title"].partition("\n\n")[0])
+    sql = sql.replace("%", "%%").replace(":title", "%(title)s")
+    times_ms = []
+    address = cloud.database.url().replace("+pg8000", "")
+    with psycopg2.connect(address) as connection, connection.cursor() as cursor:
+        for number in range(STATEMENTS):
+            began = time.perf_counter()
+            cursor.execute(sql, {"title": titles[number % len(titles)]})
+            cursor.fetchall()
+            times_ms.append((time.perf_counter() - began) * 1000)
+    p95 = statistics.quantiles(times_ms, n=20)[-1]
+    print(
+        f"title, the statement alone: median {statistics.median(times_ms):.2f} ms, p95 {p95:.2f} ms"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""The catalogue's statement with names in it, which may come from a URL or from the text of a query."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluice.datasets.catalog import _spelled_out
+
+
+@pytest.mark.parametrize(
+    ("names", "listed"),
+    [
+        (("trips",), """'{"trips"}'"""),
+        (("null", "a_1"), """'{"null","a_1"}'"""),
+        (("trips'; DROP TABLE x; --",), "'{}'"),
+        (("a,b", 'a"b', "a\\", "a}", "a\n", "", "é", "x" * 49, "trips"), """'{"trips"}'"""),
+    ],
+    ids=["a name", "a word that arrays read as null", "a literal's end", "what is no name"],
+)
+def test_only_names_enter_the_statement(names: tuple[str, ...], listed: str) -> None:
+    written = _spelled_out(names)
+    assert f"CAST({listed} AS text[])" in written
+    assert ":names" not in written
