@@ -1,4 +1,4 @@
-"""Answers kept in memory: by key, for a time, up to a size."""
+"""Answers kept in memory: by question, for a time, up to a size."""
 
 from __future__ import annotations
 

@@ -261,6 +261,17 @@ def read_only(engine: Engine, timeout_s: float, pause_s: float) -> Iterator[Conn
             run_plain(connection, "ROLLBACK")  # nothing was written; and it ends a failed one too
 
 
+@contextmanager
+def glimpse(engine: Engine) -> Iterator[Connection]:
+    """A connection without a transaction, for one statement that need not agree with another.
+
+    Raises:
+        DatabaseUnavailableError: the same work may succeed later.
+    """
+    with translated(), engine.connect() as connection:
+        yield connection
+
+
 def _begin(connection: Connection, begin: str) -> None:
     """Begin a transaction; a connection that was lost while it was idle is replaced."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415

@@ -24,7 +24,7 @@ from sluice.api.formats import (
     negotiate,
     write,
 )
-from sluice.api.keeping import find_answer, keep_answer
+from sluice.api.keeping import find_answer, keep_answer, kept_answer
 from sluice.api.openapi import formats_of
 from sluice.api.operations import Argument, Operation
 from sluice.datasets.catalog import Standing, standing, standing_of_query
@@ -71,6 +71,8 @@ def query_document(dataset: str, query: Query) -> dict[str, object]:
 
 def ask_query(call: Call) -> Response:
     """Answer `GET /v1/datasets/{dataset}/queries/{query}`."""
+    if answer := kept_answer(call, lambda connection: _freshness(connection, call)):
+        return answer
     with ExitStack() as stack:
         connection = stack.enter_context(snapshot(call.engine, call.settings.statement_timeout_s))
         found, query = _asked(connection, call.path["dataset"], call.path["query"])
@@ -92,6 +94,11 @@ def ask_query(call: Call) -> Response:
         else:
             blocks = write(kind, columns, batches)
         return keep_answer(call, stream_response(blocks, kind, headers, stack))
+
+
+def _freshness(connection: Connection, call: Call) -> dict[str, str]:
+    found, query = _asked(connection, call.path["dataset"], call.path["query"])
+    return freshness_headers(found, _format(call, query), is_lasting=is_lasting(query.sql))
 
 
 def _asked(connection: Connection, dataset: str, name: str) -> tuple[Standing, Query]:

@@ -1,8 +1,8 @@
-"""Answers kept in memory for a short time, by what was asked and by the state of what was read.
+"""Answers kept in memory for a short time, by what was asked; each knows the state of what was read.
 
-The key holds the freshness of every dataset that the answer was made of, as the database tells it with
-each request, in the request's own snapshot. So whoever sees the acknowledgement of a write asks under
-another key: no answer from before a write is given after it, by whichever process took the write.
+Its ETag holds the freshness of every dataset that the answer was made of. The database tells the present
+one with each request, and only an answer of the same is given. So no answer from before a write is given
+to whom sees the acknowledgement of the write, by whichever process took it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ class Kept:
     content_type: str
     headers: tuple[tuple[str, str], ...]
     until: float
+
+    @property
+    def etag(self) -> str:
+        """The state of what it was made of."""
+        return dict(self.headers).get("ETag", "")
 
 
 class AnswerCache:

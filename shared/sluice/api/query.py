@@ -19,7 +19,7 @@ from sluice.api.answers import (
     stream_response,
 )
 from sluice.api.formats import FORMATS, JSON_FORMATS, negotiate, write, write_page
-from sluice.api.keeping import find_answer, keep_answer
+from sluice.api.keeping import find_answer, keep_answer, kept_answer
 from sluice.api.operations import Argument, Operation
 from sluice.datasets.catalog import Standing, standing, standings
 from sluice.datasets.identifiers import view
@@ -119,10 +119,16 @@ def _column_document(column: Column) -> dict[str, object]:
     }
 
 
+def _freshness(connection: Connection, call: Call, kind: str) -> dict[str, str]:
+    return freshness_headers(standing(connection, call.path["dataset"]), kind)
+
+
 def list_rows(call: Call) -> Response:
     """Answer `GET /v1/datasets/{dataset}/rows`."""
     kind = negotiate(call.request)
     max_rows = call.settings.max_rows
+    if answer := kept_answer(call, lambda connection: _freshness(connection, call, kind)):
+        return answer
     with ExitStack() as stack:
         connection = stack.enter_context(_snapshot(call))
         found = standing(connection, call.path["dataset"])
@@ -167,6 +173,8 @@ def _next_url(call: Call, cursor: str) -> str:
 
 def show_row(call: Call) -> Response:
     """Answer `GET /v1/datasets/{dataset}/rows/{key}`."""
+    if answer := kept_answer(call, lambda connection: _freshness(connection, call, "json")):
+        return answer
     with _snapshot(call) as connection:
         found = standing(connection, call.path["dataset"])
         headers = freshness_headers(found, "json")
