@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from werkzeug.test import Client
 
-TRADES: dict[str, Any] = {
+JOBS: dict[str, Any] = {
     "name": "trades",
     "columns": [{"name": "job", "type": "text"}],
     "queries": {
-        "pairs": "-- People and trades.\nSELECT people.name, trades.job FROM people, trades ORDER BY 1, 2",
+        "pairs": "-- Guests and trades.\nSELECT guests.name, trades.job FROM guests, trades ORDER BY 1, 2",
         "moment": "-- The time.\nSELECT CAST(clock_timestamp() AS text) AS moment FROM trades",
     },
 }
-ROWS = "/v1/datasets/people/rows"
+ROWS = "/v1/datasets/guests/rows"
 PAIRS = "/v1/datasets/trades/queries/pairs"
 
 
 @pytest.fixture
-def query(serve: Serve, people: int, engine: Engine) -> Client:
-    declare(engine, TRADES, origin="api")
+def query(serve: Serve, guests: int, engine: Engine) -> Client:
+    declare(engine, JOBS, origin="api")
     publish(engine, "trades", [{"job": "cook"}])
     return serve("query")
 
@@ -44,7 +44,7 @@ def selects(query: Client) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def note(*arguments: Any) -> None:
-        if "DECLARE" in arguments[2]:
+        if "DECLARE" in arguments[2] or "row_to_json" in arguments[2]:
             seen.append(arguments[2])
 
     database = open_database(read_settings())
@@ -66,14 +66,14 @@ def test_the_same_answer_is_made_once(query: Client, selects: list[str], path: s
     assert told == {n: v for n, v in second.headers.items() if n != "Content-Length"}
 
 
-@pytest.mark.parametrize("dataset", ["people", "trades"])
+@pytest.mark.parametrize("dataset", ["guests", "trades"])
 def test_a_query_over_several_datasets_is_as_fresh_as_each(
     query: Client, engine: Engine, dataset: str
 ) -> None:
     before = query.get(PAIRS)
     known = {"If-None-Match": before.headers["ETag"]}
     assert query.get(PAIRS, headers=known).status_code == 304
-    row = {"people": {"id": 99, "name": "Zoe"}, "trades": {"job": "pilot"}}[dataset]
+    row = {"guests": {"id": 99, "name": "Zoe"}, "trades": {"job": "pilot"}}[dataset]
     publish(engine, dataset, [row], "b.csv")
     after = query.get(PAIRS, headers=known)
     assert after.status_code == 200
@@ -82,8 +82,8 @@ def test_a_query_over_several_datasets_is_as_fresh_as_each(
 
 def test_a_changed_declaration_is_answered_at_once(query: Client, engine: Engine) -> None:
     assert "job" in query.get(PAIRS).json["rows"][0]
-    sql = "-- People.\nSELECT people.name FROM people"
-    declare(engine, {**TRADES, "queries": {"pairs": sql}}, origin="api")
+    sql = "-- Guests.\nSELECT guests.name FROM guests"
+    declare(engine, {**JOBS, "queries": {"pairs": sql}}, origin="api")
     assert "job" not in query.get(PAIRS).json["rows"][0]
 
 
@@ -111,4 +111,4 @@ def test_keeping_can_be_switched_off(serve: Serve, query: Client, engine: Engine
     event.listen(database, "before_cursor_execute", lambda *given: seen.append(given[2]))
     for _ in range(2):
         assert client.get(ROWS).json
-    assert sum("DECLARE" in each for each in seen) == 2
+    assert sum("row_to_json" in each for each in seen) == 2

@@ -96,7 +96,7 @@ def test_connections_that_were_lost_while_idle_are_replaced(query: Client, engin
 
 
 def test_a_connection_that_is_lost_while_it_answers_is_told(
-    query: Client, people: int, engine: Engine
+    query: Client, guests: int, engine: Engine
 ) -> None:
     declared = "-- Ends itself.\nSELECT pg_terminate_backend(pg_backend_pid()) AS ended"
     declare(
@@ -178,13 +178,13 @@ def test_the_openapi_document_is_valid_and_names_each_query(query: Client) -> No
 
 def test_the_openapi_document_has_the_rows_of_each_dataset_with_their_types(query: Client) -> None:
     document = query.get("/openapi.json").json
-    rows = document["paths"]["/v1/datasets/people/rows"]["get"]
+    rows = document["paths"]["/v1/datasets/guests/rows"]["get"]
     assert {"born", "order", "cursor", "measure", "format"} <= {
         p["name"] for p in rows["parameters"]
     }
-    assert "/v1/datasets/people/rows/{key}" in document["paths"]
+    assert "/v1/datasets/guests/rows/{key}" in document["paths"]
     assert "/v1/datasets/trips/rows/{key}" not in document["paths"]
-    row = document["components"]["schemas"]["Row_people"]["properties"]
+    row = document["components"]["schemas"]["Row_guests"]["properties"]
     assert row["id"] == {"type": "integer", "format": "int32", "examples": [42]}
     born = {"type": "string", "format": "date", "examples": ["2018-05-28"]}
     assert row["born"] == {"anyOf": [born, {"type": "null"}]}

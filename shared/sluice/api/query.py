@@ -24,7 +24,7 @@ from sluice.api.operations import Argument, Operation
 from sluice.datasets.catalog import Standing, standing, standings
 from sluice.datasets.identifiers import view
 from sluice.errors import NotFoundError, TooLargeError
-from sluice.querying.reading import snapshot, stream
+from sluice.querying.reading import BATCH_ROWS, fetch_json, snapshot, stream
 from sluice.querying.rows import RowsRequest, Statement, parse_rows_request, row_by_key
 
 if TYPE_CHECKING:
@@ -141,11 +141,17 @@ def list_rows(call: Call) -> Response:
         cursor = _next_cursor(connection, wanted, max_rows)
         if cursor:
             headers["Link"] = f'<{_next_url(call, cursor)}>; rel="next"'
-        page = wanted.page(max_rows)
-        columns, batches = stream(connection, page.sql, page.values, as_json=kind in JSON_FORMATS)
-        is_page = kind == "json"
-        body = write_page(batches, "rows", cursor) if is_page else write(kind, columns, batches)
+        body = _body(connection, wanted.page(max_rows), kind, wanted.limit, cursor)
         return keep_answer(call, stream_response(body, kind, headers, stack))
+
+
+def _body(
+    connection: Connection, page: Statement, kind: str, limit: int | None, cursor: str | None
+) -> Iterator[bytes]:
+    if kind == "json" and limit is not None and limit <= BATCH_ROWS:
+        return write_page(fetch_json(connection, page.sql, page.values), "rows", cursor)
+    columns, batches = stream(connection, page.sql, page.values, as_json=kind in JSON_FORMATS)
+    return write_page(batches, "rows", cursor) if kind == "json" else write(kind, columns, batches)
 
 
 def _next_cursor(connection: Connection, wanted: RowsRequest, max_rows: int) -> str | None:

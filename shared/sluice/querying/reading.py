@@ -98,6 +98,20 @@ def stream(
     return tuple(ResultColumn(*each) for each in first.columns), batches
 
 
+def fetch_json(
+    connection: Connection, sql: str, values: Mapping[str, object]
+) -> list[list[tuple[str]]]:
+    """Run a SELECT of few rows and return their JSON objects as one batch of one text, or none.
+
+    A tenth of the time of a row each, for the driver is written in Python.
+    """
+    joined = (
+        f"SELECT string_agg(CAST(row_to_json(answer) AS text), E',\n') FROM (\n{sql}\n) AS answer"
+    )
+    found = connection.execute(_typed(joined, {}), dict(values)).scalar_one()
+    return [[(found,)]] if found is not None else []
+
+
 def _fetch(connection: Connection) -> PlainAnswer:
     return run_plain(connection, f"FETCH {BATCH_ROWS} FROM rows_of_answer")
 
