@@ -65,11 +65,32 @@ def test_a_part_of_a_title_is_taken_as_it_is_written(sample: Flow) -> None:
 def test_words_are_found_in_any_form_the_title_first(sample: Flow) -> None:
     assert ids(sample.ask("titles", "search", text="robber"))[:2] == ["s6", "s1"]
     assert ids(sample.ask("titles", "search", text='"drug lord" -series')) == ["s1"]
-    assert ids(sample.ask("titles", "search", text="thief teapot")) == []
+    assert ids(sample.ask("titles", "search", text="thief banks")) == []
 
 
 def test_names_may_be_nearly_right(sample: Flow) -> None:
     assert ids(sample.ask("titles", "search", text="Sophia Lorren")) == ["s2"]
+
+
+@needs_real_files
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("gangland", "Ganglands"),
+        ("Ganglnds", "Ganglands"),
+        ("drug lord robbers", "Ganglands"),
+        ("stranger thngs", "Stranger Things"),
+        ("Squd Game", "Squid Game"),
+        ("brekaing bad", "Breaking Bad"),
+        ("teh crown", "The Crown"),
+        ("sophia lorren", "What Would Sophia Loren Do?"),
+        ("9", "9"),
+    ],
+)
+def test_the_best_title_of_the_real_catalogue_comes_first(
+    catalogue: Flow, text: str, title: str
+) -> None:
+    assert catalogue.ask("titles", "search", text=text)[0]["title"] == title
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,13 @@ QUERIES = {
             "returns": "many",
             "verb": "title",
             "output": "description",
-        }
+            "near": {"query": "search", "column": "title"},
+        },
+        {
+            "name": "search",
+            "summary": "The shows that fit words.",
+            "parameters": [{"name": "text", "type": "text", "description": "Words."}],
+        },
     ]
 }
 REJECT = {"line": 17, "column": "age", "rule": "type", "value": "old", "reason": "not a number"}
@@ -146,6 +152,8 @@ def test_queries_are_listed_with_their_parameters(api: Replay) -> None:
         "    order=year|name  By what. year if not given.",
         "    give title, or none of them",
         "    also: sluice title",
+        "search  The shows that fit words.",
+        "    text=text  Words.",
     ]
 
 
@@ -167,6 +175,19 @@ def test_a_query_may_declare_a_command(titles: Replay) -> None:
 def test_a_verb_has_help_and_json(titles: Replay) -> None:
     assert "The show of that title." in run(titles, "title", "--help").stdout
     assert json.loads(run(titles, "title", "Ganglands", "--json").stdout)["rows"]
+
+
+def test_a_verb_that_finds_nothing_tells_what_is_near(titles: Replay) -> None:
+    titles.answer("GET /v1/datasets/titles/queries/by_title", {"rows": []})
+    near = {"rows": [{"title": "Ganglands"}, {"title": "Ganglands"}, {"title": "Gangs"}]}
+    titles.answer("GET /v1/datasets/titles/queries/search", near)
+    result = run(titles, "title", "Ganglnds", "order=name")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "nothing found; near it:\n    Ganglands\n    Gangs\n"
+    assert titles.requests[-1].query == {"text": "Ganglnds"}
+    titles.answer("GET /v1/datasets/titles/queries/search", {"rows": []})
+    assert run(titles, "title", "Xyzzy").stderr == "nothing found\n"
+    assert json.loads(run(titles, "title", "Xyzzy", "--json").stdout) == {"rows": []}
 
 
 def test_a_value_with_an_equals_sign_is_a_value(titles: Replay) -> None:

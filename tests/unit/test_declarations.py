@@ -95,6 +95,25 @@ def test_an_error_in_a_query_names_its_file_and_line(tmp_path: Path) -> None:
     assert "text, integer, number" in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("near", "words"),
+    [
+        ("search", "write `near: QUERY COLUMN`"),
+        ("seek title", "no query 'seek' with a parameter; there are search"),
+        ("all title", "no query 'all' with a parameter; there are search"),
+    ],
+)
+def test_what_a_verb_falls_back_on_is_a_query_that_takes_a_text(near: str, words: str) -> None:
+    queries = {
+        "title": f"-- A title.\n-- param title text!: It.\n-- near: {near}\nSELECT 1",
+        "search": "-- Words.\n-- param words text!: They.\nSELECT 1",
+        "all": "-- All.\nSELECT 1",
+    }
+    columns = [{"name": "title", "type": "text"}]
+    with pytest.raises(DeclarationError, match=words):
+        parse_document({"name": "things", "columns": columns, "queries": queries})
+
+
 def test_a_document_sent_to_the_api_is_read_like_a_folder() -> None:
     document = {
         "name": "things",

@@ -64,6 +64,7 @@ def query_document(dataset: str, query: Query) -> dict[str, object]:
         "drawing": {"kind": drawing.kind, **dict(drawing.options)} if drawing else None,
         "verb": query.verb,
         "output": query.verb_output,
+        "near": asdict(query.near) if query.near else None,
         "formats": list(formats_of(query)),
         "url": f"/v1/datasets/{dataset}/queries/{query.name}",
     }

@@ -130,6 +130,7 @@ COMPONENTS: Mapping[str, Schema] = {
             "drawing": nullable(_OPEN),
             "verb": _TEXT,
             "output": _TEXT,
+            "near": nullable(_OPEN),
             "formats": array(_TEXT),
             "url": _TEXT,
         }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sluice.client import Client, QueryInfo
 
 INDENT = "    "
+MAX_NEAR = 5
 
 
 def find_verb(context: click.Context, verb: str) -> click.Command | None:
@@ -71,9 +72,12 @@ def _find_query(client: Client, verb: str) -> QueryInfo | None:
 def _command(client: Client, query: QueryInfo) -> click.Command:
     @json_option
     def ask(texts: tuple[str, ...], as_json: bool) -> None:
-        answer = client.query(query.dataset, query.name, assign(query, texts))
+        given = assign(query, texts)
+        answer = client.query(query.dataset, query.name, given)
         if as_json:
             print_json(answer)
+        elif answer.get("rows") == []:
+            _print_near(client, query, next(iter(given.values()), ""))
         elif query.output:
             _print_output(answer, query.output)
         else:
@@ -90,5 +94,18 @@ def _print_output(answer: Mapping[str, Any], output: str) -> None:
     template = output if "{" in output else f"{{{output}}}"
     for row in rows:
         click.echo(INDENT + template.format_map(row))
-    if not rows:
-        click.echo("nothing found", err=True)
+
+
+def _print_near(client: Client, query: QueryInfo, text: str) -> None:
+    """Say that nothing is found, and what is near it, where the query declares how to find that."""
+    found = _find_near(client, query, text) if query.near and text else []
+    click.echo(f"nothing found{'; near it:' if found else ''}", err=True)
+    for each in found:
+        click.echo(INDENT + each, err=True)
+
+
+def _find_near(client: Client, query: QueryInfo, text: str) -> list[str]:
+    name, column = query.near or ("", "")
+    (other,) = [each for each in client.queries(query.dataset) if each.name == name]
+    rows = client.query(query.dataset, name, {other.parameters[0].name: text}).get("rows", [])
+    return list(dict.fromkeys(str(row[column]) for row in rows))[:MAX_NEAR]

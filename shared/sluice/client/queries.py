@@ -45,6 +45,7 @@ class QueryInfo:
             is none of them.
         verb: name of a command of its own, or empty.
         output: what the verb prints of each row: a column, or a text with `{column}` in it.
+        near: the query and its column that tell what is near, where the verb finds nothing.
     """
 
     dataset: str
@@ -55,11 +56,13 @@ class QueryInfo:
     returns: str = "many"
     verb: str = ""
     output: str = ""
+    near: tuple[str, str] | None = None
     document: Document = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def parse(cls, dataset: str, document: Document) -> Self:
         """Read one entry of the listing of queries."""
+        near = document.get("near")
         return cls(
             dataset=dataset,
             name=str(document["name"]),
@@ -69,5 +72,6 @@ class QueryInfo:
             returns=str(document.get("returns") or "many"),
             verb=str(document.get("verb") or ""),
             output=str(document.get("output") or ""),
+            near=(str(near["query"]), str(near["column"])) if near else None,
             document=document,
         )

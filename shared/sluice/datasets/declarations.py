@@ -209,6 +209,7 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
     _check_aliases(source, dataset)
     _check_staged(source, dataset)
     _check_output(source, dataset)
+    _check_near(source, dataset)
     return dataset
 
 
@@ -367,6 +368,16 @@ def _check_output(source: _Toml, dataset: Dataset) -> None:
     if dataset.is_staged:
         told = "a dataset with a key or references merges its files; it has no output"
         raise source.error(told, "output")
+
+
+def _check_near(source: _Toml, dataset: Dataset) -> None:
+    """Check that what a verb falls back on is a query that takes a text."""
+    for each in dataset.queries:
+        other = dataset.query(each.near.query) if each.near else None
+        if each.near and (other is None or not other.parameters):
+            known = ", ".join(q.name for q in dataset.queries if q.parameters and q != each)
+            told = f"there is no query {each.near.query!r} with a parameter; there are {known or 'none'}"
+            raise source.error(told, f"queries.{each.name}.near")
 
 
 def read_folders(folder: Path) -> list[Dataset]:

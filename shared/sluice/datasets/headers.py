@@ -9,6 +9,7 @@
     -- returns: one
     -- draw: line x=week y=trips series=region label=trips_a_week
     -- verb: title
+    -- near: search title
 
 Prose lines (no keyword) form the description; the first sentence is the summary.
 """
@@ -19,7 +20,7 @@ import re
 from collections.abc import Iterator
 
 from sluice.datasets.identifiers import NAME
-from sluice.datasets.model import Drawing, Parameter, Query, Rollup
+from sluice.datasets.model import Drawing, Near, Parameter, Query, Rollup
 from sluice.errors import DeclarationError
 
 PARAMETER_TYPES = ("text", "integer", "number", "boolean", "date", "timestamp")
@@ -32,7 +33,7 @@ DRAWINGS = {
 }
 
 _KEYWORD = re.compile(
-    r"(name|param|needs|returns|draw|verb|output|key|measure|index)(?:[ ]+([^:]*?))?:[ ]*(.*)"
+    r"(name|param|needs|returns|draw|verb|output|near|key|measure|index)(?:[ ]+([^:]*?))?:[ ]*(.*)"
 )
 _PARAM = re.compile(
     r"(?P<name>[a-z_][a-z0-9_]*)[ ]+(?P<type>[a-z]+)(?P<required>!)?"
@@ -164,6 +165,9 @@ def parse_query(file_name: str, text: str) -> Query:
         for number, keyword, _, value in keywords
         if keyword == "draw"
     ]
+    nears = [
+        _near(lines, number, value) for number, keyword, _, value in keywords if keyword == "near"
+    ]
     summary, description = _prose(lines, prose)
     return Query(
         name=_name(lines, plain.get("name", ""), file_name),
@@ -176,7 +180,15 @@ def parse_query(file_name: str, text: str) -> Query:
         drawing=drawings[-1] if drawings else None,
         verb=plain.get("verb", ""),
         verb_output=plain.get("output", ""),
+        near=nears[-1] if nears else None,
     )
+
+
+def _near(lines: _Lines, number: int, text: str) -> Near:
+    match text.split():
+        case [query, column]:
+            return Near(query, column)
+    raise lines.error(number, "near", "write `near: QUERY COLUMN`")
 
 
 def _drawing(lines: _Lines, number: int, text: str) -> Drawing:

@@ -207,6 +207,19 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Near:
+    """What a verb tells of where it finds nothing.
+
+    Attributes:
+        query: another query of the dataset, asked with the verb's first argument as its first.
+        column: of its answer, told of the first rows.
+    """
+
+    query: str
+    column: str
+
+
+@dataclass(frozen=True)
 class Query:
     """A named query of a dataset.
 
@@ -229,6 +242,7 @@ class Query:
     drawing: Drawing | None = None
     verb: str = ""
     verb_output: str = ""
+    near: Near | None = None
 
 
 @dataclass(frozen=True)

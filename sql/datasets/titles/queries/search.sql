@@ -15,7 +15,10 @@ found AS (
             || setweight(to_tsvector('english', coalesce(description, '')), 'C'),
             words
         ) AS by_words,
-        word_similarity(:text, title || ' ' || coalesce("cast", '')) AS by_spelling
+        greatest(
+            strict_word_similarity(:text, title),
+            0.9 * strict_word_similarity(:text, coalesce("cast", ''))
+        ) + 0.5 * similarity(:text, title) AS by_spelling
     FROM titles CROSS JOIN asked
     WHERE (
             setweight(to_tsvector('english', title), 'A')
@@ -23,6 +26,7 @@ found AS (
             || setweight(to_tsvector('english', coalesce(description, '')), 'C')
         ) @@ words
         OR :text <% (title || ' ' || coalesce("cast", ''))
+        OR :text <<% (title || ' ' || coalesce("cast", ''))
 )
 SELECT
     show_id, type, title, "cast", release_year, description,

@@ -2,6 +2,7 @@
 -- param title text!: The title, as "Ganglands".
 -- verb: title
 -- output: description
+-- near: search title
 SELECT show_id, type, title, director, "cast", country, date_added, release_year, rating, duration, listed_in, description
 FROM titles
 WHERE casefold(title COLLATE pg_unicode_fast)
