@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from sluice.api.documentation import operations  # noqa: E402
 from sluice.cli.main import sluice as commands  # noqa: E402
 from sluice.cli.reference import render as cli_reference  # noqa: E402
 from sluice.datasets.declarations import read_folders  # noqa: E402
-from sluice.datasets.model import Parameter, Query  # noqa: E402
+from sluice.datasets.model import Dangling, Dataset, Parameter, Query  # noqa: E402
 from sluice.errors import SluiceError, TransientError  # noqa: E402
 from sluice.routes import ROUTES  # noqa: E402
 from sluice.settings import PREFIX, Settings  # noqa: E402
@@ -75,14 +75,37 @@ def errors_table() -> str:
     return _table(("Code", "HTTP", "Title", "Worth a retry", "When"), rows)
 
 
-def queries_table() -> str:
-    """Return every named query with its parameters."""
+def datasets_table() -> str:
+    """Return every dataset with what it answers and the routes of an older system that it serves."""
     rows = [
-        (f"`{dataset.name}`", f"`{query.name}`", query.summary, _parameters(query))
-        for dataset in read_folders(ROOT / "sql" / "datasets")
+        (f"`{each.name}`", each.description, _names(query.name for query in each.queries),
+         _names(f"{alias.method} {alias.path}" for alias in each.aliases))
+        for each in _datasets()
+    ]  # fmt: skip
+    return _table(("Dataset", "What it holds", "Queries", "Routes of an older system"), rows)
+
+
+def files_table() -> str:
+    """Return what a file of each dataset looks like, and what becomes of its rows."""
+    rows = [
+        (f"`{each.name}`", "yes" if each.dialect.header else "no",
+         ", ".join(f"`{column.headers[0]}`" + "!" * column.required for column in each.columns),
+         _names(each.key), each.duplicates.value if each.key else "each counts", _references(each))
+        for each in _datasets()
+    ]  # fmt: skip
+    head = ("Dataset", "Header", "Columns (! is required)", "Key", "Duplicates", "Refers to")
+    return _table(head, rows)
+
+
+def queries_table() -> str:
+    """Return every named query with its parameters, its picture and its command."""
+    rows = [
+        (f"`{dataset.name}`", f"`{query.name}`", query.summary, _parameters(query),
+         query.drawing.kind if query.drawing else "", f"`sluice {query.verb}`" if query.verb else "")
+        for dataset in _datasets()
         for query in dataset.queries
-    ]
-    return _table(("Dataset", "Query", "Answers", "Parameters"), rows)
+    ]  # fmt: skip
+    return _table(("Dataset", "Query", "Answers", "Parameters", "Drawn as", "Command"), rows)
 
 
 def errors() -> list[type[SluiceError]]:
@@ -120,11 +143,16 @@ def main() -> None:
             sys.stdout.write(f"{path.relative_to(ROOT)}\n")
 
 
+#: What becomes of a row whose reference dangles.
+DANGLING = {Dangling.REJECT: "else rejected", Dangling.WARN: "else a warning"}
+
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "commands": commands_table,
     "routes": routes_table,
     "errors": errors_table,
+    "datasets": datasets_table,
+    "files": files_table,
     "queries": queries_table,
 }
 
@@ -140,6 +168,19 @@ def _cell(text: str) -> str:
 
 def _default(value: object) -> str:
     return "" if value == "" else f"`{value}`"
+
+
+def _datasets() -> list[Dataset]:
+    return read_folders(ROOT / "sql" / "datasets")
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{each}`" for each in names)
+
+
+def _references(dataset: Dataset) -> str:
+    found = [each for each in dataset.columns if each.references]
+    return ", ".join(f"`{each.references}`: {DANGLING[each.dangling]}" for each in found)
 
 
 def _parameters(query: Query) -> str:

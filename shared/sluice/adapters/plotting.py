@@ -262,6 +262,7 @@ def _name_values(
 
 def _lines(axes: Axes, chart: Chart, width_in: float) -> None:
     at = _numbers(chart.places)
+    marker = "o" if len(at) <= width_in * 8 else None
     for number, series in enumerate(chart.series):
         known = [(x, y) for x, y in zip(at, series.values, strict=True) if y is not None]
         axes.plot(
@@ -269,7 +270,7 @@ def _lines(axes: Axes, chart: Chart, width_in: float) -> None:
             color=COLOURS[number % len(COLOURS)],
             label=_label(series.name),
             linewidth=1.8,
-            marker="o" if len(known) <= width_in * 8 else None,
+            marker=marker if len(known) > 1 else "o",  # a single point has no line
             markersize=4,
         )
     if chart.is_named:

@@ -2,6 +2,7 @@
 -- The two readings of "which is the latest datasource of the top regions?" stand side by side: a row for
 -- each region, and overall = true on the row that is the latest of all.
 -- param regions integer = 2 (1..1000): How many of the most common regions.
+-- draw: bar x=region y=trips
 WITH top_regions AS (
     SELECT region, CAST(sum(trips) AS bigint) AS trips
     FROM trips_latest
