@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -12,9 +15,15 @@ from real_files import DATA, expected_json, expected_records, needs_real_files
 from sluice.client import Client
 
 if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
     from sluice.local.cloud import Cloud
 
 HR = ("departments", "jobs", "hired_employees")
+GANGLANDS = (
+    "    To protect his family from a powerful drug lord, skilled thief Mehdi and his expert team of robbers"
+    " are pulled into a violent and deadly turf war.\n"
+)
 PERSON = {
     "First": "Ada",
     "Last": "Robiner",
@@ -32,7 +41,7 @@ def web(local_cloud: Cloud) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=local_cloud.url, timeout=60) as client:
         yield client
     with Client(local_cloud.url) as api:
-        for name in ("people", "hired_employees", "jobs", "departments"):
+        for name in ("titles", "people", "hired_employees", "jobs", "departments"):
             for each in api.ingestions(dataset=name, state="done", limit="1000"):
                 api.undo(each.id)
 
@@ -49,6 +58,28 @@ def hr(web: httpx.Client) -> httpx.Client:
     assert [accounts[name]["loaded"] for name in HR] == [12, 183, 1929]
     assert accounts["hired_employees"]["rejected"] == 70
     return web
+
+
+@pytest.fixture(scope="module")
+def sluice(local_cloud: Cloud) -> Callable[..., CompletedProcess[str]]:
+    """The command line, as a client of the API alone."""
+
+    def run(*arguments: str) -> CompletedProcess[str]:
+        command = [sys.executable, "-m", "sluice.cli.main", "--url", local_cloud.url, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def catalogue(
+    web: httpx.Client, sluice: Callable[..., CompletedProcess[str]]
+) -> Callable[..., CompletedProcess[str]]:
+    """The command line behind the catalogue, which it sent row by row to the API."""
+    path = str(DATA / "titles" / "netflix_titles.csv")
+    done = sluice("load", path, "--dataset", "titles", "--via", "http", "--json")
+    assert done.returncode == 0, done.stderr
+    return sluice
 
 
 def upload(web: httpx.Client, name: str) -> dict[str, Any]:
@@ -68,6 +99,48 @@ def cells(rows: list[dict[str, Any]]) -> list[list[str]]:
 
 def ids(answer: httpx.Response) -> list[int]:
     return [each["ID"] for each in answer.json()]
+
+
+def test_a_script_sends_the_catalogue_to_the_api_which_counts_it_as_expected(
+    catalogue: Callable[..., CompletedProcess[str]], web: httpx.Client
+) -> None:
+    found = web.get("/v1/datasets/titles/queries/counts").json()["rows"]
+    assert cells(found) == expected_records("titles/counts_by_type_year.csv")
+    assert web.get("/v1/datasets/titles/rows?measure=count").json()["rows"] == [{"count": 8807}]
+
+
+def test_a_title_is_answered_with_its_description_indented_by_four_spaces(
+    catalogue: Callable[..., CompletedProcess[str]],
+) -> None:
+    done = catalogue("title", "Ganglands")
+    assert (done.returncode, done.stdout) == (0, GANGLANDS)
+    assert catalogue("title", "  gangLANDS ").stdout == GANGLANDS
+    for title in expected_json("titles/titles_equal_ignoring_case.json"):
+        assert len(catalogue("title", title).stdout.splitlines()) == 2, title
+
+
+def test_a_title_that_is_nearly_written_so_is_told(
+    catalogue: Callable[..., CompletedProcess[str]],
+) -> None:
+    done = catalogue("title", "Ganglnds")
+    assert (done.stdout, done.stderr) == ("", "nothing found; near it:\n    Ganglands\n")
+
+
+def test_many_sessions_add_and_ask_at_once_and_each_sees_its_own(
+    catalogue: Callable[..., CompletedProcess[str]], web: httpx.Client
+) -> None:
+    def session(number: int) -> list[str]:
+        row = {"show_id": f"own{number}", "type": "Movie", "title": f"Own {number}"}
+        rows = [{**row, "release_year": 2000 + number}]
+        with httpx.Client(base_url=web.base_url, timeout=60) as client:
+            client.post("/v1/datasets/titles/rows", json=rows).raise_for_status()
+            asked = {"title": f"own {number}"}
+            found = client.get("/v1/datasets/titles/queries/title", params=asked).json()["rows"]
+        return [each["show_id"] for each in found]
+
+    with ThreadPoolExecutor(24) as together:
+        found = list(together.map(session, range(24)))
+    assert found == [[f"own{number}"] for number in range(24)]
 
 
 def test_ping_is_answered_pong(web: httpx.Client) -> None:
