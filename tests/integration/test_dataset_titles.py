@@ -73,24 +73,20 @@ def test_names_may_be_nearly_right(sample: Flow) -> None:
 
 
 @needs_real_files
-@pytest.mark.parametrize(
-    ("text", "title"),
-    [
-        ("gangland", "Ganglands"),
-        ("Ganglnds", "Ganglands"),
-        ("drug lord robbers", "Ganglands"),
-        ("stranger thngs", "Stranger Things"),
-        ("Squd Game", "Squid Game"),
-        ("brekaing bad", "Breaking Bad"),
-        ("teh crown", "The Crown"),
-        ("sophia lorren", "What Would Sophia Loren Do?"),
-        ("9", "9"),
-    ],
-)
-def test_the_best_title_of_the_real_catalogue_comes_first(
-    catalogue: Flow, text: str, title: str
-) -> None:
-    assert catalogue.ask("titles", "search", text=text)[0]["title"] == title
+def test_the_best_title_of_the_real_catalogue_comes_first(catalogue: Flow) -> None:
+    meant = {
+        "gangland": "Ganglands",
+        "Ganglnds": "Ganglands",
+        "drug lord robbers": "Ganglands",
+        "stranger thngs": "Stranger Things",
+        "Squd Game": "Squid Game",
+        "brekaing bad": "Breaking Bad",
+        "the crwn": "The Crown",
+        "sophia lorren": "What Would Sophia Loren Do?",
+        "9": "9",
+    }
+    found = {text: catalogue.ask("titles", "search", text=text)[0]["title"] for text in meant}
+    assert found == meant
 
 
 @pytest.mark.parametrize(
