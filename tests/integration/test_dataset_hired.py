@@ -114,5 +114,15 @@ def test_the_real_files_give_the_expected_metrics(flow: Flow, order: tuple[str, 
     assert metric2 == expected_records("hr/metric2_complete_rows_only.csv")
 
 
+@needs_real_files
+def test_a_chunk_may_be_as_small_as_a_row(flow: Flow) -> None:
+    by_row = flow.twin(chunk_bytes=1)
+    data = (DATA / "hr" / "departments.csv").read_bytes()
+    row = flow.ingestion(by_row.run(data, "departments/departments.csv"))
+    assert (row.records_read, row.rows_loaded) == (12, 12)
+    assert flow.one("SELECT count(*) AS n FROM sluice.chunks").n == 12
+    by_row.engine.dispose()
+
+
 def _cells(original: bytes) -> list[str]:
     return bytes(original).decode().split(",")

@@ -13,6 +13,12 @@ from real_files import DATA, expected_records, needs_real_files
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: Records of a real file, and the songs and days in it.
+COUNTS = {
+    "spec_example": (7, 4),
+    "spotify_charts": (10_000, 9_969),
+    "spotify_us_2days": (400, 397),
+}
 SAMPLE = (Path(__file__).parents[1] / "cases" / "datasets" / "plays.csv").read_bytes()
 
 
@@ -79,5 +85,10 @@ def test_real_plays_give_the_expected_totals(
     flow = Flow(database, chunk_bytes=50_000)
     ingestion = flow.run((DATA / "plays" / f"{name}.csv").read_bytes(), f"plays/{name}.csv")
     assert flow.state(ingestion) == "done"
-    assert totals(flow, order) == expected_records(f"plays/{expected}_totals_{suffix}.csv")
+    found = totals(flow, order)
+    assert found == expected_records(f"plays/{expected}_totals_{suffix}.csv")
+    read = flow.ingestion(ingestion).records_read
+    assert (read, len(found)) == COUNTS[name]
+    if name == "spotify_charts":
+        assert sum(int(row[2]) for row in found) == 548_207_227
     flow.engine.dispose()

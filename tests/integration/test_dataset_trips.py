@@ -128,6 +128,21 @@ def test_the_real_trips_form_the_expected_groups(real: Flow) -> None:
 
 
 @needs_real_files
+def test_cell_size_and_time_bucket_are_parameters(real: Flow) -> None:
+    found = real.ask("trips", "groups", limit=1000, cell_size=0.1, bucket_hours=1)
+    groups = Counter(int(each["trips"]) for each in found)
+    rows = expected_records("trips/groups_region_round1_hour.csv")
+    assert groups == Counter(int(row[-1]) for row in rows)
+    hours = Counter((each["region"], int(each["from_hour"])) for each in found)
+    assert hours == Counter((row[0], int(row[5].removeprefix("h"))) for row in rows)
+    fine = real.ask("trips", "groups", limit=1000, cell_size=0.001)
+    assert {each["trips"] for each in fine} == {1}
+    coarse = real.ask("trips", "groups", limit=1000, cell_size=5, bucket_hours=24)
+    assert sum(each["trips"] for each in coarse) == 100
+    assert [each["trips"] for each in coarse] == [38, 34, 28]
+
+
+@needs_real_files
 def test_the_real_trips_answer_the_two_questions(real: Flow, database_server: Server) -> None:
     summary = expected_json("trips/summary.json")
     latest = summary["bonus1"]["latest_per_region"]
