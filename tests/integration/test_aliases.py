@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from problems import assert_problem
 
+from real_files import ROOT
+from sluice.datasets.declarations import read_folders
 from sluice.datasets.declare import declare
 from sluice.errors import DeclarationError
 
@@ -164,6 +167,27 @@ def test_rows_added_at_once_get_ids_of_their_own(intake: Client) -> None:
         each.join()
     assert {status for status, _ in answers} == {200}
     assert [each["ID"] for each in intake.get("/guests").json] == [1, 2, 7, *range(8, 16)]
+
+
+def test_aliases_stand_in_the_openapi_document(serve: Serve, intake: Client) -> None:
+    document = serve("query").get("/openapi.json").json
+    OpenAPIV31SpecValidator(document).validate()
+    paths = document["paths"]
+    for alias in GUESTS["aliases"]:
+        method, path = alias.split()
+        assert method.lower() in paths[path], alias
+    added = paths["/guests/add"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert added["required"] == ["First", "Last", "Age", "Date of Leaving"]
+    assert [each["name"] for each in paths["/guests/{last}"]["get"]["parameters"]] == ["last"]
+    assert paths["/guests/age"]["get"]["summary"] == "The youngest first."
+
+
+def test_the_routes_of_every_dataset_stand_in_the_openapi_document(serve: Serve) -> None:
+    paths = serve("query").get("/openapi.json").json["paths"]
+    for dataset in read_folders(ROOT / "sql" / "datasets"):
+        for alias in dataset.aliases:
+            assert alias.method.lower() in paths[alias.path], alias
+    assert list(paths["/upload"]["post"]["requestBody"]["content"]) == ["multipart/form-data"]
 
 
 def test_an_unknown_path_is_a_problem(intake: Client) -> None:

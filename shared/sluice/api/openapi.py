@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sluice.api.alias_documents import alias_paths
 from sluice.api.formats import FORMATS, MEDIA_TYPES, SHOWN_FORMATS
 from sluice.api.schemas import COMPONENTS, array, nullable, page_of, record, ref
 from sluice.querying.rows import readable_columns
@@ -70,6 +71,7 @@ def document(
     rows_arguments = next(each.arguments for each in operations if each.name == "listRows")
     for dataset in datasets:
         paths.update(_dataset_paths(dataset, rows_arguments))
+        paths.update(alias_paths(dataset))
     rows = {_row_name(each): _row_schema(each) for each in datasets}
     return {
         "openapi": "3.1.0",
