@@ -7,7 +7,7 @@ locals {
   pushes = {
     uploads-split = { topic = "uploads", function = "split", filter = "" }
     chunks-load   = { topic = "chunks", function = "load", filter = "" }
-    status-finish = { topic = "status", function = "finish", filter = "attributes.state = \"publishing\"" }
+    status-finish = { topic = "status", function = "finish", filter = "attributes.state = \"publishing\" OR attributes.state = \"done\"" }
   }
   ack_deadline_s = 600
 

@@ -1,4 +1,4 @@
-"""Entry point of finish: an ingestion reached `publishing` on topic `status`; publish it. And the sweep."""
+"""Entry point of finish: publishes what reached `publishing`, settles what is `done`; and the sweep."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sluice.ingestion.deliveries import SWEEP_PATH, Answer, answer_to, deliver
 from sluice.ingestion.events import State
 from sluice.ingestion.finish import Finish
 from sluice.ingestion.output import Outputs
+from sluice.ingestion.settle import Settle
 from sluice.ingestion.sweep import Sweep
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
@@ -27,10 +28,14 @@ LOGGER = configure_logging("finish", SETTINGS.log_level)
 
 
 def handle(message: Message) -> None:
-    """Publish the ingestion that the event names.
+    """Publish the ingestion that the event names, or settle the dataset of one that is done.
 
     Events of other states come only from an emulator that ignores the subscription's filter.
     """
+    if message.attributes.get("state") == State.DONE:
+        settled = Settle(open_database(SETTINGS))(message.attributes.get("dataset", ""))
+        LOGGER.info("settled", extra={"fields": {"ingestions": settled}})
+        return
     if message.attributes.get("state") != State.PUBLISHING:
         return
     try:

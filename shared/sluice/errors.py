@@ -375,6 +375,13 @@ class SplitInProgressError(TransientError):
     title = "The file is being split elsewhere"
 
 
+class SettlingError(TransientError):
+    """The projections of what is done need more time than one handler has."""
+
+    code = "SYS909"
+    title = "The rows are still being settled"
+
+
 class OutputInProgressError(TransientError):
     """Another handler is writing the output of this file at this moment."""
 

@@ -1,7 +1,7 @@
 """Reading and checking a dataset's declaration, from a folder of `sql/datasets/` or a JSON document.
 
 The JSON document has the keys of `dataset.toml` and, beside them, `name`, `table` (SQL text),
-`rollups` and `queries` (SQL texts by file name). An error names file, line and key.
+`rollups`, `projections` and `queries` (SQL texts by file name). An error names file, line and key.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from sluice.datasets.aliases import Alias, AliasError, check_alias, parse_alias
-from sluice.datasets.headers import parse_query, parse_rollup
+from sluice.datasets.headers import parse_projection, parse_query, parse_rollup
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import (
     INGESTION_COLUMN,
     RESERVED_COLUMNS,
+    UNSETTLED,
     Check,
     Column,
     ColumnType,
@@ -32,7 +33,7 @@ from sluice.errors import DeclarationError
 from sluice.files.dialects import Dialect
 
 #: Keys of the document that are not keys of `dataset.toml`.
-_BESIDE_TOML = ("name", "version", "table", "rollups", "queries")
+_BESIDE_TOML = ("name", "version", "table", "rollups", "projections", "queries")
 
 #: Keys of `dataset.toml`: the type of the value, and what to write.
 _DATASET_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -154,6 +155,7 @@ def folder_document(folder: Path) -> dict[str, Any]:
         **document,
         "table": table.read_text("utf-8") if table.is_file() else "",
         "rollups": _sql_files(folder / "rollups"),
+        **({"projections": found} if (found := _sql_files(folder / "projections")) else {}),
         "queries": _sql_files(folder / "queries"),
     }
 
@@ -199,6 +201,9 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         stray_quotes=top.get("stray_quotes", "reject"),
         ragged=top.get("ragged", "reject"),
         rollups=tuple(parse_rollup(*each) for each in document.get("rollups", {}).items()),
+        projections=tuple(
+            parse_projection(*each) for each in document.get("projections", {}).items()
+        ),
         queries=tuple(parse_query(*each) for each in document.get("queries", {}).items()),
         table_sql=document.get("table", ""),
         aliases=_aliases(source, top.get("aliases", {})),
@@ -208,6 +213,7 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
     _check_key(source, dataset)
     _check_aliases(source, dataset)
     _check_staged(source, dataset)
+    _check_projections(dataset)
     _check_output(source, dataset)
     _check_near(source, dataset)
     return dataset
@@ -349,6 +355,23 @@ def _check_staged(source: _Toml, dataset: Dataset) -> None:
     for each in dataset.dictionaries:
         if each.name in ("staging", "replaced"):
             raise source.error(f"{each.name!r} is a table of the engine's own", "dictionary")
+
+
+def _check_projections(dataset: Dataset) -> None:
+    """Check names and slices of projections."""
+    rollups = {each.name for each in dataset.rollups}
+    required = {each.name for each in dataset.fields if not each.nullable}
+    for each in dataset.projections:
+        file = f"projections/{each.name}.sql"
+        if dataset.is_staged:
+            told = "a dataset with a key or references has no projections: its rows may change later"
+            raise DeclarationError(told, file=file)
+        if each.name in rollups or each.name == UNSETTLED:
+            raise DeclarationError(f"{each.name!r} is taken", file=file, key="name")
+        if each.slice and each.slice not in required:
+            known = ", ".join(sorted(required))
+            told = f"{each.slice!r} is not a required column; there are {known}"
+            raise DeclarationError(told, file=file, key="slice")
 
 
 def _check_output(source: _Toml, dataset: Dataset) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import run_script, transaction
+from sluice.adapters.database import message_of, run_script, transaction
 from sluice.adapters.parsing import rollup_types
 from sluice.adapters.statements import statement
 from sluice.datasets import identifiers
@@ -14,7 +15,7 @@ from sluice.datasets.catalog import declared_datasets
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import quote
 from sluice.datasets.merging import Merging
-from sluice.datasets.model import INGESTION_COLUMN, Dataset, Field, Rollup
+from sluice.datasets.model import INGESTION_COLUMN, UNSETTLED, Dataset, Field, Projection, Rollup
 from sluice.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def declare_within(
     if known is not None and tuple(known.declaration.get("key", ())) != dataset.key:
         _check_empty(connection, dataset)
     _make_tables(connection, dataset)
+    _make_projections(connection, dataset, known.declaration if known else {}, body)
+    _make_views(connection, dataset)
     connection.execute(
         statement("upsert_declaration"),
         {"dataset": dataset.name, "origin": origin, "declaration": json.dumps(body)},
@@ -99,7 +102,50 @@ def _make_tables(connection: Connection, dataset: Dataset) -> None:
         _make_key(connection, dataset)
     for each in (*dictionary_sql(dataset), *_rollup_tables(dataset)):
         run_script(connection, each)
-    _make_views(connection, dataset)
+
+
+def _make_projections(
+    connection: Connection,
+    dataset: Dataset,
+    before: Mapping[str, Any],
+    document: Mapping[str, Any],
+) -> None:
+    """Make the tables of the projections anew where any changed; they are filled in the background."""
+    old, new = (each.get("projections", {}) for each in (before, document))
+    if old == new:
+        return
+    for name in {*old, *(each.name for each in dataset.projections)}:
+        table = identifiers.rollup_table(dataset.name, name)
+        run_script(connection, f"DROP TABLE IF EXISTS {table} CASCADE")
+    for each in dataset.projections:
+        for sql in projection_sql(dataset, each):
+            with _blamed(f"projections/{each.name}.sql"):
+                run_script(connection, sql)
+        _check_projection(connection, dataset, each)
+    connection.execute(statement("unsettle"), {"dataset": dataset.name})
+
+
+@contextmanager
+def _blamed(file: str) -> Iterator[None]:
+    """Turn what PostgreSQL says of a statement into an error that names its file."""
+    from sqlalchemy.exc import ProgrammingError  # noqa: PLC0415
+
+    try:
+        yield
+    except ProgrammingError as error:
+        raise DeclarationError(message_of(error), file=file) from error
+
+
+def _check_projection(connection: Connection, dataset: Dataset, projection: Projection) -> None:
+    found = _columns_of(connection, f"{dataset.name}__{projection.name}")
+    wanted = {*projection.columns, INGESTION_COLUMN}
+    if wanted != set(found):
+        listed = ", ".join(sorted(wanted ^ set(found)))
+        raise DeclarationError(
+            f"{listed}: the line `columns` lists every column of the result, and no other",
+            file=f"projections/{projection.name}.sql",
+            key="columns",
+        )
 
 
 def _check_empty(connection: Connection, dataset: Dataset) -> None:
@@ -204,6 +250,31 @@ def _rollup_tables(dataset: Dataset) -> Iterator[str]:
             yield f"CREATE INDEX IF NOT EXISTS {index_name} ON {table} ({columns})"
 
 
+def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
+    """Yield what makes the table of a projection, empty. Its lists lie beside it, uncompressed."""
+    name = f"{dataset.name}__{projection.name}"
+    table = identifiers.rollup_table(dataset.name, projection.name)
+    rows = projection_rows(dataset, "false")
+    yield f"CREATE TABLE {table} AS WITH rows AS ({rows}) {projection.sql} WITH NO DATA"
+    yield f"ALTER TABLE {table} ADD COLUMN {INGESTION_COLUMN} integer NOT NULL"
+    yield (
+        "DO $$ DECLARE one name; BEGIN FOR one IN SELECT attname FROM pg_attribute"
+        " JOIN pg_type ON pg_type.oid = atttypid"
+        f" WHERE attrelid = '{table}'::regclass AND attnum > 0 AND typcategory = 'A'"
+        f" LOOP EXECUTE format('ALTER TABLE {table} ALTER %I SET STORAGE EXTERNAL', one); END LOOP; END $$"
+    )
+    for index in projection.indexes:
+        columns = ", ".join(quote(each) for each in index)
+        index_name = quote(f"{name}_{'_'.join(index)}")
+        yield f"CREATE INDEX {index_name} ON {table} ({columns})"
+
+
+def projection_rows(dataset: Dataset, condition: str) -> str:
+    """Return the relation `rows` of a projection: stored rows under a condition."""
+    names = ", ".join(quote(each.name) for each in dataset.fields)
+    return f"SELECT {names} FROM {identifiers.store_table(dataset.name)} WHERE {condition}"
+
+
 def _types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
     file = f"rollups/{rollup.name}.sql"
     try:
@@ -238,14 +309,36 @@ def view_sql(dataset: Dataset) -> Iterator[str]:
             identifiers.rollup_table(dataset.name, rollup.name),
             plain,
         )
+    for projection in dataset.projections:
+        plain = [stored.get(name) or Field(name, "", nullable=True) for name in projection.columns]
+        yield from _view(
+            dataset,
+            identifiers.view(dataset.name, projection.name),
+            identifiers.rollup_table(dataset.name, projection.name),
+            plain,
+            settled=True,
+        )
+    if dataset.projections:
+        yield f"DROP VIEW IF EXISTS {identifiers.view(dataset.name, UNSETTLED)}"
+        yield (
+            f"CREATE VIEW {identifiers.view(dataset.name, UNSETTLED)} AS SELECT {INGESTION_COLUMN}"
+            f" FROM sluice.publications WHERE dataset = '{dataset.name}' AND settled_at IS NULL"
+        )
 
 
 def _view(
-    dataset: Dataset, view: str, table: str, fields: list[Field], *, place: bool = False
+    dataset: Dataset,
+    view: str,
+    table: str,
+    fields: list[Field],
+    *,
+    place: bool = False,
+    settled: bool = False,
 ) -> Iterator[str]:
     """Yield a view of published rows.
 
-    With `place` it shows where a row is stored, by which equal rows can be told apart.
+    With `place` it shows where a row is stored, by which equal rows can be told apart; with `settled`
+    only what is of ingestions whose projections are complete.
     """
     selected, joins = [], []
     for each in fields:
@@ -263,6 +356,7 @@ def _view(
     yield (
         f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}, stored.{INGESTION_COLUMN}{shown}\n"
         f"FROM {table} AS stored\n"
-        f"JOIN sluice.publications ON publications.ingestion = stored.{INGESTION_COLUMN}\n"
+        f"JOIN sluice.publications ON publications.ingestion = stored.{INGESTION_COLUMN}"
+        f"{' AND publications.settled_at IS NOT NULL' if settled else ''}\n"
         + "\n".join(joins)
     )

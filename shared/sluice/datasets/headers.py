@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator
 
 from sluice.datasets.identifiers import NAME
-from sluice.datasets.model import Drawing, Near, Parameter, Query, Rollup
+from sluice.datasets.model import Drawing, Near, Parameter, Projection, Query, Rollup
 from sluice.errors import DeclarationError
 
 PARAMETER_TYPES = ("text", "integer", "number", "boolean", "date", "timestamp")
@@ -33,7 +33,8 @@ DRAWINGS = {
 }
 
 _KEYWORD = re.compile(
-    r"(name|param|needs|returns|draw|verb|output|near|key|measure|index)(?:[ ]+([^:]*?))?:[ ]*(.*)"
+    r"(name|param|needs|returns|draw|verb|output|near|key|measure|index|columns|slice)"
+    r"(?:[ ]+([^:]*?))?:[ ]*(.*)"
 )
 _PARAM = re.compile(
     r"(?P<name>[a-z_][a-z0-9_]*)[ ]+(?P<type>[a-z]+)(?P<required>!)?"
@@ -233,9 +234,37 @@ def parse_rollup(file_name: str, text: str) -> Rollup:
         keys=tuple(each.strip() for each in plain["key"].split(",")),
         measures=tuple(measures),
         sql=_body(text),
-        indexes=tuple(
-            tuple(each.strip() for each in value.split(","))
-            for _, keyword, _, value in keywords
-            if keyword == "index"
-        ),
+        indexes=_indexes(keywords),
+    )
+
+
+def parse_projection(file_name: str, text: str) -> Projection:
+    """Parse one file of `projections/`: a PostgreSQL query over `rows`.
+
+    Raises:
+        DeclarationError: names file, line and keyword.
+    """
+    lines = _Lines(text, f"projections/{file_name}.sql")
+    keywords, prose = _split(lines)
+    for number, keyword, _, _ in keywords:
+        if keyword not in ("name", "columns", "slice", "index"):
+            raise lines.error(number, keyword, "a projection has columns, slice, index lines")
+    plain = {keyword: value for _, keyword, _, value in keywords}
+    if "columns" not in plain:
+        raise lines.error(1, "columns", "a projection has a `-- columns: a, b` line")
+    return Projection(
+        name=_name(lines, plain.get("name", ""), file_name),
+        description=_prose(lines, prose)[1],
+        columns=tuple(each.strip() for each in plain["columns"].split(",")),
+        sql=_body(text),
+        slice=plain.get("slice", ""),
+        indexes=_indexes(keywords),
+    )
+
+
+def _indexes(keywords: list[tuple[int, str, str, str]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        tuple(each.strip() for each in value.split(","))
+        for _, keyword, _, value in keywords
+        if keyword == "index"
     )

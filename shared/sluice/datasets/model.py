@@ -49,6 +49,8 @@ RECORD_COLUMN = "_record"
 #: What a staged row that may yet become a reject has besides.
 LINE_COLUMN = "_line"
 ORIGINAL_COLUMN = "_original"
+#: Name of the view of a dataset's ingestions whose projections are not complete, behind the dataset's.
+UNSETTLED = "unsettled"
 #: Names that the engine's tables, views and parser have for columns of their own.
 RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
 
@@ -175,6 +177,27 @@ class Rollup:
 
 
 @dataclass(frozen=True)
+class Projection:
+    """The rows of each ingestion in another arrangement, made once it is done.
+
+    Attributes:
+        name: it is stored as `store.<dataset>__<name>` and read as the view `<dataset>_<name>`.
+        columns: the columns of the result, in order; those of the rows keep their meaning, so a
+            dictionary column is read as text.
+        sql: PostgreSQL query over the relation `rows`, which has the stored columns, codes as codes.
+        slice: stored column by whose ranges a large ingestion is taken; groups may fall apart at
+            the bounds. Empty: each ingestion is taken whole.
+    """
+
+    name: str
+    description: str
+    columns: tuple[str, ...]
+    sql: str
+    slice: str = ""
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
 class Parameter:
     """A parameter of a query: type, default (`None` with `required` false means null) and range."""
 
@@ -272,6 +295,7 @@ class Dataset:
     stray_quotes: str = "reject"
     ragged: str = "reject"
     rollups: tuple[Rollup, ...] = ()
+    projections: tuple[Projection, ...] = ()
     queries: tuple[Query, ...] = ()
     table_sql: str = ""
     aliases: tuple[Alias, ...] = ()

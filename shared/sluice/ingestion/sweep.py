@@ -17,6 +17,7 @@ from sluice.files.sources import open_source
 from sluice.ingestion.clearing import Clearing
 from sluice.ingestion.events import State
 from sluice.ingestion.outbox import publish_events, relay
+from sluice.ingestion.settle import Settle
 from sluice.ingestion.sending import announce, object_of, send_chunks
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Sweep:
         """
         told = self._tell()
         resumed = self._resume_idle()
+        self._settle()
         cleared = Clearing(self._settings, self._engine, self._objects)()
         return Swept(resumed, told, cleared.ingestions, cleared.rows)
 
@@ -78,6 +80,14 @@ class Sweep:
         with transaction(self._engine) as connection:
             untold = connection.scalars(statement("untold_ingestions")).all()
         return sum(relay(self._engine, self._publisher, each) for each in untold)
+
+    def _settle(self) -> None:
+        """Settle what nobody settled: of datasets whose files never cease to come, too."""
+        wanted = {"idle_s": self._settings.sweep_idle_s}
+        with transaction(self._engine) as connection:
+            names = connection.scalars(statement("unsettled_datasets"), wanted).all()
+        for name in names:
+            Settle(self._engine)(name, while_loading=True)
 
     def _resume_idle(self) -> int:
         passed: list[int] = []

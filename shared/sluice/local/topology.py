@@ -45,11 +45,12 @@ class Subscription:
     dead_letter: DeadLetter | None = DeadLetter()
 
 
+FINISH_FILTER = 'attributes.state = "publishing" OR attributes.state = "done"'
 TOPICS = ("uploads", "chunks", "status", "dead-letters")
 
 SUBSCRIPTIONS = (
     Subscription("uploads-split", "uploads", "split"),
     Subscription("chunks-load", "chunks", "load"),
-    Subscription("status-finish", "status", "finish", filter='attributes.state = "publishing"'),
+    Subscription("status-finish", "status", "finish", filter=FINISH_FILTER),
     Subscription("dead-letters", "dead-letters", None, dead_letter=None),
 )

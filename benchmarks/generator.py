@@ -1,0 +1,150 @@
+"""Trips as a city's taxis might report them, by the hundred million: the same for the same seed.
+
+Regions of different size, in each some centres around which the ends of trips lie, a year of weeks, five
+datasources, and a few rows per million that are to be refused. Any part of the file can be made by itself:
+row n is the same whatever is made before it.
+
+    python benchmarks/generator.py 4000000 trips.csv [--first 0] [--seed 1] [--broken 4]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HEADER = "region,origin_coord,destination_coord,datetime,datasource"
+#: Name, longitude, latitude, share of the trips in percent.
+REGIONS = (
+    ("Paris", 2.3522, 48.8566, 17),
+    ("Berlin", 13.405, 52.52, 15),
+    ("Madrid", -3.7038, 40.4168, 13),
+    ("Rome", 12.4964, 41.9028, 11),
+    ("Vienna", 16.3738, 48.2082, 9),
+    ("Hamburg", 9.9937, 53.5511, 8),
+    ("Warsaw", 21.0122, 52.2297, 7),
+    ("Prague", 14.4378, 50.0755, 6),
+    ("Lisbon", -9.1393, 38.7223, 5),
+    ("Turin", 7.6869, 45.0703, 4),
+    ("Oslo", 10.7522, 59.9139, 3),
+    ("Zagreb", 15.9819, 45.815, 2),
+)
+DATASOURCES = ("funny_car", "baba_car", "cheap_mobile", "bad_diesel_vehicles", "pt_search_app")
+#: Centres within a region, and how far from the region's middle and from a centre things lie, in degrees.
+CENTRES = 12
+SPREAD_OF_CENTRES = 0.07
+SPREAD_OF_ENDS = 0.025
+SECONDS_OF_YEAR = 364 * 24 * 3600
+FIRST_MONDAY = "2018-01-01"
+
+
+#: What real files hold; each breaks a rule of its own.
+BROKEN = (
+    "'Paris,POINT (2.3522),POINT (2.36 48.85),2018-05-28 09:03:40,funny_car'",
+    "'Berlin,POINT (13.4 52.5),,2018-05-21 02:54:04,baba_car'",
+    "'Madrid,POINT (-3.7 40.4),POINT (-3.71 40.41),2018-02-30 10:00:00,cheap_mobile'",
+    "',POINT (16.6 49.19),POINT (16.61 49.2),2018-06-01 08:15:30,funny_car'",
+)
+
+
+def write_trips(
+    path: Path, rows: int, *, first: int = 0, seed: int = 1, broken: int = 0, threads: int = 2
+) -> None:
+    """Write rows `first` to `first + rows` of the trips of a seed as a CSV file with a header.
+
+    Args:
+        path: the file.
+        rows: how many.
+        first: number of the first.
+        seed: of the whole.
+        broken: rows in a million that are to be refused.
+        threads: cores to use.
+    """
+    with duckdb.connect(config={"threads": threads}) as connection:
+        connection.execute(_TABLES)
+        lines = _lines(first, rows, seed, broken)
+        connection.execute(
+            f"COPY ({lines}) TO '{path}' (HEADER, DELIMITER '\x01', QUOTE '', ESCAPE '')"
+        )
+
+
+def _listed(rows: Iterable[tuple[object, ...]]) -> str:
+    return ", ".join(f"({', '.join(repr(each) for each in row)})" for row in rows)
+
+
+#: A region for each percent, and the centres in each: near its middle, in order of weight.
+_TABLES = f"""
+    CREATE TABLE regions AS
+    SELECT row_number() OVER (ORDER BY share DESC, name, part) - 1 AS percent, name, lon, lat
+    FROM (SELECT *, unnest(range(share)) AS part FROM (VALUES {_listed(REGIONS)}) AS _(name, lon, lat, share));
+    CREATE TABLE datasources AS
+    SELECT * FROM (VALUES {_listed(enumerate(DATASOURCES))}) AS _(number, datasource);
+"""
+
+
+def _uniform(seed: int, salt: int) -> str:
+    """A number of [0, 1) that depends on the row, the seed and the salt alone."""
+    return f"(hash(row * 64 + {(seed << 40) + salt}) / 18446744073709551616.0)"
+
+
+def _normal(seed: int, salt: int) -> str:
+    """A number of the standard normal distribution (Box and Muller)."""
+    radius = f"sqrt(-2 * ln(1 - {_uniform(seed, salt)}))"
+    return f"({radius} * cos(2 * pi() * {_uniform(seed, salt + 1)}))"
+
+
+def _end(seed: int, end: str, centre: str, salt: int) -> str:
+    """The longitude and latitude of an end: around a centre, which lies around the region's middle."""
+    return ", ".join(
+        f"{axis} + {2 * SPREAD_OF_CENTRES} * (hash(name || {centre} || '{axis}') / 18446744073709551616.0 - 0.5)"
+        f" + {SPREAD_OF_ENDS} * {_normal(seed, salt + 2 * number)} AS {end}_{axis}"
+        for number, axis in enumerate(("lon", "lat"))
+    )
+
+
+def _drawn(seed: int, salt: int, values: int, power: int = 1) -> str:
+    """A whole number below `values`; small ones more often, where the power is more than 1."""
+    return f"CAST(floor({values} * {_uniform(seed, salt)} ** {power}) AS bigint)"
+
+
+def _lines(first: int, rows: int, seed: int, broken: int) -> str:
+    whole = (
+        "name || ',POINT (' || origin_lon || ' ' || origin_lat || '),POINT (' || destination_lon || ' '"
+        " || destination_lat || '),' || started_at || ',' || datasource"
+    )
+    shown = f"list_value({', '.join(BROKEN)})[1 + row % {len(BROKEN)}]"
+    return f"""
+        SELECT CASE WHEN {_uniform(seed, 0)} < {broken} / 1e6 THEN {shown} ELSE {whole} END AS "{HEADER}"
+        FROM (
+            SELECT row, name, datasource,
+                {_end(seed, "origin", "leaves", 10)}, {_end(seed, "destination", "reaches", 20)},
+                TIMESTAMP '{FIRST_MONDAY}' + to_seconds({_drawn(seed, 1, SECONDS_OF_YEAR)}) AS started_at
+            FROM (
+                SELECT row, {_drawn(seed, 2, 100)} AS percent, {_drawn(seed, 3, len(DATASOURCES))} AS number,
+                    {_drawn(seed, 4, CENTRES, 2)} AS leaves, {_drawn(seed, 5, CENTRES, 2)} AS reaches
+                FROM range({first}, {first + rows}) AS _(row)
+            ) JOIN regions USING (percent) JOIN datasources USING (number)
+        )
+    """
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("rows", type=int)
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--broken", type=int, default=4, help="rows in a million")
+    options = parser.parse_args()
+    write_trips(
+        options.path, options.rows, first=options.first, seed=options.seed, broken=options.broken
+    )
+
+
+if __name__ == "__main__":
+    main()
