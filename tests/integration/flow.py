@@ -28,6 +28,7 @@ from sluice.ingestion.ingestions import receive
 from sluice.ingestion.load import Load
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.ingestion.output import Outputs
+from sluice.ingestion.settle import Settle
 from sluice.ingestion.split import Split
 from sluice.ingestion.sweep import Sweep
 from sluice.ports import Sink, StoredObject
@@ -209,6 +210,12 @@ class Flow:
             self.split(announced)
         elif sent.topic == STATUS_TOPIC and sent.attributes["state"] == State.PUBLISHING:
             self.finish(int(sent.attributes["ingestion"]))
+        elif sent.topic == STATUS_TOPIC and sent.attributes["state"] == State.DONE:
+            self.settle(sent.attributes["dataset"])
+
+    def settle(self, dataset: str, **options: Any) -> int:
+        """Settle a dataset, as finish does when it hears of something that is done."""
+        return Settle(self.engine, **options)(dataset)
 
     def chunks(self, ingestion: int) -> list[Chunk]:
         """The messages of chunks sent for an ingestion, repeated ones too."""

@@ -364,7 +364,9 @@ def _check_projections(dataset: Dataset) -> None:
     for each in dataset.projections:
         file = f"projections/{each.name}.sql"
         if dataset.is_staged:
-            told = "a dataset with a key or references has no projections: its rows may change later"
+            told = (
+                "a dataset with a key or references has no projections: its rows may change later"
+            )
             raise DeclarationError(told, file=file)
         if each.name in rollups or each.name == UNSETTLED:
             raise DeclarationError(f"{each.name!r} is taken", file=file, key="name")

@@ -114,6 +114,8 @@ def _make_projections(
     old, new = (each.get("projections", {}) for each in (before, document))
     if old == new:
         return
+    # First, so that it waits for a slice that is being made, and the next one waits for this.
+    connection.execute(statement("unsettle"), {"dataset": dataset.name})
     for name in {*old, *(each.name for each in dataset.projections)}:
         table = identifiers.rollup_table(dataset.name, name)
         run_script(connection, f"DROP TABLE IF EXISTS {table} CASCADE")
@@ -122,17 +124,16 @@ def _make_projections(
             with _blamed(f"projections/{each.name}.sql"):
                 run_script(connection, sql)
         _check_projection(connection, dataset, each)
-    connection.execute(statement("unsettle"), {"dataset": dataset.name})
 
 
 @contextmanager
 def _blamed(file: str) -> Iterator[None]:
     """Turn what PostgreSQL says of a statement into an error that names its file."""
-    from sqlalchemy.exc import ProgrammingError  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     try:
         yield
-    except ProgrammingError as error:
+    except DBAPIError as error:
         raise DeclarationError(message_of(error), file=file) from error
 
 
@@ -357,6 +358,5 @@ def _view(
         f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}, stored.{INGESTION_COLUMN}{shown}\n"
         f"FROM {table} AS stored\n"
         f"JOIN sluice.publications ON publications.ingestion = stored.{INGESTION_COLUMN}"
-        f"{' AND publications.settled_at IS NOT NULL' if settled else ''}\n"
-        + "\n".join(joins)
+        f"{' AND publications.settled_at IS NOT NULL' if settled else ''}\n" + "\n".join(joins)
     )

@@ -22,7 +22,7 @@ from sluice.datasets import identifiers
 from sluice.datasets.declare import projection_rows, stored_type
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Projection
-from sluice.datasets.registry import find_dataset
+from sluice.datasets.registry import read_dataset
 from sluice.errors import SettlingError
 
 if TYPE_CHECKING:
@@ -44,10 +44,12 @@ class Settle:
 
     Args:
         engine: the database.
+        slice_rows: about how many rows are sorted at once.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, slice_rows: int = _SLICE_ROWS) -> None:
         self._engine = engine
+        self._slice_rows = slice_rows
         self._give_up_at = time.monotonic() + _MAX_S
 
     def __call__(self, name: str, *, while_loading: bool = False) -> int:
@@ -64,7 +66,8 @@ class Settle:
             SettlingError: the time did not suffice; call again.
             DatabaseUnavailableError: the same.
         """
-        dataset = find_dataset(self._engine, name)
+        with transaction(self._engine) as connection:
+            dataset = read_dataset(connection, name)
         if dataset is None or not dataset.projections:
             return 0
         with self._alone(name) as is_alone:
@@ -122,7 +125,7 @@ class Settle:
 
     def _bounds(self, dataset: Dataset, projection: Projection, row: Row[Any]) -> list[Any]:
         """Return where one slice ends and the next begins."""
-        slices = -(-row.rows_loaded // _SLICE_ROWS)
+        slices = -(-row.rows_loaded // self._slice_rows)
         if slices < 2 or not projection.slice:
             return []
         shares = [number / slices for number in range(1, slices)]
@@ -148,6 +151,11 @@ class Settle:
             facts["progress"] = json.dumps(kept)
             if connection.scalar(statement("keep_settling"), facts) is None:
                 return False
+            declared = connection.execute(
+                statement("select_declaration"), {"dataset": dataset.name}
+            )
+            if declared.one().version != dataset.version:
+                raise SettlingError(f"dataset {dataset.name} was declared anew")
             run_script(connection, f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
             _insert(connection, dataset, projection, ingestion, progress)
             return True
@@ -177,7 +185,8 @@ def _slice(
     dataset: Dataset, projection: Projection, bounds: list[Any], number: int
 ) -> tuple[str, dict[str, Any]]:
     """Return the condition of a slice: from one bound, the next not included."""
-    condition, values = "", {}
+    condition = ""
+    values: dict[str, Any] = {}
     if not bounds:
         return condition, values
     field = next(each for each in dataset.fields if each.name == projection.slice)

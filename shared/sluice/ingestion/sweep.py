@@ -17,8 +17,8 @@ from sluice.files.sources import open_source
 from sluice.ingestion.clearing import Clearing
 from sluice.ingestion.events import State
 from sluice.ingestion.outbox import publish_events, relay
-from sluice.ingestion.settle import Settle
 from sluice.ingestion.sending import announce, object_of, send_chunks
+from sluice.ingestion.settle import Settle
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row

@@ -49,8 +49,8 @@ usual AS (
             trip_end,
             1
         FROM (
-            SELECT region, min_lat, max_lat, unnest(lons[first:last]) AS lon, unnest(lats[first:last]) AS lat,
-                unnest(ends[first:last]) AS trip_end
+            SELECT region, min_lat, max_lat, unnest(lons[first : last]) AS lon, unnest(lats[first : last]) AS lat,
+                unnest(ends[first : last]) AS trip_end
             FROM (
                 SELECT region, min_lat, max_lat, lons, lats, ends,
                     width_bucket(below_lon, lons) + 1 AS first, width_bucket(max_lon, lons) AS last

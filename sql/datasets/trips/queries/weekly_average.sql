@@ -91,7 +91,7 @@ weekly AS (
         SELECT count(*)
         FROM unnest(lats[
             CASE WHEN x > x0 THEN 1 ELSE width_bucket(below_lon, lons) + 1 END
-            :CASE WHEN x < x1 THEN trips ELSE width_bucket(max_lon, lons) END
+            : CASE WHEN x < x1 THEN trips ELSE width_bucket(max_lon, lons) END
         ]) AS lat
         WHERE lat BETWEEN min_lat AND max_lat
     )) AS trips

@@ -1,0 +1,260 @@
+"""Projections: made once an ingestion is done, in slices, and no answer differs before, meanwhile, after."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from flow import HEADER, IDLE_S, THINGS, Flow, Killed, lines
+
+from sluice.errors import DeclarationError
+from sluice.ingestion import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NUMBERS = """-- The numbers of the things of a kind, in order.
+-- columns: kind, tens, ids
+-- slice: id
+-- index: tens
+SELECT kind, id / 10 AS tens, array_agg(id ORDER BY id) AS ids FROM rows GROUP BY 1, 2
+"""
+PROJECTED = {**THINGS, "projections": {"numbers": NUMBERS}}
+FILE = HEADER + lines(1, 60)
+BOX = ("min_lon", "min_lat", "max_lon", "max_lat")
+TRIPS = "region,origin_coord,destination_coord,datetime,datasource\n"
+
+
+@pytest.fixture
+def flow(database: str) -> Iterator[Flow]:
+    made = Flow(database, chunk_bytes=4096)
+    made.declare(PROJECTED)
+    yield made
+    made.engine.dispose()
+
+
+def projected(flow: Flow) -> list[int]:
+    """The numbers that readers find in the projection, whatever arrangement they have."""
+    rows = flow.all("SELECT unnest(ids) AS id FROM things_numbers")
+    return sorted(row.id for row in rows)
+
+
+def unsettled(flow: Flow) -> list[int]:
+    return [row.ingestion for row in flow.all("SELECT ingestion FROM things_unsettled")]
+
+
+def load_only(flow: Flow, data: bytes, name: str = "things/a.csv") -> int:
+    """Bring a file to `done`, and settle nothing."""
+    held = flow.settle
+    flow.settle = lambda _dataset: 0  # type: ignore[method-assign, misc, assignment]
+    try:
+        return flow.run(data, name)
+    finally:
+        flow.settle = held  # type: ignore[method-assign]
+
+
+def test_what_is_done_is_settled(flow: Flow) -> None:
+    flow.run(FILE)
+    assert projected(flow) == list(range(1, 61))
+    assert unsettled(flow) == []
+    (one,) = flow.all("SELECT kind, ids FROM things_numbers WHERE tens = 2")
+    assert (one.kind, one.ids) == ("a", list(range(20, 30)))
+
+
+@pytest.mark.parametrize("slice_rows", [1, 7, 60])
+def test_any_size_of_slices_gives_every_row_once(flow: Flow, slice_rows: int) -> None:
+    ingestion = load_only(flow, FILE)
+    assert (projected(flow), unsettled(flow)) == ([], [ingestion])
+    assert flow.settle("things", slice_rows=slice_rows) == 1
+    assert (projected(flow), unsettled(flow)) == (list(range(1, 61)), [])
+
+
+@pytest.mark.parametrize("slices", [0, 1, 3])
+def test_a_killed_handler_is_followed_by_one_that_goes_on(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch, slices: int
+) -> None:
+    load_only(flow, FILE)
+    made = itertools.count()
+    insert = settle._insert
+
+    def killed(*arguments: Any) -> None:
+        insert(*arguments)
+        if next(made) == slices:
+            raise Killed  # inside the transaction of the slice
+
+    monkeypatch.setattr(settle, "_insert", killed)
+    with pytest.raises(Killed):
+        flow.settle("things", slice_rows=10)
+    assert projected(flow) == []
+    monkeypatch.setattr(settle, "_insert", insert)
+    assert flow.settle("things", slice_rows=10) == 1
+    assert projected(flow) == list(range(1, 61))
+
+
+def test_what_is_taken_back_meanwhile_is_left(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingestion = load_only(flow, FILE)
+    twin = flow.twin()
+    undoing = threading.Thread(target=twin.control.undo, args=(ingestion,))
+    insert = settle._insert
+
+    def undone_meanwhile(*arguments: Any) -> None:
+        insert(*arguments)
+        if undoing.ident is None:
+            undoing.start()
+        undoing.join(0.1)  # it waits for the slice's transaction
+
+    monkeypatch.setattr(settle, "_insert", undone_meanwhile)
+    flow.settle("things", slice_rows=1)
+    undoing.join()
+    twin.engine.dispose()
+    assert flow.state(ingestion) == "undone"
+    assert projected(flow) == []
+    assert unsettled(flow) == []
+
+
+def test_while_files_are_on_their_way_settling_waits(flow: Flow) -> None:
+    first = load_only(flow, FILE)
+    second = flow.split(flow.put(HEADER + lines(61, 70), "things/b.csv"))
+    assert flow.settle("things") == 0
+    flow.deliver()
+    assert flow.state(second) == "done"
+    assert unsettled(flow) == []
+    assert projected(flow) == list(range(1, 71))
+    assert flow.state(first) == "done"
+
+
+def test_the_sweep_settles_what_nobody_settled(flow: Flow) -> None:
+    ingestion = load_only(flow, FILE)
+    flow.split(flow.put(HEADER + lines(61, 70), "things/b.csv"))  # never ends
+    flow.sweep()
+    assert unsettled(flow) == [ingestion]
+    flow.run_sql(f"UPDATE sluice.publications SET published_at = now() - interval '{IDLE_S + 1} s'")
+    flow.sweep()
+    assert unsettled(flow) == []
+    assert projected(flow) == list(range(1, 61))
+
+
+def test_two_handlers_do_not_settle_the_same(flow: Flow) -> None:
+    load_only(flow, FILE)
+    flows = [flow.twin() for _ in range(4)]
+    threads = [
+        threading.Thread(target=each.settle, args=("things",), kwargs={"slice_rows": 5})
+        for each in flows
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert projected(flow) == list(range(1, 61))
+    for twin in flows:
+        twin.engine.dispose()
+
+
+def test_a_changed_projection_is_made_anew(flow: Flow) -> None:
+    flow.run(FILE)
+    other = NUMBERS.replace("id / 10", "id / 20")
+    flow.declare({**PROJECTED, "projections": {"numbers": other}})
+    assert (projected(flow), len(unsettled(flow))) == ([], 1)
+    assert flow.settle("things") == 1
+    assert projected(flow) == list(range(1, 61))
+    assert flow.one("SELECT count(*) AS n FROM things_numbers").n == 4
+    flow.declare(THINGS)
+    assert flow.all("SELECT 1 FROM pg_class WHERE relname = 'things__numbers'") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"projections": {"a": NUMBERS.replace("tens, ids", "tens")}}, "ids"),
+        ({"projections": {"a": NUMBERS.replace("slice: id", "slice: size")}}, "'size'"),
+        ({"projections": {"a": NUMBERS.replace("slice: id", "slice: name")}}, "'name'"),
+        ({"projections": {"a": NUMBERS.replace("FROM rows", "FROM row")}}, "row"),
+        ({"projections": {"a": NUMBERS.replace("-- columns", "-- column")}}, "columns"),
+        ({"projections": {"a": "-- measure a: sum\n" + NUMBERS}}, "measure"),
+        ({"projections": {"kinds": NUMBERS}}, "taken"),
+        ({"projections": {"unsettled": NUMBERS}}, "taken"),
+        ({"key": ["id"], "rollups": {}}, "key"),
+    ],
+    ids=["columns", "slice", "nullable", "sql", "header", "measure", "name", "engine", "key"],
+)  # fmt: skip
+def test_a_wrong_projection_is_refused(flow: Flow, changes: dict[str, Any], words: str) -> None:
+    document = {**PROJECTED, "name": "others", **changes}
+    with pytest.raises(DeclarationError, match=words):
+        flow.declare(document)
+    assert flow.all("SELECT 1 FROM sluice.datasets WHERE name = 'others'") == []
+
+
+def trips(seed: int, rows: int) -> bytes:
+    """Trips around the corners of cells, many on the same lines."""
+    draw = random.Random(seed)
+
+    def point() -> str:
+        lon = draw.choice((7.6, 7.62, 7.61, 7.58, -7.6, 0.0)) + draw.choice(
+            (0, 1e-9, draw.random() / 9)
+        )
+        lat = 45 + draw.choice((0, 0.02, 0.3)) + draw.choice((0, draw.random() / 9))
+        return f"POINT ({lon!r} {lat!r})"
+
+    return TRIPS.encode() + b"".join(
+        f"{draw.choice(('Turin', 'Lyon'))},{point()},{point()},"
+        f"2018-{draw.randint(1, 3):02}-{draw.randint(1, 28):02} {draw.randint(0, 23):02}:00:00,a\n".encode()
+        for _ in range(rows)
+    )
+
+
+def boxes(flow: Flow, count: int) -> Iterator[dict[str, float]]:
+    """Boxes of any size, whose edges often go through trips."""
+    draw = random.Random(7)
+    rows = flow.all("SELECT origin_lon, origin_lat FROM trips ORDER BY 1, 2")
+    for _ in range(count):
+        one, other = draw.choice(rows), draw.choice(rows)
+        spread = draw.choice((0.0, 0.0, 0.1, 1.0))
+        lons = sorted((one.origin_lon, other.origin_lon + spread * draw.random()))
+        lats = sorted((one.origin_lat, other.origin_lat + spread * draw.random()))
+        yield dict(zip(BOX, (lons[0], lats[0], lons[1], lats[1]), strict=True))
+
+
+def counted(flow: Flow, box: dict[str, float], region: str | None) -> dict[str, int]:
+    """Trips of a box by week, each looked at."""
+    within = "origin_lon BETWEEN :min_lon AND :max_lon AND origin_lat BETWEEN :min_lat AND :max_lat"
+    rows = flow.all(
+        "SELECT CAST(CAST(date_trunc('week', started_at) AS date) AS text) AS week, count(*) AS trips"
+        f" FROM trips WHERE {within} AND region = coalesce(:region, region) GROUP BY 1",
+        **box,
+        region=region,
+    )
+    return {row.week: row.trips for row in rows}
+
+
+def grouped(flow: Flow, box: dict[str, float]) -> list[tuple[Any, ...]]:
+    """Groups of a box, each trip looked at; a cell size that is next to the usual one does that."""
+    found = flow.ask("trips", "groups", **box, limit=10000, cell_size=0.1 + 1e-16)
+    return [tuple(each.values()) for each in found]
+
+
+@pytest.mark.parametrize("state", ["unsettled", "settled", "sliced", "mixed"])
+def test_boxes_are_exact_to_the_trip(flow: Flow, state: str) -> None:
+    load_only(flow, trips(1, 400), "trips/a.csv")
+    if state != "unsettled":
+        flow.settle("trips", slice_rows=90 if state == "sliced" else 1000)
+    if state == "mixed":
+        load_only(flow, trips(2, 100), "trips/b.csv")
+    for number, box in enumerate(boxes(flow, 40)):
+        region = ("Turin", None)[number % 2]
+        given = {**box, "region": region} if region else box
+        (found,) = flow.ask("trips", "weekly_average", **given)
+        weeks = {each["monday"]: each["trips"] for each in found["per_week"]}
+        assert weeks == counted(flow, box, region), box
+        groups = flow.ask("trips", "groups", **box, limit=10000)
+        assert [tuple(each.values()) for each in groups] == grouped(flow, box), box
+
+
+def test_a_box_inside_out_holds_nothing(flow: Flow) -> None:
+    flow.run(trips(1, 50), "trips/a.csv")
+    box = dict(zip(BOX, (8.0, 46.0, 7.0, 44.0), strict=True))
+    (found,) = flow.ask("trips", "weekly_average", **box)
+    assert (found["trips"], found["per_week"]) == (0, [])
+    assert flow.ask("trips", "groups", **box) == []
