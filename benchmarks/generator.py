@@ -41,6 +41,7 @@ SPREAD_OF_CENTRES = 0.07
 SPREAD_OF_ENDS = 0.025
 SECONDS_OF_YEAR = 364 * 24 * 3600
 FIRST_MONDAY = "2018-01-01"
+HASHES = 2.0**64
 
 
 #: What real files hold; each breaks a rule of its own.
@@ -81,7 +82,8 @@ def _listed(rows: Iterable[tuple[object, ...]]) -> str:
 _TABLES = f"""
     CREATE TABLE regions AS
     SELECT row_number() OVER (ORDER BY share DESC, name, part) - 1 AS percent, name, lon, lat
-    FROM (SELECT *, unnest(range(share)) AS part FROM (VALUES {_listed(REGIONS)}) AS _(name, lon, lat, share));
+    FROM (SELECT *, unnest(range(share)) AS part
+        FROM (VALUES {_listed(REGIONS)}) AS _(name, lon, lat, share));
     CREATE TABLE datasources AS
     SELECT * FROM (VALUES {_listed(enumerate(DATASOURCES))}) AS _(number, datasource);
 """
@@ -89,7 +91,7 @@ _TABLES = f"""
 
 def _uniform(seed: int, salt: int) -> str:
     """A number of [0, 1) that depends on the row, the seed and the salt alone."""
-    return f"(hash(row * 64 + {(seed << 40) + salt}) / 18446744073709551616.0)"
+    return f"(hash(row * 64 + {(seed << 40) + salt}) / {HASHES})"
 
 
 def _normal(seed: int, salt: int) -> str:
@@ -101,7 +103,7 @@ def _normal(seed: int, salt: int) -> str:
 def _end(seed: int, end: str, centre: str, salt: int) -> str:
     """The longitude and latitude of an end: around a centre, which lies around the region's middle."""
     return ", ".join(
-        f"{axis} + {2 * SPREAD_OF_CENTRES} * (hash(name || {centre} || '{axis}') / 18446744073709551616.0 - 0.5)"
+        f"{axis} + {2 * SPREAD_OF_CENTRES} * (hash(name || {centre} || '{axis}') / {HASHES} - 0.5)"
         f" + {SPREAD_OF_ENDS} * {_normal(seed, salt + 2 * number)} AS {end}_{axis}"
         for number, axis in enumerate(("lon", "lat"))
     )

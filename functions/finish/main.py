@@ -28,15 +28,11 @@ LOGGER = configure_logging("finish", SETTINGS.log_level)
 
 
 def handle(message: Message) -> None:
-    """Publish the ingestion that the event names, or settle the dataset of one that is done.
-
-    Events of other states come only from an emulator that ignores the subscription's filter.
-    """
-    if message.attributes.get("state") == State.DONE:
-        settled = Settle(open_database(SETTINGS))(message.attributes.get("dataset", ""))
-        LOGGER.info("settled", extra={"fields": {"ingestions": settled}})
-        return
-    if message.attributes.get("state") != State.PUBLISHING:
+    """Publish the ingestion that the event names, or settle the dataset of one that is done."""
+    state = message.attributes.get("state")
+    if state == State.DONE:
+        Settle(open_database(SETTINGS))(message.attributes.get("dataset", ""))
+    if state != State.PUBLISHING:
         return
     try:
         ingestion = int(message.attributes["ingestion"])

@@ -97,13 +97,20 @@ def test_split_acknowledges_what_it_passes_over(serve: Serve, name: str) -> None
     assert serve("split").post("/", json=captured(name)).status_code == 204
 
 
-def test_finish_acknowledges_other_events_than_publishing(serve: Serve) -> None:
-    assert serve("finish").post("/", json=captured("done")).status_code == 204
+def test_finish_acknowledges_events_that_ask_nothing_of_it(serve: Serve) -> None:
+    push = captured("done")
+    push["message"]["attributes"]["state"] = "loading"
+    assert serve("finish").post("/", json=push).status_code == 204
 
 
 @pytest.mark.parametrize(
     ("function", "name"),
-    [("split", "object_finalize"), ("load", "chunk"), ("finish", "publishing")],
+    [
+        ("split", "object_finalize"),
+        ("load", "chunk"),
+        ("finish", "publishing"),
+        ("finish", "done"),
+    ],
 )
 def test_a_push_comes_again_while_the_database_is_out_of_reach(
     serve: Serve, function: str, name: str

@@ -9,7 +9,7 @@ import functools
 import io
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -342,6 +342,17 @@ def run_plain(connection: Connection, statement: str) -> PlainAnswer:
         found = driver.execute_simple(statement)
     columns = tuple((str(each["name"]), int(each["type_oid"])) for each in found.columns or ())
     return PlainAnswer(columns, found.rows or ())
+
+
+@contextmanager
+def refusals(make: Callable[[str], SluiceError]) -> Iterator[None]:
+    """Turn what PostgreSQL says of a statement into an error that can tell whose statement it is."""
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    try:
+        yield
+    except DBAPIError as error:
+        raise make(message_of(error)) from error
 
 
 def run_script(connection: Connection, script: str) -> None:

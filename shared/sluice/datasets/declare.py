@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import message_of, run_script, transaction
+from sluice.adapters.database import refusals, run_script, transaction
 from sluice.adapters.parsing import rollup_types
 from sluice.adapters.statements import statement
 from sluice.datasets import identifiers
@@ -121,20 +121,9 @@ def _make_projections(
         run_script(connection, f"DROP TABLE IF EXISTS {table} CASCADE")
     for each in dataset.projections:
         for sql in projection_sql(dataset, each):
-            with _blamed(f"projections/{each.name}.sql"):
+            with refusals(partial(DeclarationError, file=f"projections/{each.name}.sql")):
                 run_script(connection, sql)
         _check_projection(connection, dataset, each)
-
-
-@contextmanager
-def _blamed(file: str) -> Iterator[None]:
-    """Turn what PostgreSQL says of a statement into an error that names its file."""
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
-
-    try:
-        yield
-    except DBAPIError as error:
-        raise DeclarationError(message_of(error), file=file) from error
 
 
 def _check_projection(connection: Connection, dataset: Dataset, projection: Projection) -> None:

@@ -175,7 +175,8 @@ def _insert(
     connection.execute(
         composed(
             f"INSERT INTO {table} ({names}, {INGESTION_COLUMN}) "
-            f"WITH rows AS ({rows}) SELECT {names}, CAST(:ingestion AS integer) FROM ({projection.sql}) AS made"
+            f"WITH rows AS ({rows}) SELECT {names}, CAST(:ingestion AS integer) "
+            f"FROM ({projection.sql}) AS made"
         ),
         {"ingestion": ingestion, **values},
     )
