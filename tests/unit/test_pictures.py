@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from sluice.datasets.headers import parse_query
 from sluice.errors import DeclarationError, NotDrawableError
-from sluice.querying.pictures import MAX_BARS, Caption, Cells, Chart, make_picture
+from sluice.querying.pictures import MAX_BARS, MAX_PLACES, Caption, Cells, Chart, make_picture
 
 CAPTION = Caption("Plays", "plays")
 
@@ -51,6 +51,16 @@ def test_of_too_many_bars_the_largest_stay_and_the_rest_is_told() -> None:
     made = chart("bar x=song y=plays", [{"song": f"s{n}", "plays": n} for n in range(900)])
     assert made.places == tuple(f"s{n}" for n in range(900 - MAX_BARS, 900))
     assert made.caption.notes == ("the 40 largest of 900 by song; 860 left out, 369,370 in all",)
+
+
+def test_a_line_over_time_keeps_its_low_points() -> None:
+    first = date(2017, 1, 1)
+    rows = [{"day": first + timedelta(n), "plays": 1 if n % 2 else 1000} for n in range(1860)]
+    made = chart("line x=day y=plays", rows)
+    assert len(made.places) == len(rows)
+    assert made.caption.notes == ()
+    assert set(made.series[0].values) == {1, 1000}
+    assert len(chart("bar x=day y=plays", rows).places) == MAX_PLACES
 
 
 @pytest.mark.parametrize(

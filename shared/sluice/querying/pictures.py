@@ -182,7 +182,7 @@ def _chart(
     if repeated:
         notes.append(f"rows of an equal {words(options['x'])} are added up")
     totals = _of_equal_kind(_totals(table), drawing.kind)
-    places = _kept_places(totals, words(options["x"]), notes)
+    places = _kept_places(totals, drawing.kind, words(options["x"]), notes)
     names = _kept_series(table, words(options.get("series", "series")), notes)
     series = tuple(
         Series(name, tuple(table[name].get(place) for place in totals.values_of(places)))
@@ -258,10 +258,14 @@ def _name(place: Place) -> str:
     return place.isoformat(sep=" ") if isinstance(place, datetime) else place
 
 
-def _kept_places(found: _Totals, what: str, notes: list[str]) -> list[Place]:
-    """Return the places that are drawn, in order: the largest, where there are too many."""
+def _kept_places(found: _Totals, kind: str, what: str, notes: list[str]) -> list[Place]:
+    """Return the places that are drawn, in order: the largest, where there are too many.
+
+    A line over a scale keeps them all: without its low points it would tell another story.
+    """
     places = list(found.totals)
-    most = MAX_BARS if any(isinstance(each, str) for each in places) else MAX_PLACES
+    is_named = any(isinstance(each, str) for each in places)
+    most = MAX_BARS if is_named else MAX_ROWS if kind == "line" else MAX_PLACES
     if len(places) <= most:
         return places
     largest = set(sorted(places, key=lambda each: -abs(found.totals[each]))[:most])
