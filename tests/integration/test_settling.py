@@ -92,7 +92,9 @@ def test_a_killed_handler_is_followed_by_one_that_goes_on(
     assert projected(flow) == []
     monkeypatch.setattr(settle, "_insert", insert)
     until = time.monotonic() + 10
-    while not flow.settle("things", slice_rows=10):  # until PostgreSQL noticed that the other is gone
+    while not flow.settle(
+        "things", slice_rows=10
+    ):  # until PostgreSQL noticed that the other is gone
         assert time.monotonic() < until
     assert projected(flow) == list(range(1, 61))
 
