@@ -127,6 +127,7 @@ def _named(connection: Connection, names: tuple[str, ...]) -> list[_Facts]:
     return [_Facts(*each) for each in found.rows]
 
 
+@functools.lru_cache(maxsize=1024)
 def names_literal(names: tuple[str, ...]) -> str:
     """Return the names as the literal of an array; a text that cannot be a name is no dataset's."""
     return "'{" + ",".join(f'"{name}"' for name in names if NAME.fullmatch(name)) + "}'"
