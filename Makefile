@@ -9,7 +9,7 @@ STAMP   = $(VENV)/installed
 SLUICE  = $(BIN)/sluice
 
 .DEFAULT_GOAL = help
-.PHONY: help env lock bundles demo up down test check scan format bench
+.PHONY: help env lock bundles alone demo up down test check scan format bench
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -45,6 +45,9 @@ down: env  ## stop the local cloud; its data stays
 
 test: env  ## run every test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+alone: env  ## start each bundle, or those of BUNDLES, with nothing installed but its requirements.txt
+	@$(BIN)/python -m pytest -m alone -k "$(or $(BUNDLES),alone or requirements)" tests/integration/test_bundles.py
 
 check: env  ## formatting, lint, types, spelling, Terraform's formatting
 	$(BIN)/ruff format --check .

@@ -109,6 +109,31 @@ resource "google_storage_bucket" "outbox" {
     }
   }
 
+  # Old backups of the datasets. As older versions, to which a deletion turns them first, they go after another week.
+  dynamic "lifecycle_rule" {
+    for_each = var.dataset_backup_days == null ? [] : [var.dataset_backup_days]
+    content {
+      action {
+        type = "Delete"
+      }
+      condition {
+        age            = lifecycle_rule.value
+        with_state     = "LIVE"
+        matches_prefix = ["backups/"]
+      }
+    }
+  }
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      days_since_noncurrent_time = 7
+      matches_prefix             = ["backups/"]
+    }
+  }
+
   # Pieces of uploads that were never finished.
   lifecycle_rule {
     action {

@@ -225,6 +225,17 @@ variable "backup_schedule" {
   description = "When the function backup writes the datasets to the outbox, as five cron fields in UTC. Cloud SQL's own backups go on besides."
 }
 
+variable "dataset_backup_days" {
+  type        = number
+  default     = 30
+  description = "After how many days a backup of the datasets is deleted from the outbox. Null: never."
+
+  validation {
+    condition     = var.dataset_backup_days == null ? true : var.dataset_backup_days >= 1
+    error_message = "A backup of the datasets is kept for at least a day; null keeps all."
+  }
+}
+
 variable "alert_emails" {
   type        = list(string)
   default     = []

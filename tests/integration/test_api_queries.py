@@ -182,6 +182,9 @@ def test_the_openapi_document_has_the_rows_of_each_dataset_with_their_types(quer
     assert {"born", "order", "cursor", "measure", "format"} <= {
         p["name"] for p in rows["parameters"]
     }
+    patterns = {p["name"]: p["schema"].get("pattern") for p in rows["parameters"]}
+    assert patterns["born"] == r"^(eq|ne|lt|le|gt|ge|in|is)\."
+    assert patterns["name"] == r"^(eq|ne|lt|le|gt|ge|in|like|ilike|is)\."
     assert "/v1/datasets/guests/rows/{key}" in document["paths"]
     assert "/v1/datasets/trips/rows/{key}" not in document["paths"]
     row = document["components"]["schemas"]["Row_guests"]["properties"]

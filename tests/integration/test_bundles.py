@@ -81,17 +81,28 @@ def _environment() -> dict[str, str]:
     return {**kept, "SLUICE_PROJECT": "local", "SLUICE_INBOX": "inbox", "SLUICE_OUTBOX": "outbox"}
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.mark.parametrize("unpacked", FUNCTIONS, indirect=True)
 def test_a_bundle_starts_by_itself_and_answers(unpacked: Path, request) -> None:
     name = request.node.callspec.params["unpacked"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = [
+    port = _free_port()
+    command = _python(SERVE, arguments=_arguments(unpacked, name, port))
+    _check_that_it_answers(command, unpacked, name, port)
+
+
+def _arguments(unpacked: Path, name: str, port: int) -> list[str]:
+    return [
         "--source", str(unpacked / "main.py"), "--target", name, "--host", "127.0.0.1",
         "--port", str(port),
     ]  # fmt: skip
-    command = _python(SERVE, arguments=arguments)
+
+
+def _check_that_it_answers(command: list[str], unpacked: Path, name: str, port: int) -> None:
     log = unpacked.parent / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -107,6 +118,41 @@ def test_a_bundle_starts_by_itself_and_answers(unpacked: Path, request) -> None:
     else:
         assert status in (404, 405), log.read_text()
         assert json.loads(body)["code"].startswith("API")
+
+
+@pytest.fixture
+def alone(unpacked: Path) -> Path:
+    """The `bin` of an environment with nothing in it but what the bundle's requirements.txt pins."""
+    environment = unpacked.parent / "environment"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    install = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    # Every package comes as a wheel: no code of a package runs while it is installed.
+    install += ["--only-binary", ":all:", "--requirement", str(unpacked / "requirements.txt")]
+    subprocess.run([environment / "bin" / "python", "-m", "pip", *install], check=True)
+    return environment / "bin"
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("unpacked", FUNCTIONS, indirect=True)
+def test_a_bundle_answers_with_nothing_installed_but_its_requirements(
+    unpacked: Path, alone: Path, request
+) -> None:
+    name = request.node.callspec.params["unpacked"]
+    port = _free_port()
+    command = [str(alone / "functions-framework"), *_arguments(unpacked, name, port)]
+    _check_that_it_answers(command, unpacked, name, port)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("unpacked", ["migrate"], indirect=True)
+def test_the_migration_job_starts_with_nothing_installed_but_its_requirements(
+    unpacked: Path, alone: Path
+) -> None:
+    done = subprocess.run(
+        [alone / "python", "main.py"], cwd=unpacked, env=_environment(), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert "SLUICE_DATABASE_USER" in done.stderr.splitlines()[-1]
 
 
 def _ask(port: int, process: subprocess.Popen[bytes], *, is_pushed: bool) -> tuple[int, bytes]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from terraforming import CHECKOUT, Resource, Terraform, of_type, prepare
 
+from sluice.backups.manifest import FOLDER
 from sluice.ingestion.deliveries import SWEEP_PATH
 from sluice.local.functions import FUNCTIONS
 from sluice.local.sweeping import TIMES
@@ -200,6 +201,17 @@ def test_buckets_are_closed_to_the_public(resources) -> None:
     for each in buckets:
         assert each.values["uniform_bucket_level_access"] is True
         assert each.values["public_access_prevention"] == "enforced"
+
+
+def test_old_backups_of_the_datasets_are_deleted_and_recoverable_for_a_week(resources) -> None:
+    (outbox,) = (e for e in of_type(resources, "google_storage_bucket") if e.name == "outbox")
+    rules = [
+        rule["condition"][0]
+        for rule in outbox.values["lifecycle_rule"]
+        if rule["condition"][0]["matches_prefix"] == [FOLDER]
+    ]
+    assert [(each["age"], each["with_state"]) for each in rules[:1]] == [(30, "LIVE")]
+    assert [each["days_since_noncurrent_time"] for each in rules[1:]] == [7]
 
 
 def test_the_url_map_has_the_routes_of_the_code(resources) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sluice.api.alias_documents import alias_paths
 from sluice.api.formats import FORMATS, MEDIA_TYPES, SHOWN_FORMATS
 from sluice.api.schemas import COMPONENTS, array, nullable, page_of, record, ref
+from sluice.querying.filters import operators_of
 from sluice.querying.rows import readable_columns
 
 if TYPE_CHECKING:
@@ -182,11 +183,12 @@ def _rows_operation(dataset: Dataset, arguments: Sequence[Argument]) -> Document
 
 
 def _filter(each: Field) -> Document:
+    operators = "|".join(operators_of(each.postgres_type))
     return {
         "name": each.name,
         "in": "query",
         "description": f"Filter `op.value` on a column of type {each.postgres_type}.",
-        "schema": {"type": "string", "pattern": "^(eq|ne|lt|le|gt|ge|in|like|ilike|is)\\."},
+        "schema": {"type": "string", "pattern": f"^({operators})\\."},
         "example": f"eq.{_example_text(each)}",
     }
 

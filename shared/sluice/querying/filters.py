@@ -26,6 +26,11 @@ OPERATORS = (*COMPARISONS, "in", *PATTERNS, "is")
 MAX_VALUES = 1000
 
 
+def operators_of(postgres_type: str) -> tuple[str, ...]:
+    """Return the operators that a column of a type takes: patterns are for texts."""
+    return tuple(each for each in OPERATORS if each not in PATTERNS or postgres_type == "text")
+
+
 @dataclass(frozen=True)
 class Filter:
     """One condition on one column: an operator of `OPERATORS` and its values as texts."""
