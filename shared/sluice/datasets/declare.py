@@ -16,6 +16,7 @@ from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import quote
 from sluice.datasets.merging import Merging
 from sluice.datasets.model import INGESTION_COLUMN, UNSETTLED, Dataset, Field, Projection, Rollup
+from sluice.datasets.stored import projection_rows, stored_type
 from sluice.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -195,11 +196,6 @@ _FULL_NAMES = {
 }
 
 
-def stored_type(each: Field) -> str:
-    """Return the PostgreSQL type in which a stored column lies: a dictionary column is a code."""
-    return "smallint" if each.dictionary else each.postgres_type
-
-
 def table_sql(dataset: Dataset) -> str:
     """Return the table of a dataset whose folder has no `table.sql`."""
     lines = [f"    {INGESTION_COLUMN} integer NOT NULL"]
@@ -257,12 +253,6 @@ def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
         columns = ", ".join(quote(each) for each in index)
         index_name = quote(f"{name}_{'_'.join(index)}")
         yield f"CREATE INDEX {index_name} ON {table} ({columns})"
-
-
-def projection_rows(dataset: Dataset, condition: str) -> str:
-    """Return the relation `rows` of a projection: stored rows under a condition."""
-    names = ", ".join(quote(each.name) for each in dataset.fields)
-    return f"SELECT {names} FROM {identifiers.store_table(dataset.name)} WHERE {condition}"
 
 
 def _types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:

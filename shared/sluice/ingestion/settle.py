@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from sluice.adapters.database import run_script, transaction, translated
 from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
-from sluice.datasets.declare import projection_rows, stored_type
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Projection
 from sluice.datasets.registry import read_dataset
+from sluice.datasets.stored import projection_rows, stored_type
 from sluice.errors import SettlingError
 
 if TYPE_CHECKING:
