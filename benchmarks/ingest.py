@@ -29,16 +29,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
 import psycopg2
+from generator import write_trips
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from psycopg2.extras import execute_values
 
 from sluice.local import postgres
 from sluice.local.cloud import Cloud
-from sluice.local.sample import HEADER, trip_lines
 from sluice.local.state import Ports, State
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ MIB = 1024 * 1024
 POLL_S = 0.01
 USUAL_ROWS = 200_000
 USUAL_PAGE = 1000
-BLOCK_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -95,16 +93,6 @@ def main() -> None:
         options.json.write_text(json.dumps([asdict(each) for each in rounds], indent=1))
 
 
-def write_trips(path: Path, rows: int, seed: int = 1) -> None:
-    r"""Write trips of which none is broken: `\\copy` ends at the first row that is too long."""
-    generator = np.random.default_rng(seed)
-    with path.open("w") as file:
-        file.write(f"{HEADER}\n")
-        for first in range(0, rows, BLOCK_ROWS):
-            lines = trip_lines(generator, min(BLOCK_ROWS, rows - first))
-            file.writelines(f"{line}\n" for line in lines)
-
-
 @contextmanager
 def cloud_in(folder: Path, loaders: int) -> Iterator[Cloud]:
     """A local cloud of its own, warm."""
@@ -135,6 +123,7 @@ def measure(cloud: Cloud, path: Path, number: int) -> Round:
         f"round {number + 1}: sluice {rate:,.0f} rows/s, \\copy {copy:,.0f}, execute_values "
         f"{result.usual:,.0f}: {result.to_copy:.2f} x \\copy, {result.to_usual:.1f} x execute_values"
     )
+    result.stages["settle, in the background"] = settled(cloud)
     forget(cloud, row["id"])
     return result
 
@@ -179,12 +168,32 @@ def ingest(cloud: Cloud, path: Path, name: str) -> dict[str, Any]:
     }
 
 
+def settled(cloud: Cloud) -> float:
+    """Wait until the projections are complete; return how long that took since `done`."""
+    with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        while True:
+            cursor.execute(
+                "SELECT extract(epoch FROM max(settled_at - published_at)) FROM sluice.publications"
+                " HAVING bool_and(settled_at IS NOT NULL)"
+            )
+            if row := cursor.fetchone():
+                return float(row[0])
+            time.sleep(POLL_S)
+
+
 def forget(cloud: Cloud, ingestion: int) -> None:
     """Let the same content be loaded again, into a table as empty as before."""
     with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE sluice.ingestions SET state = 'undone' WHERE id = %s", (ingestion,))
         cursor.execute("DELETE FROM sluice.publications")
-        cursor.execute("TRUNCATE store.trips, store.trips__weekly, store.trips__latest")
+        cursor.execute(
+            "SELECT string_agg(CAST(pg_class.oid AS regclass)::text, ', ') FROM pg_class JOIN pg_attribute"
+            " ON attrelid = pg_class.oid WHERE relnamespace = 'store'::regnamespace AND relkind = 'r'"
+            " AND relname LIKE 'trips%' AND attname = 'ingestion'"
+        )
+        found = cursor.fetchone()
+        cursor.execute(f"TRUNCATE {found[0] if found else ''}")
 
 
 def copy_rate(cloud: Cloud, path: Path) -> float:
@@ -262,9 +271,11 @@ def resident() -> Iterator[dict[str, float]]:
 
 def report(rounds: list[Round]) -> None:
     best = sorted(rounds, key=lambda each: each.to_copy)[len(rounds) // 2]
+    settling = best.stages.pop("settle, in the background")
     total = sum(best.stages.values())
     for name, seconds in best.stages.items():
         print(f"  {name:26} {seconds:6.2f} s  {seconds / total:4.0%}")
+    print(f"  {'settled in the background':26} {settling:6.2f} s  afterwards")
     for name, size in sorted(best.resident_mib.items()):
         print(f"  {name:26} {size:6.0f} MiB resident at most")
     to_copy = statistics.median(each.to_copy for each in rounds)
