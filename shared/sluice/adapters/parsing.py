@@ -12,9 +12,9 @@ import functools
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,7 @@ class ParsedChunk:
         rows: how many of them became rows.
         rejects: the others.
         recovered: how many of the records were saved from behind an unclosed quote.
+        is_encoded: whether the relation `rows` is there already, for every text was known.
         origins: an Arrow table of what each row that may yet be refused was, see `origins_of`; None
             where no row may.
     """
@@ -97,6 +98,7 @@ class ParsedChunk:
     rejects: list[Reject]
     recovered: int
     origins: Any
+    is_encoded: bool
     _cursor: duckdb.DuckDBPyConnection
     _texts: dict[str, list[str]]
 
@@ -114,23 +116,11 @@ class ParsedChunk:
         Args:
             codes: the codes of each dictionary column's texts.
         """
-        selected, joins = [], []
-        for number, each in enumerate(self.dataset.fields):
-            name = quote(each.name)
-            if not each.dictionary:
-                selected.append(f"typed.{name}")
-                continue
-            table = f"codes_{number}"
-            self._cursor.execute(f"CREATE TEMP TABLE {table} (text VARCHAR, code SMALLINT)")
-            pairs = list(codes[each.name].items())
-            if pairs:
-                self._cursor.executemany(f"INSERT INTO {table} VALUES (?, ?)", pairs)
-            joins.append(f"LEFT JOIN {table} ON {table}.text = typed.{name}")
-            selected.append(f"{table}.code AS {name}")
+        selected, joins = _coded(self._cursor, self.dataset, codes)
         if self.dataset.is_numbered:
             selected.append(f"typed.{RECORD_COLUMN}")
-        order = f"ORDER BY {', '.join(self.dataset.cluster)}" if self.dataset.cluster else ""
-        coded = f"SELECT {', '.join(selected)} FROM typed {' '.join(joins)} WHERE _ok"
+        coded = f"SELECT {', '.join(selected)} FROM typed {joins} WHERE _ok"
+        order = _order(self.dataset)
         self._cursor.execute(f"CREATE TEMP TABLE rows AS SELECT * FROM ({coded}) {order}")
         self._cursor.execute("DROP TABLE typed")
 
@@ -266,9 +256,42 @@ def rollup_types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
     return {name: _ROLLUP_TYPES[kind.partition("(")[0]] for name, kind in described}
 
 
+def _order(dataset: Dataset) -> str:
+    return f"ORDER BY {', '.join(dataset.cluster)}" if dataset.cluster else ""
+
+
+def _coded(
+    cursor: duckdb.DuckDBPyConnection, dataset: Dataset, codes: Mapping[str, Mapping[str, int]]
+) -> tuple[list[str], str]:
+    """Return the select list of stored columns over `typed`, and the joins that give the codes."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    selected, joins = [], []
+    for number, each in enumerate(dataset.fields):
+        name = quote(each.name)
+        if not each.dictionary:
+            selected.append(f"typed.{name}")
+            continue
+        table, pairs = f"codes_{number}", codes[each.name]
+        columns = {
+            "text": pa.array(pairs.keys(), pa.string()),
+            "code": pa.array(pairs.values(), pa.int16()),
+        }
+        cursor.register(table, pa.table(columns))
+        joins.append(f"LEFT JOIN {table} ON {table}.text = typed.{name}")
+        selected.append(f"{table}.code AS {name}")
+    return selected, " ".join(joins)
+
+
 @contextmanager
 def parse_chunk(
-    data: bytes, dataset: Dataset, layout: Layout, *, first_line: int, first_record: int
+    data: bytes,
+    dataset: Dataset,
+    layout: Layout,
+    *,
+    first_line: int,
+    first_record: int,
+    codes: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Iterator[ParsedChunk]:
     """Parse the bytes of one chunk.
 
@@ -278,13 +301,14 @@ def parse_chunk(
         layout: how the file lays out the dataset's columns.
         first_line: physical line of the file on which the chunk begins, from 1.
         first_record: number of the chunk's first record in the file, from 0.
+        codes: known codes of texts, by dictionary column: if no text is new, one pass does it all.
 
     Raises:
         AccountImbalanceError: the parser gave another number of rows than the bytes hold.
     """
     cursor = _duckdb().cursor()
     try:
-        yield _Parser(dataset, layout, cursor).parse(data, first_line, first_record)
+        yield _Parser(dataset, layout, cursor, codes).parse(data, first_line, first_record)
     finally:
         cursor.close()
 
@@ -292,8 +316,15 @@ def parse_chunk(
 class _Parser:
     """One parse of one chunk on one DuckDB cursor."""
 
-    def __init__(self, dataset: Dataset, layout: Layout, cursor: duckdb.DuckDBPyConnection) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        layout: Layout,
+        cursor: duckdb.DuckDBPyConnection,
+        codes: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
         self.dataset = dataset
+        self.codes = codes
         self.dialect = layout.dialect
         self.plan: Plan = compile_dataset(dataset)
         self.order = layout.order
@@ -311,6 +342,10 @@ class _Parser:
         self._check_encoding(data, first_line)
         plain = self._in_utf8(data)
         records = None if plain is None else self._count_if_plain(plain)
+        if plain is not None and records is not None and self.codes is not None:
+            parsed = _AtOnce(self, self.codes).parse(data, plain, records, first_line)
+            if parsed is not None:
+                return parsed
         damaged: dict[int, tuple[str, str]] = {}
         kept: list[int] | None = None
         index: RecordIndex | None = None
@@ -343,7 +378,7 @@ class _Parser:
                 data, index or index_records(data, self.dialect), first_line, first_record
             )
         return ParsedChunk(
-            self.dataset, records, rows, rejects, recovered, origins, self.cursor, self.texts
+            self.dataset, records, rows, rejects, recovered, origins, False, self.cursor, self.texts
         )
 
     def _check_encoding(self, data: bytes, first_line: int) -> None:
@@ -362,8 +397,7 @@ class _Parser:
         return data.decode(encoding).encode() if _decodes(data, encoding) else None
 
     def _count_rows(self) -> int:
-        count = self.cursor.execute("SELECT count(*) FROM typed WHERE _ok").fetchone()
-        return int(count[0]) if count else 0
+        return _count(self.cursor, "typed", "_ok")
 
     def _count_if_plain(self, data: bytes) -> int | None:
         """Return the number of records where DuckDB can be trusted with the bytes as they are."""
@@ -383,11 +417,10 @@ class _Parser:
         new_line = new_line or ("\\r\\n" if b"\r" in data else "\\n")
         try:
             with _file(data) as path:
-                self._type(self._source(path, new_line), self._is_usual(data, new_line))
+                self._type(self.source(path, new_line), self.is_usual(data, new_line))
         except duckdb.InvalidInputException:
             return False
-        found = self.cursor.execute("SELECT count(*) FROM typed").fetchone()
-        return found == (records,)
+        return _count(self.cursor, "typed") == records
 
     def _type(self, source: str, is_usual: bool) -> None:
         for thorough in (False, True) if is_usual else (True,):
@@ -402,16 +435,17 @@ class _Parser:
         self.texts = {name: _distinct(self.cursor, name) for name in self.plan.unseen}
         return all(visible.match(text) for texts in self.texts.values() for text in texts)
 
-    def _is_usual(self, data: bytes, new_line: str) -> bool:
+    def is_usual(self, data: bytes, new_line: str) -> bool:
         """Whether the first rows are written in the usual way, so that the quick reading pays."""
         head = data[: data.rfind(b"\n", 0, _PROBED_BYTES) + 1]
         with _file(head) as path:
-            source = self._source(path, new_line, record_limit=_PROBED_BYTES)
+            source = self.source(path, new_line, record_limit=_PROBED_BYTES)
             sql = self.plan.typing(source, thorough=False)
-            share = self.cursor.execute(f"SELECT avg(CAST(_ok AS INTEGER)) FROM ({sql})").fetchone()
-        return share is None or share[0] is None or share[0] >= _USUAL_SHARE
+            found = f"SELECT avg(CAST(_ok AS INTEGER)) FROM ({sql})"
+            ((share,),) = self.cursor.execute(found).fetchall()
+        return share is None or share >= _USUAL_SHARE
 
-    def _source(self, path: Path, new_line: str, record_limit: int | None = None) -> str:
+    def source(self, path: Path, new_line: str, record_limit: int | None = None) -> str:
         """Return the relation of raw cells `_0`, `_1`, ... in the order of the declaration."""
         limit = record_limit or self.record_limit
         buffer_bytes = min(_BUFFER_BYTES, path.stat().st_size)
@@ -519,12 +553,23 @@ class _Parser:
         refused = [n if kept is None else kept[n] for (n,) in self.cursor.execute(sql).fetchall()]
         if not refused:
             return {}
+        return self.look_again(data, index, refused, "typed", lambda typing: typing)
+
+    def look_again(
+        self,
+        data: bytes,
+        index: RecordIndex,
+        refused: list[int],
+        table: str,
+        select: Callable[[str], str],
+    ) -> dict[int, _Finding]:
+        """Read records thoroughly: add the good to a table, explain the others."""
         sound = self._number(self._lay_out(data, index, refused), refused)
         with _file(b"".join(sound)) as path:
-            source = self._source(path, "\\n")
+            source = self.source(path, "\\n")
             answers = self.cursor.execute(self.plan.explaining(source)).fetchall()
-            typing = self.plan.typing(source, thorough=True)
-            self.cursor.execute(f"INSERT INTO typed SELECT * FROM ({typing}) WHERE _ok")
+            typing = select(self.plan.typing(source, thorough=True))
+            self.cursor.execute(f"INSERT INTO {table} SELECT * FROM ({typing}) WHERE _ok")
         return {
             number: self._finding(which, value)
             for number, (which, value) in zip(refused, answers, strict=True)
@@ -535,6 +580,90 @@ class _Parser:
         rule = self.plan.rules[which]
         shown = "" if value is None else value[:_SHOWN_CHARACTERS]
         return rule.column, rule.name, value, rule.reason.replace("{value}", shown)
+
+
+class _AtOnce:
+    """Reads, types, encodes and orders a usual chunk in one pass, into the table `coded`.
+
+    That needs every text of the dictionary columns to be known; and what an unusual record comes to is
+    looked up afterwards. Where it does not work out, the chunk is read as if it had not been tried.
+    """
+
+    def __init__(self, parser: _Parser, codes: Mapping[str, Mapping[str, int]]) -> None:
+        self._parser = parser
+        self._cursor = parser.cursor
+        self._dataset = parser.dataset
+        self._codes = codes
+
+    def parse(self, data: bytes, plain: bytes, records: int, first_line: int) -> ParsedChunk | None:
+        """Parse well-formed records; None where that must be done in steps."""
+        parser, plan = self._parser, self._parser.plan
+        if plan.numbered or not all(self._codes.values()):
+            return None
+        # A record that is not good must be found in the chunk again.
+        parser.plan = replace(plan, numbered=True)
+        found = self._read(data, plain, records)
+        if found is not None:
+            return self._parsed(data, records, found, first_line)
+        parser.plan, parser.has_numbers = plan, False
+        self._cursor.execute("DROP TABLE IF EXISTS coded")
+        return None
+
+    def _read(self, data: bytes, plain: bytes, records: int) -> dict[int, _Finding] | None:
+        """Fill the table; return what is wrong with records, None where the table is of no use."""
+        import duckdb  # noqa: PLC0415
+
+        new_line = "\\r\\n" if b"\r" in plain else "\\n"
+        try:
+            if not self._parser.is_usual(plain, new_line):
+                return None
+            with _file(plain) as path:
+                source = self._parser.source(path, new_line)
+                typing = self._select(self._parser.plan.typing(source, thorough=False))
+                ordered = f"SELECT * FROM ({typing}) {_order(self._dataset)}"
+                self._cursor.execute(f"CREATE TEMP TABLE coded AS {ordered}")
+        except duckdb.InvalidInputException:
+            return None
+        if _count(self._cursor, "coded") != records:
+            return None
+        found = self._look_again(data)
+        return None if _count(self._cursor, "coded", "_ok AND NOT _known") else found
+
+    def _look_again(self, data: bytes) -> dict[int, _Finding]:
+        first = self._parser.first_record
+        sql = f"SELECT {RECORD_COLUMN} - {first} FROM coded WHERE NOT _ok ORDER BY 1"
+        refused = [int(number) for (number,) in self._cursor.execute(sql).fetchall()]
+        if not refused:
+            return {}
+        index = index_records(data, self._parser.dialect)
+        return self._parser.look_again(data, index, refused, "coded", self._select)
+
+    def _select(self, typing: str) -> str:
+        selected, joins = _coded(self._cursor, self._dataset, self._codes)
+        known = " AND ".join(
+            f"(typed.{quote(each.name)} IS NULL OR codes_{number}.code IS NOT NULL)"
+            for number, each in enumerate(self._dataset.fields)
+            if each.dictionary
+        )
+        flags = f"typed.{RECORD_COLUMN}, typed._ok, {known or 'true'} AS _known"
+        return f"SELECT {', '.join(selected)}, {flags} FROM ({typing}) AS typed {joins}"
+
+    def _parsed(
+        self, data: bytes, records: int, found: dict[int, _Finding], first_line: int
+    ) -> ParsedChunk:
+        parser = self._parser
+        rejects: list[Reject] = []
+        if found:
+            index = index_records(data, parser.dialect)
+            rejects = _rejects(data, index, found, first_line, parser.first_record)
+        names = ", ".join(quote(each.name) for each in self._dataset.fields)
+        self._cursor.execute(f"CREATE TEMP VIEW rows AS SELECT {names} FROM coded WHERE _ok")
+        rows = _count(self._cursor, "coded", "_ok")
+        if records != rows + len(rejects):
+            raise AccountImbalanceError(
+                f"lines from {first_line}: {records} records gave {rows} rows and {len(rejects)} rejects"
+            )
+        return ParsedChunk(self._dataset, records, rows, rejects, 0, None, True, self._cursor, {})
 
 
 def _rejects(
@@ -563,6 +692,12 @@ def _origins(data: bytes, index: RecordIndex, first_line: int, first_record: int
     lines = (index.lines + first_line).tolist()
     places = zip(index.starts.tolist(), index.ends.tolist(), strict=True)
     return origins_of(numbers, numbers, lines, [bytes(data[start:end]) for start, end in places])
+
+
+def _count(cursor: duckdb.DuckDBPyConnection, table: str, condition: str = "true") -> int:
+    sql = f"SELECT count(*) FROM {table} WHERE {condition}"
+    ((count,),) = cursor.execute(sql).fetchall()
+    return int(count)
 
 
 def _distinct(cursor: duckdb.DuckDBPyConnection, column: str) -> list[str]:

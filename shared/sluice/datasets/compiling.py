@@ -178,17 +178,18 @@ class _Cell:
         """What the cell falls into, as `expression AS name`."""
         if self.column.type is ColumnType.POINT:
             inner = f"substr({self.raw}, 8, length({self.raw}) - 8)"
-            yield f"string_split({inner}, ' ') AS {self._split}"
+            for position, half in enumerate(self._halves, 1):
+                yield f"split_part({inner}, ' ', {position}) AS {half}"
 
     @property
-    def _split(self) -> str:
-        return f"_split{self.raw}"
+    def _halves(self) -> tuple[str, str]:
+        return f"_lon{self.raw}", f"_lat{self.raw}"
 
     def usual(self) -> tuple[str, ...]:
         """The values, if the cell is written in the usual way."""
         kind = self.column.type
         if kind is ColumnType.POINT:
-            return tuple(f"try_cast({self._split}[{position}] AS DOUBLE)" for position in (1, 2))
+            return tuple(f"try_cast({half} AS DOUBLE)" for half in self._halves)
         if kind is ColumnType.TEXT and not self._is_special():
             return (self.raw,)
         if kind in _PLAIN_CASTS and not self._is_special():
@@ -201,8 +202,10 @@ class _Cell:
         if kind is ColumnType.POINT:
             shape = f"starts_with({raw}, 'POINT (') AND ends_with({raw}, ')')"
             lon, lat = self.names
+            # 9 is `POINT (`, the space between and `)`: nothing else is there.
+            size = " + ".join(f"strlen({half})" for half in self._halves)
             yield (
-                f"{raw} IS NULL OR ({shape} AND len({self._split}) = 2"
+                f"{raw} IS NULL OR ({shape} AND strlen({raw}) = {size} + 9"
                 f" AND {lon} IS NOT NULL AND {lat} IS NOT NULL)"
             )
         elif self.is_unseen:

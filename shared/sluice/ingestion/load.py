@@ -92,6 +92,7 @@ class Load:
                 layout,
                 first_line=chunk.first_line,
                 first_record=chunk.first_record,
+                codes=known_codes(self._engine, dataset),
             ) as parsed:
                 del data
                 with refused_rows(f"lines from {chunk.first_line}"):
@@ -141,8 +142,17 @@ class Load:
                 move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
 
 
+def known_codes(engine: Engine, dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Return the codes of each dictionary column's texts that this process has met."""
+    return {
+        each.name: _codes.known(engine, dataset.name, each.name) for each in dataset.dictionaries
+    }
+
+
 def encode_texts(engine: Engine, dataset: Dataset, parsed: ParsedChunk) -> None:
     """Replace the texts of dictionary columns by their codes, which new ones are given here."""
+    if parsed.is_encoded:
+        return
     parsed.encode(
         {
             each.name: _codes.codes_of(engine, dataset.name, each.name, parsed.texts(each.name))
@@ -209,6 +219,12 @@ class _Codes:
         self._known: weakref.WeakKeyDictionary[Engine, dict[str, dict[str, int]]] = (
             weakref.WeakKeyDictionary()
         )
+
+    def known(self, engine: Engine, dataset: str, column: str) -> dict[str, int]:
+        """Return the codes that are known already."""
+        table = identifiers.dictionary_table(dataset, column)
+        with self._lock:
+            return dict(self._known.get(engine, {}).get(table, {}))
 
     def codes_of(
         self, engine: Engine, dataset: str, column: str, texts: list[str]
