@@ -594,6 +594,7 @@ class _AtOnce:
         self._cursor = parser.cursor
         self._dataset = parser.dataset
         self._codes = codes
+        self._index: RecordIndex | None = None
 
     def parse(self, data: bytes, plain: bytes, records: int, first_line: int) -> ParsedChunk | None:
         """Parse well-formed records; None where that must be done in steps."""
@@ -635,8 +636,8 @@ class _AtOnce:
         refused = [int(number) for (number,) in self._cursor.execute(sql).fetchall()]
         if not refused:
             return {}
-        index = index_records(data, self._parser.dialect)
-        return self._parser.look_again(data, index, refused, "coded", self._select)
+        self._index = index_records(data, self._parser.dialect)
+        return self._parser.look_again(data, self._index, refused, "coded", self._select)
 
     def _select(self, typing: str) -> str:
         selected, joins = _coded(self._cursor, self._dataset, self._codes)
@@ -653,9 +654,8 @@ class _AtOnce:
     ) -> ParsedChunk:
         parser = self._parser
         rejects: list[Reject] = []
-        if found:
-            index = index_records(data, parser.dialect)
-            rejects = _rejects(data, index, found, first_line, parser.first_record)
+        if self._index is not None:
+            rejects = _rejects(data, self._index, found, first_line, parser.first_record)
         names = ", ".join(quote(each.name) for each in self._dataset.fields)
         self._cursor.execute(f"CREATE TEMP VIEW rows AS SELECT {names} FROM coded WHERE _ok")
         rows = _count(self._cursor, "coded", "_ok")

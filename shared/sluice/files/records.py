@@ -14,6 +14,7 @@ from sluice.files.scanning import NOWHERE, Offsets, Scanner, Tile
 if TYPE_CHECKING:
     from sluice.files.dialects import Dialect
 
+_LINE_FEED = 0x0A
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
@@ -74,6 +75,8 @@ def index_records(data: bytes, dialect: Dialect) -> RecordIndex:
     the unclosed field opens, and the index goes on with the next line. It goes on to the end,
     since behind the unclosed quote all quotes are doubled, and so none of them stays open.
     """
+    if dialect.quote_byte not in data and b"\r" not in data:
+        return _index_lines(data)
     scanner = Scanner(dialect)
     builder = _Builder()
     for tile in scanner.tiles(data):
@@ -83,6 +86,16 @@ def index_records(data: bytes, dialect: Dialect) -> RecordIndex:
     if scanner.is_in_line:
         builder.end_record(len(data))
     return builder.index()
+
+
+def _index_lines(data: bytes) -> RecordIndex:
+    """Find the records of a chunk without quotes: every line that is not blank is one."""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _LINE_FEED)
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    starts = np.concatenate(([0], ends[:-1] + 1)).astype(ends.dtype)
+    is_record = ends > starts
+    return RecordIndex(starts[is_record], ends[is_record], np.flatnonzero(is_record), (), 0)
 
 
 def count_clean_records(data: bytes, dialect: Dialect) -> int | None:
