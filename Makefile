@@ -9,7 +9,7 @@ STAMP   = $(VENV)/installed
 SLUICE  = $(BIN)/sluice
 
 .DEFAULT_GOAL = help
-.PHONY: help env lock bundles alone demo up down test check scan format bench
+.PHONY: help env lock bundles alone demo up down test check scan format bench scale
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -69,6 +69,10 @@ $(VENV)-scan/installed:  # an environment of their own: checkov pins what the pr
 format: env  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+ROWS ?= 1000000
+scale: env  ## measure with ROWS trips: load, settle, ask, add, take back (a hundred million need 35 GB)
+	@$(BIN)/python benchmarks/scale.py --rows $(ROWS) $(if $(FOLDER),--folder $(FOLDER)) --json build/scale-$(ROWS).json
 
 bench: env  ## measure the ingestion against psql and against a plain script
 	@$(BIN)/python benchmarks/ingest.py

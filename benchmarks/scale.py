@@ -1,0 +1,403 @@
+r"""What becomes of the speed when there are very many rows: one run, one machine, one PostgreSQL.
+
+Run `make scale ROWS=1000000` (1 %), `ROWS=10000000` (10 %), `ROWS=100000000`, or
+`python benchmarks/scale.py --rows N [--files 4] [--json FILE]`. In a local cloud of its own, with the
+deployed functions and without a cache of answers, it
+
+  loads       N trips of the generator in a few objects, announced at once
+  settles     their projections
+  asks        each kind of question many times, boxes of every kind, and holds some against a count
+  loads more  while asking the same again
+  adds        a file of 10,000 rows to the full table, and takes everything back
+
+Free disk needed: about 350 bytes a row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import ingest
+import psutil
+import psycopg2
+import seeding
+from generator import DATASOURCES, REGIONS, write_trips
+
+from sluice.local.cloud import Cloud
+from sluice.local.state import Ports, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BROKEN = 4
+COPIED_ROWS = 2_000_000
+BOXES = ("small", "large", "cutting", "across regions", "degenerate")
+CHECKED = 3
+BOX = ("min_lon", "min_lat", "max_lon", "max_lat")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--files", type=int, default=4)
+    parser.add_argument("--loaders", type=int, default=psutil.cpu_count() or 2)
+    parser.add_argument(
+        "--asked", type=int, default=40, help="times each kind of question is asked"
+    )
+    parser.add_argument("--folder", type=Path, help="where there is room; a temporary one else")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="sluice-scale-", dir=options.folder) as folder,
+        cloud_in(Path(folder), options.loaders) as cloud,
+    ):
+        figures = Scale(cloud, Path(folder), options).run()
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(figures, indent=1))
+
+
+@contextmanager
+def cloud_in(folder: Path, loaders: int) -> Iterator[Cloud]:
+    cloud = Cloud(State(folder / "cloud"), Ports.free(), loaders=loaders)
+    cloud.settings["SLUICE_CACHE_S"] = "0"
+    cloud.up()
+    try:
+        yield cloud
+    finally:
+        cloud.down()
+
+
+class Scale:
+    """One run; `figures` is what it found."""
+
+    def __init__(self, cloud: Cloud, folder: Path, options: argparse.Namespace) -> None:
+        self.cloud = cloud
+        self.folder = folder
+        self.options = options
+        self.database = psycopg2.connect(ingest.libpq(cloud))
+        self.database.autocommit = True
+        self.client = httpx.Client(base_url=cloud.url, timeout=600)
+        self.figures: dict[str, Any] = {
+            "rows": options.rows,
+            "files": options.files,
+            "loaders": options.loaders,
+            "machine": machine(),
+        }
+
+    def run(self) -> dict[str, Any]:
+        """Do all of it, in order."""
+        ingest.warm_up(self.cloud, self.folder)
+        self.sql("UPDATE sluice.ingestions SET state = 'undone'")
+        self.sql("DELETE FROM sluice.publications")
+        self.copy()
+        self.load()
+        self.settle()
+        self.measure_size()
+        idle = self.ask("idle")
+        self.check_boxes()
+        self.ask_while_loading(idle)
+        self.add_a_little()
+        self.undo()
+        return self.figures
+
+    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run a statement; return its rows."""
+        with self.database.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def say(self, name: str, value: Any, words: str) -> None:
+        """Keep a figure and print it."""
+        self.figures[name] = value
+        print(words, flush=True)
+
+    def copy(self) -> None:
+        r"""Time `\copy` of raw trips into five text columns."""
+        path = self.folder / "copied.csv"
+        write_trips(path, min(COPIED_ROWS, self.options.rows))
+        rate = statistics.median(ingest.copy_rate(self.cloud, path) for _ in range(3))
+        path.unlink()
+        self.say("copy_rows_s", rate, f"\\copy, raw: {rate:,.0f} rows/s")
+
+    def load(self) -> None:
+        """Put the objects in place and see them loaded."""
+        objects = {}
+        each = -(-self.options.rows // self.options.files)
+        for number in range(self.options.files):
+            name = f"trips/part-{number}.csv"
+            path = seeding.place(self.cloud, name)
+            rows = min(each, self.options.rows - number * each)
+            write_trips(path, rows, first=number * each, broken=BROKEN)
+            objects[name] = seeding.seal(path)
+        size = sum(int(facts["size"]) for facts in objects.values())
+        print(
+            f"{self.options.rows:,} trips, {size / 1e9:.2f} GB, {len(objects)} objects", flush=True
+        )
+        self.sql("CHECKPOINT")
+        with ingest.resident() as peaks:
+            course = self.watch(objects)
+        self.report_load(course, dict(peaks))
+
+    def watch(self, objects: dict[str, dict[str, str]]) -> list[tuple[float, int]]:
+        """Announce the objects; return (seconds, rows) until all are done."""
+        began = time.perf_counter()
+        seeding.announce(self.cloud, objects)
+        course = [(0.0, 0)]
+        while True:
+            ((rows, done, ended),) = self.sql(
+                "SELECT coalesce(sum(rows_loaded), 0), count(*) FILTER (WHERE state = 'done'),"
+                " count(*) FILTER (WHERE state IN ('failed', 'skipped', 'cancelled'))"
+                " FROM sluice.ingestions WHERE object = ANY (%s)",
+                list(objects),
+            )
+            course.append((time.perf_counter() - began, int(rows)))
+            if ended:
+                sys.exit(f"{ended} ingestions failed")
+            if done == len(objects):
+                return course
+            time.sleep(0.05 if self.options.rows < 5_000_000 else 0.5)
+
+    def report_load(self, course: list[tuple[float, int]], resident: dict[str, float]) -> None:
+        """Keep and print what the load came to."""
+        seconds, rows = course[-1]
+        tenths = [rate_between(course, rows * n / 10, rows * (n + 1) / 10) for n in range(10)]
+        rate = rows / seconds
+        ((read, loaded, rejected, kept),) = self.sql(
+            "SELECT sum(records_read), sum(rows_loaded), sum(rows_rejected),"
+            " (SELECT count(*) FROM sluice.rejects) FROM sluice.ingestions WHERE state = 'done'"
+        )
+        ((stored,),) = self.sql("SELECT count(*) FROM store.trips")
+        balanced = read == self.options.rows == loaded + rejected
+        balanced = balanced and stored >= loaded and kept == rejected
+        self.figures |= {
+            "load_s": seconds,
+            "load_rows_s": rate,
+            "load_to_copy": rate / self.figures["copy_rows_s"],
+            "tenths_rows_s": tenths,
+            "resident_mib": resident,
+            "account": {
+                "read": int(read),
+                "loaded": int(loaded),
+                "rejected": int(rejected),
+                "balanced": balanced,
+            },
+        }
+        print(
+            f"loaded in {seconds:.1f} s: {rate:,.0f} rows/s, {self.figures['load_to_copy']:.2f} x \\copy;"
+            f" last tenth {tenths[-1] / tenths[0]:.2f} x the first\n"
+            f"account: {read:,} read = {loaded:,} loaded + {rejected:,} rejected, balanced: {balanced}\n"
+            f"resident at most: {', '.join(f'{k} {v:.0f} MiB' for k, v in sorted(resident.items()))}",
+            flush=True,
+        )
+
+    def settle(self) -> None:
+        """Wait until the projections are complete."""
+        ((done,),) = self.sql("SELECT max(published_at) FROM sluice.publications")
+        while self.sql("SELECT 1 FROM sluice.publications WHERE settled_at IS NULL LIMIT 1"):
+            time.sleep(0.2)
+        ((seconds,),) = self.sql(
+            "SELECT extract(epoch FROM max(settled_at) - %s) FROM sluice.publications", done
+        )
+        self.say(
+            "settle_s", float(seconds), f"settled {seconds:.1f} s after `done`, in the background"
+        )
+
+    def measure_size(self) -> None:
+        """Keep the bytes a row of each table, indexes included."""
+        sizes = {
+            name: int(size)
+            for name, size in self.sql(
+                "SELECT relname, pg_total_relation_size(oid) FROM pg_class"
+                " WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND relname LIKE 'trips%%'"
+                " AND pg_relation_size(oid) > 0"
+            )
+        }
+        rows = self.figures["account"]["loaded"]
+        each = {name: size / rows for name, size in sorted(sizes.items())}
+        self.say(
+            "bytes_per_row",
+            each,
+            "bytes a row: " + ", ".join(f"{k} {v:.1f}" for k, v in each.items()),
+        )
+
+    def ask(self, when: str) -> dict[str, dict[str, float]]:
+        """Ask each question many times; return the percentiles of each in milliseconds."""
+        found = {}
+        for name, make in questions().items():
+            draw = random.Random(name)
+            for _ in range(3):
+                self.answer(make(draw))
+            times_ms = sorted(self.answer(make(draw)) for _ in range(self.options.asked))
+            p95 = times_ms[min(len(times_ms) - 1, int(len(times_ms) * 0.95))]
+            found[name] = {"p50_ms": statistics.median(times_ms), "p95_ms": p95}
+            print(
+                f"  {when}: {name:34} p50 {found[name]['p50_ms']:7.1f} ms  p95 {p95:7.1f} ms",
+                flush=True,
+            )
+        self.figures[f"questions_{when}"] = found
+        return found
+
+    def answer(self, question: tuple[str, dict[str, Any]]) -> float:
+        """Ask once; return how long the answer took in milliseconds."""
+        query, parameters = question
+        began = time.perf_counter()
+        answer = self.client.get(f"/v1/datasets/trips/queries/{query}", params=parameters)
+        answer.raise_for_status()
+        return (time.perf_counter() - began) * 1000
+
+    def check_boxes(self) -> None:
+        """Hold answers against counts that look at each trip."""
+        draw = random.Random("checked")
+        wrong = 0
+        boxes = [make_box(draw, kind) for kind in BOXES for _ in range(CHECKED)]
+        for box in boxes:
+            answer = self.client.get("/v1/datasets/trips/queries/weekly_average", params=box).json()
+            row = answer["rows"][0] if "rows" in answer else answer
+            told = {each["monday"]: each["trips"] for each in row["per_week"]}
+            counted = self.sql(
+                "SELECT CAST(CAST(date_trunc('week', started_at) AS date) AS text), count(*) FROM store.trips"
+                " JOIN sluice.publications USING (ingestion) WHERE origin_lon BETWEEN %s AND %s"
+                " AND origin_lat BETWEEN %s AND %s GROUP BY 1",
+                box["min_lon"], box["max_lon"], box["min_lat"], box["max_lat"],
+            )  # fmt: skip
+            wrong += told != dict(counted)
+        self.say(
+            "wrong_boxes",
+            wrong,
+            f"{len(boxes)} boxes held against counts of each trip: {wrong} wrong",
+        )
+
+    def ask_while_loading(self, idle: dict[str, dict[str, float]]) -> None:
+        """Ask the same while a tenth more is loaded."""
+        name = "trips/meanwhile.csv"
+        path = seeding.place(self.cloud, name)
+        rows = max(2_000_000, self.options.rows // 10)
+        write_trips(path, rows, first=self.options.rows, broken=BROKEN)
+        facts = seeding.seal(path)
+        loading = threading.Thread(target=self.keep_loading, args=({name: facts},))
+        loading.start()
+        time.sleep(1)
+        busy = self.ask("while loading")
+        loading.join()
+        slower = {each: busy[each]["p95_ms"] / idle[each]["p95_ms"] for each in idle}
+        self.say(
+            "slower_while_loading",
+            slower,
+            f"while loading at most {max(slower.values()):.1f} x slower",
+        )
+        self.settle()
+
+    def keep_loading(self, objects: dict[str, dict[str, str]]) -> None:
+        """See more objects loaded, on a connection of its own."""
+        twin = Scale(self.cloud, self.folder, self.options)
+        twin.watch(objects)
+
+    def add_a_little(self) -> None:
+        """Add a small file to the full table."""
+        path = self.folder / "little.csv"
+        write_trips(path, 10_000, first=self.options.rows * 2)
+        row = ingest.ingest(self.cloud, path, "little.csv")
+        began = time.perf_counter()
+        self.settle()
+        settled = time.perf_counter() - began
+        self.say("little_s", row["seconds"], f"10,000 rows more: done in {row['seconds']:.2f} s")
+        self.figures["little_settled_s"] = row["seconds"] + settled
+
+    def undo(self) -> None:
+        """Take everything back."""
+        began = time.perf_counter()
+        for (ingestion,) in self.sql("SELECT ingestion FROM sluice.publications ORDER BY 1"):
+            self.client.post(f"/v1/ingestions/{ingestion}/undo").raise_for_status()
+        seconds = time.perf_counter() - began
+        ((left,),) = self.sql("SELECT count(*) FROM trips_latest")
+        self.say("undo_s", seconds, f"all taken back in {seconds:.2f} s; {left} left")
+
+
+def rate_between(course: list[tuple[float, int]], first: float, end: float) -> float:
+    """Return the rate from one number of rows to another, the course taken as straight between."""
+
+    def when(rows: float) -> float:
+        for (t0, r0), (t1, r1) in pairwise(course):
+            if r0 <= rows <= r1 and r1 > r0:
+                return t0 + (t1 - t0) * (rows - r0) / (r1 - r0)
+        return course[-1][0]
+
+    return (end - first) / max(when(end) - when(first), 1e-9)
+
+
+def questions() -> dict[str, Callable[[random.Random], tuple[str, dict[str, Any]]]]:
+    """Return by name what makes a question: a query and its parameters."""
+    names = [each[0] for each in REGIONS]
+    made: dict[str, Callable[[random.Random], tuple[str, dict[str, Any]]]] = {
+        "weekly average, region": lambda draw: ("weekly_average", {"region": draw.choice(names)}),
+        "latest datasource of top regions": lambda draw: (
+            "latest_datasource_of_top_regions",
+            {"regions": draw.randint(1, 5)},
+        ),
+        "regions of a datasource": lambda draw: (
+            "regions_of_datasource",
+            {"datasource": draw.choice(DATASOURCES)},
+        ),
+        "groups, region": lambda draw: ("groups", {"region": draw.choice(names)}),
+    }
+    for query, title in (("weekly_average", "weekly average"), ("groups", "groups")):
+        for kind in BOXES:
+            made[f"{title}, {kind} box"] = lambda draw, query=query, kind=kind: (
+                query,
+                make_box(draw, kind),
+            )
+    return made
+
+
+def make_box(draw: random.Random, kind: str) -> dict[str, float]:
+    """Return a box: of a few streets, of a region and more, through cells, of several regions, a point."""
+    _, lon, lat, _ = draw.choice(REGIONS)
+    lon, lat = lon + draw.gauss(0, 0.05), lat + draw.gauss(0, 0.05)
+    if kind == "across regions":
+        west, south = draw.uniform(-10, 5), draw.uniform(38, 46)
+        edges = (west, south, west + draw.uniform(5, 15), south + draw.uniform(3, 12))
+    else:
+        low, high = {
+            "small": (0.002, 0.02),
+            "large": (0.3, 2.0),
+            "cutting": (0.03, 0.2),
+            "degenerate": (0.0, 0.0),
+        }[kind]
+        width, height = draw.uniform(low, high), draw.uniform(low, high)
+        edges = (lon - width / 2, lat - height / 2, lon + width / 2, lat + height / 2)
+    return dict(zip(BOX, edges, strict=True))
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "cpu": next(
+            (
+                line.partition(":")[2].strip()
+                for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")
+            ),
+            platform.processor(),
+        ),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "python": platform.python_version(),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+r"""Files of other shapes than trips, each against `\copy` on the same PostgreSQL in the same run.
+
+Run `python benchmarks/shapes.py [--share 0.1] [--only wide,keyed,text,small] [--json FILE]`; a share of 1 is
+
+  wide    1 million rows of 200 columns
+  keyed   10 million rows with a key, then a file that updates a third of them; against `\copy` into a
+          staging table and `INSERT ... ON CONFLICT DO UPDATE`
+  text    5 GB of long texts with quotes and line ends inside
+  small   10,000 files of 50 rows, dropped at once; against `\copy` of all their rows as one file
+
+`\copy` goes into text columns, which checks and types nothing, except into the staging table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import httpx
+import ingest
+import psutil
+import psycopg2
+import seeding
+from generator import write_trips
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sluice.local.cloud import Cloud
+
+WIDE_KINDS = (("float", 100), ("integer", 50), ("text", 30), ("timestamp", 20))
+TEXT_BYTES = 5_000_000_000
+SMALL_FILES = 10_000
+SMALL_ROWS = 50
+CONNECTIONS_WATCHED_S = 0.2
+
+
+@dataclass(frozen=True)
+class Shape:
+    r"""What a shape came to: seconds of Sluice and of `\copy` for the same rows."""
+
+    name: str
+    rows: int
+    size_bytes: int
+    sluice_s: float
+    copy_s: float
+    notes: dict[str, Any]
+
+    def __str__(self) -> str:
+        notes = "".join(f"; {name} {value}" for name, value in self.notes.items())
+        return (
+            f"{self.name}: {self.rows:,} rows, {self.size_bytes / 1e6:,.0f} MB in {self.sluice_s:.1f} s,"
+            f" {self.size_bytes / 1e6 / self.sluice_s:,.0f} MB/s: {self.copy_s / self.sluice_s:.2f} x"
+            f" \\copy{notes}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--share", type=float, default=0.1)
+    parser.add_argument("--only", default="wide,keyed,text,small")
+    parser.add_argument("--loaders", type=int, default=psutil.cpu_count() or 2)
+    parser.add_argument("--folder", type=Path, help="where there is room; a temporary one else")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    options = parser.parse_args()
+    made: dict[str, Callable[[Shapes, float], list[Shape]]] = {
+        "wide": Shapes.wide,
+        "keyed": Shapes.keyed,
+        "text": Shapes.text,
+        "small": Shapes.small,
+    }
+    found: list[Shape] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="sluice-shapes-", dir=options.folder) as folder,
+        ingest.cloud_in(Path(folder), options.loaders) as cloud,
+    ):
+        ingest.warm_up(cloud, Path(folder))
+        shapes = Shapes(cloud, Path(folder))
+        for name in options.only.split(","):
+            for shape in made[name](shapes, options.share):
+                print(shape, flush=True)
+                found.append(shape)
+    if options.json:
+        figures = [{**vars(each), "to_copy": each.copy_s / each.sluice_s} for each in found]
+        options.json.write_text(json.dumps(figures, indent=1))
+
+
+class Shapes:
+    """The files of each shape, and what loads them."""
+
+    def __init__(self, cloud: Cloud, folder: Path) -> None:
+        self.cloud = cloud
+        self.folder = folder
+        self.duckdb = duckdb.connect()
+
+    def wide(self, share: float) -> list[Shape]:
+        """Two hundred columns of four types."""
+        rows = int(1_000_000 * share)
+        columns, selected = [], []
+        for kind, count in WIDE_KINDS:
+            for number in range(count):
+                name = f"{kind}_{number}"
+                columns.append({"name": name, "type": kind})
+                drawn = f"hash(row * 256 + {len(columns)})"
+                selected.append(f"{WIDE_VALUES[kind].format(drawn=drawn)} AS {name}")
+        self.declare("wide", columns)
+        path = self.write(
+            "wide/a.csv", f"SELECT {', '.join(selected)} FROM range({rows}) AS _(row)"
+        )
+        copy_s = self.copy(path, [each["name"] for each in columns])
+        return [self.shape("wide", ["wide/a.csv"], rows, copy_s)]
+
+    def keyed(self, share: float) -> list[Shape]:
+        """Rows with a key, and a second file that updates a third of them."""
+        rows = int(10_000_000 * share)
+        columns = [
+            {"name": "id", "type": "bigint", "required": True},
+            {"name": "name", "type": "text"},
+            {"name": "amount", "type": "float"},
+            {"name": "changed_at", "type": "timestamp"},
+        ]
+        self.declare("keyed", columns, key=["id"], duplicates="update")
+        select = (
+            "SELECT row * 7919 % {rows} AS id, 'name ' || (hash(row + {salt}) % 100000) AS name,"
+            " (hash(row * 3 + {salt}) % 1000000) / 100.0 AS amount,"
+            " TIMESTAMP '2026-01-01' + to_seconds((hash(row * 5 + {salt}) % 31536000)::bigint) AS changed_at"
+            " FROM range({first}, {end}) AS _(row)"
+        )
+        self.sql(
+            "CREATE TABLE peer (id bigint PRIMARY KEY, name text, amount float8, changed_at timestamp)"
+        )
+        found = []
+        for number, end in enumerate((rows, rows // 3)):
+            name = f"keyed/{number}.csv"
+            sql = select.format(rows=rows, salt=number, first=0, end=end)
+            path = self.write(name, sql)
+            copy_s = self.upsert(path)
+            title = "keyed, new" if number == 0 else "keyed, a third updated"
+            found.append(self.shape(title, [name], end, copy_s))
+        return found
+
+    def text(self, share: float) -> list[Shape]:
+        """Long texts with quotes, commas and line ends inside."""
+        columns = [
+            {"name": "id", "type": "bigint", "required": True},
+            {"name": "title", "type": "text"},
+            {"name": "description", "type": "text"},
+        ]
+        self.declare("texts", columns)
+        rows = int(TEXT_BYTES * share / 640)
+        words = "repeat('She said \"no\", and went. ' || chr(10), (5 + hash(row) % 40)::bigint)"
+        path = self.write(
+            "texts/a.csv",
+            f"SELECT row AS id, 'Title \"' || hash(row) || '\"' AS title, {words} AS description"
+            f" FROM range({rows}) AS _(row)",
+        )
+        copy_s = self.copy(path, ["id", "title", "description"])
+        return [self.shape("long texts", ["texts/a.csv"], rows, copy_s)]
+
+    def small(self, share: float) -> list[Shape]:
+        """Many small files at once."""
+        files = int(SMALL_FILES * share)
+        whole = self.folder / "small.csv"
+        write_trips(whole, files * SMALL_ROWS)
+        header, *lines = whole.read_text().splitlines(keepends=True)
+        names = [f"trips/small-{number}.csv" for number in range(files)]
+        for number, name in enumerate(names):
+            part = lines[number * SMALL_ROWS : (number + 1) * SMALL_ROWS]
+            seeding.place(self.cloud, name).write_text(header + "".join(part))
+        copy_s = self.copy(whole, ["region", "origin", "destination", "started_at", "datasource"])
+        return [self.shape("small files", names, files * SMALL_ROWS, copy_s)]
+
+    def declare(self, name: str, columns: list[dict[str, Any]], **more: Any) -> None:
+        """Declare a dataset."""
+        document = {"description": f"A benchmark: {name}.", "columns": columns, **more}
+        httpx.put(
+            f"{self.cloud.url}/v1/datasets/{name}", json=document, timeout=60
+        ).raise_for_status()
+
+    def write(self, name: str, select: str) -> Path:
+        """Write what DuckDB selects as an object in its place."""
+        path = seeding.place(self.cloud, name)
+        self.duckdb.execute(f"COPY ({select}) TO '{path}' (HEADER)")
+        return path
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement; return its rows."""
+        with (
+            psycopg2.connect(ingest.libpq(self.cloud)) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def copy(self, path: Path, names: list[str]) -> float:
+        r"""Time `\copy` into text columns."""
+        columns = ", ".join(f"{name} text" for name in names)
+        ingest.sql(self.cloud, f"DROP TABLE IF EXISTS raw; CREATE TABLE raw ({columns})")
+        began = time.perf_counter()
+        ingest.sql(self.cloud, f"\\copy raw FROM '{path}' (FORMAT csv, HEADER)")
+        seconds = time.perf_counter() - began
+        ingest.sql(self.cloud, "DROP TABLE raw")
+        return seconds
+
+    def upsert(self, path: Path) -> float:
+        r"""Time `\copy` into a staging table, and the insert or update from there."""
+        ingest.sql(
+            self.cloud,
+            "DROP TABLE IF EXISTS staged; CREATE TABLE staged (LIKE peer)",
+        )
+        began = time.perf_counter()
+        ingest.sql(self.cloud, f"\\copy staged FROM '{path}' (FORMAT csv, HEADER)")
+        ingest.sql(
+            self.cloud,
+            "INSERT INTO peer SELECT * FROM staged ON CONFLICT (id) DO UPDATE SET name = excluded.name,"
+            " amount = excluded.amount, changed_at = excluded.changed_at",
+        )
+        return time.perf_counter() - began
+
+    def shape(self, title: str, names: list[str], rows: int, copy_s: float) -> Shape:
+        """Announce objects that are in place; see them loaded."""
+        objects = {name: seeding.seal(seeding.place(self.cloud, name)) for name in names}
+        size = sum(int(facts["size"]) for facts in objects.values())
+        self.sql("SELECT 1")
+        began = time.perf_counter()
+        seeding.announce(self.cloud, objects)
+        connections = 0
+        with ingest.resident() as peaks:
+            while True:
+                ((ended, wrong, loaded, now),) = self.sql(
+                    "SELECT count(*) FILTER (WHERE state = 'done'),"
+                    " count(*) FILTER (WHERE state IN ('failed', 'skipped', 'cancelled')), sum(rows_loaded),"
+                    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
+                    f" FROM sluice.ingestions WHERE object = ANY (ARRAY[{', '.join(map(repr, names))}])"
+                )
+                connections = max(connections, now)
+                if ended + wrong == len(names):
+                    break
+                time.sleep(CONNECTIONS_WATCHED_S if len(names) > 1 else 0.02)
+        seconds = time.perf_counter() - began
+        if wrong or loaded != rows:
+            raise SystemExit(f"{title}: {wrong} failed, {loaded} of {rows} rows")
+        notes = {"resident MiB of load": round(peaks.get("load", 0)), "connections": connections}
+        if len(names) > 1:
+            notes["files a second"] = round(len(names) / seconds)
+        return Shape(title, rows, size, seconds, copy_s, notes)
+
+
+WIDE_VALUES = {
+    "float": "({drawn} % 1000000) / 1000.0",
+    "integer": "{drawn} % 100000",
+    "text": "'text ' || ({drawn} % 1000)",
+    "timestamp": "TIMESTAMP '2026-01-01' + to_seconds(({drawn} % 31536000)::bigint)",
+}
+
+if __name__ == "__main__":
+    main()
