@@ -125,7 +125,8 @@ class Backup:
             DatabaseUnavailableError, StorageUnavailableError: try again.
         """
         started = datetime.now(UTC)
-        backup = f"{started:%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
+        # In the order of time: the last six signs are microseconds, and one that nobody can foresee.
+        backup = f"{started:%Y%m%dT%H%M%SZ}-{started.microsecond:05x}{os.urandom(1).hex()[0]}"
         with snapshots.exported_snapshot(self._engine, backup) as moment:
             chosen = _choose(snapshots.select_datasets(moment.connection), datasets)
             self._keep_json(backup, "started", {

@@ -1,0 +1,111 @@
+"""Draws the figures of `docs/scale.md` from what the benchmarks wrote to `docs/scale/*.json`.
+
+Run `python benchmarks/plots.py` after the benchmarks; the pictures are SVG files beside the figures.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+
+mpl.use("svg")
+from matplotlib import pyplot as plt  # noqa: E402  # after the choice of what draws
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+
+FOLDER = Path(__file__).parents[1] / "docs" / "scale"
+LINES = {"weekly average": "#1b6ca8", "groups": "#c8553d", "other": "#4f772d"}
+STYLE = {
+    "svg.hashsalt": "sluice",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "white",
+}
+
+
+def main() -> None:
+    runs = sorted(
+        (json.loads(path.read_text()) for path in FOLDER.glob("rows-*.json")),
+        key=lambda run: int(run["rows"]),
+    )
+    mpl.rcParams.update(STYLE)
+    draw("questions", lambda axes: questions(axes, runs), (8, 5))
+    draw("course", lambda axes: course(axes, runs[-1]), (8, 3.2))
+    draw("bytes", lambda axes: size(axes, runs[-1]), (8, 2.6))
+    for name, title in (
+        ("peers", "The same trips into the same PostgreSQL"),
+        ("shapes", "Other shapes"),
+    ):
+        path = FOLDER / f"{name}.json"
+        if path.exists():
+            found = json.loads(path.read_text())
+            draw(name, lambda axes, found=found, title=title: bars(axes, found, title), (8, 3.2))
+
+
+def draw(name: str, fill: Callable[[Axes], None], inches: tuple[float, float]) -> None:
+    figure, axes = plt.subplots(figsize=inches, layout="constrained")
+    fill(axes)
+    figure.savefig(FOLDER / f"{name}.svg", metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+
+
+def questions(axes: Axes, runs: list[dict[str, Any]]) -> None:
+    """How long each kind of question takes, over the number of rows."""
+    rows = [run["rows"] for run in runs]
+    for name in runs[-1]["questions_idle"]:
+        p95 = [run["questions_idle"][name]["p95_ms"] for run in runs]
+        kind = next((each for each in LINES if name.startswith(each)), "other")
+        axes.plot(rows, p95, marker="o", color=LINES[kind], linewidth=1)
+        axes.annotate(
+            name, (rows[-1], p95[-1]), xytext=(6, 0), textcoords="offset points", fontsize=7
+        )
+    axes.set(
+        xscale="log", yscale="log", xlabel="rows", ylabel="95th percentile, ms", ylim=(1, None)
+    )
+    axes.set_xlim(rows[0] / 1.5, rows[-1] * 12)
+    axes.set_title("Time of a question over HTTP, nothing kept in a cache")
+
+
+def course(axes: Axes, run: dict[str, Any]) -> None:
+    """The rate of each tenth of a load."""
+    tenths = [rate / 1000 for rate in run["tenths_rows_s"]]
+    axes.bar(range(1, 11), tenths, color=LINES["weekly average"])
+    axes.set(xlabel="tenth of the rows", ylabel="thousand rows/s", xticks=range(1, 11))
+    axes.set_title(f"Loading {run['rows']:,} rows")
+
+
+def size(axes: Axes, run: dict[str, Any]) -> None:
+    """What a row takes, by table."""
+    shown = {name: each for name, each in run["bytes_per_row"].items() if each >= 0.05}
+    axes.barh(list(shown), list(shown.values()), color=LINES["other"])
+    for place, each in enumerate(shown.values()):
+        axes.annotate(f"{each:.1f}", (each, place), xytext=(4, -3), textcoords="offset points")
+    axes.set(xlabel="bytes a row, indexes included")
+    axes.set_title(f"{sum(run['bytes_per_row'].values()):.0f} bytes a row in all")
+
+
+def bars(axes: Axes, found: Any, title: str) -> None:
+    if isinstance(found, dict):
+        values, label = {name: rate / 1000 for name, rate in found.items()}, "thousand rows/s"
+    else:
+        values = {each["name"]: each["to_copy"] for each in found}
+        label = "rate as a multiple of \\copy"
+    ordered = dict(sorted(values.items(), key=lambda each: each[1]))
+    axes.barh(list(ordered), list(ordered.values()), color=LINES["weekly average"])
+    for place, each in enumerate(ordered.values()):
+        axes.annotate(f"{each:.3g}", (each, place), xytext=(4, -3), textcoords="offset points")
+    axes.set(xlabel=label)
+    axes.set_title(title)
+
+
+if __name__ == "__main__":
+    main()
