@@ -92,9 +92,9 @@ TOP = ("api", "client", "cli", "local")
 #: A place that ends in a dot stands for a whole package of ours. `upload_sessions` is the writing half
 #: of the adapter `storage`, `push_subscriptions` the subscribing half of `pubsub`.
 ENTRANCES = {
-    "duckdb": {"adapters.parsing"},
-    "pgpq": {"adapters.parsing", "adapters.parts"},
-    "pyarrow": {"adapters.parsing", "adapters.parts", "api.formats"},
+    "duckdb": {"adapters.scratch", "adapters.parsing", "adapters.parsing_at_once"},
+    "pgpq": {"adapters.parsed", "adapters.parts"},
+    "pyarrow": {"adapters.parsed", "adapters.parts", "api.formats"},
     "google.cloud.storage": {"adapters.storage"},
     "google.auth": {"adapters.storage"},
     "requests": {"adapters.storage", "adapters.upload_sessions"},

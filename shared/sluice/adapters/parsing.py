@@ -1,4 +1,4 @@
-"""Types, checks and transforms one chunk in bulk; the only importer of DuckDB, Arrow and pgpq.
+"""Types, checks and transforms one chunk in bulk.
 
 DuckDB sees well-formed records alone. What it must not judge is judged before, on the bytes: quoting,
 encoding, NUL bytes, the number of records. In the usual chunk nothing is wrong and the bytes go to
@@ -8,34 +8,26 @@ number of rows is known before parsing, and any difference is an error and never
 
 from __future__ import annotations
 
-import functools
-import os
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sluice.adapters.parsed import ParsedChunk, origins_of
+from sluice.adapters.parsing_at_once import AtOnce
+from sluice.adapters.scratch import count_rows, distinct_texts, memory_file, scratch
 from sluice.datasets.compiling import VISIBLE_ENDS, Plan, compile_dataset
-from sluice.datasets.identifiers import literal, quote
-from sluice.datasets.model import (
-    INGESTION_COLUMN,
-    LINE_COLUMN,
-    ORIGINAL_COLUMN,
-    RECORD_COLUMN,
-    Dataset,
-    Rollup,
-)
+from sluice.datasets.identifiers import literal
+from sluice.datasets.model import RECORD_COLUMN, Dataset, Rollup
 from sluice.errors import AccountImbalanceError, EncodingMismatchError
 from sluice.files.encodings import contradicts
 from sluice.files.fields import count_delimiters, count_fields, quote_strays
 from sluice.files.layouts import Layout, lay_out
 from sluice.files.records import Flaw, Malformed, RecordIndex, count_clean_records, index_records
-from sluice.files.rejects import RECORD_REASONS, Reject
+from sluice.files.rejects import RECORD_REASONS, Finding, Reject, rejects_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -54,10 +46,6 @@ _ROLLUP_TYPES = {
     "TIMESTAMP WITH TIME ZONE": "timestamptz",
     "VARCHAR": "text",
 }
-#: Stored types that pgpq does not encode; a dataset that has one is copied as CSV.
-_TEXT_ONLY = frozenset({"numeric", "time", "uuid"})
-#: Column, rule, value and reason of a reject.
-_Finding = tuple[str | None, str, str | None, str]
 _PROBED_BYTES = 64 * 1024
 _USUAL_SHARE = 0.99
 _SHOWN_CHARACTERS = 200
@@ -65,182 +53,6 @@ _MIB = 1024 * 1024
 #: Longest record that a first reading takes; a second one knows how long they are.
 _RECORD_LIMIT = 2 * _MIB
 _BUFFER_BYTES = 32 * _MIB
-
-
-@functools.cache
-def _duckdb() -> duckdb.DuckDBPyConnection:
-    """This process's DuckDB: one thread, because loaders are many; files of its own nowhere."""
-    import duckdb  # noqa: PLC0415  # 0.25 s, paid where first used
-
-    connection = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "384MB"})
-    connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
-    connection.execute("SET enable_progress_bar = false")
-    return connection
-
-
-@dataclass
-class ParsedChunk:
-    """A chunk in the loader's hands: typed rows inside DuckDB, rejects beside them.
-
-    Attributes:
-        records_read: records of the chunk, counted on its bytes.
-        rows: how many of them became rows.
-        rejects: the others.
-        recovered: how many of the records were saved from behind an unclosed quote.
-        is_encoded: whether the relation `rows` is there already, for every text was known.
-        origins: an Arrow table of what each row that may yet be refused was, see `origins_of`; None
-            where no row may.
-    """
-
-    dataset: Dataset
-    records_read: int
-    rows: int
-    rejects: list[Reject]
-    recovered: int
-    origins: Any
-    is_encoded: bool
-    _cursor: duckdb.DuckDBPyConnection
-    _texts: dict[str, list[str]]
-
-    def texts(self, column: str) -> list[str]:
-        """Return the distinct texts of a dictionary column."""
-        if column not in self._texts:
-            self._texts[column] = _distinct(self._cursor, column)
-        return self._texts[column]
-
-    def encode(self, codes: Mapping[str, Mapping[str, int]]) -> None:
-        """Make the relation `rows`: stored columns in the order of `cluster`, texts replaced by codes.
-
-        The relation is kept, for the rows and each roll-up are read from it.
-
-        Args:
-            codes: the codes of each dictionary column's texts.
-        """
-        selected, joins = _coded(self._cursor, self.dataset, codes)
-        if self.dataset.is_numbered:
-            selected.append(f"typed.{RECORD_COLUMN}")
-        coded = f"SELECT {', '.join(selected)} FROM typed {joins} WHERE _ok"
-        order = _order(self.dataset)
-        self._cursor.execute(f"CREATE TEMP TABLE rows AS SELECT * FROM ({coded}) {order}")
-        self._cursor.execute("DROP TABLE typed")
-
-    def copy_rows(self, ingestion: int, block_bytes: int) -> tuple[str, Iterator[bytes]]:
-        """Return the options of a COPY of the rows, and its stream in blocks of at least `block_bytes`.
-
-        The columns are those of `copied_columns`.
-        """
-        sql = self._rows(ingestion)
-        if any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields):
-            return "(FORMAT csv)", self._csv_blocks(sql, block_bytes)
-        return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
-
-    def _rows(self, ingestion: int) -> str:
-        names = ", ".join(quote(each.name) for each in self.dataset.fields)
-        sql = f"SELECT {names}, CAST({ingestion} AS INTEGER)"
-        if self.dataset.keeps_originals:
-            self._cursor.register("origins", self.origins)
-            as_text = any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields)
-            original = f"'\\x' || hex({ORIGINAL_COLUMN})" if as_text else ORIGINAL_COLUMN
-            places = f"origins.{RECORD_COLUMN}, {LINE_COLUMN}, {original}"
-            return f"{sql}, {places} FROM rows JOIN origins ON number = rows.{RECORD_COLUMN}"
-        return f"{sql}, {RECORD_COLUMN} FROM rows" if self.dataset.is_staged else f"{sql} FROM rows"
-
-    def copy_rollup(
-        self, rollup: Rollup, ingestion: int, block_bytes: int
-    ) -> tuple[str, Iterator[bytes]]:
-        """Return the options of a COPY of the roll-up's part of this chunk, and its stream."""
-        names = (*rollup.keys, *(name for name, _ in rollup.measures))
-        types = dict(self.describe(rollup))
-        casts = ", ".join(
-            f"CAST({quote(name)} AS BIGINT)" if types[name] == "HUGEINT" else quote(name)
-            for name in names
-        )
-        sql = f"SELECT {casts}, CAST({ingestion} AS INTEGER) FROM ({rollup.sql})"
-        return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
-
-    def copy_rejects(self, ingestion: int) -> tuple[str, Iterator[bytes]]:
-        """Return the options of a COPY of the rejects, and its stream."""
-        import pgpq  # noqa: PLC0415
-        import pyarrow as pa  # noqa: PLC0415
-
-        columns = {
-            "ingestion": pa.array([ingestion] * len(self.rejects), pa.int32()),
-            "record": pa.array([each.record for each in self.rejects], pa.int64()),
-            "line": pa.array([each.line for each in self.rejects], pa.int64()),
-            "column_name": pa.array([each.column for each in self.rejects], pa.string()),
-            "rule": pa.array([each.rule for each in self.rejects], pa.string()),
-            "value": pa.array([each.value for each in self.rejects], pa.string()),
-            "reason": pa.array([each.reason for each in self.rejects], pa.string()),
-            "original": pa.array([each.original for each in self.rejects], pa.binary()),
-        }
-        batch = pa.record_batch(columns)
-        encoder = pgpq.ArrowToPostgresBinaryEncoder(batch.schema)
-        blocks = (encoder.write_header(), encoder.write_batch(batch), encoder.finish())
-        return "(FORMAT binary)", iter(blocks)
-
-    def describe(self, rollup: Rollup) -> list[tuple[str, str]]:
-        """Return (column, DuckDB type) of a roll-up over the relation `rows`."""
-        described = self._cursor.execute(f"DESCRIBE {rollup.sql}").fetchall()
-        return [(name, kind) for name, kind, *_ in described]
-
-    def _binary_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
-        import pgpq  # noqa: PLC0415
-
-        reader = self._cursor.sql(sql).to_arrow_reader(16_384)
-        encoder = pgpq.ArrowToPostgresBinaryEncoder(reader.schema)
-        block = bytearray(encoder.write_header())
-        for batch in reader:
-            block += encoder.write_batch(batch)
-            if len(block) >= block_bytes:
-                yield bytes(block)
-                block.clear()
-        block += encoder.finish()
-        yield bytes(block)
-
-    def _csv_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "rows.csv"  # DuckDB puts a new file in the place of an old one
-            target = literal(str(path))
-            self._cursor.execute(f"COPY ({sql}) TO {target} (FORMAT csv, HEADER false)")
-            with path.open("rb") as file:
-                while block := file.read(block_bytes):
-                    yield block
-
-
-def copied_columns(dataset: Dataset) -> tuple[str, ...]:
-    """Return the columns that `copy_rows` streams, in its order."""
-    names = (*(each.name for each in dataset.fields), INGESTION_COLUMN)
-    if dataset.keeps_originals:
-        return (*names, RECORD_COLUMN, LINE_COLUMN, ORIGINAL_COLUMN)
-    return (*names, RECORD_COLUMN) if dataset.is_staged else names
-
-
-def origins_of(
-    numbers: Sequence[int], records: Sequence[int], lines: Sequence[int], originals: Sequence[bytes]
-) -> Any:  # a pyarrow Table
-    """Return what to keep of rows that may yet be refused.
-
-    Args:
-        numbers: the numbers by which the parser knows the records.
-        records: their numbers in the file or request, from 0.
-        lines: the lines on which they begin, from 1.
-        originals: their bytes as they came.
-    """
-    import pyarrow as pa  # noqa: PLC0415
-
-    return pa.table(
-        {
-            "number": pa.array(numbers, pa.int64()),
-            RECORD_COLUMN: pa.array(records, pa.int64()),
-            LINE_COLUMN: pa.array(lines, pa.int64()),
-            ORIGINAL_COLUMN: pa.array(originals, pa.large_binary()),
-        }
-    )
-
-
-def copied_rollup_columns(rollup: Rollup) -> tuple[str, ...]:
-    """Return the columns that `copy_rollup` streams, in its order."""
-    return (*rollup.keys, *(name for name, _ in rollup.measures), INGESTION_COLUMN)
 
 
 def rollup_types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
@@ -254,33 +66,6 @@ def rollup_types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
         empty.encode({each.name: {} for each in dataset.dictionaries})
         described = empty.describe(rollup)
     return {name: _ROLLUP_TYPES[kind.partition("(")[0]] for name, kind in described}
-
-
-def _order(dataset: Dataset) -> str:
-    return f"ORDER BY {', '.join(dataset.cluster)}" if dataset.cluster else ""
-
-
-def _coded(
-    cursor: duckdb.DuckDBPyConnection, dataset: Dataset, codes: Mapping[str, Mapping[str, int]]
-) -> tuple[list[str], str]:
-    """Return the select list of stored columns over `typed`, and the joins that give the codes."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    selected, joins = [], []
-    for number, each in enumerate(dataset.fields):
-        name = quote(each.name)
-        if not each.dictionary:
-            selected.append(f"typed.{name}")
-            continue
-        table, pairs = f"codes_{number}", codes[each.name]
-        columns = {
-            "text": pa.array(pairs.keys(), pa.string()),
-            "code": pa.array(pairs.values(), pa.int16()),
-        }
-        cursor.register(table, pa.table(columns))
-        joins.append(f"LEFT JOIN {table} ON {table}.text = typed.{name}")
-        selected.append(f"{table}.code AS {name}")
-    return selected, " ".join(joins)
 
 
 @contextmanager
@@ -306,14 +91,14 @@ def parse_chunk(
     Raises:
         AccountImbalanceError: the parser gave another number of rows than the bytes hold.
     """
-    cursor = _duckdb().cursor()
+    cursor = scratch().cursor()
     try:
-        yield _Parser(dataset, layout, cursor, codes).parse(data, first_line, first_record)
+        yield Parser(dataset, layout, cursor, codes).parse(data, first_line, first_record)
     finally:
         cursor.close()
 
 
-class _Parser:
+class Parser:
     """One parse of one chunk on one DuckDB cursor."""
 
     def __init__(
@@ -338,12 +123,13 @@ class _Parser:
         self.texts: dict[str, list[str]] = {}
 
     def parse(self, data: bytes, first_line: int, first_record: int) -> ParsedChunk:
+        """Parse the bytes; see `parse_chunk`."""
         self.first_record = first_record
         self._check_encoding(data, first_line)
         plain = self._in_utf8(data)
         records = None if plain is None else self._count_if_plain(plain)
         if plain is not None and records is not None and self.codes is not None:
-            parsed = _AtOnce(self, self.codes).parse(data, plain, records, first_line)
+            parsed = AtOnce(self, self.codes).parse(data, plain, records, first_line)
             if parsed is not None:
                 return parsed
         damaged: dict[int, tuple[str, str]] = {}
@@ -360,12 +146,12 @@ class _Parser:
         rejects: list[Reject] = []
         if self._count_rows() < records:
             index = index or index_records(data, self.dialect)
-            found: dict[int, _Finding] = {
+            found: dict[int, Finding] = {
                 n: (None, rule, None, reason) for n, (rule, reason) in damaged.items()
             }
             self.texts = {}
             found |= self._second_reading(data, index, kept)
-            rejects = _rejects(data, index, found, first_line, first_record)
+            rejects = rejects_of(data, index, found, first_line, first_record)
         rows = self._count_rows()
         if records != rows + len(rejects):
             raise AccountImbalanceError(
@@ -397,7 +183,7 @@ class _Parser:
         return data.decode(encoding).encode() if _decodes(data, encoding) else None
 
     def _count_rows(self) -> int:
-        return _count(self.cursor, "typed", "_ok")
+        return count_rows(self.cursor, "typed", "_ok")
 
     def _count_if_plain(self, data: bytes) -> int | None:
         """Return the number of records where DuckDB can be trusted with the bytes as they are."""
@@ -416,11 +202,11 @@ class _Parser:
 
         new_line = new_line or ("\\r\\n" if b"\r" in data else "\\n")
         try:
-            with _file(data) as path:
+            with memory_file(data) as path:
                 self._type(self.source(path, new_line), self.is_usual(data, new_line))
         except duckdb.InvalidInputException:
             return False
-        return _count(self.cursor, "typed") == records
+        return count_rows(self.cursor, "typed") == records
 
     def _type(self, source: str, is_usual: bool) -> None:
         for thorough in (False, True) if is_usual else (True,):
@@ -432,13 +218,13 @@ class _Parser:
     def _has_usual_texts(self) -> bool:
         """Whether no text of a dictionary column needs a trim; keeps the texts."""
         visible = re.compile(VISIBLE_ENDS)
-        self.texts = {name: _distinct(self.cursor, name) for name in self.plan.unseen}
+        self.texts = {name: distinct_texts(self.cursor, name) for name in self.plan.unseen}
         return all(visible.match(text) for texts in self.texts.values() for text in texts)
 
     def is_usual(self, data: bytes, new_line: str) -> bool:
         """Whether the first rows are written in the usual way, so that the quick reading pays."""
         head = data[: data.rfind(b"\n", 0, _PROBED_BYTES) + 1]
-        with _file(head) as path:
+        with memory_file(head) as path:
             source = self.source(path, new_line, record_limit=_PROBED_BYTES)
             sql = self.plan.typing(source, thorough=False)
             found = f"SELECT avg(CAST(_ok AS INTEGER)) FROM ({sql})"
@@ -547,7 +333,7 @@ class _Parser:
 
     def _second_reading(
         self, data: bytes, index: RecordIndex, kept: list[int] | None
-    ) -> dict[int, _Finding]:
+    ) -> dict[int, Finding]:
         """Read the refused rows again, thoroughly: add the good to `typed`, explain the others."""
         sql = "SELECT rowid FROM typed WHERE NOT _ok ORDER BY 1"
         refused = [n if kept is None else kept[n] for (n,) in self.cursor.execute(sql).fetchall()]
@@ -562,10 +348,10 @@ class _Parser:
         refused: list[int],
         table: str,
         select: Callable[[str], str],
-    ) -> dict[int, _Finding]:
+    ) -> dict[int, Finding]:
         """Read records thoroughly: add the good to a table, explain the others."""
         sound = self._number(self._lay_out(data, index, refused), refused)
-        with _file(b"".join(sound)) as path:
+        with memory_file(b"".join(sound)) as path:
             source = self.source(path, "\\n")
             answers = self.cursor.execute(self.plan.explaining(source)).fetchall()
             typing = select(self.plan.typing(source, thorough=True))
@@ -576,115 +362,10 @@ class _Parser:
             if which is not None
         }
 
-    def _finding(self, which: int, value: str | None) -> _Finding:
+    def _finding(self, which: int, value: str | None) -> Finding:
         rule = self.plan.rules[which]
         shown = "" if value is None else value[:_SHOWN_CHARACTERS]
         return rule.column, rule.name, value, rule.reason.replace("{value}", shown)
-
-
-class _AtOnce:
-    """Reads, types, encodes and orders a usual chunk in one pass, into the table `coded`.
-
-    That needs every text of the dictionary columns to be known; and what an unusual record comes to is
-    looked up afterwards. Where it does not work out, the chunk is read as if it had not been tried.
-    """
-
-    def __init__(self, parser: _Parser, codes: Mapping[str, Mapping[str, int]]) -> None:
-        self._parser = parser
-        self._cursor = parser.cursor
-        self._dataset = parser.dataset
-        self._codes = codes
-        self._index: RecordIndex | None = None
-
-    def parse(self, data: bytes, plain: bytes, records: int, first_line: int) -> ParsedChunk | None:
-        """Parse well-formed records; None where that must be done in steps."""
-        parser, plan = self._parser, self._parser.plan
-        if plan.numbered or not all(self._codes.values()):
-            return None
-        # A record that is not good must be found in the chunk again.
-        parser.plan = replace(plan, numbered=True)
-        found = self._read(data, plain, records)
-        if found is not None:
-            return self._parsed(data, records, found, first_line)
-        parser.plan, parser.has_numbers = plan, False
-        self._cursor.execute("DROP TABLE IF EXISTS coded")
-        return None
-
-    def _read(self, data: bytes, plain: bytes, records: int) -> dict[int, _Finding] | None:
-        """Fill the table; return what is wrong with records, None where the table is of no use."""
-        import duckdb  # noqa: PLC0415
-
-        new_line = "\\r\\n" if b"\r" in plain else "\\n"
-        try:
-            if not self._parser.is_usual(plain, new_line):
-                return None
-            with _file(plain) as path:
-                source = self._parser.source(path, new_line)
-                typing = self._select(self._parser.plan.typing(source, thorough=False))
-                ordered = f"SELECT * FROM ({typing}) {_order(self._dataset)}"
-                self._cursor.execute(f"CREATE TEMP TABLE coded AS {ordered}")
-        except duckdb.InvalidInputException:
-            return None
-        if _count(self._cursor, "coded") != records:
-            return None
-        found = self._look_again(data)
-        return None if _count(self._cursor, "coded", "_ok AND NOT _known") else found
-
-    def _look_again(self, data: bytes) -> dict[int, _Finding]:
-        first = self._parser.first_record
-        sql = f"SELECT {RECORD_COLUMN} - {first} FROM coded WHERE NOT _ok ORDER BY 1"
-        refused = [int(number) for (number,) in self._cursor.execute(sql).fetchall()]
-        if not refused:
-            return {}
-        self._index = index_records(data, self._parser.dialect)
-        return self._parser.look_again(data, self._index, refused, "coded", self._select)
-
-    def _select(self, typing: str) -> str:
-        selected, joins = _coded(self._cursor, self._dataset, self._codes)
-        known = " AND ".join(
-            f"(typed.{quote(each.name)} IS NULL OR codes_{number}.code IS NOT NULL)"
-            for number, each in enumerate(self._dataset.fields)
-            if each.dictionary
-        )
-        flags = f"typed.{RECORD_COLUMN}, typed._ok, {known or 'true'} AS _known"
-        return f"SELECT {', '.join(selected)}, {flags} FROM ({typing}) AS typed {joins}"
-
-    def _parsed(
-        self, data: bytes, records: int, found: dict[int, _Finding], first_line: int
-    ) -> ParsedChunk:
-        parser = self._parser
-        rejects: list[Reject] = []
-        if self._index is not None:
-            rejects = _rejects(data, self._index, found, first_line, parser.first_record)
-        names = ", ".join(quote(each.name) for each in self._dataset.fields)
-        self._cursor.execute(f"CREATE TEMP VIEW rows AS SELECT {names} FROM coded WHERE _ok")
-        rows = _count(self._cursor, "coded", "_ok")
-        if records != rows + len(rejects):
-            raise AccountImbalanceError(
-                f"lines from {first_line}: {records} records gave {rows} rows and {len(rejects)} rejects"
-            )
-        return ParsedChunk(self._dataset, records, rows, rejects, 0, None, True, self._cursor, {})
-
-
-def _rejects(
-    data: bytes,
-    index: RecordIndex,
-    found: Mapping[int, _Finding],
-    first_line: int,
-    first_record: int,
-) -> list[Reject]:
-    return [
-        Reject(
-            record=first_record + number,
-            line=first_line + int(index.lines[number]),
-            column=column,
-            rule=rule,
-            value=value,
-            reason=reason,
-            original=bytes(data[index.starts[number] : index.ends[number]]),
-        )
-        for number, (column, rule, value, reason) in sorted(found.items())
-    ]
 
 
 def _origins(data: bytes, index: RecordIndex, first_line: int, first_record: int) -> Any:
@@ -692,18 +373,6 @@ def _origins(data: bytes, index: RecordIndex, first_line: int, first_record: int
     lines = (index.lines + first_line).tolist()
     places = zip(index.starts.tolist(), index.ends.tolist(), strict=True)
     return origins_of(numbers, numbers, lines, [bytes(data[start:end]) for start, end in places])
-
-
-def _count(cursor: duckdb.DuckDBPyConnection, table: str, condition: str = "true") -> int:
-    sql = f"SELECT count(*) FROM {table} WHERE {condition}"
-    ((count,),) = cursor.execute(sql).fetchall()
-    return int(count)
-
-
-def _distinct(cursor: duckdb.DuckDBPyConnection, column: str) -> list[str]:
-    name = quote(column)
-    sql = f"SELECT DISTINCT {name} FROM typed WHERE _ok AND {name} IS NOT NULL ORDER BY 1"
-    return [text for (text,) in cursor.execute(sql).fetchall()]
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -716,19 +385,3 @@ def _decodes(data: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-@contextmanager
-def _file(data: bytes) -> Iterator[Path]:
-    """The bytes as a file in memory, for DuckDB reads files."""
-    if not hasattr(os, "memfd_create"):  # not Linux
-        with tempfile.NamedTemporaryFile(suffix=".csv") as file:
-            file.write(data)
-            file.flush()
-            yield Path(file.name)
-        return
-    with os.fdopen(os.memfd_create("chunk"), "wb", buffering=0) as file:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-        yield Path(f"/proc/self/fd/{file.fileno()}")

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from sluice.files.records import RecordIndex
+
+#: Column, rule, value and reason of a reject.
+Finding = tuple[str | None, str, str | None, str]
 #: What to tell about a record that is not well-formed CSV, by the kind of damage.
 RECORD_REASONS = {
     "stray_quote": "a quote stands inside an unquoted field; quote the field and double the quote",
@@ -35,3 +42,25 @@ class Reject:
     value: str | None
     reason: str
     original: bytes
+
+
+def rejects_of(
+    data: bytes,
+    index: RecordIndex,
+    found: Mapping[int, Finding],
+    first_line: int,
+    first_record: int,
+) -> list[Reject]:
+    """Return the rejects of a chunk from what was found wrong, by record of the chunk."""
+    return [
+        Reject(
+            record=first_record + number,
+            line=first_line + int(index.lines[number]),
+            column=column,
+            rule=rule,
+            value=value,
+            reason=reason,
+            original=bytes(data[index.starts[number] : index.ends[number]]),
+        )
+        for number, (column, rule, value, reason) in sorted(found.items())
+    ]

@@ -11,7 +11,8 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from sluice.adapters.database import copy_in, transaction
-from sluice.adapters.parsing import ParsedChunk, copied_columns, copied_rollup_columns, parse_chunk
+from sluice.adapters.parsed import ParsedChunk, copied_columns, copied_rollup_columns
+from sluice.adapters.parsing import parse_chunk
 from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote

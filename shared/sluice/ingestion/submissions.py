@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.parsing import origins_of, parse_chunk
+from sluice.adapters.parsed import origins_of
+from sluice.adapters.parsing import parse_chunk
 from sluice.datasets.cells import CellError, CellReader, row_layout
 from sluice.datasets.model import Duplicates
 from sluice.datasets.numerals import write_json
 from sluice.files.rejects import Reject
 
 if TYPE_CHECKING:
-    from sluice.adapters.parsing import ParsedChunk
+    from sluice.adapters.parsed import ParsedChunk
     from sluice.datasets.model import Dataset
 
 

@@ -1,0 +1,220 @@
+"""A chunk in the loader's hands: typed rows inside DuckDB, encoded, ordered and streamed to PostgreSQL."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sluice.adapters.scratch import distinct_texts
+from sluice.datasets.identifiers import literal, quote
+from sluice.datasets.model import (
+    INGESTION_COLUMN,
+    LINE_COLUMN,
+    ORIGINAL_COLUMN,
+    RECORD_COLUMN,
+    Dataset,
+    Rollup,
+)
+from sluice.files.rejects import Reject
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: Stored types that pgpq does not encode; a dataset that has one is copied as CSV.
+_TEXT_ONLY = frozenset({"numeric", "time", "uuid"})
+
+
+@dataclass
+class ParsedChunk:
+    """A chunk in the loader's hands: typed rows inside DuckDB, rejects beside them.
+
+    Attributes:
+        records_read: records of the chunk, counted on its bytes.
+        rows: how many of them became rows.
+        rejects: the others.
+        recovered: how many of the records were saved from behind an unclosed quote.
+        is_encoded: whether the relation `rows` is there already, for every text was known.
+        origins: an Arrow table of what each row that may yet be refused was, see `origins_of`; None
+            where no row may.
+    """
+
+    dataset: Dataset
+    records_read: int
+    rows: int
+    rejects: list[Reject]
+    recovered: int
+    origins: Any
+    is_encoded: bool
+    _cursor: duckdb.DuckDBPyConnection
+    _texts: dict[str, list[str]]
+
+    def texts(self, column: str) -> list[str]:
+        """Return the distinct texts of a dictionary column."""
+        if column not in self._texts:
+            self._texts[column] = distinct_texts(self._cursor, column)
+        return self._texts[column]
+
+    def encode(self, codes: Mapping[str, Mapping[str, int]]) -> None:
+        """Make the relation `rows`: stored columns in the order of `cluster`, texts replaced by codes.
+
+        The relation is kept, for the rows and each roll-up are read from it.
+
+        Args:
+            codes: the codes of each dictionary column's texts.
+        """
+        selected, joins = coded_columns(self._cursor, self.dataset, codes)
+        if self.dataset.is_numbered:
+            selected.append(f"typed.{RECORD_COLUMN}")
+        coded = f"SELECT {', '.join(selected)} FROM typed {joins} WHERE _ok"
+        order = order_by(self.dataset)
+        self._cursor.execute(f"CREATE TEMP TABLE rows AS SELECT * FROM ({coded}) {order}")
+        self._cursor.execute("DROP TABLE typed")
+
+    def copy_rows(self, ingestion: int, block_bytes: int) -> tuple[str, Iterator[bytes]]:
+        """Return the options of a COPY of the rows, and its stream in blocks of at least `block_bytes`.
+
+        The columns are those of `copied_columns`.
+        """
+        sql = self._rows(ingestion)
+        if any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields):
+            return "(FORMAT csv)", self._csv_blocks(sql, block_bytes)
+        return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
+
+    def _rows(self, ingestion: int) -> str:
+        names = ", ".join(quote(each.name) for each in self.dataset.fields)
+        sql = f"SELECT {names}, CAST({ingestion} AS INTEGER)"
+        if self.dataset.keeps_originals:
+            self._cursor.register("origins", self.origins)
+            as_text = any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields)
+            original = f"'\\x' || hex({ORIGINAL_COLUMN})" if as_text else ORIGINAL_COLUMN
+            places = f"origins.{RECORD_COLUMN}, {LINE_COLUMN}, {original}"
+            return f"{sql}, {places} FROM rows JOIN origins ON number = rows.{RECORD_COLUMN}"
+        return f"{sql}, {RECORD_COLUMN} FROM rows" if self.dataset.is_staged else f"{sql} FROM rows"
+
+    def copy_rollup(
+        self, rollup: Rollup, ingestion: int, block_bytes: int
+    ) -> tuple[str, Iterator[bytes]]:
+        """Return the options of a COPY of the roll-up's part of this chunk, and its stream."""
+        names = (*rollup.keys, *(name for name, _ in rollup.measures))
+        types = dict(self.describe(rollup))
+        casts = ", ".join(
+            f"CAST({quote(name)} AS BIGINT)" if types[name] == "HUGEINT" else quote(name)
+            for name in names
+        )
+        sql = f"SELECT {casts}, CAST({ingestion} AS INTEGER) FROM ({rollup.sql})"
+        return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
+
+    def copy_rejects(self, ingestion: int) -> tuple[str, Iterator[bytes]]:
+        """Return the options of a COPY of the rejects, and its stream."""
+        import pgpq  # noqa: PLC0415
+        import pyarrow as pa  # noqa: PLC0415
+
+        columns = {
+            "ingestion": pa.array([ingestion] * len(self.rejects), pa.int32()),
+            "record": pa.array([each.record for each in self.rejects], pa.int64()),
+            "line": pa.array([each.line for each in self.rejects], pa.int64()),
+            "column_name": pa.array([each.column for each in self.rejects], pa.string()),
+            "rule": pa.array([each.rule for each in self.rejects], pa.string()),
+            "value": pa.array([each.value for each in self.rejects], pa.string()),
+            "reason": pa.array([each.reason for each in self.rejects], pa.string()),
+            "original": pa.array([each.original for each in self.rejects], pa.binary()),
+        }
+        batch = pa.record_batch(columns)
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(batch.schema)
+        blocks = (encoder.write_header(), encoder.write_batch(batch), encoder.finish())
+        return "(FORMAT binary)", iter(blocks)
+
+    def describe(self, rollup: Rollup) -> list[tuple[str, str]]:
+        """Return (column, DuckDB type) of a roll-up over the relation `rows`."""
+        described = self._cursor.execute(f"DESCRIBE {rollup.sql}").fetchall()
+        return [(name, kind) for name, kind, *_ in described]
+
+    def _binary_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
+        import pgpq  # noqa: PLC0415
+
+        reader = self._cursor.sql(sql).to_arrow_reader(16_384)
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(reader.schema)
+        block = bytearray(encoder.write_header())
+        for batch in reader:
+            block += encoder.write_batch(batch)
+            if len(block) >= block_bytes:
+                yield bytes(block)
+                block.clear()
+        block += encoder.finish()
+        yield bytes(block)
+
+    def _csv_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rows.csv"  # DuckDB puts a new file in the place of an old one
+            target = literal(str(path))
+            self._cursor.execute(f"COPY ({sql}) TO {target} (FORMAT csv, HEADER false)")
+            with path.open("rb") as file:
+                while block := file.read(block_bytes):
+                    yield block
+
+
+def copied_columns(dataset: Dataset) -> tuple[str, ...]:
+    """Return the columns that `copy_rows` streams, in its order."""
+    names = (*(each.name for each in dataset.fields), INGESTION_COLUMN)
+    if dataset.keeps_originals:
+        return (*names, RECORD_COLUMN, LINE_COLUMN, ORIGINAL_COLUMN)
+    return (*names, RECORD_COLUMN) if dataset.is_staged else names
+
+
+def origins_of(
+    numbers: Sequence[int], records: Sequence[int], lines: Sequence[int], originals: Sequence[bytes]
+) -> Any:  # a pyarrow Table
+    """Return what to keep of rows that may yet be refused.
+
+    Args:
+        numbers: the numbers by which the parser knows the records.
+        records: their numbers in the file or request, from 0.
+        lines: the lines on which they begin, from 1.
+        originals: their bytes as they came.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    return pa.table(
+        {
+            "number": pa.array(numbers, pa.int64()),
+            RECORD_COLUMN: pa.array(records, pa.int64()),
+            LINE_COLUMN: pa.array(lines, pa.int64()),
+            ORIGINAL_COLUMN: pa.array(originals, pa.large_binary()),
+        }
+    )
+
+
+def copied_rollup_columns(rollup: Rollup) -> tuple[str, ...]:
+    """Return the columns that `copy_rollup` streams, in its order."""
+    return (*rollup.keys, *(name for name, _ in rollup.measures), INGESTION_COLUMN)
+
+
+def order_by(dataset: Dataset) -> str:
+    """Return the order in which the rows of a chunk are written, as a clause."""
+    return f"ORDER BY {', '.join(dataset.cluster)}" if dataset.cluster else ""
+
+
+def coded_columns(
+    cursor: duckdb.DuckDBPyConnection, dataset: Dataset, codes: Mapping[str, Mapping[str, int]]
+) -> tuple[list[str], str]:
+    """Return the select list of stored columns over `typed`, and the joins that give the codes."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    selected, joins = [], []
+    for number, each in enumerate(dataset.fields):
+        name = quote(each.name)
+        if not each.dictionary:
+            selected.append(f"typed.{name}")
+            continue
+        table, pairs = f"codes_{number}", codes[each.name]
+        columns = {
+            "text": pa.array(pairs.keys(), pa.string()),
+            "code": pa.array(pairs.values(), pa.int16()),
+        }
+        cursor.register(table, pa.table(columns))
+        joins.append(f"LEFT JOIN {table} ON {table}.text = typed.{name}")
+        selected.append(f"{table}.code AS {name}")
+    return selected, " ".join(joins)
