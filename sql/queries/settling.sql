@@ -13,13 +13,13 @@ SELECT EXISTS (
     WHERE dataset = :dataset AND state IN ('splitting', 'loading', 'publishing')
 );
 
--- name: next_unsettled
--- The oldest published ingestion whose projections are not complete.
+-- name: unsettled
+-- Published ingestions whose projections are not complete, the oldest first.
 SELECT publications.ingestion, publications.settling, ingestions.rows_loaded
 FROM sluice.publications JOIN sluice.ingestions ON ingestions.id = publications.ingestion
 WHERE publications.dataset = :dataset AND settled_at IS NULL
 ORDER BY publications.ingestion
-LIMIT 1;
+LIMIT 1000;
 
 -- name: keep_settling
 -- How far a projection is; none is returned when the ingestion was taken back meanwhile.

@@ -236,13 +236,21 @@ def _rollup_tables(dataset: Dataset) -> Iterator[str]:
             yield f"CREATE INDEX IF NOT EXISTS {index_name} ON {table} ({columns})"
 
 
+#: The largest row that a page of PostgreSQL holds.
+_PAGE_TUPLE_BYTES = 8160
+
+
 def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
-    """Yield what makes the table of a projection, empty. Its lists lie beside it, uncompressed."""
+    """Yield what makes the table of a projection, empty.
+
+    Lists are not compressed, and long ones lie beside the table: a search reads no more of it.
+    """
     name = f"{dataset.name}__{projection.name}"
     table = identifiers.rollup_table(dataset.name, projection.name)
     rows = projection_rows(dataset, "false")
     yield f"CREATE TABLE {table} AS WITH rows AS ({rows}) {projection.sql} WITH NO DATA"
     yield f"ALTER TABLE {table} ADD COLUMN {INGESTION_COLUMN} integer NOT NULL"
+    yield f"ALTER TABLE {table} SET (toast_tuple_target = {_PAGE_TUPLE_BYTES})"
     yield (
         "DO $$ DECLARE one name; BEGIN FOR one IN SELECT attname FROM pg_attribute"
         " JOIN pg_type ON pg_type.oid = atttypid"

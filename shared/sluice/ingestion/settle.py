@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sluice.adapters.database import run_script, transaction, translated
@@ -33,6 +35,8 @@ _SLICE_ROWS = 1_000_000
 _WORK_MEMORY = "128MB"
 #: Rows to look at for the bounds of slices.
 _SAMPLE_ROWS = 50_000
+#: Ingestions that are settled at the same time: the database sorts meanwhile, nothing else is to do here.
+_AT_ONCE = 2
 #: Share of new rows from which on the planner should hear of them.
 _NEWS = 0.1
 #: Time after which a handler leaves the rest to the next one; Pub/Sub waits for 600 s.
@@ -74,8 +78,9 @@ class Settle:
             if not is_alone or (self._is_loading(name) and not while_loading):
                 return 0
             settled = 0
-            while (row := self._next(name)) is not None:
-                settled += self._settle(dataset, row)
+            with ThreadPoolExecutor(_AT_ONCE, "settle") as pool:
+                while rows := self._unsettled(name):
+                    settled += sum(pool.map(partial(self._settle, dataset), rows))
             return settled
 
     @contextmanager
@@ -90,10 +95,9 @@ class Settle:
         with transaction(self._engine) as connection:
             return bool(connection.scalar(statement("is_loading"), {"dataset": name}))
 
-    def _next(self, name: str) -> Row[Any] | None:
+    def _unsettled(self, name: str) -> Sequence[Row[Any]]:
         with transaction(self._engine) as connection:
-            key = {"dataset": name}
-            return connection.execute(statement("next_unsettled"), key).one_or_none()
+            return connection.execute(statement("unsettled"), {"dataset": name}).all()
 
     def _settle(self, dataset: Dataset, row: Row[Any]) -> bool:
         """Fill every projection; False when the ingestion was taken back meanwhile."""
