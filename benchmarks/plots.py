@@ -1,4 +1,4 @@
-"""Draws the figures of `docs/scale.md` from what the benchmarks wrote to `docs/scale/*.json`.
+"""Draws the figures of `docs/scale.md`, and writes its tables, from `docs/scale/*.json`.
 
 Run `python benchmarks/plots.py` after the benchmarks; the pictures are SVG files beside the figures.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 
 mpl.use("svg")
-from matplotlib import pyplot as plt  # noqa: E402  # after the choice of what draws
+from matplotlib import pyplot as plt  # after the choice of what draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,7 @@ def main() -> None:
         (json.loads(path.read_text()) for path in FOLDER.glob("rows-*.json")),
         key=lambda run: int(run["rows"]),
     )
+    write_tables(runs)
     mpl.rcParams.update(STYLE)
     draw("questions", lambda axes: questions(axes, runs), (8, 5))
     draw("course", lambda axes: course(axes, runs[-1]), (8, 3.2))
@@ -49,6 +50,62 @@ def main() -> None:
         if path.exists():
             found = json.loads(path.read_text())
             draw(name, lambda axes, found=found, title=title: bars(axes, found, title), (8, 3.2))
+
+
+def write_tables(runs: list[dict[str, Any]]) -> None:
+    """Put the tables between the marks of the page."""
+    page = FOLDER.parent / "scale.md"
+    text = page.read_text()
+    for name, table in (("load", load_table(runs)), ("questions", question_table(runs))):
+        begin, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
+        head, _, rest = text.partition(begin)
+        text = f"{head}{begin}\n{table}{end}{rest.partition(end)[2]}"
+    page.write_text(text)
+
+
+def load_table(runs: list[dict[str, Any]]) -> str:
+    shown: dict[str, Callable[[dict[str, Any]], str]] = {
+        "loaded in": lambda run: f"{run['load_s']:.1f} s",
+        "rows/s": lambda run: f"{run['load_rows_s']:,.0f}",
+        r"multiple of `\copy`": lambda run: f"{run['load_to_copy']:.2f}",
+        "last tenth to the first": lambda run: (
+            f"{run['tenths_rows_s'][-1] / run['tenths_rows_s'][0]:.2f}"
+        ),
+        "refused": lambda run: f"{run['account']['rejected']:,}",
+        "account balances": lambda run: "yes" if run["account"]["balanced"] else "**no**",
+        "function with most memory": lambda run: "{} {:.0f} MiB".format(
+            *max(run["resident_mib"].items(), key=lambda each: each[1])
+        ),
+        "settled afterwards in": lambda run: f"{run['settle_s']:.0f} s",
+        "bytes a row": lambda run: f"{sum(run['bytes_per_row'].values()):.0f}",
+        "boxes that are wrong": lambda run: f"{run['wrong_boxes']}",
+        "10,000 rows more, done in": lambda run: f"{run['little_s']:.2f} s",
+        "all taken back in": lambda run: f"{run['undo_s']:.2f} s",
+    }
+    rows = [[name, *map(tell, runs)] for name, tell in shown.items()]
+    return markdown(["", *(f"{run['rows']:,} rows" for run in runs)], rows)
+
+
+def question_table(runs: list[dict[str, Any]]) -> str:
+    heads = [
+        "95th percentile, ms",
+        *(f"{run['rows']:,}" for run in runs),
+        "while loading",
+        "growth",
+    ]
+    rows = []
+    for name in runs[-1]["questions_idle"]:
+        p95 = [run["questions_idle"][name]["p95_ms"] for run in runs]
+        busy = runs[-1]["questions_while loading"][name]["p95_ms"]
+        rows.append(
+            [name, *(f"{each:.0f}" for each in p95), f"{busy:.0f}", f"{p95[-1] / p95[0]:.1f} x"]
+        )
+    return markdown(heads, rows)
+
+
+def markdown(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def draw(name: str, fill: Callable[[Axes], None], inches: tuple[float, float]) -> None:
