@@ -236,10 +236,6 @@ def _rollup_tables(dataset: Dataset) -> Iterator[str]:
             yield f"CREATE INDEX IF NOT EXISTS {index_name} ON {table} ({columns})"
 
 
-#: The largest row that a page of PostgreSQL holds.
-_PAGE_TUPLE_BYTES = 8160
-
-
 def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
     """Yield what makes the table of a projection, empty.
 
@@ -250,7 +246,6 @@ def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
     rows = projection_rows(dataset, "false")
     yield f"CREATE TABLE {table} AS WITH rows AS ({rows}) {projection.sql} WITH NO DATA"
     yield f"ALTER TABLE {table} ADD COLUMN {INGESTION_COLUMN} integer NOT NULL"
-    yield f"ALTER TABLE {table} SET (toast_tuple_target = {_PAGE_TUPLE_BYTES})"
     yield (
         "DO $$ DECLARE one name; BEGIN FOR one IN SELECT attname FROM pg_attribute"
         " JOIN pg_type ON pg_type.oid = atttypid"

@@ -14,93 +14,58 @@
 -- needs: | min_lon min_lat max_lon max_lat
 -- draw: map x=origin_lon y=origin_lat size=trips cell=cell_size label=trips_that_begin_in_the_cell
 WITH box AS (
-    -- As in weekly_average: the cells in which its edges lie, those between them, and the areas of such.
     SELECT
         *,
-        area_x0 <= area_x1 AND area_y0 <= area_y1 AS has_areas
-    FROM (
-        SELECT
-            *,
-            min_lon - greatest(abs(min_lon) * 1.1102230246251565e-16, CAST('5e-324' AS double precision)) AS below_lon,
-            min_lat - greatest(abs(min_lat) * 1.1102230246251565e-16, CAST('5e-324' AS double precision)) AS below_lat,
-            CAST(floor(x0 / 10.0) AS integer) + 1 AS area_x0,
-            CAST(floor(x1 / 10.0) AS integer) - 1 AS area_x1,
-            CAST(floor(y0 / 10.0) AS integer) + 1 AS area_y0,
-            CAST(floor(y1 / 10.0) AS integer) - 1 AS area_y1
-        FROM (
-            SELECT
-                *,
-                CAST(floor(min_lon * 100) AS integer) AS x0,
-                CAST(floor(min_lat * 100) AS integer) AS y0,
-                CAST(floor(max_lon * 100) AS integer) AS x1,
-                CAST(floor(max_lat * 100) AS integer) AS y1
-            FROM (SELECT
-                CAST(:min_lon AS double precision) AS min_lon,
-                CAST(:min_lat AS double precision) AS min_lat,
-                CAST(:max_lon AS double precision) AS max_lon,
-                CAST(:max_lat AS double precision) AS max_lat) AS given
-        ) AS cells
-    ) AS areas
+        min_lon - greatest(abs(min_lon) * 1.1102230246251565e-16, CAST('5e-324' AS double precision)) AS below_lon,
+        CAST(floor(min_lon * 50) AS integer) AS x0,
+        CAST(floor(min_lat * 50) AS integer) AS y0,
+        CAST(floor(max_lon * 50) AS integer) AS x1,
+        CAST(floor(max_lat * 50) AS integer) AS y1
+    FROM (SELECT
+        CAST(:min_lon AS double precision) AS min_lon,
+        CAST(:min_lat AS double precision) AS min_lat,
+        CAST(:max_lon AS double precision) AS max_lon,
+        CAST(:max_lat AS double precision) AS max_lat) AS given
     WHERE min_lon <= max_lon AND min_lat <= max_lat
 ),
-within AS (
-    SELECT strips.* FROM box, LATERAL (VALUES
-        (x0 + 1, CASE WHEN has_areas THEN area_x0 * 10 ELSE x1 END - 1, y0 + 1, y1 - 1),
-        (CASE WHEN has_areas THEN area_x1 * 10 + 10 ELSE x1 END, x1 - 1, y0 + 1, y1 - 1),
-        (CASE WHEN has_areas THEN area_x0 * 10 ELSE x1 END, area_x1 * 10 + 9, y0 + 1, area_y0 * 10 - 1),
-        (CASE WHEN has_areas THEN area_x0 * 10 ELSE x1 END, area_x1 * 10 + 9, area_y1 * 10 + 10, y1 - 1)
-    ) AS strips (from_x, to_x, from_y, to_y)
-),
--- The groups as they are asked for most often. Areas and cells within the box are counted; in cells that
--- its edges cut, the flows between two places of a sorted list are.
+-- The groups as they are asked for most often: cells within the box are counted, in those that its edges
+-- cut each trip is looked at. The edges are those of the projection, sorted by longitude.
 usual AS (
-    SELECT region, area_x, area_y, flow, sum(trips) AS trips
+    SELECT region, origin_x, origin_y, trip_end, sum(trips) AS trips
     FROM (
-        SELECT region, area_x, area_y, flow, trips
-        FROM trips_area_flows
+        SELECT region, origin_x, origin_y, trip_end, trips
+        FROM trips_flows
         WHERE CAST(:min_lon AS double precision) IS NULL
+            AND (CAST(:region AS text) IS NULL OR region = :region)
         UNION ALL
-        SELECT region, area_x, area_y, flow, trips
-        FROM box
-            JOIN trips_area_flows ON area_x BETWEEN area_x0 AND area_x1 AND area_y BETWEEN area_y0 AND area_y1
+        SELECT region, origin_x, origin_y, trip_end, trips
+        FROM box JOIN trips_flows ON x BETWEEN x0 + 1 AND x1 - 1 AND y BETWEEN y0 + 1 AND y1 - 1
+        WHERE CAST(:region AS text) IS NULL OR region = :region
         UNION ALL
-        SELECT region, CAST(floor(x / 10.0) AS integer), CAST(floor(y / 10.0) AS integer), flow, trips
-        FROM within JOIN trips_flows ON x BETWEEN from_x AND to_x AND y BETWEEN from_y AND to_y
-        UNION ALL
-        SELECT region, CAST(floor(x / 10.0) AS integer), CAST(floor(y / 10.0) AS integer), flow, count(*)
+        SELECT
+            region,
+            CAST(round(lon / CAST(0.1 AS double precision)) AS smallint),
+            CAST(round(lat / CAST(0.1 AS double precision)) AS smallint),
+            trip_end,
+            1
         FROM (
-            -- Between the western and the eastern edge.
-            SELECT region, x, y, unnest(flows[
-                CASE WHEN x > x0 THEN 1 ELSE width_bucket(below_lon, lons) + 1 END
-                : CASE WHEN x < x1 THEN trips ELSE width_bucket(max_lon, lons) END
-            ]) AS flow
-            FROM box JOIN trips_edges ON x IN (x0, x1) AND y BETWEEN y0 + 1 AND y1 - 1
-            UNION ALL
-            -- Between the southern and the northern edge.
-            SELECT region, x, y, unnest(flows_by_lat[
-                CASE WHEN y > y0 THEN 1 ELSE width_bucket(below_lat, sorted_lats) + 1 END
-                : CASE WHEN y < y1 THEN trips ELSE width_bucket(max_lat, sorted_lats) END
-            ])
-            FROM box JOIN trips_edges ON x BETWEEN x0 + 1 AND x1 - 1 AND y IN (y0, y1)
-            UNION ALL
-            -- The corners.
-            SELECT region, x, y, flow
+            SELECT region, min_lat, max_lat, unnest(lons[first : last]) AS lon, unnest(lats[first : last]) AS lat,
+                unnest(ends[first : last]) AS trip_end
             FROM (
-                SELECT region, x, y, min_lat, max_lat,
-                    unnest(lats[first_place : last_place]) AS lat, unnest(flows[first_place : last_place]) AS flow
+                SELECT region, min_lat, max_lat, lons, lats, ends,
+                    width_bucket(below_lon, lons) + 1 AS first, width_bucket(max_lon, lons) AS last
                 FROM (
-                    SELECT region, x, y, min_lat, max_lat, lats, flows,
-                        CASE WHEN x > x0 THEN 1 ELSE width_bucket(below_lon, lons) + 1 END AS first_place,
-                        CASE WHEN x < x1 THEN trips ELSE width_bucket(max_lon, lons) END AS last_place
-                    FROM box JOIN trips_edges ON x IN (x0, x1) AND y IN (y0, y1)
-                ) AS between_them
-            ) AS looked_at
-            WHERE lat BETWEEN min_lat AND max_lat
-        ) AS cut
-        GROUP BY 1, 2, 3, 4
+                    SELECT * FROM box JOIN trips_edges ON x IN (x0, x1) AND y BETWEEN y0 AND y1
+                    UNION ALL
+                    SELECT * FROM box JOIN trips_edges ON x BETWEEN x0 + 1 AND x1 - 1 AND y IN (y0, y1)
+                ) AS cut
+                WHERE CAST(:region AS text) IS NULL OR region = :region
+            ) AS between_them
+        ) AS looked_at
+        WHERE lat BETWEEN min_lat AND max_lat
     ) AS counted
-    WHERE :cell_size = 0.1 AND :bucket_hours = 6 AND (CAST(:region AS text) IS NULL OR region = :region)
-    GROUP BY region, area_x, area_y, flow
+    WHERE :cell_size = 0.1 AND :bucket_hours = 6
+    GROUP BY region, origin_x, origin_y, trip_end
 ),
 -- Other groups, and what was published a moment ago, look at each trip.
 other AS (
@@ -130,9 +95,8 @@ cells AS (
         region, origin_x, origin_y, destination_x, destination_y, bucket, CAST(sum(trips) AS bigint) AS trips
     FROM (
         SELECT
-            region, area_x + flow / 67108864 AS origin_x, area_y + flow / 33554432 % 2 AS origin_y,
-            flow / 8192 % 4096 - 1800 AS destination_x, flow / 4 % 2048 - 900 AS destination_y,
-            flow % 4 AS bucket, trips
+            region, origin_x, origin_y, trip_end / 8192 - 1800 AS destination_x,
+            trip_end / 4 % 2048 - 900 AS destination_y, trip_end % 4 AS bucket, trips
         FROM usual
         UNION ALL
         SELECT * FROM other

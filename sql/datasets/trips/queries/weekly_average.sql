@@ -29,10 +29,10 @@ WITH box AS (
         FROM (
             SELECT
                 *,
-                CAST(floor(min_lon * 100) AS integer) AS x0,
-                CAST(floor(min_lat * 100) AS integer) AS y0,
-                CAST(floor(max_lon * 100) AS integer) AS x1,
-                CAST(floor(max_lat * 100) AS integer) AS y1
+                CAST(floor(min_lon * 50) AS integer) AS x0,
+                CAST(floor(min_lat * 50) AS integer) AS y0,
+                CAST(floor(max_lon * 50) AS integer) AS x1,
+                CAST(floor(max_lat * 50) AS integer) AS y1
             FROM (SELECT
                 CAST(:min_lon AS double precision) AS min_lon,
                 CAST(:min_lat AS double precision) AS min_lat,
