@@ -35,7 +35,8 @@ import sys, pandas
 from sqlalchemy import create_engine
 path, url = sys.argv[1:]
 for part in pandas.read_csv(path, parse_dates=["datetime"], chunksize=50_000):
-    part.to_sql("pandas_trips", create_engine(url), if_exists="append", index=False,
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg2:"))
+    part.to_sql("pandas_trips", engine, if_exists="append", index=False,
                 method="multi", chunksize=1000)
 """
 DLT = """
@@ -43,7 +44,8 @@ import sys, dlt
 from dlt.sources.filesystem import filesystem, read_csv
 path, url = sys.argv[1:]
 folder, _, name = path.rpartition("/")
-pipeline = dlt.pipeline("trips", destination=dlt.destinations.postgres(url), dataset_name="dlt_trips")
+database = dlt.destinations.postgres(url.replace("@", ":any@"))  # it wants a password
+pipeline = dlt.pipeline("trips", destination=database, dataset_name="dlt_trips")
 pipeline.run(filesystem(bucket_url="file://" + folder, file_glob=name) | read_csv())
 """
 PGLOADER = """LOAD CSV FROM '{path}' ({columns})

@@ -205,7 +205,7 @@ class Scale:
             flush=True,
         )
 
-    def settle(self) -> None:
+    def settle(self, name: str = "settle_s") -> None:
         """Wait until the projections are complete."""
         ((done,),) = self.sql("SELECT max(published_at) FROM sluice.publications")
         while self.sql("SELECT 1 FROM sluice.publications WHERE settled_at IS NULL LIMIT 1"):
@@ -213,9 +213,7 @@ class Scale:
         ((seconds,),) = self.sql(
             "SELECT extract(epoch FROM max(settled_at) - %s) FROM sluice.publications", done
         )
-        self.say(
-            "settle_s", float(seconds), f"settled {seconds:.1f} s after `done`, in the background"
-        )
+        self.say(name, float(seconds), f"settled {seconds:.1f} s after `done`, in the background")
 
     def measure_size(self) -> None:
         """Keep the bytes a row of each table, indexes included."""
@@ -300,7 +298,7 @@ class Scale:
             slower,
             f"while loading at most {max(slower.values()):.1f} x slower",
         )
-        self.settle()
+        self.settle("more_settle_s")
 
     def keep_loading(self, objects: dict[str, dict[str, str]]) -> None:
         """See more objects loaded, on a connection of its own."""
@@ -313,7 +311,7 @@ class Scale:
         write_trips(path, 10_000, first=self.options.rows * 2)
         row = ingest.ingest(self.cloud, path, "little.csv")
         began = time.perf_counter()
-        self.settle()
+        self.settle("little_settle_s")
         settled = time.perf_counter() - began
         self.say("little_s", row["seconds"], f"10,000 rows more: done in {row['seconds']:.2f} s")
         self.figures["little_settled_s"] = row["seconds"] + settled

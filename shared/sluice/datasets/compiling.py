@@ -53,6 +53,7 @@ _NUMBERS = (ColumnType.INTEGER, ColumnType.BIGINT, ColumnType.FLOAT, ColumnType.
 _TIMES = (ColumnType.DATE, ColumnType.TIMESTAMP, ColumnType.INSTANT, ColumnType.TIME)
 
 
+_WHOLE = (ColumnType.INTEGER, ColumnType.BIGINT)
 #: Types whose cast of the plain cell is right wherever it succeeds.
 _PLAIN_CASTS = (
     ColumnType.FLOAT,
@@ -192,7 +193,7 @@ class _Cell:
             return tuple(f"try_cast({half} AS DOUBLE)" for half in self._halves)
         if kind is ColumnType.TEXT and not self._is_special():
             return (self.raw,)
-        if kind in _PLAIN_CASTS and not self._is_special():
+        if kind in (*_PLAIN_CASTS, *_WHOLE) and not self._is_special():
             return (f"try_cast({self.raw} AS {_DUCKDB_TYPES[kind]})",)
         return self.thorough()
 
@@ -211,7 +212,14 @@ class _Cell:
         elif self.is_unseen:
             return
         elif kind is ColumnType.TEXT and self.column.trim and not self._is_special():
-            yield f"{raw} IS NULL OR regexp_matches({raw}, {literal(VISIBLE_ENDS)})"
+            # As VISIBLE_ENDS says, which would look at all that is between.
+            yield (
+                f"{raw} IS NULL OR ({raw} >= '!' AND {raw} < chr(127)"
+                f" AND right({raw}, 1) BETWEEN '!' AND '~')"
+            )
+        elif kind in _WHOLE and not self._is_special():
+            # A cast rounds "2.5" and reads "1e3": only what comes back as it was is usual.
+            yield f"{raw} IS NULL OR coalesce(CAST({self.names[0]} AS VARCHAR) = {raw}, false)"
         elif kind in _PLAIN_CASTS and not self._is_special():
             yield f"{self.names[0]} IS NOT NULL OR {raw} IS NULL"
         elif kind is not ColumnType.TEXT:
@@ -241,7 +249,7 @@ class _Cell:
 
     def _cast(self) -> str:
         text, kind = self.clean(), _DUCKDB_TYPES[self.column.type]
-        if self.column.type in (ColumnType.INTEGER, ColumnType.BIGINT):
+        if self.column.type in _WHOLE:
             # A cast from text rounds "2.5" to a whole number and reads "1e3".
             whole = f"regexp_full_match({text}, '[+-]?[0-9]+')"
             return f"CASE WHEN {whole} THEN try_cast({text} AS {kind}) END"
