@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[1] / "docs" / "scale"
 LINES = {"weekly average": "#1b6ca8", "groups": "#c8553d", "other": "#4f772d"}
+#: Least ratio between the heights of two labels.
+LABEL_STEP = 1.17
 STYLE = {
     "svg.hashsalt": "sluice",
     "svg.fonttype": "none",
@@ -118,13 +120,14 @@ def draw(name: str, fill: Callable[[Axes], None], inches: tuple[float, float]) -
 def questions(axes: Axes, runs: list[dict[str, Any]]) -> None:
     """How long each kind of question takes, over the number of rows."""
     rows = [run["rows"] for run in runs]
-    for name in runs[-1]["questions_idle"]:
+    ends = {name: each["p95_ms"] for name, each in runs[-1]["questions_idle"].items()}
+    height = 0.0
+    for name in sorted(ends, key=lambda each: ends[each]):
+        height = max(ends[name], height * LABEL_STEP)
         p95 = [run["questions_idle"][name]["p95_ms"] for run in runs]
         kind = next((each for each in LINES if name.startswith(each)), "other")
         axes.plot(rows, p95, marker="o", color=LINES[kind], linewidth=1)
-        axes.annotate(
-            name, (rows[-1], p95[-1]), xytext=(6, 0), textcoords="offset points", fontsize=7
-        )
+        axes.annotate(name, (rows[-1], p95[-1]), (rows[-1] * 1.2, height), fontsize=7, va="center")
     axes.set(
         xscale="log", yscale="log", xlabel="rows", ylabel="95th percentile, ms", ylim=(1, None)
     )
