@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest import cloud_in, ingest, sql, write_trips
+from generator import write_trips
+from ingest import cloud_in, ingest, sql
 
 from sluice.client import Client
 from sluice.local import postgres

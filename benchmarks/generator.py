@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from sluice.local.sample import DATASOURCES, HEADER
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-HEADER = "region,origin_coord,destination_coord,datetime,datasource"
 #: Name, longitude, latitude, share of the trips in percent.
 REGIONS = (
     ("Paris", 2.3522, 48.8566, 17),
@@ -34,7 +35,6 @@ REGIONS = (
     ("Oslo", 10.7522, 59.9139, 3),
     ("Zagreb", 15.9819, 45.815, 2),
 )
-DATASOURCES = ("funny_car", "baba_car", "cheap_mobile", "bad_diesel_vehicles", "pt_search_app")
 #: Centres within a region, and how far from the region's middle and from a centre things lie, in degrees.
 CENTRES = 12
 SPREAD_OF_CENTRES = 0.07

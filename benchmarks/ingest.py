@@ -94,9 +94,10 @@ def main() -> None:
 
 
 @contextmanager
-def cloud_in(folder: Path, loaders: int) -> Iterator[Cloud]:
-    """A local cloud of its own, warm."""
+def cloud_in(folder: Path, loaders: int, **settings: str) -> Iterator[Cloud]:
+    """A local cloud of its own, with settings of its functions."""
     cloud = Cloud(State(folder / "cloud"), Ports.free(), loaders=loaders)
+    cloud.settings.update(settings)
     cloud.up()
     try:
         yield cloud

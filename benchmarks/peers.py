@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 
 import ingest
 import psutil
-from generator import HEADER, write_trips
+from generator import write_trips
+
+from sluice.local.sample import HEADER
 
 if TYPE_CHECKING:
     from sluice.local.cloud import Cloud

@@ -25,7 +25,6 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,13 +34,14 @@ import ingest
 import psutil
 import psycopg2
 import seeding
-from generator import DATASOURCES, REGIONS, write_trips
+from generator import REGIONS, write_trips
 
-from sluice.local.cloud import Cloud
-from sluice.local.state import Ports, State
+from sluice.local.sample import DATASOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from sluice.local.cloud import Cloud
 
 BROKEN = 4
 COPIED_ROWS = 2_000_000
@@ -63,23 +63,12 @@ def main() -> None:
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="sluice-scale-", dir=options.folder) as folder,
-        cloud_in(Path(folder), options.loaders) as cloud,
+        ingest.cloud_in(Path(folder), options.loaders, SLUICE_CACHE_S="0") as cloud,
     ):
         figures = Scale(cloud, Path(folder), options).run()
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(figures, indent=1))
-
-
-@contextmanager
-def cloud_in(folder: Path, loaders: int) -> Iterator[Cloud]:
-    cloud = Cloud(State(folder / "cloud"), Ports.free(), loaders=loaders)
-    cloud.settings["SLUICE_CACHE_S"] = "0"
-    cloud.up()
-    try:
-        yield cloud
-    finally:
-        cloud.down()
 
 
 class Scale:

@@ -258,20 +258,15 @@ def copy_csv_out(connection: Connection, select: str, sink: Sink) -> None:
         select: the SELECT, without placeholders: COPY takes none.
         sink: takes the bytes; its errors pass, and the connection is lost with them.
     """
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
-
     statement = f"COPY ({select}) TO STDOUT (FORMAT csv, HEADER)"
-    cursor: Any = connection.connection.cursor()
-    try:
-        with _seen(connection, statement):
+    with _driver_cursor(connection, statement) as cursor:
+        try:
             cursor.execute(statement, stream=sink)
-    except DBAPIError:
-        raise
-    except BaseException:
-        connection.invalidate()  # rows are still on their way
-        raise
-    finally:
-        cursor.close()
+        except connection.dialect.loaded_dbapi.Error:
+            raise
+        except BaseException:
+            connection.invalidate()  # rows are still on their way
+            raise
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from sluice.datasets.model import (
     Dataset,
     Rollup,
 )
+from sluice.errors import AccountImbalanceError
 from sluice.files.rejects import Reject
 
 if TYPE_CHECKING:
@@ -190,6 +191,18 @@ def origins_of(
 def copied_rollup_columns(rollup: Rollup) -> tuple[str, ...]:
     """Return the columns that `copy_rollup` streams, in its order."""
     return (*rollup.keys, *(name for name, _ in rollup.measures), INGESTION_COLUMN)
+
+
+def check_account(records: int, rows: int, rejects: int, first_line: int) -> None:
+    """Hold the records of a chunk, counted on its bytes, against what became of them.
+
+    Raises:
+        AccountImbalanceError: some are missing, or too many.
+    """
+    if records != rows + rejects:
+        raise AccountImbalanceError(
+            f"lines from {first_line}: {records} records gave {rows} rows and {rejects} rejects"
+        )
 
 
 def order_by(dataset: Dataset) -> str:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sluice.adapters.parsed import ParsedChunk, origins_of
+from sluice.adapters.parsed import ParsedChunk, check_account, origins_of
 from sluice.adapters.parsing_at_once import AtOnce
-from sluice.adapters.scratch import count_rows, distinct_texts, memory_file, scratch
+from sluice.adapters.scratch import count_rows, distinct_texts, memory_file, new_line_of, scratch
 from sluice.datasets.compiling import VISIBLE_ENDS, Plan, compile_dataset
 from sluice.datasets.identifiers import literal
 from sluice.datasets.model import RECORD_COLUMN, Dataset, Rollup
@@ -153,10 +153,7 @@ class Parser:
             found |= self._second_reading(data, index, kept)
             rejects = rejects_of(data, index, found, first_line, first_record)
         rows = self._count_rows()
-        if records != rows + len(rejects):
-            raise AccountImbalanceError(
-                f"lines from {first_line}: {records} records gave {rows} rows and {len(rejects)} rejects"
-            )
+        check_account(records, rows, len(rejects), first_line)
         recovered = index.recovered if index else 0
         origins = None
         if self.dataset.keeps_originals:
@@ -200,7 +197,7 @@ class Parser:
         """Read the bytes into the table `typed`; tell whether every record became a row there."""
         import duckdb  # noqa: PLC0415
 
-        new_line = new_line or ("\\r\\n" if b"\r" in data else "\\n")
+        new_line = new_line or new_line_of(data)
         try:
             with memory_file(data) as path:
                 self._type(self.source(path, new_line), self.is_usual(data, new_line))

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sluice.adapters.parsed import ParsedChunk, coded_columns, order_by
-from sluice.adapters.scratch import count_rows, memory_file
+from sluice.adapters.parsed import ParsedChunk, check_account, coded_columns, order_by
+from sluice.adapters.scratch import count_rows, memory_file, new_line_of
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import RECORD_COLUMN
-from sluice.errors import AccountImbalanceError
 from sluice.files.records import RecordIndex, index_records
 from sluice.files.rejects import Finding, Reject, rejects_of
 
@@ -50,7 +49,7 @@ class AtOnce:
         """Fill the table; return what is wrong with records, None where the table is of no use."""
         import duckdb  # noqa: PLC0415
 
-        new_line = "\\r\\n" if b"\r" in plain else "\\n"
+        new_line = new_line_of(plain)
         try:
             if not self._parser.is_usual(plain, new_line):
                 return None
@@ -95,8 +94,5 @@ class AtOnce:
         names = ", ".join(quote(each.name) for each in self._dataset.fields)
         self._cursor.execute(f"CREATE TEMP VIEW rows AS SELECT {names} FROM coded WHERE _ok")
         rows = count_rows(self._cursor, "coded", "_ok")
-        if records != rows + len(rejects):
-            raise AccountImbalanceError(
-                f"lines from {first_line}: {records} records gave {rows} rows and {len(rejects)} rejects"
-            )
+        check_account(records, rows, len(rejects), first_line)
         return ParsedChunk(self._dataset, records, rows, rejects, 0, None, True, self._cursor, {})

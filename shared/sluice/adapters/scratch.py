@@ -43,6 +43,11 @@ def memory_file(data: bytes) -> Iterator[Path]:
         yield Path(f"/proc/self/fd/{file.fileno()}")
 
 
+def new_line_of(data: bytes) -> str:
+    """Return the line end of bytes that have one kind throughout, as DuckDB is told it."""
+    return "\\r\\n" if b"\r" in data else "\\n"
+
+
 def count_rows(cursor: duckdb.DuckDBPyConnection, table: str, condition: str = "true") -> int:
     """Return how many rows of a table fulfil a condition."""
     sql = f"SELECT count(*) FROM {table} WHERE {condition}"
