@@ -94,7 +94,12 @@ TOP = ("api", "client", "cli", "local")
 ENTRANCES = {
     "duckdb": {"adapters.scratch", "adapters.parsing", "adapters.parsing_at_once"},
     "pgpq": {"adapters.parsed", "adapters.parts"},
-    "pyarrow": {"adapters.parsed", "adapters.parts", "api.formats"},
+    "pyarrow": {
+        "adapters.parsed",
+        "adapters.parsing_by_columns",
+        "adapters.parts",
+        "api.formats",
+    },
     "google.cloud.storage": {"adapters.storage"},
     "google.auth": {"adapters.storage"},
     "requests": {"adapters.storage", "adapters.upload_sessions"},
@@ -124,6 +129,7 @@ ENTRANCES = {
         "files.scanning",
         "files.splitting",
         "adapters.parsing",
+        "adapters.parsing_by_columns",
     },
     "matplotlib": {"adapters.plotting"},
     "zstandard": {"files.decompression"},

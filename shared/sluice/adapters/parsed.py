@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Stored types that pgpq does not encode; a dataset that has one is copied as CSV.
 _TEXT_ONLY = frozenset({"numeric", "time", "uuid"})
+#: How much is encoded at once.
+_BATCH_CELLS = 128 * 1024
+_MIN_BATCH_ROWS, _MAX_BATCH_ROWS = 1024, 16 * 1024
 
 
 @dataclass
@@ -40,6 +43,7 @@ class ParsedChunk:
         is_encoded: whether the relation `rows` is there already, for every text was known.
         origins: an Arrow table of what each row that may yet be refused was, see `origins_of`; None
             where no row may.
+        rows_by_column: the relation `rows` as an Arrow table too, where it is one.
     """
 
     dataset: Dataset
@@ -51,6 +55,7 @@ class ParsedChunk:
     is_encoded: bool
     _cursor: duckdb.DuckDBPyConnection
     _texts: dict[str, list[str]]
+    rows_by_column: Any = None
 
     def texts(self, column: str) -> list[str]:
         """Return the distinct texts of a dictionary column."""
@@ -66,6 +71,8 @@ class ParsedChunk:
         Args:
             codes: the codes of each dictionary column's texts.
         """
+        if self.is_encoded:
+            return
         selected, joins = coded_columns(self._cursor, self.dataset, codes)
         if self.dataset.is_numbered:
             selected.append(f"typed.{RECORD_COLUMN}")
@@ -79,6 +86,8 @@ class ParsedChunk:
 
         The columns are those of `copied_columns`.
         """
+        if self.rows_by_column is not None and not self.dataset.keeps_originals:
+            return "(FORMAT binary)", self._blocks_by_column(ingestion, block_bytes)
         sql = self._rows(ingestion)
         if any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields):
             return "(FORMAT csv)", self._csv_blocks(sql, block_bytes)
@@ -134,18 +143,21 @@ class ParsedChunk:
         return [(name, kind) for name, kind, *_ in described]
 
     def _binary_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
-        import pgpq  # noqa: PLC0415
+        reader = self._cursor.sql(sql).to_arrow_reader(self._batch_rows)
+        return _encoded(reader, block_bytes)
 
-        reader = self._cursor.sql(sql).to_arrow_reader(16_384)
-        encoder = pgpq.ArrowToPostgresBinaryEncoder(reader.schema)
-        block = bytearray(encoder.write_header())
-        for batch in reader:
-            block += encoder.write_batch(batch)
-            if len(block) >= block_bytes:
-                yield bytes(block)
-                block.clear()
-        block += encoder.finish()
-        yield bytes(block)
+    def _blocks_by_column(self, ingestion: int, block_bytes: int) -> Iterator[bytes]:
+        import pyarrow as pa  # noqa: PLC0415
+
+        ingestions = pa.repeat(pa.scalar(ingestion, pa.int32()), self.rows)
+        whole = self.rows_by_column.append_column(INGESTION_COLUMN, ingestions)
+        table = whole.select(copied_columns(self.dataset))
+        return _encoded(table.to_reader(self._batch_rows), block_bytes)
+
+    @property
+    def _batch_rows(self) -> int:
+        """Rows that are encoded at once: fewer of a wide table, for all their cells are in memory."""
+        return max(_MIN_BATCH_ROWS, min(_MAX_BATCH_ROWS, _BATCH_CELLS // len(self.dataset.fields)))
 
     def _csv_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
         with tempfile.TemporaryDirectory() as folder:
@@ -155,6 +167,21 @@ class ParsedChunk:
             with path.open("rb") as file:
                 while block := file.read(block_bytes):
                     yield block
+
+
+def _encoded(reader: Any, block_bytes: int) -> Iterator[bytes]:  # a pyarrow RecordBatchReader
+    """Yield rows as a binary COPY, in blocks of at least `block_bytes`."""
+    import pgpq  # noqa: PLC0415
+
+    encoder = pgpq.ArrowToPostgresBinaryEncoder(reader.schema)
+    pieces = [encoder.write_header()]
+    for batch in reader:
+        pieces.append(encoder.write_batch(batch))
+        if sum(map(len, pieces)) >= block_bytes:
+            yield b"".join(pieces)
+            pieces.clear()
+    pieces.append(encoder.finish())
+    yield b"".join(pieces)
 
 
 def copied_columns(dataset: Dataset) -> tuple[str, ...]:
