@@ -173,5 +173,7 @@ def withdraw(
     for ingestion in ingestions:
         if dataset is not None:
             take_back(connection, dataset, ingestion)
-        connection.execute(statement("withdraw"), {"ingestion": ingestion})
+        key = {"ingestion": ingestion, "dataset": dataset.name if dataset else ""}
+        for name in ("withdraw", "dissolve", "leave_dissolved"):
+            connection.execute(statement(name), key)
         move(connection, ingestion, State.UNDONE, project, replaced_by=by)
