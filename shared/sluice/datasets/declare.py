@@ -343,7 +343,8 @@ def _projection_view(dataset: Dataset, projection: Projection) -> Iterator[str]:
     """
     stored = {each.name: each for each in dataset.fields}
     fields = [
-        replace(stored.get(name) or Field(name, "", nullable=True), nullable=True) for name in projection.columns
+        replace(stored.get(name) or Field(name, "", nullable=True), nullable=True)
+        for name in projection.columns
     ]
     selected, joins = _spelled_out(dataset, fields)
     view = identifiers.view(dataset.name, projection.name)

@@ -48,7 +48,7 @@ def settled_rows() -> str:
 
 
 def slice_of(dataset: Dataset, projection: Projection, first: object, last: object) -> str:
-    """Return the condition, to be added, of a slice: from `:first`, `:last` not included; None is no bound."""
+    """Return what to add to a condition for a slice: from `:first` to before `:last`; None is no bound."""
     if first is None and last is None:
         return ""
     field = next(each for each in dataset.fields if each.name == projection.slice)

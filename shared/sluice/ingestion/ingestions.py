@@ -174,6 +174,7 @@ def withdraw(
         if dataset is not None:
             take_back(connection, dataset, ingestion)
         key = {"ingestion": ingestion, "dataset": dataset.name if dataset else ""}
-        for name in ("withdraw", "dissolve", "leave_dissolved"):
-            connection.execute(statement(name), key)
+        connection.execute(statement("withdraw"), key)
+        connection.execute(statement("dissolve"), key)
+        connection.execute(statement("leave_dissolved"), key)
         move(connection, ingestion, State.UNDONE, project, replaced_by=by)

@@ -209,9 +209,7 @@ class Settle:
             connection.execute(statement("dissolve_merged"), key)
 
 
-def _insert(
-    connection: Connection, dataset: Dataset, settlement: Row[Any], part: Row[Any]
-) -> None:
+def _insert(connection: Connection, dataset: Dataset, settlement: Row[Any], part: Row[Any]) -> None:
     projection = next(each for each in dataset.projections if each.name == part.projection)
     table = identifiers.rollup_table(dataset.name, projection.name)
     names = ", ".join(quote(each) for each in projection.columns)
