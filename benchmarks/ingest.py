@@ -176,6 +176,7 @@ def settled(cloud: Cloud) -> float:
         while True:
             cursor.execute(
                 "SELECT extract(epoch FROM max(settled_at - published_at)) FROM sluice.publications"
+                " LEFT JOIN sluice.settlements ON settlements.id = settlement"
                 " HAVING bool_and(settled_at IS NOT NULL)"
             )
             if row := cursor.fetchone():
@@ -188,10 +189,11 @@ def forget(cloud: Cloud, ingestion: int) -> None:
     with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE sluice.ingestions SET state = 'undone' WHERE id = %s", (ingestion,))
         cursor.execute("DELETE FROM sluice.publications")
+        cursor.execute("DELETE FROM sluice.settlements")
         cursor.execute(
             "SELECT string_agg(CAST(pg_class.oid AS regclass)::text, ', ') FROM pg_class JOIN pg_attribute"
             " ON attrelid = pg_class.oid WHERE relnamespace = 'store'::regnamespace AND relkind = 'r'"
-            " AND relname LIKE 'trips%' AND attname = 'ingestion'"
+            " AND relname LIKE 'trips%' AND attname IN ('ingestion', 'settlement')"
         )
         found = cursor.fetchone()
         cursor.execute(f"TRUNCATE {found[0] if found else ''}")

@@ -93,6 +93,7 @@ class Scale:
         ingest.warm_up(self.cloud, self.folder)
         self.sql("UPDATE sluice.ingestions SET state = 'undone'")
         self.sql("DELETE FROM sluice.publications")
+        self.sql("DELETE FROM sluice.settlements")
         self.copy()
         self.load()
         self.settle()
@@ -197,10 +198,10 @@ class Scale:
     def settle(self, name: str = "settle_s") -> None:
         """Wait until the projections are complete."""
         ((done,),) = self.sql("SELECT max(published_at) FROM sluice.publications")
-        while self.sql("SELECT 1 FROM sluice.publications WHERE settled_at IS NULL LIMIT 1"):
+        while self.sql("SELECT 1 FROM sluice.publications WHERE settlement IS NULL LIMIT 1"):
             time.sleep(0.2)
         ((seconds,),) = self.sql(
-            "SELECT extract(epoch FROM max(settled_at) - %s) FROM sluice.publications", done
+            "SELECT extract(epoch FROM max(settled_at) - %s) FROM sluice.settlements", done
         )
         self.say(name, float(seconds), f"settled {seconds:.1f} s after `done`, in the background")
 

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from sluice.files.dialects import Dialect
-from sluice.files.records import count_clean_records, index_records
+from sluice.files.records import count_clean, index_records
 from sluice.files.splitting import Splitter
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def split(blocks: list[bytes]) -> None:
 
 STAGES: dict[str, Callable[[list[bytes]], object]] = {
     "split": split,
-    "count clean": lambda blocks: [count_clean_records(block, DIALECT) for block in blocks],
+    "count clean": lambda blocks: [count_clean(block, DIALECT) for block in blocks],
     "index": lambda blocks: [index_records(block, DIALECT) for block in blocks],
 }
 

@@ -44,10 +44,11 @@ WHERE (id, sequence) IN (
 FOR SHARE;
 
 -- name: tables_of
--- The tables with rows of a dataset's ingestions: its own, its roll-ups', its staging.
+-- The tables of a dataset that have a column: `ingestion`, as its own, its roll-ups' and its staging do, or
+-- `settlement`, as its projections'.
 SELECT relname, pg_relation_size(pg_class.oid) / current_setting('block_size')::integer AS pages
 FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
-WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND attname = 'ingestion'
+WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND attname = :column
     AND (relname = :dataset OR starts_with(relname, :dataset || '__'))
 ORDER BY relname;
 

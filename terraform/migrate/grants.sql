@@ -21,6 +21,7 @@ GRANT INSERT, UPDATE ON sluice.freshness, sluice.events TO sluice_finish;
 GRANT UPDATE ON sluice.ingestions TO sluice_finish;
 -- finish: settles, which is to say fills projections.
 GRANT UPDATE ON sluice.publications TO sluice_finish;
+GRANT INSERT, UPDATE, DELETE ON sluice.settlements, sluice.slices TO sluice_finish;
 GRANT EXECUTE ON FUNCTION sluice.summarize(regclass) TO sluice_finish;
 
 -- status: remembers push subscriptions.

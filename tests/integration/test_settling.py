@@ -120,6 +120,82 @@ def test_what_is_taken_back_meanwhile_is_left(flow: Flow, monkeypatch: pytest.Mo
     assert unsettled(flow) == []
 
 
+def settlements(flow: Flow) -> list[list[int]]:
+    """The ingestions of each settlement that readers use."""
+    sql = "SELECT ingestions FROM sluice.settlements WHERE settled_at IS NOT NULL AND dissolved_at IS NULL"
+    return sorted(row.ingestions for row in flow.all(sql))
+
+
+def test_files_that_wait_are_settled_together(flow: Flow) -> None:
+    loaded = [
+        load_only(flow, HEADER + lines(first, first + 9), f"things/{first}.csv")
+        for first in (1, 11, 21)
+    ]
+    assert flow.settle("things") == 1
+    assert settlements(flow) == [loaded]
+    assert (projected(flow), unsettled(flow)) == (list(range(1, 31)), [])
+
+
+def test_eight_settlements_become_one_and_the_old_are_cleared_away(flow: Flow) -> None:
+    loaded = []
+    for number in range(8):
+        first = number * 10 + 1
+        loaded.append(flow.run(HEADER + lines(first, first + 9), f"things/{number}.csv"))
+        assert projected(flow) == list(range(1, first + 10))
+    assert settlements(flow) == [loaded]
+    rows = flow.one("SELECT count(*) AS n FROM store.things__numbers").n
+    assert rows > flow.one("SELECT count(*) AS n FROM things_numbers").n
+    forget_settlements(flow)
+    left = flow.one("SELECT count(*) AS n FROM store.things__numbers").n
+    assert left == flow.one("SELECT count(*) AS n FROM things_numbers").n
+    assert flow.all("SELECT 1 FROM sluice.settlements WHERE dissolved_at IS NOT NULL") == []
+
+
+def forget_settlements(flow: Flow) -> None:
+    """Sweep a while after settlements were dissolved."""
+    flow.run_sql(
+        f"UPDATE sluice.settlements SET dissolved_at = dissolved_at - interval '{IDLE_S + 1} s'"
+    )
+    flow.sweep()
+
+
+def test_who_takes_a_file_back_leaves_the_others_right(flow: Flow) -> None:
+    loaded = [
+        load_only(flow, HEADER + lines(first, first + 9), f"things/{first}.csv")
+        for first in (1, 11, 21)
+    ]
+    flow.settle("things")
+    flow.control.undo(loaded[1])
+    assert (projected(flow), unsettled(flow)) == ([], [loaded[0], loaded[2]])
+    assert flow.settle("things") == 1
+    assert settlements(flow) == [[loaded[0], loaded[2]]]
+    assert (projected(flow), unsettled(flow)) == ([*range(1, 11), *range(21, 31)], [])
+    forget_settlements(flow)
+    assert projected(flow) == [*range(1, 11), *range(21, 31)]
+
+
+def test_what_is_taken_back_while_settlements_are_merged_is_left(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = [flow.run(HEADER + lines(n, n), f"things/{n}.csv") for n in range(1, 8)]
+    twin = flow.twin()
+    insert = settle._insert
+
+    def undone_meanwhile(*arguments: Any) -> None:
+        insert(*arguments)
+        monkeypatch.setattr(settle, "_insert", insert)
+        twin.control.undo(loaded[3])
+
+    monkeypatch.setattr(settle, "_insert", undone_meanwhile)
+    eighth = flow.run(HEADER + lines(8, 8), "things/8.csv")
+    twin.engine.dispose()
+    assert unsettled(flow) == []
+    assert sorted(each for one in settlements(flow) for each in one) == sorted(
+        {*loaded, eighth} - {loaded[3]}
+    )
+    assert projected(flow) == [1, 2, 3, 5, 6, 7, 8]
+
+
 def test_while_files_are_on_their_way_settling_waits(flow: Flow) -> None:
     first = load_only(flow, FILE)
     second = flow.split(flow.put(HEADER + lines(61, 70), "things/b.csv"))

@@ -146,12 +146,12 @@ def _may(engine: Engine, sql: str) -> bool:
 
 #: Statements of modules that several functions share, which these neither run nor may run.
 OTHERS = {
-    "split": {"withdraw"},
-    "load": {"receive_ingestion", "withdraw"},
+    "split": {"withdraw", "dissolve", "leave_dissolved"},
+    "load": {"receive_ingestion", "withdraw", "dissolve", "leave_dissolved"},
     "finish": {"receive_ingestion"},
     "status": {
         "receive_ingestion", "next_sequence", "insert_event", "move_ingestion", "count_chunk",
-        "withdraw", "settle", "lock_ingestion", "mark_events",
+        "withdraw", "dissolve", "leave_dissolved", "settle", "lock_ingestion", "mark_events",
     },
 }  # fmt: skip
 

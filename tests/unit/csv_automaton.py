@@ -18,12 +18,13 @@ class Mark:
 
 @dataclass
 class Parsed:
-    """Records as (start, end, line), malformed as (record, kind, offset), and the marks."""
+    """Records as (start, end, line), malformed as (record, kind, offset), the marks, what parts fields."""
 
     records: list[tuple[int, int, int]] = field(default_factory=list)
     malformed: list[tuple[int, str, int]] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     recovered: int = 0
+    delimiters: int = 0
 
 
 def newline_at(data: bytes, at: int) -> int:
@@ -66,6 +67,7 @@ def parse(data: bytes) -> Parsed:
                 end_record(at)
             start, start_line = at + width, line
             parsed.marks.append(Mark(start, line, len(parsed.records)))
+        parsed.delimiters += kind == "delimiter" and state != "quoted"
         state = STEPS[state][kind]
         at += max(width, 1)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from real_files import of_each_real_file
 from sluice.files import scanning
 from sluice.files.dialects import Dialect
-from sluice.files.records import Malformed, RecordIndex, count_clean_records, index_records
+from sluice.files.records import Malformed, RecordIndex, count_clean, index_records
 from sluice.files.splitting import Splitter
 
 if TYPE_CHECKING:
@@ -61,8 +61,9 @@ def test_clean_records_are_counted_and_malformed_ones_refused(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scanning, "TILE_BYTES", tile_bytes)
         patch.setattr(scanning, "_MAX_GUESSES", max_guesses)
-        count = count_clean_records(data, DIALECT)
-    assert count == (None if expected.malformed else len(expected.records))
+        count = count_clean(data, DIALECT)
+    found = (len(expected.records), expected.delimiters)
+    assert count == (None if expected.malformed else found)
 
 
 @given(data=csv_like, chunk_bytes=st.integers(1, 40))
@@ -128,7 +129,7 @@ def test_records_are_found_without_their_line_ends() -> None:
 def test_a_malformed_record_is_named_by_its_flaw(record: bytes, kind: str, offset: int) -> None:
     data = b"a,b\n" + record
     assert index_records(data, DIALECT).malformed == (Malformed(1, kind, 4 + offset),)
-    assert count_clean_records(data, DIALECT) is None
+    assert count_clean(data, DIALECT) is None
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,9 @@ def test_a_malformed_record_is_named_by_its_flaw(record: bytes, kind: str, offse
 )
 def test_a_well_formed_record_has_no_flaw(record: bytes) -> None:
     assert index_records(record + b"\n", DIALECT).malformed == ()
-    assert count_clean_records(record + b"\n", DIALECT) == 1
+    count = count_clean(record + b"\n", DIALECT)
+    assert count is not None
+    assert count.records == 1
 
 
 def test_an_unclosed_quote_costs_its_own_record_alone() -> None:
@@ -186,7 +189,7 @@ def test_where_tiles_meet_changes_nothing(
 def test_no_bytes_hold_no_records() -> None:
     index = index_records(b"", DIALECT)
     assert (len(index), index.malformed, index.recovered) == (0, (), 0)
-    assert count_clean_records(b"", DIALECT) == 0
+    assert count_clean(b"", DIALECT) == (0, 0)
 
 
 def test_another_delimiter_and_quote_are_heeded() -> None:

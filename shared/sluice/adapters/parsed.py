@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 #: Stored types that pgpq does not encode; a dataset that has one is copied as CSV.
 _TEXT_ONLY = frozenset({"numeric", "time", "uuid"})
-_BATCH_ROWS = 16_384
+#: How much is encoded at once.
+_BATCH_CELLS = 128 * 1024
+_MIN_BATCH_ROWS, _MAX_BATCH_ROWS = 1024, 16 * 1024
 
 
 @dataclass
@@ -39,9 +41,9 @@ class ParsedChunk:
         rejects: the others.
         recovered: how many of the records were saved from behind an unclosed quote.
         is_encoded: whether the relation `rows` is there already, for every text was known.
-        ordered: an Arrow table of the rows in the order of `cluster`, if there is one already.
         origins: an Arrow table of what each row that may yet be refused was, see `origins_of`; None
             where no row may.
+        rows_by_column: the relation `rows` as an Arrow table too, where it is one.
     """
 
     dataset: Dataset
@@ -53,7 +55,7 @@ class ParsedChunk:
     is_encoded: bool
     _cursor: duckdb.DuckDBPyConnection
     _texts: dict[str, list[str]]
-    ordered: Any = None
+    rows_by_column: Any = None
 
     def texts(self, column: str) -> list[str]:
         """Return the distinct texts of a dictionary column."""
@@ -62,29 +64,31 @@ class ParsedChunk:
         return self._texts[column]
 
     def encode(self, codes: Mapping[str, Mapping[str, int]]) -> None:
-        """Make the relation `rows`: stored columns, texts replaced by codes.
+        """Make the relation `rows`: stored columns in the order of `cluster`, texts replaced by codes.
 
         The relation is kept, for the rows and each roll-up are read from it.
 
         Args:
             codes: the codes of each dictionary column's texts.
         """
+        if self.is_encoded:
+            return
         selected, joins = coded_columns(self._cursor, self.dataset, codes)
         if self.dataset.is_numbered:
             selected.append(f"typed.{RECORD_COLUMN}")
         coded = f"SELECT {', '.join(selected)} FROM typed {joins} WHERE _ok"
-        self._cursor.execute(f"CREATE TEMP TABLE rows AS {coded}")
+        order = order_by(self.dataset)
+        self._cursor.execute(f"CREATE TEMP TABLE rows AS SELECT * FROM ({coded}) {order}")
         self._cursor.execute("DROP TABLE typed")
 
     def copy_rows(self, ingestion: int, block_bytes: int) -> tuple[str, Iterator[bytes]]:
         """Return the options of a COPY of the rows, and its stream in blocks of at least `block_bytes`.
 
-        The columns are those of `copied_columns`, the order is that of `cluster`.
+        The columns are those of `copied_columns`.
         """
-        if self.ordered is not None:
-            return "(FORMAT binary)", self._ordered_blocks(ingestion, block_bytes)
-        order = f" ORDER BY {', '.join(self.dataset.cluster)}" if self.dataset.cluster else ""
-        sql = self._rows(ingestion) + order
+        if self.rows_by_column is not None and not self.dataset.keeps_originals:
+            return "(FORMAT binary)", self._blocks_by_column(ingestion, block_bytes)
+        sql = self._rows(ingestion)
         if any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields):
             return "(FORMAT csv)", self._csv_blocks(sql, block_bytes)
         return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
@@ -138,16 +142,22 @@ class ParsedChunk:
         described = self._cursor.execute(f"DESCRIBE {rollup.sql}").fetchall()
         return [(name, kind) for name, kind, *_ in described]
 
-    def _ordered_blocks(self, ingestion: int, block_bytes: int) -> Iterator[bytes]:
+    def _binary_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
+        reader = self._cursor.sql(sql).to_arrow_reader(self._batch_rows)
+        return _encoded(reader, block_bytes)
+
+    def _blocks_by_column(self, ingestion: int, block_bytes: int) -> Iterator[bytes]:
         import pyarrow as pa  # noqa: PLC0415
 
-        numbers = pa.repeat(pa.scalar(ingestion, pa.int32()), len(self.ordered))
-        rows = self.ordered.append_column(INGESTION_COLUMN, numbers)
-        return _blocks(rows.schema, rows.to_batches(_BATCH_ROWS), block_bytes)
+        ingestions = pa.repeat(pa.scalar(ingestion, pa.int32()), self.rows)
+        whole = self.rows_by_column.append_column(INGESTION_COLUMN, ingestions)
+        table = whole.select(copied_columns(self.dataset))
+        return _encoded(table.to_reader(self._batch_rows), block_bytes)
 
-    def _binary_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
-        reader = self._cursor.sql(sql).to_arrow_reader(_BATCH_ROWS)
-        return _blocks(reader.schema, reader, block_bytes)
+    @property
+    def _batch_rows(self) -> int:
+        """Rows that are encoded at once: fewer of a wide table, for all their cells are in memory."""
+        return max(_MIN_BATCH_ROWS, min(_MAX_BATCH_ROWS, _BATCH_CELLS // len(self.dataset.fields)))
 
     def _csv_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
         with tempfile.TemporaryDirectory() as folder:
@@ -159,19 +169,19 @@ class ParsedChunk:
                     yield block
 
 
-def _blocks(schema: Any, batches: Iterable[Any], block_bytes: int) -> Iterator[bytes]:
-    """Yield the stream of a binary COPY; a batch that is large enough is sent on without a copy."""
+def _encoded(reader: Any, block_bytes: int) -> Iterator[bytes]:  # a pyarrow RecordBatchReader
+    """Yield rows as a binary COPY, in blocks of at least `block_bytes`."""
     import pgpq  # noqa: PLC0415
 
-    encoder = pgpq.ArrowToPostgresBinaryEncoder(schema)
-    pieces, size_bytes = [encoder.write_header()], 0
-    for batch in batches:
+    encoder = pgpq.ArrowToPostgresBinaryEncoder(reader.schema)
+    pieces = [encoder.write_header()]
+    for batch in reader:
         pieces.append(encoder.write_batch(batch))
-        size_bytes += len(pieces[-1])
-        if size_bytes >= block_bytes:
+        if sum(map(len, pieces)) >= block_bytes:
             yield b"".join(pieces)
-            pieces, size_bytes = [], 0
-    yield b"".join([*pieces, encoder.finish()])
+            pieces.clear()
+    pieces.append(encoder.finish())
+    yield b"".join(pieces)
 
 
 def copied_columns(dataset: Dataset) -> tuple[str, ...]:
@@ -222,22 +232,9 @@ def check_account(records: int, rows: int, rejects: int, first_line: int) -> Non
         )
 
 
-def encoded(
-    cursor: duckdb.DuckDBPyConnection,
-    dataset: Dataset,
-    codes: Mapping[str, Mapping[str, int]],
-    typing: str,
-) -> str:
-    """Return the query of typed rows with codes for texts, and a flag `_known`: every text has a code."""
-    selected, joins = coded_columns(cursor, dataset, codes)
-    known = " AND ".join(
-        f"(typed.{quote(each.name)} IS NULL OR codes_{number}.code IS NOT NULL)"
-        for number, each in enumerate(dataset.fields)
-        if each.dictionary
-    )
-    others = ", ".join(quote(each.name) for each in dataset.fields)
-    flags = f"typed.* EXCLUDE ({others}), {known or 'true'} AS _known"
-    return f"SELECT {', '.join(selected)}, {flags} FROM ({typing}) AS typed {joins}"
+def order_by(dataset: Dataset) -> str:
+    """Return the order in which the rows of a chunk are written, as a clause."""
+    return f"ORDER BY {', '.join(dataset.cluster)}" if dataset.cluster else ""
 
 
 def coded_columns(

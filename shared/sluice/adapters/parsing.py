@@ -18,16 +18,16 @@ import numpy as np
 
 from sluice.adapters.parsed import ParsedChunk, check_account, origins_of
 from sluice.adapters.parsing_at_once import AtOnce
-from sluice.adapters.parsing_by_column import ByColumn
+from sluice.adapters.parsing_by_columns import ByColumns
 from sluice.adapters.scratch import count_rows, distinct_texts, memory_file, new_line_of, scratch
 from sluice.datasets.compiling import VISIBLE_ENDS, Plan, compile_dataset
 from sluice.datasets.identifiers import literal
 from sluice.datasets.model import RECORD_COLUMN, Dataset, Rollup
 from sluice.errors import AccountImbalanceError, EncodingMismatchError
 from sluice.files.encodings import contradicts
-from sluice.files.fields import count_delimiters, count_fields, quote_strays
+from sluice.files.fields import count_fields, quote_strays
 from sluice.files.layouts import Layout, lay_out
-from sluice.files.records import Flaw, Malformed, RecordIndex, count_clean_records, index_records
+from sluice.files.records import Flaw, Malformed, RecordIndex, count_clean, index_records
 from sluice.files.rejects import RECORD_REASONS, Finding, Reject, rejects_of
 
 if TYPE_CHECKING:
@@ -128,13 +128,11 @@ class Parser:
         self.first_record = first_record
         self._check_encoding(data, first_line)
         plain = self._in_utf8(data)
-        if plain is data and self.codes is not None and _is_utf8(data):
-            parsed = ByColumn(self, self.codes).parse(data, first_line)
-            if parsed is not None:
-                return parsed
         records = None if plain is None else self._count_if_plain(plain)
-        if plain is not None and records is not None and self.codes is not None:
-            parsed = AtOnce(self, self.codes).parse(data, plain, records, first_line)
+        if plain is not None and records is not None:
+            parsed = ByColumns(self).parse(data, plain, records, first_line)
+            if parsed is None and self.codes is not None:
+                parsed = AtOnce(self, self.codes).parse(data, plain, records, first_line)
             if parsed is not None:
                 return parsed
         damaged: dict[int, tuple[str, str]] = {}
@@ -160,11 +158,7 @@ class Parser:
         rows = self._count_rows()
         check_account(records, rows, len(rejects), first_line)
         recovered = index.recovered if index else 0
-        origins = None
-        if self.dataset.keeps_originals:
-            origins = _origins(
-                data, index or index_records(data, self.dialect), first_line, first_record
-            )
+        origins = self.origins(data, index, first_line)
         return ParsedChunk(
             self.dataset, records, rows, rejects, recovered, origins, False, self.cursor, self.texts
         )
@@ -184,6 +178,18 @@ class Parser:
             return data
         return data.decode(encoding).encode() if _decodes(data, encoding) else None
 
+    def origins(self, data: bytes, index: RecordIndex | None, first_line: int) -> Any:
+        """Return what each record was, where a row may yet be refused; see `ParsedChunk`."""
+        if not self.dataset.keeps_originals:
+            return None
+        index = index or index_records(data, self.dialect)
+        numbers = range(self.first_record, self.first_record + len(index))
+        lines = (index.lines + first_line).tolist()
+        places = zip(index.starts.tolist(), index.ends.tolist(), strict=True)
+        return origins_of(
+            numbers, numbers, lines, [bytes(data[start:end]) for start, end in places]
+        )
+
     def _count_rows(self) -> int:
         return count_rows(self.cursor, "typed", "_ok")
 
@@ -193,10 +199,10 @@ class Parser:
             return None
         if b"\r" in data and not data.count(b"\r") == data.count(b"\n") == data.count(b"\r\n"):
             return None
-        records = count_clean_records(data, self.dialect)
-        if records is None or count_delimiters(data, self.dialect) != records * (self.width - 1):
+        found = count_clean(data, self.dialect)
+        if found is None or found.delimiters != found.records * (self.width - 1):
             return None
-        return records
+        return found.records
 
     def _read(self, data: bytes, records: int, new_line: str = "") -> bool:
         """Read the bytes into the table `typed`; tell whether every record became a row there."""
@@ -341,24 +347,23 @@ class Parser:
         refused = [n if kept is None else kept[n] for (n,) in self.cursor.execute(sql).fetchall()]
         if not refused:
             return {}
-        return self.look_again(data, index, refused, "INSERT INTO typed", lambda typing: typing)
+        return self.look_again(data, index, refused, "typed", lambda typing: typing)
 
     def look_again(
         self,
         data: bytes,
         index: RecordIndex,
         refused: list[int],
-        into: str,
+        table: str,
         select: Callable[[str], str],
     ) -> dict[int, Finding]:
-        """Read records thoroughly: put the good where `into` says, explain the others."""
+        """Read records thoroughly: add the good to a table, explain the others."""
         sound = self._number(self._lay_out(data, index, refused), refused)
-        longest = max(map(len, sound)) + 1
         with memory_file(b"".join(sound)) as path:
-            source = self.source(path, "\\n", max(self.record_limit, longest))
+            source = self.source(path, "\\n")
             answers = self.cursor.execute(self.plan.explaining(source)).fetchall()
             typing = select(self.plan.typing(source, thorough=True))
-            self.cursor.execute(f"{into} SELECT * FROM ({typing}) WHERE _ok")
+            self.cursor.execute(f"INSERT INTO {table} SELECT * FROM ({typing}) WHERE _ok")
         return {
             number: self._finding(which, value)
             for number, (which, value) in zip(refused, answers, strict=True)
@@ -369,13 +374,6 @@ class Parser:
         rule = self.plan.rules[which]
         shown = "" if value is None else value[:_SHOWN_CHARACTERS]
         return rule.column, rule.name, value, rule.reason.replace("{value}", shown)
-
-
-def _origins(data: bytes, index: RecordIndex, first_line: int, first_record: int) -> Any:
-    numbers = range(first_record, first_record + len(index))
-    lines = (index.lines + first_line).tolist()
-    places = zip(index.starts.tolist(), index.ends.tolist(), strict=True)
-    return origins_of(numbers, numbers, lines, [bytes(data[start:end]) for start, end in places])
 
 
 def _is_utf8(data: bytes) -> bool:

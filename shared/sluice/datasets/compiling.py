@@ -9,7 +9,7 @@ which never begins with an underscore.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from sluice.datasets.identifiers import literal, quote
@@ -58,12 +58,23 @@ _WHOLE = (ColumnType.INTEGER, ColumnType.BIGINT)
 _PLAIN_CASTS = (
     ColumnType.FLOAT,
     ColumnType.NUMERIC,
+    ColumnType.BOOLEAN,
     ColumnType.DATE,
     ColumnType.TIMESTAMP,
     ColumnType.INSTANT,
     ColumnType.TIME,
     ColumnType.UUID,
 )
+#: Types that a reader which knows no more than types can read.
+_PLAIN_TYPES = (
+    ColumnType.TEXT,
+    *_WHOLE,
+    ColumnType.FLOAT,
+    ColumnType.DATE,
+    ColumnType.TIMESTAMP,
+)
+#: Types that are cut into pieces, or are not stored as Arrow has them.
+_ROW_TYPES = (ColumnType.POINT, ColumnType.NUMERIC, ColumnType.TIME, ColumnType.UUID)
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,9 @@ class Plan:
         is_usual: conditions that every cell is written so and has a value of its type.
         unseen: dictionary columns whose few texts are looked at by themselves, and not in each row.
         thorough: select list of the typed columns, however the cells are written.
+        plain: of each column whether its cells mean no more than its type says, so that a reader that
+            knows types alone may try them.
+        by_columns: whether columns are to be typed one by one, see `sluice.adapters.parsing_by_columns`.
         rules: the rules in the order in which they are tried.
         numbered: whether the source has, and the rows keep, the number of their record.
     """
@@ -109,6 +123,8 @@ class Plan:
     is_usual: tuple[str, ...]
     unseen: tuple[str, ...]
     thorough: tuple[str, ...]
+    plain: tuple[bool, ...]
+    by_columns: bool
     rules: tuple[Rule, ...]
     numbered: bool
 
@@ -123,6 +139,35 @@ class Plan:
         if self.pieces and not thorough:
             source = f"(SELECT *, {', '.join(self.pieces)} FROM {source})"
         return f"SELECT {names}, {ok} AS _ok FROM (SELECT *, {self._list(thorough)} FROM {source})"
+
+    def settling(self, source: str, typed: Collection[str], full: Collection[str]) -> str | None:
+        """Return the query of what is still to be found out about rows, in their order.
+
+        Args:
+            source: relation of the typed columns and the raw cells of the others.
+            typed: names of the columns that are typed already.
+            full: those of them that have no null.
+
+        Returns:
+            The query of the other columns' values and a flag `_ok`; None where nothing is left.
+        """
+        rules = [
+            rule
+            for rule in self.rules
+            if not (rule.name == "type" and rule.column in typed)
+            and not (rule.name == "required" and rule.column in full)
+        ]
+        rest = [
+            (sql, quote(name))
+            for sql, name in zip(self.thorough, self.stored, strict=True)
+            if name not in typed
+        ]
+        if not rules and not rest:
+            return None
+        ok = " AND ".join(f"NOT ({rule.broken})" for rule in rules) or "true"
+        names = "".join(f"{name}, " for _, name in rest)
+        made = "".join(f", {sql} AS {name}" for sql, name in rest)
+        return f"SELECT {names}{ok} AS _ok FROM (SELECT *{made} FROM {source})"
 
     def explaining(self, source: str) -> str:
         """Return the query of (number of the first broken rule, its cell) of every row in order."""
@@ -150,6 +195,8 @@ def compile_dataset(dataset: Dataset) -> Plan:
         is_usual=tuple(sql for cell in compiled for sql in cell.is_usual()),
         unseen=tuple(cell.column.name for cell in compiled if cell.is_unseen),
         thorough=tuple(sql for cell in compiled for sql in cell.thorough()),
+        plain=tuple(cell.is_plain for cell in compiled),
+        by_columns=not any(cell.is_better_in_rows for cell in compiled),
         rules=tuple(rule for cell in compiled for rule in cell.rules()),
         numbered=dataset.is_numbered,
     )
@@ -212,18 +259,26 @@ class _Cell:
         elif self.is_unseen:
             return
         elif kind is ColumnType.TEXT and self.column.trim and not self._is_special():
-            # As VISIBLE_ENDS says, which would look at all that is between.
-            yield (
-                f"{raw} IS NULL OR ({raw} >= '!' AND {raw} < chr(127)"
-                f" AND right({raw}, 1) BETWEEN '!' AND '~')"
-            )
+            yield f"{raw} IS NULL OR {self._has_visible_ends()}"
         elif kind in _WHOLE and not self._is_special():
             # A cast rounds "2.5" and reads "1e3": only what comes back as it was is usual.
-            yield f"{raw} IS NULL OR coalesce(CAST({self.names[0]} AS VARCHAR) = {raw}, false)"
+            yield f"{raw} IS NULL OR coalesce({self._is_same(self.names[0])}, false)"
         elif kind in _PLAIN_CASTS and not self._is_special():
             yield f"{self.names[0]} IS NOT NULL OR {raw} IS NULL"
         elif kind is not ColumnType.TEXT:
             yield f"{self.names[0]} IS NOT NULL OR {self.clean()} IS NULL"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the cell means no more than its type says."""
+        kind = self.column.type
+        is_trimmed = self.column.trim or kind is ColumnType.TEXT
+        return kind in _PLAIN_TYPES and is_trimmed and not self._is_special()
+
+    @property
+    def is_better_in_rows(self) -> bool:
+        """Whether the quick way by rows does more for the column than the way by columns."""
+        return self.column.dictionary or self.column.type in _ROW_TYPES
 
     @property
     def is_unseen(self) -> bool:
@@ -237,6 +292,11 @@ class _Cell:
     def thorough(self) -> tuple[str, ...]:
         """The values, however the cell is written."""
         kind = self.column.type
+        if kind is ColumnType.TEXT and self.column.trim and not self._is_special():
+            # A trim looks at each character; most cells need none.
+            return (
+                f"CASE WHEN {self._has_visible_ends()} THEN {self.raw} ELSE {self.clean()} END",
+            )
         if kind is ColumnType.TEXT:
             return (self.clean(),)
         if kind is ColumnType.POINT:
@@ -247,13 +307,27 @@ class _Cell:
             return (f"try_cast({self._plain_number()} AS {_DUCKDB_TYPES[kind]})",)
         return (self._cast(),)
 
+    def _has_visible_ends(self) -> str:
+        """As VISIBLE_ENDS says, which would look at all that is between."""
+        raw = self.raw
+        return f"({raw} >= '!' AND {raw} < chr(127) AND right({raw}, 1) BETWEEN '!' AND '~')"
+
     def _cast(self) -> str:
         text, kind = self.clean(), _DUCKDB_TYPES[self.column.type]
+        cast = f"try_cast({text} AS {kind})"
         if self.column.type in _WHOLE:
             # A cast from text rounds "2.5" to a whole number and reads "1e3".
-            whole = f"regexp_full_match({text}, '[+-]?[0-9]+')"
-            return f"CASE WHEN {whole} THEN try_cast({text} AS {kind}) END"
-        return f"try_cast({text} AS {kind})"
+            cast = f"CASE WHEN regexp_full_match({text}, '[+-]?[0-9]+') THEN {cast} END"
+        if self._is_special() or self.column.type not in (*_PLAIN_CASTS, *_WHOLE):
+            return cast
+        # Trims and patterns look at each character; most cells need none. (coalesce would not spare it.)
+        plain = f"try_cast({self.raw} AS {kind})"
+        is_plain = self._is_same(plain) if self.column.type in _WHOLE else f"{plain} IS NOT NULL"
+        return f"CASE WHEN {is_plain} THEN {plain} ELSE {cast} END"
+
+    def _is_same(self, value: str) -> str:
+        """Whether a value is written as the cell is; null where the cell has no value."""
+        return f"CAST({value} AS VARCHAR) = {self.raw}"
 
     def _coordinate(self, position: int) -> str:
         pattern = literal(r"^POINT\s*\(\s*(\S+)\s+(\S+?)\s*\)$")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,15 @@ from sluice.datasets.catalog import declared_datasets
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import quote
 from sluice.datasets.merging import Merging
-from sluice.datasets.model import INGESTION_COLUMN, UNSETTLED, Dataset, Field, Projection, Rollup
+from sluice.datasets.model import (
+    INGESTION_COLUMN,
+    SETTLEMENT_COLUMN,
+    UNSETTLED,
+    Dataset,
+    Field,
+    Projection,
+    Rollup,
+)
 from sluice.datasets.stored import projection_rows, stored_type
 from sluice.errors import DeclarationError
 
@@ -115,7 +124,6 @@ def _make_projections(
     old, new = (each.get("projections", {}) for each in (before, document))
     if old == new:
         return
-    # First, so that it waits for a slice that is being made, and the next one waits for this.
     connection.execute(statement("unsettle"), {"dataset": dataset.name})
     for name in {*old, *(each.name for each in dataset.projections)}:
         table = identifiers.rollup_table(dataset.name, name)
@@ -129,7 +137,7 @@ def _make_projections(
 
 def _check_projection(connection: Connection, dataset: Dataset, projection: Projection) -> None:
     found = _columns_of(connection, f"{dataset.name}__{projection.name}")
-    wanted = {*projection.columns, INGESTION_COLUMN}
+    wanted = {*projection.columns, SETTLEMENT_COLUMN}
     if wanted != set(found):
         listed = ", ".join(sorted(wanted ^ set(found)))
         raise DeclarationError(
@@ -239,13 +247,15 @@ def _rollup_tables(dataset: Dataset) -> Iterator[str]:
 def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
     """Yield what makes the table of a projection, empty.
 
-    Lists are not compressed, and long ones lie beside the table: a search reads no more of it.
+    Lists are not compressed, and lie in the row as long as that fits a page: who reads a row reads them.
     """
     name = f"{dataset.name}__{projection.name}"
     table = identifiers.rollup_table(dataset.name, projection.name)
     rows = projection_rows(dataset, "false")
-    yield f"CREATE TABLE {table} AS WITH rows AS ({rows}) {projection.sql} WITH NO DATA"
-    yield f"ALTER TABLE {table} ADD COLUMN {INGESTION_COLUMN} integer NOT NULL"
+    made = f"SELECT * FROM ({projection.sql}) AS made"
+    yield f"CREATE TABLE {table} AS WITH rows AS ({rows}) {made} WITH NO DATA"
+    yield f"ALTER TABLE {table} ADD COLUMN {SETTLEMENT_COLUMN} integer NOT NULL"
+    yield f"ALTER TABLE {table} SET (toast_tuple_target = 8160)"
     yield (
         "DO $$ DECLARE one name; BEGIN FOR one IN SELECT attname FROM pg_attribute"
         " JOIN pg_type ON pg_type.oid = atttypid"
@@ -293,19 +303,12 @@ def view_sql(dataset: Dataset) -> Iterator[str]:
             plain,
         )
     for projection in dataset.projections:
-        plain = [stored.get(name) or Field(name, "", nullable=True) for name in projection.columns]
-        yield from _view(
-            dataset,
-            identifiers.view(dataset.name, projection.name),
-            identifiers.rollup_table(dataset.name, projection.name),
-            plain,
-            settled=True,
-        )
+        yield from _projection_view(dataset, projection)
     if dataset.projections:
         yield f"DROP VIEW IF EXISTS {identifiers.view(dataset.name, UNSETTLED)}"
         yield (
             f"CREATE VIEW {identifiers.view(dataset.name, UNSETTLED)} AS SELECT {INGESTION_COLUMN}"
-            f" FROM sluice.publications WHERE dataset = '{dataset.name}' AND settled_at IS NULL"
+            f" FROM sluice.publications WHERE dataset = '{dataset.name}' AND settlement IS NULL"
         )
 
 
@@ -316,13 +319,50 @@ def _view(
     fields: list[Field],
     *,
     place: bool = False,
-    settled: bool = False,
 ) -> Iterator[str]:
     """Yield a view of published rows.
 
-    With `place` it shows where a row is stored, by which equal rows can be told apart; with `settled`
-    only what is of ingestions whose projections are complete.
+    With `place` it shows where a row is stored, by which equal rows can be told apart.
     """
+    selected, joins = _spelled_out(dataset, fields)
+    shown = ", stored.ctid AS _place" if place else ""
+    yield f"DROP VIEW IF EXISTS {view}"
+    yield (
+        f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}, stored.{INGESTION_COLUMN}{shown}\n"
+        f"FROM {table} AS stored\n"
+        f"JOIN sluice.publications ON publications.ingestion = stored.{INGESTION_COLUMN}\n"
+        + "\n".join(joins)
+    )
+
+
+def _projection_view(dataset: Dataset, projection: Projection) -> Iterator[str]:
+    """Yield the view of what is settled.
+
+    Its conditions cost next to nothing a row, for a search reads some rows at a time: the settlements
+    are found once, and a dictionary is joined only where its text is asked for.
+    """
+    stored = {each.name: each for each in dataset.fields}
+    fields = [
+        replace(stored.get(name) or Field(name, "", nullable=True), nullable=True)
+        for name in projection.columns
+    ]
+    selected, joins = _spelled_out(dataset, fields)
+    view = identifiers.view(dataset.name, projection.name)
+    settled = (
+        f"SELECT id FROM sluice.settlements WHERE dataset = '{dataset.name}'"
+        " AND settled_at IS NOT NULL AND dissolved_at IS NULL"
+    )
+    yield f"DROP VIEW IF EXISTS {view}"
+    yield (
+        f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}\n"
+        f"FROM {identifiers.rollup_table(dataset.name, projection.name)} AS stored\n"
+        + "\n".join(joins)
+        + f"\nWHERE stored.{SETTLEMENT_COLUMN} = ANY (ARRAY({settled}))"
+    )
+
+
+def _spelled_out(dataset: Dataset, fields: Iterable[Field]) -> tuple[list[str], list[str]]:
+    """Return the select list of a view over `stored`, and the joins that give texts for codes."""
     selected, joins = [], []
     for each in fields:
         name = quote(each.name)
@@ -334,11 +374,4 @@ def _view(
             selected.append(f"{texts}.text AS {name}")
         else:
             selected.append(f"stored.{name}")
-    shown = ", stored.ctid AS _place" if place else ""
-    yield f"DROP VIEW IF EXISTS {view}"
-    yield (
-        f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}, stored.{INGESTION_COLUMN}{shown}\n"
-        f"FROM {table} AS stored\n"
-        f"JOIN sluice.publications ON publications.ingestion = stored.{INGESTION_COLUMN}"
-        f"{' AND publications.settled_at IS NOT NULL' if settled else ''}\n" + "\n".join(joins)
-    )
+    return selected, joins

@@ -49,7 +49,11 @@ RECORD_COLUMN = "_record"
 #: What a staged row that may yet become a reject has besides.
 LINE_COLUMN = "_line"
 ORIGINAL_COLUMN = "_original"
-#: Name of the view of a dataset's ingestions whose projections are not complete, behind the dataset's.
+#: Name of the column that ties each row of a projection to its settlement.
+SETTLEMENT_COLUMN = "settlement"
+#: Name of the column that the relation `rows` of a projection has beside the stored ones.
+SLICE_COLUMN = "_slice"
+#: Name of the view of a dataset's ingestions that are in no projection yet, behind the dataset's.
 UNSETTLED = "unsettled"
 #: Names that the engine's tables, views and parser have for columns of their own.
 RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
@@ -144,12 +148,6 @@ class Column:
     absent: str = ""
 
     @property
-    def is_plain(self) -> bool:
-        """Whether a cell says its value by itself: no tokens, default, formats or signs of its own."""
-        is_localized = self.thousands_separator or self.symbols or self.decimal_separator != "."
-        return not (self.nulls or self.default or self.formats or is_localized)
-
-    @property
     def fields(self) -> tuple[Field, ...]:
         """The stored columns, in order."""
         names = (
@@ -184,15 +182,16 @@ class Rollup:
 
 @dataclass(frozen=True)
 class Projection:
-    """The rows of each ingestion in another arrangement, made once it is done.
+    """The rows in another arrangement, made once their ingestions are done.
 
     Attributes:
         name: it is stored as `store.<dataset>__<name>` and read as the view `<dataset>_<name>`.
         columns: the columns of the result, in order; those of the rows keep their meaning, so a
             dictionary column is read as text.
-        sql: PostgreSQL query over the relation `rows`, which has the stored columns, codes as codes.
-        slice: stored column by whose ranges a large ingestion is taken; groups may fall apart at
-            the bounds. Empty: each ingestion is taken whole.
+        sql: PostgreSQL query over the relation `rows`, which has the stored columns, codes as codes,
+            and `_slice`, a number that no other slice has.
+        slice: stored column by whose ranges many rows are taken; groups may fall apart at the
+            bounds. Empty: what is settled together is taken whole.
     """
 
     name: str

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from sluice.files.dialects import Dialect
 
-#: So much is looked at in one step that it stays in the processor's cache.
-_TILE_BYTES = 256 * 1024
-
 
 def quote_strays(record: bytes, dialect: Dialect) -> bytes | None:
     """Quote the fields of a record in which stray quotes stand, and so take these literally.
@@ -39,21 +36,6 @@ def quote_strays(record: bytes, dialect: Dialect) -> bytes | None:
         if not record.startswith(delimiter, at):
             return None
         at += len(delimiter)
-
-
-def count_delimiters(data: bytes, dialect: Dialect) -> int:
-    """Count the delimiters between fields, those inside quotes left out.
-
-    Args:
-        data: records of which none is malformed.
-        dialect: how they are written.
-    """
-    if dialect.quote_byte not in data:
-        codes = np.frombuffer(data, np.uint8)
-        mark = dialect.delimiter_byte[0]
-        tiles = range(0, len(codes), _TILE_BYTES)
-        return sum(int(np.count_nonzero(codes[n : n + _TILE_BYTES] == mark)) for n in tiles)
-    return int(np.count_nonzero(_delimiters(data, dialect)))
 
 
 def count_fields(data: bytes, starts: NDArray[np.int64], dialect: Dialect) -> NDArray[np.int64]:

@@ -68,6 +68,13 @@ class RecordIndex:
         return len(self.starts)
 
 
+class CleanCount(NamedTuple):
+    """What a chunk without a malformed record holds: records, and delimiters between fields."""
+
+    records: int
+    delimiters: int
+
+
 def index_records(data: bytes, dialect: Dialect) -> RecordIndex:
     """Find the records of one chunk: no BOM, no header, and no record cut in two.
 
@@ -98,15 +105,17 @@ def _index_lines(data: bytes) -> RecordIndex:
     return RecordIndex(starts[is_record], ends[is_record], np.flatnonzero(is_record), (), 0)
 
 
-def count_clean_records(data: bytes, dialect: Dialect) -> int | None:
-    """Count the records of one chunk, or return None if `index_records` finds one malformed."""
+def count_clean(data: bytes, dialect: Dialect) -> CleanCount | None:
+    """Count what one chunk holds, or return None if `index_records` finds a record malformed."""
     scanner = Scanner(dialect)
-    records = 0
+    delimiter = dialect.delimiter_byte[0]
+    records = delimiters = 0
     for tile in scanner.tiles(data):
         if len(tile.strays()) or len(tile.junk()):
             return None
         records += tile.count()[1]
-    return None if scanner.is_inside else records + scanner.is_in_line
+        delimiters += tile.count_outside(delimiter)
+    return None if scanner.is_inside else CleanCount(records + scanner.is_in_line, delimiters)
 
 
 class _Builder:

@@ -142,6 +142,13 @@ class Tile:
             return 0
         return int(np.count_nonzero(is_step)) + first
 
+    def count_outside(self, byte: int) -> int:
+        """Count how often a byte stands outside quotes."""
+        is_byte = self.codes == byte
+        if self.quotes:
+            return int(np.count_nonzero(is_byte > self.quotes.inside))
+        return 0 if self.begins_inside else int(np.count_nonzero(is_byte))
+
     def boundaries(self, record_start: int) -> Boundaries:
         """Find all places here where a record could be cut off from the next.
 

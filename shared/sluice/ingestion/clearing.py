@@ -1,4 +1,4 @@
-"""Clears away what ended ingestions leave: rows that nobody will see, chunks of compressed files.
+"""Clears away what nobody will see: rows of ended ingestions, chunks of compressed files, old projections.
 
 Rows go in batches of pages, each its own short transaction: one pass over a table deletes the rows of
 all ended ingestions, whatever its size, and holds up no load for long. Rejects and receipts stay: they
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from sluice.adapters.database import transaction
 from sluice.adapters.statements import composed, statement
 from sluice.datasets.identifiers import quote
-from sluice.datasets.model import INGESTION_COLUMN
+from sluice.datasets.model import INGESTION_COLUMN, SETTLEMENT_COLUMN
 from sluice.files.decompression import compression_of
 from sluice.files.sources import open_source
 from sluice.ingestion.events import State
 from sluice.ingestion.sending import object_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection, Engine, Row
 
@@ -68,7 +68,25 @@ class Clearing:
             by_dataset.setdefault(each.dataset or "", []).append(each)
         for dataset, ingestions in by_dataset.items():
             self._clear(dataset, ingestions, cleared)
+        self._clear_settlements(wanted)
         return cleared
+
+    def _clear_settlements(self, wanted: dict[str, Any]) -> None:
+        """Delete what projections hold of dissolved settlements, and these."""
+        with transaction(self._engine) as connection:
+            dissolved = connection.execute(statement("dissolved_settlements"), wanted).all()
+        by_dataset: dict[str, list[int]] = {}
+        for each in dissolved:
+            by_dataset.setdefault(each.dataset, []).append(each.id)
+        for dataset, settlements in by_dataset.items():
+            for table, page in self._pages(dataset, SETTLEMENT_COLUMN):
+                if time.monotonic() > self._give_up_at:
+                    return
+                with transaction(self._engine) as connection:
+                    _delete_pages(connection, table, page, SETTLEMENT_COLUMN, settlements)
+            with transaction(self._engine) as connection:
+                for number in settlements:
+                    connection.execute(statement("delete_settlement"), {"settlement": number})
 
     def _clear(self, dataset: str, ended: list[Row[Any]], cleared: Cleared) -> None:
         hidden = [each for each in ended if each.rows_loaded and each.state != State.DONE]
@@ -93,24 +111,34 @@ class Clearing:
 
     def _delete_rows(self, dataset: str, ended: Sequence[Row[Any]], cleared: Cleared) -> bool:
         """Delete rows from every table of the dataset; False when the time did not suffice."""
-        with transaction(self._engine) as connection:
-            tables = connection.execute(statement("tables_of"), {"dataset": dataset}).all()
-        for table in tables:
-            for page in range(0, table.pages, _PAGES):
-                if time.monotonic() > self._give_up_at:
-                    return False
-                cleared.rows += self._delete_pages(f"store.{quote(table.relname)}", page, ended)
+        for table, page in self._pages(dataset, INGESTION_COLUMN):
+            if time.monotonic() > self._give_up_at:
+                return False
+            with transaction(self._engine) as connection:
+                held = _hold(connection, ended)
+                cleared.rows += _delete_pages(connection, table, page, INGESTION_COLUMN, held)
         return True
 
-    def _delete_pages(self, table: str, page: int, ended: Sequence[Row[Any]]) -> int:
+    def _pages(self, dataset: str, column: str) -> Iterator[tuple[str, int]]:
+        """Yield the tables of a dataset that have a column, each with the first page of every batch."""
         with transaction(self._engine) as connection:
-            sql = composed(
-                f"DELETE FROM {table} WHERE {INGESTION_COLUMN} = ANY (CAST(:ingestions AS integer[]))"
-                " AND ctid >= CAST(:first AS tid) AND ctid < CAST(:end AS tid)"
-            )
-            pages = {"first": f"({page},0)", "end": f"({page + _PAGES},0)"}
-            held = _hold(connection, ended)
-            return int(connection.execute(sql, {"ingestions": held, **pages}).rowcount)
+            key = {"dataset": dataset, "column": column}
+            tables = connection.execute(statement("tables_of"), key).all()
+        for table in tables:
+            for page in range(0, table.pages, _PAGES):
+                yield f"store.{quote(table.relname)}", page
+
+
+def _delete_pages(
+    connection: Connection, table: str, page: int, column: str, numbers: Sequence[int]
+) -> int:
+    """Delete the rows of a batch of pages whose column is one of the numbers; return how many."""
+    sql = composed(
+        f"DELETE FROM {table} WHERE {column} = ANY (CAST(:numbers AS integer[]))"
+        " AND ctid >= CAST(:first AS tid) AND ctid < CAST(:end AS tid)"
+    )
+    pages = {"first": f"({page},0)", "end": f"({page + _PAGES},0)"}
+    return int(connection.execute(sql, {"numbers": list(numbers), **pages}).rowcount)
 
 
 def _hold(connection: Connection, ended: Sequence[Row[Any]]) -> Sequence[int]:

@@ -173,5 +173,8 @@ def withdraw(
     for ingestion in ingestions:
         if dataset is not None:
             take_back(connection, dataset, ingestion)
-        connection.execute(statement("withdraw"), {"ingestion": ingestion})
+        key = {"ingestion": ingestion, "dataset": dataset.name if dataset else ""}
+        connection.execute(statement("withdraw"), key)
+        connection.execute(statement("dissolve"), key)
+        connection.execute(statement("leave_dissolved"), key)
         move(connection, ingestion, State.UNDONE, project, replaced_by=by)

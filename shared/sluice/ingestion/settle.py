@@ -1,31 +1,32 @@
 """The use case of settling: the projections of what is done, made in the background.
 
-A projection holds the rows of an ingestion in another arrangement, such as sorted lists, from which
-some questions are answered without looking at each row. Readers use it as soon as all of an ingestion
-is in it, and its rows until then, so answers are the same before and after.
+A projection holds rows in another arrangement, such as a tree of boxes, from which some questions are
+answered without looking at each row. Readers use it as soon as all of an ingestion is in it, and its
+rows until then, so answers are the same before and after.
 
-A large ingestion is taken in slices, each its own transaction that says how far it is: a handler that
-is killed, or runs out of time, is followed by one that goes on there.
+Ingestions are settled together, see `sluice.ingestion.settlements`, and in slices, each its own
+transaction: a handler that is killed, or runs out of time, is followed by one that goes on there.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from sluice.adapters.database import run_script, transaction, translated
 from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
-from sluice.datasets.model import INGESTION_COLUMN, Dataset, Projection
+from sluice.datasets.model import SETTLEMENT_COLUMN, Dataset, Projection
 from sluice.datasets.registry import read_dataset
-from sluice.datasets.stored import projection_rows, stored_type
+from sluice.datasets.stored import projection_rows, settled_rows, slice_of
 from sluice.errors import SettlingError
+from sluice.ingestion.settlements import Group, next_group
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
@@ -35,12 +36,16 @@ _SLICE_ROWS = 1_000_000
 _WORK_MEMORY = "128MB"
 #: Rows to look at for the bounds of slices.
 _SAMPLE_ROWS = 50_000
-#: Ingestions that are settled at the same time: the database sorts meanwhile, nothing else is to do here.
+#: Slices that are made at the same time: the database sorts meanwhile, nothing else is to do here.
 _AT_ONCE = 2
 #: Share of new rows from which on the planner should hear of them.
 _NEWS = 0.1
 #: Time after which a handler leaves the rest to the next one; Pub/Sub waits for 600 s.
 _MAX_S = 400.0
+
+
+class _DissolvedError(Exception):
+    """An ingestion of the settlement was taken back meanwhile."""
 
 
 class Settle:
@@ -57,7 +62,7 @@ class Settle:
         self._give_up_at = time.monotonic() + _MAX_S
 
     def __call__(self, name: str, *, while_loading: bool = False) -> int:
-        """Settle the published ingestions of a dataset; return how many.
+        """Settle the published ingestions of a dataset; return how many settlements were made.
 
         While others of its files are on their way it does nothing: whoever publishes the last of them
         settles all, and meanwhile the database has better things to do.
@@ -78,9 +83,8 @@ class Settle:
             if not is_alone or (self._is_loading(name) and not while_loading):
                 return 0
             settled = 0
-            with ThreadPoolExecutor(_AT_ONCE, "settle") as pool:
-                while rows := self._unsettled(name):
-                    settled += sum(pool.map(partial(self._settle, dataset), rows))
+            while (settlement := self._next(dataset)) is not None:
+                settled += self._settle(dataset, settlement)
             return settled
 
     @contextmanager
@@ -95,111 +99,128 @@ class Settle:
         with transaction(self._engine) as connection:
             return bool(connection.scalar(statement("is_loading"), {"dataset": name}))
 
-    def _unsettled(self, name: str) -> Sequence[Row[Any]]:
+    def _next(self, dataset: Dataset) -> Row[Any] | None:
+        """Return the settlement that an earlier handler left, or a new one; None when all is settled."""
+        key = {"dataset": dataset.name}
         with transaction(self._engine) as connection:
-            return connection.execute(statement("unsettled"), {"dataset": name}).all()
+            self._check_version(connection, dataset)
+            left = connection.execute(statement("open_settlement"), key).first()
+            if left is not None:
+                return left
+            found = connection.execute(statement("settled_and_not"), key)
+            group = next_group(
+                Group(tuple(row.ingestions), row.rows, row.settlement is not None) for row in found
+            )
+            if group is None:
+                return None
+            facts = {**key, "ingestions": list(group.ingestions), "rows": group.rows}
+            return connection.execute(statement("begin_settlement"), facts).one()
 
-    def _settle(self, dataset: Dataset, row: Row[Any]) -> bool:
-        """Fill every projection; False when the ingestion was taken back meanwhile."""
-        self._prepare(dataset, row)
-        for projection in dataset.projections:
-            progress = row.settling.get(projection.name) or {
-                "bounds": self._bounds(dataset, projection, row),
-                "next": 0,
-            }
-            while progress["next"] <= len(progress["bounds"]):
-                if time.monotonic() > self._give_up_at:
-                    raise SettlingError(f"ingestion {row.ingestion} takes longer")
-                if not self._fill(dataset, projection, row.ingestion, progress):
-                    return False
-                progress["next"] += 1
+    def _check_version(self, connection: Connection, dataset: Dataset) -> None:
+        key = {"dataset": dataset.name}
+        declared = connection.execute(statement("select_declaration"), key).one()
+        if declared.version != dataset.version:
+            raise SettlingError(f"dataset {dataset.name} was declared anew")
+
+    def _settle(self, dataset: Dataset, settlement: Row[Any]) -> bool:
+        """Make every slice of a settlement; False when one of its ingestions was taken back meanwhile."""
+        self._tell_planner(dataset, settlement)
+        self._cut(dataset, settlement)
         with transaction(self._engine) as connection:
-            connection.execute(statement("mark_settled"), {"ingestion": row.ingestion})
+            key = {"settlement": settlement.id}
+            slices = connection.execute(statement("slices_to_make"), key).all()
+        try:
+            with ThreadPoolExecutor(_AT_ONCE, "settle") as pool:
+                list(pool.map(partial(self._make, dataset, settlement), slices))
+            self._finish(dataset, settlement)
+        except _DissolvedError:
+            return False
         return True
 
-    def _prepare(self, dataset: Dataset, row: Row[Any]) -> None:
+    def _tell_planner(self, dataset: Dataset, settlement: Row[Any]) -> None:
         """Tell the planner, and the indexes by blocks, of many new rows."""
         table = identifiers.store_table(dataset.name)
         with transaction(self._engine) as connection:
             known = connection.scalar(statement("rows_stored"), {"table": table}) or 0
-            if row.rows_loaded > known * _NEWS or row.rows_loaded > _SLICE_ROWS:
+            if settlement.rows > known * _NEWS or settlement.rows > _SLICE_ROWS:
                 summarize = composed("SELECT sluice.summarize(CAST(:table AS regclass))")
                 connection.execute(summarize, {"table": table})
                 run_script(connection, f"ANALYZE {table}")
 
-    def _bounds(self, dataset: Dataset, projection: Projection, row: Row[Any]) -> list[Any]:
-        """Return where one slice ends and the next begins."""
-        slices = -(-row.rows_loaded // self._slice_rows)
+    def _cut(self, dataset: Dataset, settlement: Row[Any]) -> None:
+        """Say of each projection where one slice ends and the next begins."""
+        key = {"settlement": settlement.id}
+        for each in dataset.projections:
+            with transaction(self._engine) as connection:
+                if each.name in connection.scalars(statement("sliced_projections"), key).all():
+                    continue
+                bounds = [None, *self._bounds(connection, dataset, each, settlement), None]
+                firsts, lasts = zip(*pairwise(bounds), strict=True)
+                facts = {"projection": each.name, "firsts": list(firsts), "lasts": list(lasts)}
+                connection.execute(statement("begin_slices"), {**key, **facts})
+
+    def _bounds(
+        self,
+        connection: Connection,
+        dataset: Dataset,
+        projection: Projection,
+        settlement: Row[Any],
+    ) -> list[str]:
+        """Return the bounds between slices of about the same size, as texts."""
+        slices = -(-settlement.rows // self._slice_rows)
         if slices < 2 or not projection.slice:
             return []
         shares = [number / slices for number in range(1, slices)]
-        percent = min(100.0, 100 * _SAMPLE_ROWS / row.rows_loaded)
+        percent = min(100.0, 100 * _SAMPLE_ROWS / settlement.rows)
         sql = (
-            "SELECT to_jsonb(percentile_disc(CAST(:shares AS float8[]))"
-            f" WITHIN GROUP (ORDER BY {quote(projection.slice)}))"
+            "SELECT array_agg(DISTINCT bound ORDER BY bound) FROM unnest(("
+            "SELECT percentile_disc(CAST(:shares AS float8[]))"
+            f" WITHIN GROUP (ORDER BY {quote(projection.slice)})"
             f" FROM {identifiers.store_table(dataset.name)} TABLESAMPLE SYSTEM ({percent})"
-            f" WHERE {INGESTION_COLUMN} = :ingestion"
+            f" WHERE {settled_rows()})) AS bound"
         )
-        with transaction(self._engine) as connection:
-            values = {"shares": shares, "ingestion": row.ingestion}
-            found = connection.scalar(composed(sql), values) or []
-        return sorted({each for each in found if each is not None})
+        values = {"shares": shares, "settlement": settlement.id}
+        return [str(each) for each in connection.scalar(composed(sql), values) or []]
 
-    def _fill(
-        self, dataset: Dataset, projection: Projection, ingestion: int, progress: dict[str, Any]
-    ) -> bool:
-        """Make one slice; False when the ingestion was taken back."""
+    def _make(self, dataset: Dataset, settlement: Row[Any], part: Row[Any]) -> None:
+        """Make one slice."""
+        if time.monotonic() > self._give_up_at:
+            raise SettlingError(f"{settlement.rows} rows of {dataset.name} take longer")
+        key = {"slice": part.id}
         with transaction(self._engine) as connection:
-            kept = {**progress, "next": progress["next"] + 1}
-            facts = {"ingestion": ingestion, "projection": projection.name}
-            facts["progress"] = json.dumps(kept)
-            if connection.scalar(statement("keep_settling"), facts) is None:
-                return False
-            declared = connection.execute(
-                statement("select_declaration"), {"dataset": dataset.name}
-            )
-            if declared.one().version != dataset.version:
-                raise SettlingError(f"dataset {dataset.name} was declared anew")
+            if not connection.scalar(statement("is_to_make"), key):
+                raise _DissolvedError
+            self._check_version(connection, dataset)
             run_script(connection, f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
-            _insert(connection, dataset, projection, ingestion, progress)
-            return True
+            _insert(connection, dataset, settlement, part)
+            if connection.scalar(statement("mark_made"), key) is None:
+                raise _DissolvedError
+
+    def _finish(self, dataset: Dataset, settlement: Row[Any]) -> None:
+        """Hand the settlement to the readers, in place of those that it is made of."""
+        key = {"dataset": dataset.name, "settlement": settlement.id}
+        with transaction(self._engine) as connection:
+            connection.execute(statement("lock_dataset"), key)
+            facts = {**key, "ingestions": settlement.ingestions}
+            joined = connection.execute(statement("join_settlement"), facts).rowcount
+            marked = connection.scalar(statement("mark_settled"), key)
+            if marked is None or joined != len(settlement.ingestions):
+                raise _DissolvedError
+            connection.execute(statement("dissolve_merged"), key)
 
 
-def _insert(
-    connection: Connection,
-    dataset: Dataset,
-    projection: Projection,
-    ingestion: int,
-    progress: dict[str, Any],
-) -> None:
+def _insert(connection: Connection, dataset: Dataset, settlement: Row[Any], part: Row[Any]) -> None:
+    projection = next(each for each in dataset.projections if each.name == part.projection)
     table = identifiers.rollup_table(dataset.name, projection.name)
     names = ", ".join(quote(each) for each in projection.columns)
-    condition, values = _slice(dataset, projection, progress["bounds"], progress["next"])
-    rows = projection_rows(dataset, f"{INGESTION_COLUMN} = :ingestion{condition}")
+    condition = settled_rows() + slice_of(dataset, projection, part.first, part.last)
+    rows = projection_rows(dataset, condition, str(part.id))
+    values = {"settlement": settlement.id, "first": part.first, "last": part.last}
     connection.execute(
         composed(
-            f"INSERT INTO {table} ({names}, {INGESTION_COLUMN}) "
-            f"WITH rows AS ({rows}) SELECT {names}, CAST(:ingestion AS integer) "
+            f"INSERT INTO {table} ({names}, {SETTLEMENT_COLUMN}) "
+            f"WITH rows AS ({rows}) SELECT {names}, CAST(:settlement AS integer) "
             f"FROM ({projection.sql}) AS made"
         ),
-        {"ingestion": ingestion, **values},
+        {name: value for name, value in values.items() if value is not None},
     )
-
-
-def _slice(
-    dataset: Dataset, projection: Projection, bounds: list[Any], number: int
-) -> tuple[str, dict[str, Any]]:
-    """Return the condition of a slice: from one bound, the next not included."""
-    condition = ""
-    values: dict[str, Any] = {}
-    if not bounds:
-        return condition, values
-    field = next(each for each in dataset.fields if each.name == projection.slice)
-    column, kind = quote(field.name), stored_type(field)
-    if number > 0:
-        condition += f" AND {column} >= CAST(:first AS {kind})"
-        values["first"] = bounds[number - 1]
-    if number < len(bounds):
-        condition += f" AND {column} < CAST(:end AS {kind})"
-        values["end"] = bounds[number]
-    return condition, values

@@ -13,59 +13,59 @@
 -- param limit integer = 100 (1..10000): Most groups.
 -- needs: | min_lon min_lat max_lon max_lat
 -- draw: map x=origin_lon y=origin_lat size=trips cell=cell_size label=trips_that_begin_in_the_cell
-WITH box AS (
+WITH RECURSIVE asked AS (
+    -- No box is the whole world; only the usual groups are in the tree.
     SELECT
-        *,
-        min_lon - greatest(abs(min_lon) * 1.1102230246251565e-16, CAST('5e-324' AS double precision)) AS below_lon,
-        CAST(floor(min_lon * 50) AS integer) AS x0,
-        CAST(floor(min_lat * 50) AS integer) AS y0,
-        CAST(floor(max_lon * 50) AS integer) AS x1,
-        CAST(floor(max_lat * 50) AS integer) AS y1
-    FROM (SELECT
-        CAST(:min_lon AS double precision) AS min_lon,
-        CAST(:min_lat AS double precision) AS min_lat,
-        CAST(:max_lon AS double precision) AS max_lon,
-        CAST(:max_lat AS double precision) AS max_lat) AS given
-    WHERE min_lon <= max_lon AND min_lat <= max_lat
+        coalesce(CAST(:min_lon AS double precision), '-Infinity') AS min_lon,
+        coalesce(CAST(:min_lat AS double precision), '-Infinity') AS min_lat,
+        coalesce(CAST(:max_lon AS double precision), 'Infinity') AS max_lon,
+        coalesce(CAST(:max_lat AS double precision), 'Infinity') AS max_lat,
+        :cell_size = 0.1 AND :bucket_hours = 6 AS is_usual
 ),
--- The groups as they are asked for most often: cells within the box are counted, in those that its edges
--- cut each trip is looked at. The edges are those of the projection, sorted by longitude.
+found AS (
+    -- The tree from its top: what lies wholly within the box is counted, what an edge cuts is opened.
+    SELECT
+        asked.*, region, level, node, flows, trips_of_flows,
+        west >= min_lon AND east <= max_lon AND south >= min_lat AND north <= max_lat AS is_within
+    FROM asked JOIN trips_tree ON west <= max_lon AND east >= min_lon AND south <= max_lat AND north >= min_lat
+    WHERE is_usual AND level = 5 AND (CAST(:region AS text) IS NULL OR region = :region)
+    UNION ALL
+    SELECT
+        min_lon, min_lat, max_lon, max_lat, is_usual, region, below.level, below.node, below.flows, below.trips_of_flows,
+        west >= min_lon AND east <= max_lon AND south >= min_lat AND north <= max_lat
+    FROM found, LATERAL (
+        SELECT level, node, flows, trips_of_flows, west, south, east, north FROM trips_tree
+        WHERE trips_tree.level = found.level - 1
+            AND trips_tree.node BETWEEN found.node * 8 AND found.node * 8 + 7
+            AND west <= max_lon AND east >= min_lon AND south <= max_lat AND north >= min_lat
+        OFFSET 0
+    ) AS below
+    WHERE NOT is_within AND found.level > 1
+),
 usual AS (
-    SELECT region, origin_x, origin_y, trip_end, sum(trips) AS trips
+    SELECT region, flow, sum(trips) AS trips
     FROM (
-        SELECT region, origin_x, origin_y, trip_end, trips
-        FROM trips_flows
-        WHERE CAST(:min_lon AS double precision) IS NULL
-            AND (CAST(:region AS text) IS NULL OR region = :region)
+        SELECT region, unnest(flows) AS flow, unnest(trips_of_flows) AS trips FROM found WHERE is_within
         UNION ALL
-        SELECT region, origin_x, origin_y, trip_end, trips
-        FROM box JOIN trips_flows ON x BETWEEN x0 + 1 AND x1 - 1 AND y BETWEEN y0 + 1 AND y1 - 1
-        WHERE CAST(:region AS text) IS NULL OR region = :region
-        UNION ALL
+        -- In the leaves that are left each trip is looked at.
         SELECT
             region,
-            CAST(round(lon / CAST(0.1 AS double precision)) AS smallint),
-            CAST(round(lat / CAST(0.1 AS double precision)) AS smallint),
-            trip_end,
+            ((CAST(round(lon / CAST(0.1 AS double precision)) AS bigint) + 1800) * 2048
+            + CAST(round(lat / CAST(0.1 AS double precision)) AS bigint) + 900) << 25 | trip_end,
             1
         FROM (
-            SELECT region, min_lat, max_lat, unnest(lons[first : last]) AS lon, unnest(lats[first : last]) AS lat,
-                unnest(ends[first : last]) AS trip_end
-            FROM (
-                SELECT region, min_lat, max_lat, lons, lats, ends,
-                    width_bucket(below_lon, lons) + 1 AS first, width_bucket(max_lon, lons) AS last
-                FROM (
-                    SELECT * FROM box JOIN trips_edges ON x IN (x0, x1) AND y BETWEEN y0 AND y1
-                    UNION ALL
-                    SELECT * FROM box JOIN trips_edges ON x BETWEEN x0 + 1 AND x1 - 1 AND y IN (y0, y1)
-                ) AS cut
-                WHERE CAST(:region AS text) IS NULL OR region = :region
-            ) AS between_them
+            SELECT found.*, unnest(lons) AS lon, unnest(lats) AS lat, unnest(ends) AS trip_end
+            FROM found, LATERAL (
+                SELECT lons, lats, ends FROM trips_tree
+                WHERE level = 0 AND trips_tree.node BETWEEN found.node * 8 AND found.node * 8 + 7
+                    AND west <= max_lon AND east >= min_lon AND south <= max_lat AND north >= min_lat
+                OFFSET 0
+            ) AS leaf
+            WHERE NOT is_within AND found.level = 1
         ) AS looked_at
-        WHERE lat BETWEEN min_lat AND max_lat
+        WHERE lon BETWEEN min_lon AND max_lon AND lat BETWEEN min_lat AND max_lat
     ) AS counted
-    WHERE :cell_size = 0.1 AND :bucket_hours = 6
-    GROUP BY region, origin_x, origin_y, trip_end
+    GROUP BY region, flow
 ),
 -- Other groups, and what was published a moment ago, look at each trip.
 other AS (
@@ -95,8 +95,13 @@ cells AS (
         region, origin_x, origin_y, destination_x, destination_y, bucket, CAST(sum(trips) AS bigint) AS trips
     FROM (
         SELECT
-            region, origin_x, origin_y, trip_end / 8192 - 1800 AS destination_x,
-            trip_end / 4 % 2048 - 900 AS destination_y, trip_end % 4 AS bucket, trips
+            region,
+            CAST((flow >> 36) - 1800 AS integer) AS origin_x,
+            CAST(((flow >> 25) & 2047) - 900 AS integer) AS origin_y,
+            CAST(((flow >> 13) & 4095) - 1800 AS integer) AS destination_x,
+            CAST(((flow >> 2) & 2047) - 900 AS integer) AS destination_y,
+            CAST(flow & 3 AS integer) AS bucket,
+            trips
         FROM usual
         UNION ALL
         SELECT * FROM other

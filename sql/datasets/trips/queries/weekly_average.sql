@@ -11,93 +11,54 @@
 -- needs: region | min_lon min_lat max_lon max_lat
 -- returns: one
 -- draw: line x=monday y=trips rows=per_week label=trips_a_week
-WITH box AS (
-    -- The cells in which its edges lie; those between them lie wholly within, and so do the areas that
-    -- consist of such. below_lon is the number right before min_lon: an edge belongs to the box.
+WITH RECURSIVE found AS (
+    -- The tree from its top: what lies wholly within the box is counted, what an edge cuts is opened.
     SELECT
-        *,
-        area_x0 <= area_x1 AND area_y0 <= area_y1 AS has_areas
-    FROM (
-        SELECT
-            *,
-            min_lon - greatest(abs(min_lon) * 1.1102230246251565e-16, CAST('5e-324' AS double precision)) AS below_lon,
-            min_lat - greatest(abs(min_lat) * 1.1102230246251565e-16, CAST('5e-324' AS double precision)) AS below_lat,
-            CAST(floor(x0 / 10.0) AS integer) + 1 AS area_x0,
-            CAST(floor(x1 / 10.0) AS integer) - 1 AS area_x1,
-            CAST(floor(y0 / 10.0) AS integer) + 1 AS area_y0,
-            CAST(floor(y1 / 10.0) AS integer) - 1 AS area_y1
-        FROM (
-            SELECT
-                *,
-                CAST(floor(min_lon * 50) AS integer) AS x0,
-                CAST(floor(min_lat * 50) AS integer) AS y0,
-                CAST(floor(max_lon * 50) AS integer) AS x1,
-                CAST(floor(max_lat * 50) AS integer) AS y1
-            FROM (SELECT
-                CAST(:min_lon AS double precision) AS min_lon,
-                CAST(:min_lat AS double precision) AS min_lat,
-                CAST(:max_lon AS double precision) AS max_lon,
-                CAST(:max_lat AS double precision) AS max_lat) AS given
-        ) AS cells
-    ) AS areas
-    WHERE min_lon <= max_lon AND min_lat <= max_lat
+        level, node, weeks, trips_of_weeks,
+        west >= :min_lon AND east <= :max_lon AND south >= :min_lat AND north <= :max_lat AS is_within
+    FROM trips_tree
+    WHERE level = 5 AND :by = 'origin'
+        AND west <= :max_lon AND east >= :min_lon AND south <= :max_lat AND north >= :min_lat
+        AND (CAST(:region AS text) IS NULL OR region = :region)
+    UNION ALL
+    SELECT
+        below.level, below.node, below.weeks, below.trips_of_weeks,
+        west >= :min_lon AND east <= :max_lon AND south >= :min_lat AND north <= :max_lat
+    FROM found, LATERAL (
+        SELECT * FROM trips_tree
+        WHERE trips_tree.level = found.level - 1
+            AND trips_tree.node BETWEEN found.node * 8 AND found.node * 8 + 7
+            AND west <= :max_lon AND east >= :min_lon AND south <= :max_lat AND north >= :min_lat
+        OFFSET 0
+    ) AS below
+    WHERE NOT is_within AND found.level > 1
 ),
--- The cells within, but those of whole areas.
-within AS (
-    SELECT strips.* FROM box, LATERAL (VALUES
-        (x0 + 1, CASE WHEN has_areas THEN area_x0 * 10 ELSE x1 END - 1, y0 + 1, y1 - 1),
-        (CASE WHEN has_areas THEN area_x1 * 10 + 10 ELSE x1 END, x1 - 1, y0 + 1, y1 - 1),
-        (CASE WHEN has_areas THEN area_x0 * 10 ELSE x1 END, area_x1 * 10 + 9, y0 + 1, area_y0 * 10 - 1),
-        (CASE WHEN has_areas THEN area_x0 * 10 ELSE x1 END, area_x1 * 10 + 9, area_y1 * 10 + 10, y1 - 1)
-    ) AS strips (from_x, to_x, from_y, to_y)
+leaves AS MATERIALIZED (
+    SELECT leaf.* FROM found, LATERAL (
+        SELECT
+            lons, lats, weeks,
+            west >= :min_lon AND east <= :max_lon AND south >= :min_lat AND north <= :max_lat AS is_within
+        FROM trips_tree
+        WHERE level = 0 AND trips_tree.node BETWEEN found.node * 8 AND found.node * 8 + 7
+            AND west <= :max_lon AND east >= :min_lon AND south <= :max_lat AND north >= :min_lat
+        OFFSET 0
+    ) AS leaf
+    WHERE NOT found.is_within AND found.level = 1
 ),
 weekly AS (
     -- A region alone is answered by the roll-up.
-    SELECT week, sum(trips) AS trips
-    FROM trips_weekly
-    WHERE CAST(:min_lon AS double precision) IS NULL AND region = :region
-    GROUP BY week
+    SELECT week, trips FROM trips_weekly WHERE CAST(:min_lon AS double precision) IS NULL AND region = :region
     UNION ALL
-    SELECT week, sum(trips) AS trips
-    FROM box JOIN trips_areas ON area_x BETWEEN area_x0 AND area_x1 AND area_y BETWEEN area_y0 AND area_y1
-    WHERE :by = 'origin' AND (CAST(:region AS text) IS NULL OR region = :region)
-    GROUP BY week
+    SELECT unnest(weeks), unnest(trips_of_weeks) FROM found WHERE is_within
     UNION ALL
-    SELECT week, sum(trips) AS trips
-    FROM within JOIN trips_edges ON x BETWEEN from_x AND to_x AND y BETWEEN from_y AND to_y
-    WHERE :by = 'origin' AND (CAST(:region AS text) IS NULL OR region = :region)
-    GROUP BY week
+    SELECT unnest(weeks), 1 FROM leaves WHERE is_within
     UNION ALL
-    -- Cells that the western or eastern edge cuts: how many lie between is the distance of two places.
-    SELECT week, sum(
-        CASE WHEN x < x1 THEN trips ELSE width_bucket(max_lon, lons) END
-        - CASE WHEN x > x0 THEN 0 ELSE width_bucket(below_lon, lons) END
-    ) AS trips
-    FROM box JOIN trips_edges ON x IN (x0, x1) AND y BETWEEN y0 + 1 AND y1 - 1
-    WHERE :by = 'origin' AND (CAST(:region AS text) IS NULL OR region = :region)
-    GROUP BY week
-    UNION ALL
-    -- Cells that the southern or northern edge cuts.
-    SELECT week, sum(
-        CASE WHEN y < y1 THEN trips ELSE width_bucket(max_lat, sorted_lats) END
-        - CASE WHEN y > y0 THEN 0 ELSE width_bucket(below_lat, sorted_lats) END
-    ) AS trips
-    FROM box JOIN trips_edges ON x BETWEEN x0 + 1 AND x1 - 1 AND y IN (y0, y1)
-    WHERE :by = 'origin' AND (CAST(:region AS text) IS NULL OR region = :region)
-    GROUP BY week
-    UNION ALL
-    -- The corners look at the trips between the western and the eastern edge.
-    SELECT week, sum((
-        SELECT count(*)
-        FROM unnest(lats[
-            CASE WHEN x > x0 THEN 1 ELSE width_bucket(below_lon, lons) + 1 END
-            : CASE WHEN x < x1 THEN trips ELSE width_bucket(max_lon, lons) END
-        ]) AS lat
-        WHERE lat BETWEEN min_lat AND max_lat
-    )) AS trips
-    FROM box JOIN trips_edges ON x IN (x0, x1) AND y IN (y0, y1)
-    WHERE :by = 'origin' AND (CAST(:region AS text) IS NULL OR region = :region)
-    GROUP BY week
+    -- In a leaf that an edge cuts each trip is looked at.
+    SELECT week, 1
+    FROM (
+        SELECT unnest(lons) AS lon, unnest(lats) AS lat, unnest(weeks) AS week FROM leaves WHERE NOT is_within
+    ) AS looked_at
+    WHERE lon BETWEEN :min_lon AND :max_lon AND lat BETWEEN :min_lat AND :max_lat
     UNION ALL
     -- What was published a moment ago, or is asked for by another end, looks at each trip.
     SELECT CAST(date_trunc('week', started_at) AS date) AS week, count(*) AS trips
