@@ -87,6 +87,8 @@ resource "google_sql_database_instance" "sluice" {
           "checkpoint_timeout" = "900"
           "max_wal_size"       = "4096"
           "wal_compression"    = "on"
+          # Compiling a statement costs more than the milliseconds that queries take.
+          "jit" = "off"
           # What stands still is ended, not waited for: a lock of a dead client would stop a publication.
           "idle_in_transaction_session_timeout" = "600000"
           # What an operator asks first when something is slow.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sluice.datasets.identifiers import quote, store_table
@@ -31,19 +32,16 @@ def projection_rows(dataset: Dataset, condition: str, part: str = "0") -> str:
     )
 
 
-def settled_rows() -> str:
-    """Return the condition of the rows of the settlement `:settlement`.
+def rows_of(ingestions: Sequence[int]) -> str:
+    """Return the condition of the rows of ingestions.
 
-    The range is for the indexes by blocks, which look for a range as quickly as for one value.
+    The range is for the indexes by blocks, which look for a range at once and for values one by one.
+    Both are spelled out, for the planner to know how much they hold.
     """
-    theirs = "FROM sluice.settlements AS theirs WHERE theirs.id = :settlement"
-    least, greatest = (
-        f"(SELECT {which}(one) FROM unnest((SELECT ingestions {theirs})) AS one)"
-        for which in ("min", "max")
-    )
+    listed = ", ".join(str(number) for number in ingestions)
     return (
-        f"{INGESTION_COLUMN} BETWEEN {least} AND {greatest}"
-        f" AND {INGESTION_COLUMN} IN (SELECT unnest(ingestions) {theirs})"
+        f"{INGESTION_COLUMN} BETWEEN {min(ingestions)} AND {max(ingestions)}"
+        f" AND ({INGESTION_COLUMN} = ANY (ARRAY[{listed}])) IS TRUE"
     )
 
 

@@ -24,7 +24,7 @@ from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import SETTLEMENT_COLUMN, Dataset, Projection
 from sluice.datasets.registry import read_dataset
-from sluice.datasets.stored import projection_rows, settled_rows, slice_of
+from sluice.datasets.stored import projection_rows, rows_of, slice_of
 from sluice.errors import SettlingError
 from sluice.ingestion.settlements import Group, next_group
 
@@ -177,10 +177,9 @@ class Settle:
             "SELECT percentile_disc(CAST(:shares AS float8[]))"
             f" WITHIN GROUP (ORDER BY {quote(projection.slice)})"
             f" FROM {identifiers.store_table(dataset.name)} TABLESAMPLE SYSTEM ({percent})"
-            f" WHERE {settled_rows()})) AS bound"
+            f" WHERE {rows_of(settlement.ingestions)})) AS bound"
         )
-        values = {"shares": shares, "settlement": settlement.id}
-        return [str(each) for each in connection.scalar(composed(sql), values) or []]
+        return [str(each) for each in connection.scalar(composed(sql), {"shares": shares}) or []]
 
     def _make(self, dataset: Dataset, settlement: Row[Any], part: Row[Any]) -> None:
         """Make one slice."""
@@ -213,7 +212,9 @@ def _insert(connection: Connection, dataset: Dataset, settlement: Row[Any], part
     projection = next(each for each in dataset.projections if each.name == part.projection)
     table = identifiers.rollup_table(dataset.name, projection.name)
     names = ", ".join(quote(each) for each in projection.columns)
-    condition = settled_rows() + slice_of(dataset, projection, part.first, part.last)
+    condition = rows_of(settlement.ingestions) + slice_of(
+        dataset, projection, part.first, part.last
+    )
     rows = projection_rows(dataset, condition, str(part.id))
     values = {"settlement": settlement.id, "first": part.first, "last": part.last}
     connection.execute(
