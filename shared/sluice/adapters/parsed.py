@@ -43,7 +43,7 @@ class ParsedChunk:
         is_encoded: whether the relation `rows` is there already, for every text was known.
         origins: an Arrow table of what each row that may yet be refused was, see `origins_of`; None
             where no row may.
-        rows_by_column: the relation `rows` as an Arrow table too, where it is one.
+        ordered: an Arrow table of the rows in the order of `cluster`, where there is one.
     """
 
     dataset: Dataset
@@ -55,7 +55,7 @@ class ParsedChunk:
     is_encoded: bool
     _cursor: duckdb.DuckDBPyConnection
     _texts: dict[str, list[str]]
-    rows_by_column: Any = None
+    ordered: Any = None
 
     def texts(self, column: str) -> list[str]:
         """Return the distinct texts of a dictionary column."""
@@ -64,7 +64,7 @@ class ParsedChunk:
         return self._texts[column]
 
     def encode(self, codes: Mapping[str, Mapping[str, int]]) -> None:
-        """Make the relation `rows`: stored columns in the order of `cluster`, texts replaced by codes.
+        """Make the relation `rows`: stored columns, texts replaced by codes.
 
         The relation is kept, for the rows and each roll-up are read from it.
 
@@ -77,18 +77,18 @@ class ParsedChunk:
         if self.dataset.is_numbered:
             selected.append(f"typed.{RECORD_COLUMN}")
         coded = f"SELECT {', '.join(selected)} FROM typed {joins} WHERE _ok"
-        order = order_by(self.dataset)
-        self._cursor.execute(f"CREATE TEMP TABLE rows AS SELECT * FROM ({coded}) {order}")
+        self._cursor.execute(f"CREATE TEMP TABLE rows AS {coded}")
         self._cursor.execute("DROP TABLE typed")
 
     def copy_rows(self, ingestion: int, block_bytes: int) -> tuple[str, Iterator[bytes]]:
         """Return the options of a COPY of the rows, and its stream in blocks of at least `block_bytes`.
 
-        The columns are those of `copied_columns`.
+        The columns are those of `copied_columns`, the order is that of `cluster`.
         """
-        if self.rows_by_column is not None and not self.dataset.keeps_originals:
-            return "(FORMAT binary)", self._blocks_by_column(ingestion, block_bytes)
-        sql = self._rows(ingestion)
+        if self.ordered is not None and not self.dataset.keeps_originals:
+            return "(FORMAT binary)", self._ordered_blocks(ingestion, block_bytes)
+        order = f" ORDER BY {', '.join(self.dataset.cluster)}" if self.dataset.cluster else ""
+        sql = self._rows(ingestion) + order
         if any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields):
             return "(FORMAT csv)", self._csv_blocks(sql, block_bytes)
         return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
@@ -144,15 +144,15 @@ class ParsedChunk:
 
     def _binary_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
         reader = self._cursor.sql(sql).to_arrow_reader(self._batch_rows)
-        return _encoded(reader, block_bytes)
+        return _blocks(reader, block_bytes)
 
-    def _blocks_by_column(self, ingestion: int, block_bytes: int) -> Iterator[bytes]:
+    def _ordered_blocks(self, ingestion: int, block_bytes: int) -> Iterator[bytes]:
         import pyarrow as pa  # noqa: PLC0415
 
         ingestions = pa.repeat(pa.scalar(ingestion, pa.int32()), self.rows)
-        whole = self.rows_by_column.append_column(INGESTION_COLUMN, ingestions)
+        whole = self.ordered.append_column(INGESTION_COLUMN, ingestions)
         table = whole.select(copied_columns(self.dataset))
-        return _encoded(table.to_reader(self._batch_rows), block_bytes)
+        return _blocks(table.to_reader(self._batch_rows), block_bytes)
 
     @property
     def _batch_rows(self) -> int:
@@ -169,7 +169,7 @@ class ParsedChunk:
                     yield block
 
 
-def _encoded(reader: Any, block_bytes: int) -> Iterator[bytes]:  # a pyarrow RecordBatchReader
+def _blocks(reader: Any, block_bytes: int) -> Iterator[bytes]:  # a pyarrow RecordBatchReader
     """Yield rows as a binary COPY, in blocks of at least `block_bytes`."""
     import pgpq  # noqa: PLC0415
 
@@ -232,9 +232,22 @@ def check_account(records: int, rows: int, rejects: int, first_line: int) -> Non
         )
 
 
-def order_by(dataset: Dataset) -> str:
-    """Return the order in which the rows of a chunk are written, as a clause."""
-    return f"ORDER BY {', '.join(dataset.cluster)}" if dataset.cluster else ""
+def encoded(
+    cursor: duckdb.DuckDBPyConnection,
+    dataset: Dataset,
+    codes: Mapping[str, Mapping[str, int]],
+    typing: str,
+) -> str:
+    """Return the query of typed rows with codes for texts, and a flag `_known`: every text has a code."""
+    selected, joins = coded_columns(cursor, dataset, codes)
+    known = " AND ".join(
+        f"(typed.{quote(each.name)} IS NULL OR codes_{number}.code IS NOT NULL)"
+        for number, each in enumerate(dataset.fields)
+        if each.dictionary
+    )
+    others = ", ".join(quote(each.name) for each in dataset.fields)
+    flags = f"typed.* EXCLUDE ({others}), {known or 'true'} AS _known"
+    return f"SELECT {', '.join(selected)}, {flags} FROM ({typing}) AS typed {joins}"
 
 
 def coded_columns(

@@ -19,6 +19,7 @@ import numpy as np
 from sluice.adapters.parsed import ParsedChunk, check_account, origins_of
 from sluice.adapters.parsing_at_once import AtOnce
 from sluice.adapters.parsing_by_columns import ByColumns
+from sluice.adapters.parsing_on_grid import OnGrid
 from sluice.adapters.scratch import count_rows, distinct_texts, memory_file, new_line_of, scratch
 from sluice.datasets.compiling import VISIBLE_ENDS, Plan, compile_dataset
 from sluice.datasets.identifiers import literal
@@ -128,6 +129,10 @@ class Parser:
         self.first_record = first_record
         self._check_encoding(data, first_line)
         plain = self._in_utf8(data)
+        if plain is data and self.codes is not None and _is_utf8(data):
+            parsed = OnGrid(self, self.codes).parse(data, first_line)
+            if parsed is not None:
+                return parsed
         records = None if plain is None else self._count_if_plain(plain)
         if plain is not None and records is not None:
             parsed = ByColumns(self).parse(data, plain, records, first_line)
@@ -347,23 +352,24 @@ class Parser:
         refused = [n if kept is None else kept[n] for (n,) in self.cursor.execute(sql).fetchall()]
         if not refused:
             return {}
-        return self.look_again(data, index, refused, "typed", lambda typing: typing)
+        return self.look_again(data, index, refused, "INSERT INTO typed", lambda typing: typing)
 
     def look_again(
         self,
         data: bytes,
         index: RecordIndex,
         refused: list[int],
-        table: str,
+        into: str,
         select: Callable[[str], str],
     ) -> dict[int, Finding]:
-        """Read records thoroughly: add the good to a table, explain the others."""
+        """Read records thoroughly: put the good where `into` says, explain the others."""
         sound = self._number(self._lay_out(data, index, refused), refused)
+        longest = max(map(len, sound)) + 1
         with memory_file(b"".join(sound)) as path:
-            source = self.source(path, "\\n")
+            source = self.source(path, "\\n", max(self.record_limit, longest))
             answers = self.cursor.execute(self.plan.explaining(source)).fetchall()
             typing = select(self.plan.typing(source, thorough=True))
-            self.cursor.execute(f"INSERT INTO {table} SELECT * FROM ({typing}) WHERE _ok")
+            self.cursor.execute(f"{into} SELECT * FROM ({typing}) WHERE _ok")
         return {
             number: self._finding(which, value)
             for number, (which, value) in zip(refused, answers, strict=True)

@@ -1,4 +1,4 @@
-"""The quick way through a usual chunk: read, typed, encoded and ordered in one pass."""
+"""The quick way through a usual chunk that has quotes: read, typed and encoded in one pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sluice.adapters.parsed import ParsedChunk, check_account, coded_columns, order_by
+from sluice.adapters.parsed import ParsedChunk, check_account, encoded
 from sluice.adapters.scratch import count_rows, memory_file, new_line_of
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import RECORD_COLUMN
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AtOnce:
-    """Reads, types, encodes and orders a usual chunk in one pass, into the table `coded`.
+    """Reads, types and encodes a usual chunk in one pass, into the table `coded`.
 
     That needs every text of the dictionary columns to be known; and what an unusual record comes to is
     looked up afterwards. Where it does not work out, the chunk is read as if it had not been tried.
@@ -56,8 +56,7 @@ class AtOnce:
             with memory_file(plain) as path:
                 source = self._parser.source(path, new_line)
                 typing = self._select(self._parser.plan.typing(source, thorough=False))
-                ordered = f"SELECT * FROM ({typing}) {order_by(self._dataset)}"
-                self._cursor.execute(f"CREATE TEMP TABLE coded AS {ordered}")
+                self._cursor.execute(f"CREATE TEMP TABLE coded AS {typing}")
         except duckdb.InvalidInputException:
             return None
         if count_rows(self._cursor, "coded") != records:
@@ -72,17 +71,12 @@ class AtOnce:
         if not refused:
             return {}
         self._index = index_records(data, self._parser.dialect)
-        return self._parser.look_again(data, self._index, refused, "coded", self._select)
+        return self._parser.look_again(
+            data, self._index, refused, "INSERT INTO coded", self._select
+        )
 
     def _select(self, typing: str) -> str:
-        selected, joins = coded_columns(self._cursor, self._dataset, self._codes)
-        known = " AND ".join(
-            f"(typed.{quote(each.name)} IS NULL OR codes_{number}.code IS NOT NULL)"
-            for number, each in enumerate(self._dataset.fields)
-            if each.dictionary
-        )
-        flags = f"typed.{RECORD_COLUMN}, typed._ok, {known or 'true'} AS _known"
-        return f"SELECT {', '.join(selected)}, {flags} FROM ({typing}) AS typed {joins}"
+        return encoded(self._cursor, self._dataset, self._codes, typing)
 
     def _parsed(
         self, data: bytes, records: int, found: dict[int, Finding], first_line: int

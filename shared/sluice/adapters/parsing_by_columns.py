@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sluice.adapters.parsed import ParsedChunk, check_account, order_by
+from sluice.adapters.parsed import ParsedChunk, check_account
 from sluice.adapters.scratch import memory_file
 from sluice.datasets.compiling import WHITE_SPACE
 from sluice.datasets.identifiers import quote
@@ -69,9 +69,10 @@ class ByColumns:
         check_account(records, rows, len(rejects), first_line)
         origins = self._parser.origins(data, index, first_line)
         table = pa.Table.from_batches(batches)
-        self._register(table)
+        self._cursor.register("rows", table)
+        ordered = None if self._dataset.cluster else table
         return ParsedChunk(
-            self._dataset, records, rows, rejects, 0, origins, True, self._cursor, {}, table
+            self._dataset, records, rows, rejects, 0, origins, True, self._cursor, {}, ordered
         )
 
     def _cells(self, plain: bytes) -> Iterator[Any]:
@@ -170,17 +171,13 @@ class ByColumns:
         with memory_file(b"") as path:
             typing = self._plan.typing(parser.source(path, "\\n"), thorough=True)
             cursor.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {typing} WITH NO DATA")
-        found = parser.look_again(data, index, self._refused, "typed", lambda typing: typing)
+        found = parser.look_again(
+            data, index, self._refused, "INSERT INTO typed", lambda typing: typing
+        )
         names = ", ".join(map(quote, batches[0].schema.names))
         sql = f"SELECT {names} FROM typed WHERE _ok"
         batches += cursor.sql(sql).to_arrow_table().cast(batches[0].schema).to_batches()
         return rejects_of(data, index, found, first_line, parser.first_record), index
-
-    def _register(self, table: Any) -> None:
-        order = order_by(self._dataset)
-        self._cursor.register("unordered" if order else "rows", table)
-        if order:
-            self._cursor.execute(f"CREATE TEMP TABLE rows AS SELECT * FROM unordered {order}")
 
 
 def _trimmed(cells: Any) -> Any:

@@ -34,7 +34,9 @@ class StorageObjects:
         """See `sluice.ports.Objects`."""
         with _translated(bucket, name, generation):
             blob = self._bucket(bucket).blob(name, generation=generation or None)
-            data: bytes = blob.download_as_bytes(
+            pieces = _Pieces()
+            blob.download_to_file(
+                pieces,
                 start=first_byte,
                 end=end_byte - 1,
                 raw_download=True,
@@ -42,6 +44,7 @@ class StorageObjects:
                 single_shot_download=True,  # else it comes in pieces of 8 KiB
                 timeout=_TIMEOUT_S,
             )
+        data = pieces.joined()
         if len(data) != end_byte - first_byte:
             raise StorageUnavailableError(
                 f"gs://{bucket}/{name}: {len(data)} of {end_byte - first_byte} bytes came"
@@ -159,6 +162,19 @@ def _stored(blob: Blob) -> StoredObject:
         size_bytes=int(blob.size),
         crc32c=blob.crc32c,
     )
+
+
+class _Pieces:
+    """Keeps what a download writes; what comes in one piece, as it does but for a retry, is not copied."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self._pieces.append(data)
+
+    def joined(self) -> bytes:
+        return b"".join(self._pieces)
 
 
 class _Collected:

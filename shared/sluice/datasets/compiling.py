@@ -238,9 +238,9 @@ class _Cell:
         kind = self.column.type
         if kind is ColumnType.POINT:
             return tuple(f"try_cast({half} AS DOUBLE)" for half in self._halves)
-        if kind is ColumnType.TEXT and not self._is_special():
+        if kind is ColumnType.TEXT and not self.column.is_special:
             return (self.raw,)
-        if kind in (*_PLAIN_CASTS, *_WHOLE) and not self._is_special():
+        if kind in (*_PLAIN_CASTS, *_WHOLE) and not self.column.is_special:
             return (f"try_cast({self.raw} AS {_DUCKDB_TYPES[kind]})",)
         return self.thorough()
 
@@ -258,12 +258,12 @@ class _Cell:
             )
         elif self.is_unseen:
             return
-        elif kind is ColumnType.TEXT and self.column.trim and not self._is_special():
+        elif kind is ColumnType.TEXT and self.column.trim and not self.column.is_special:
             yield f"{raw} IS NULL OR {self._has_visible_ends()}"
-        elif kind in _WHOLE and not self._is_special():
+        elif kind in _WHOLE and not self.column.is_special:
             # A cast rounds "2.5" and reads "1e3": only what comes back as it was is usual.
             yield f"{raw} IS NULL OR coalesce({self._is_same(self.names[0])}, false)"
-        elif kind in _PLAIN_CASTS and not self._is_special():
+        elif kind in _PLAIN_CASTS and not self.column.is_special:
             yield f"{self.names[0]} IS NOT NULL OR {raw} IS NULL"
         elif kind is not ColumnType.TEXT:
             yield f"{self.names[0]} IS NOT NULL OR {self.clean()} IS NULL"
@@ -273,7 +273,7 @@ class _Cell:
         """Whether the cell means no more than its type says."""
         kind = self.column.type
         is_trimmed = self.column.trim or kind is ColumnType.TEXT
-        return kind in _PLAIN_TYPES and is_trimmed and not self._is_special()
+        return kind in _PLAIN_TYPES and is_trimmed and not self.column.is_special
 
     @property
     def is_better_in_rows(self) -> bool:
@@ -283,16 +283,12 @@ class _Cell:
     @property
     def is_unseen(self) -> bool:
         """A dictionary column that may need a trim: its distinct texts tell."""
-        return self.column.dictionary and self.column.trim and not self._is_special()
-
-    def _is_special(self) -> bool:
-        column = self.column
-        return bool(column.nulls or column.default or column.formats) or self._is_localized()
+        return self.column.dictionary and self.column.trim and not self.column.is_special
 
     def thorough(self) -> tuple[str, ...]:
         """The values, however the cell is written."""
         kind = self.column.type
-        if kind is ColumnType.TEXT and self.column.trim and not self._is_special():
+        if kind is ColumnType.TEXT and self.column.trim and not self.column.is_special:
             # A trim looks at each character; most cells need none.
             return (
                 f"CASE WHEN {self._has_visible_ends()} THEN {self.raw} ELSE {self.clean()} END",
@@ -303,7 +299,7 @@ class _Cell:
             return tuple(self._coordinate(position) for position in (1, 2))
         if kind in _TIMES and self.column.formats:
             return (self._parsed_time(),)
-        if kind in _NUMBERS and self._is_localized():
+        if kind in _NUMBERS and self.column.is_localized:
             return (f"try_cast({self._plain_number()} AS {_DUCKDB_TYPES[kind]})",)
         return (self._cast(),)
 
@@ -318,7 +314,7 @@ class _Cell:
         if self.column.type in _WHOLE:
             # A cast from text rounds "2.5" to a whole number and reads "1e3".
             cast = f"CASE WHEN regexp_full_match({text}, '[+-]?[0-9]+') THEN {cast} END"
-        if self._is_special() or self.column.type not in (*_PLAIN_CASTS, *_WHOLE):
+        if self.column.is_special or self.column.type not in (*_PLAIN_CASTS, *_WHOLE):
             return cast
         # Trims and patterns look at each character; most cells need none. (coalesce would not spare it.)
         plain = f"try_cast({self.raw} AS {kind})"
@@ -350,10 +346,6 @@ class _Cell:
             f"CASE WHEN {parsed} > current_localtimestamp()"
             f" THEN {parsed} - INTERVAL 100 YEAR ELSE {parsed} END"
         )
-
-    def _is_localized(self) -> bool:
-        column = self.column
-        return bool(column.thousands_separator or column.symbols or column.decimal_separator != ".")
 
     def _plain_number(self) -> str:
         text = self.clean()

@@ -148,6 +148,16 @@ class Column:
     absent: str = ""
 
     @property
+    def is_special(self) -> bool:
+        """Whether what a cell means hangs on tokens, a default, formats or signs of the column's own."""
+        return bool(self.nulls or self.default or self.formats) or self.is_localized
+
+    @property
+    def is_localized(self) -> bool:
+        """Whether numbers are written in a way of their own."""
+        return bool(self.thousands_separator or self.symbols or self.decimal_separator != ".")
+
+    @property
     def fields(self) -> tuple[Field, ...]:
         """The stored columns, in order."""
         names = (
