@@ -28,7 +28,7 @@ found AS (
         asked.*, region, level, node, flows, trips_of_flows,
         west >= min_lon AND east <= max_lon AND south >= min_lat AND north <= max_lat AS is_within
     FROM asked JOIN trips_tree ON west <= max_lon AND east >= min_lon AND south <= max_lat AND north >= min_lat
-    WHERE is_usual AND level = 5 AND (CAST(:region AS text) IS NULL OR region = :region)
+    WHERE is_usual AND level = 7 AND (CAST(:region AS text) IS NULL OR region = :region)
     UNION ALL
     SELECT
         min_lon, min_lat, max_lon, max_lat, is_usual, region, below.level, below.node, below.flows, below.trips_of_flows,
@@ -36,7 +36,7 @@ found AS (
     FROM found, LATERAL (
         SELECT level, node, flows, trips_of_flows, west, south, east, north FROM trips_tree
         WHERE trips_tree.level = found.level - 1
-            AND trips_tree.node BETWEEN found.node * 8 AND found.node * 8 + 7
+            AND trips_tree.node BETWEEN found.node * 4 AND found.node * 4 + 3
             AND west <= max_lon AND east >= min_lon AND south <= max_lat AND north >= min_lat
         OFFSET 0
     ) AS below
@@ -57,7 +57,7 @@ usual AS (
             SELECT found.*, unnest(lons) AS lon, unnest(lats) AS lat, unnest(ends) AS trip_end
             FROM found, LATERAL (
                 SELECT lons, lats, ends FROM trips_tree
-                WHERE level = 0 AND trips_tree.node BETWEEN found.node * 8 AND found.node * 8 + 7
+                WHERE level = 0 AND trips_tree.node BETWEEN found.node * 4 AND found.node * 4 + 3
                     AND west <= max_lon AND east >= min_lon AND south <= max_lat AND north >= min_lat
                 OFFSET 0
             ) AS leaf

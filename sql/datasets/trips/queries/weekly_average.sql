@@ -17,7 +17,7 @@ WITH RECURSIVE found AS (
         level, node, weeks, trips_of_weeks,
         west >= :min_lon AND east <= :max_lon AND south >= :min_lat AND north <= :max_lat AS is_within
     FROM trips_tree
-    WHERE level = 5 AND :by = 'origin'
+    WHERE level = 7 AND :by = 'origin'
         AND west <= :max_lon AND east >= :min_lon AND south <= :max_lat AND north >= :min_lat
         AND (CAST(:region AS text) IS NULL OR region = :region)
     UNION ALL
@@ -27,7 +27,7 @@ WITH RECURSIVE found AS (
     FROM found, LATERAL (
         SELECT * FROM trips_tree
         WHERE trips_tree.level = found.level - 1
-            AND trips_tree.node BETWEEN found.node * 8 AND found.node * 8 + 7
+            AND trips_tree.node BETWEEN found.node * 4 AND found.node * 4 + 3
             AND west <= :max_lon AND east >= :min_lon AND south <= :max_lat AND north >= :min_lat
         OFFSET 0
     ) AS below
@@ -39,7 +39,7 @@ leaves AS MATERIALIZED (
             lons, lats, weeks,
             west >= :min_lon AND east <= :max_lon AND south >= :min_lat AND north <= :max_lat AS is_within
         FROM trips_tree
-        WHERE level = 0 AND trips_tree.node BETWEEN found.node * 8 AND found.node * 8 + 7
+        WHERE level = 0 AND trips_tree.node BETWEEN found.node * 4 AND found.node * 4 + 3
             AND west <= :max_lon AND east >= :min_lon AND south <= :max_lat AND north >= :min_lat
         OFFSET 0
     ) AS leaf
