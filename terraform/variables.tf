@@ -111,7 +111,7 @@ variable "min_api_instances" {
 
 variable "chunk_mib" {
   type        = number
-  default     = 32
+  default     = 31
   description = "The size in MiB at which a file is cut into chunks. A chunk is held in the memory of one instance of load."
 
   validation {

@@ -39,7 +39,8 @@ class Settings:
     pool_size: int = _setting(
         4, "Connections that one instance of a function keeps.", "connections"
     )
-    chunk_bytes: int = _setting(32 * MIB, "Size at which a file is cut into chunks.", "bytes")
+    # Below 32 MiB the C library gives a chunk memory that it had before, and not each page of it anew.
+    chunk_bytes: int = _setting(31 * MIB, "Size at which a file is cut into chunks.", "bytes")
     copy_block_bytes: int = _setting(256 * 1024, "Size of one block of a COPY stream.", "bytes")
     statement_timeout_s: float = _setting(
         30.0, "Time after which a query of a client is ended.", "seconds"

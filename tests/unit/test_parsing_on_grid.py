@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,13 @@ def test_an_odd_cell_of_many_megabytes_is_read() -> None:
         sorted(map(repr, [("x", 1, None, None), (body, 2, None, None)])),
         [],
     )
+
+
+def test_a_parsed_chunk_does_not_keep_the_bytes_that_it_came_from() -> None:
+    data = lines(AWKWARD)
+    before = sys.getrefcount(data)
+    with parse_chunk(
+        data, ALL_KINDS, lay_out(ALL_KINDS, None), first_line=1, first_record=0, codes=CODES
+    ) as chunk:
+        assert chunk.is_encoded
+        assert sys.getrefcount(data) == before

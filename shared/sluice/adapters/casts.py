@@ -197,22 +197,25 @@ def _cast(pieces: pa.Array, kind: pa.DataType) -> tuple[pa.Array, NDArray[np.int
     import pyarrow as pa  # noqa: PLC0415
 
     refused: list[int] = []
-
-    def cast(first: int, end: int) -> list[Any]:
-        try:
-            return [pieces[first:end].cast(kind)]
-        except pa.ArrowInvalid:
-            if end - first > 1:
-                middle = (first + end) // 2
-                return cast(first, middle) + cast(middle, end)
-        refused.append(first)
-        if len(refused) > _MOST_REFUSED:
-            raise TooOddError
-        return [pa.nulls(1, kind)]
-
-    parts = cast(0, len(pieces))
+    parts = _halved(pieces, kind, 0, refused)
     values = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
     return values, np.array(refused, np.int64)
+
+
+def _halved(pieces: pa.Array, kind: pa.DataType, first: int, refused: list[int]) -> list[Any]:
+    """Cast texts of which the first is number `first`; those that are refused in halves of halves."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    try:
+        return [pieces.cast(kind)]
+    except pa.ArrowInvalid:
+        if middle := len(pieces) // 2:
+            left = _halved(pieces[:middle], kind, first, refused)
+            return left + _halved(pieces[middle:], kind, first + middle, refused)
+    refused.append(first)
+    if len(refused) > _MOST_REFUSED:
+        raise TooOddError
+    return [pa.nulls(1, kind)]
 
 
 def _numbers(array: pa.Array, dtype: Any) -> NDArray[Any]:

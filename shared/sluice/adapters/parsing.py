@@ -95,7 +95,9 @@ def parse_chunk(
     """
     cursor = scratch().cursor()
     try:
-        yield Parser(dataset, layout, cursor, codes).parse(data, first_line, first_record)
+        parsed = Parser(dataset, layout, cursor, codes).parse(data, first_line, first_record)
+        del data  # its memory is free for what becomes of the rows
+        yield parsed
     finally:
         cursor.close()
 

@@ -8,7 +8,7 @@ between them, so that one pass over the bytes finds all fields.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,10 +59,11 @@ def find_grid(data: bytes, dialect: Dialect, width: int) -> Grid | None:
         dialect: how they are written.
         width: number of the file's columns.
     """
-    if not data or len(data) >= _LARGEST_BYTES or dialect.quote_byte in data or b"\0" in data:
+    found = _find_borders(data, dialect) if 0 < len(data) < _LARGEST_BYTES else None
+    if found is None:
         return None
-    codes = np.frombuffer(data, np.uint8)
-    borders, lines = _borders(codes, dialect.delimiter_byte[0])
+    codes, lines = np.frombuffer(data, np.uint8), found.line_feeds
+    borders = np.concatenate(found.places)
     if is_cut := not data.endswith(b"\n"):
         borders = np.append(borders, np.int32(len(data)))
     if len(borders) % width or len(borders) // width != lines + is_cut:
@@ -73,7 +74,7 @@ def find_grid(data: bytes, dialect: Dialect, width: int) -> Grid | None:
     if not (codes[line_feeds] == LF).all():
         return None
     starts = _starts(ends)
-    if b"\r" in data:
+    if found.has_cr:
         if data.count(b"\r") != lines or not (codes[line_feeds - 1] == CR).all():
             return None
         line_feeds -= 1
@@ -81,18 +82,35 @@ def find_grid(data: bytes, dialect: Dialect, width: int) -> Grid | None:
     return None if is_blank else Grid(codes, starts, ends)
 
 
-def _borders(codes: Codes, delimiter: int) -> tuple[Places, int]:
-    """Return the offsets of delimiters and line feeds, and how many line feeds there are."""
-    found, lines = [], 0
+class _Borders(NamedTuple):
+    """Where delimiters and line feeds are, tile by tile, and how many of them are line feeds."""
+
+    places: list[Places]
+    line_feeds: int
+    has_cr: bool
+
+
+def _find_borders(data: bytes, dialect: Dialect) -> _Borders | None:
+    """Return what separates fields; None where a quote or NUL byte makes that a matter of more than bytes."""
+    codes, delimiter, quote = (
+        np.frombuffer(data, np.uint8),
+        dialect.delimiter_byte[0],
+        dialect.quote_byte,
+    )
+    places, line_feeds, has_cr = [], 0, False
     is_border, is_line_feed = np.empty(_TILE_BYTES, bool), np.empty(_TILE_BYTES, bool)
-    for first in range(0, len(codes), _TILE_BYTES):
-        tile = codes[first : first + _TILE_BYTES]
+    for first in range(0, len(data), _TILE_BYTES):
+        end = min(first + _TILE_BYTES, len(data))
+        if data.find(quote, first, end) >= 0 or data.find(b"\0", first, end) >= 0:
+            return None
+        has_cr = has_cr or data.find(b"\r", first, end) >= 0
+        tile = codes[first:end]
         border = np.equal(tile, delimiter, out=is_border[: len(tile)])
         line_feed = np.equal(tile, LF, out=is_line_feed[: len(tile)])
-        lines += int(np.count_nonzero(line_feed))
+        line_feeds += int(np.count_nonzero(line_feed))
         np.logical_or(border, line_feed, out=border)
-        found.append(np.flatnonzero(border).astype(np.int32) + np.int32(first))
-    return np.concatenate(found), lines
+        places.append(np.flatnonzero(border).astype(np.int32) + np.int32(first))
+    return _Borders(places, line_feeds, has_cr)
 
 
 def _starts(ends: Places) -> Places:

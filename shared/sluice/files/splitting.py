@@ -13,7 +13,7 @@ from sluice.files.scanning import Boundaries, Offsets, Scanner, Tile
 if TYPE_CHECKING:
     from sluice.files.dialects import Dialect
 
-CHUNK_BYTES: Final = 32 * 1024 * 1024
+CHUNK_BYTES: Final = 31 * 1024 * 1024
 MAX_HEADER_BYTES: Final = 1024 * 1024
 BOM: Final = b"\xef\xbb\xbf"
 
