@@ -33,32 +33,31 @@ WITH RECURSIVE found AS (
     ) AS below
     WHERE NOT is_within AND found.level > 1
 ),
-leaves AS MATERIALIZED (
-    SELECT leaf.* FROM found, LATERAL (
-        SELECT
-            lons, lats, weeks,
-            west >= :min_lon AND east <= :max_lon AND south >= :min_lat AND north <= :max_lat AS is_within
-        FROM trips_tree
-        WHERE level = 0 AND trips_tree.node BETWEEN found.node * 4 AND found.node * 4 + 3
-            AND west <= :max_lon AND east >= :min_lon AND south <= :max_lat AND north >= :min_lat
-        OFFSET 0
-    ) AS leaf
-    WHERE NOT found.is_within AND found.level = 1
-),
 weekly AS (
     -- A region alone is answered by the roll-up.
     SELECT week, trips FROM trips_weekly WHERE CAST(:min_lon AS double precision) IS NULL AND region = :region
     UNION ALL
     SELECT unnest(weeks), unnest(trips_of_weeks) FROM found WHERE is_within
     UNION ALL
-    SELECT unnest(weeks), 1 FROM leaves WHERE is_within
-    UNION ALL
-    -- In a leaf that an edge cuts each trip is looked at.
+    -- In a leaf that an edge cuts each trip is looked at; in another, whose places stay unread, none.
     SELECT week, 1
     FROM (
-        SELECT unnest(lons) AS lon, unnest(lats) AS lat, unnest(weeks) AS week FROM leaves WHERE NOT is_within
+        SELECT
+            unnest(CASE WHEN NOT leaf.is_within THEN lons END) AS lon,
+            unnest(CASE WHEN NOT leaf.is_within THEN lats END) AS lat,
+            unnest(leaf.weeks) AS week
+        FROM found, LATERAL (
+            SELECT
+                lons, lats, weeks,
+                west >= :min_lon AND east <= :max_lon AND south >= :min_lat AND north <= :max_lat AS is_within
+            FROM trips_tree
+            WHERE level = 0 AND trips_tree.node BETWEEN found.node * 4 AND found.node * 4 + 3
+                AND west <= :max_lon AND east >= :min_lon AND south <= :max_lat AND north >= :min_lat
+            OFFSET 0
+        ) AS leaf
+        WHERE NOT found.is_within AND found.level = 1
     ) AS looked_at
-    WHERE lon BETWEEN :min_lon AND :max_lon AND lat BETWEEN :min_lat AND :max_lat
+    WHERE lon IS NULL OR (lon BETWEEN :min_lon AND :max_lon AND lat BETWEEN :min_lat AND :max_lat)
     UNION ALL
     -- What was published a moment ago, or is asked for by another end, looks at each trip.
     SELECT CAST(date_trunc('week', started_at) AS date) AS week, count(*) AS trips
