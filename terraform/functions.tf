@@ -5,15 +5,15 @@ locals {
   #
   # concurrency        requests that an instance takes at once; its threads
   # pool_size          connections to the database that an instance keeps
-  # extra_connections  what it may open besides: split holds a lock on one for each file, status listens on one
+  # extra_connections  what it may open besides: split holds a lock on one for each file that it cuts, status listens on one
   # settings           the settings that its code reads, see sluice.settings
   sizes = {
     split = {
-      memory         = "1Gi", cpu = "1", concurrency = 4, timeout_s = 570
+      memory         = "1Gi", cpu = "1", concurrency = 16, timeout_s = 570
       min_instances  = 0, max_instances = max(1, ceil(var.max_loaders / 4))
       pool_size      = 4, extra_connections = 4
       is_for_clients = false
-      settings       = ["project", "inbox", "outbox", "chunk_bytes"]
+      settings       = ["project", "inbox", "outbox", "chunk_bytes", "copy_block_bytes"]
     }
     load = {
       memory         = "2Gi", cpu = "1", concurrency = 1, timeout_s = 570

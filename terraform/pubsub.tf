@@ -7,7 +7,7 @@ locals {
   pushes = {
     uploads-split = { topic = "uploads", function = "split", filter = "" }
     chunks-load   = { topic = "chunks", function = "load", filter = "" }
-    status-finish = { topic = "status", function = "finish", filter = "attributes.state = \"publishing\" OR attributes.state = \"done\"" }
+    status-finish = { topic = "status", function = "finish", filter = "(attributes.state = \"publishing\" OR attributes.state = \"done\") AND NOT attributes:together" }
   }
   ack_deadline_s = 600
 

@@ -30,7 +30,7 @@ def handle(message: Message) -> None:
         return
     publisher = PubsubPublisher(SETTINGS.project)
     split = Split(SETTINGS, open_database(SETTINGS), StorageObjects(SETTINGS.project), publisher)
-    ingestion = split(announced)
+    ingestion = split(announced, message.delivery_attempt or 1)
     LOGGER.info("split", extra={"fields": {"ingestion": ingestion, "object": announced.name}})
 
 

@@ -134,9 +134,10 @@ WHERE id = :ingestion AND state IN ('splitting', 'loading')
 RETURNING *;
 
 -- name: balance
--- Whether the chunks tile the file and their receipts add up, as two independent counts.
+-- Of each ingestion, whether its chunks tile the file and their receipts add up, as two independent counts.
 SELECT
-    count(*) AS chunks,
+    given.ingestion,
+    count(chunks.number) AS chunks,
     count(receipts.chunk) AS receipts,
     coalesce(sum(chunks.records), 0) AS records_split,
     coalesce(sum(receipts.records_read), 0) AS records_read,
@@ -144,7 +145,7 @@ SELECT
     coalesce(sum(receipts.rows_loaded), 0) AS rows_loaded,
     coalesce(sum(receipts.rows_rejected), 0) AS rows_rejected,
     coalesce(sum(receipts.duplicates), 0) AS duplicates,
-    (SELECT count(*) FROM sluice.rejects WHERE rejects.ingestion = :ingestion) AS rejects_kept,
+    (SELECT count(*) FROM sluice.rejects WHERE rejects.ingestion = given.ingestion) AS rejects_kept,
     min(chunks.first_byte) AS first_byte,
     max(chunks.end_byte) AS end_byte,
     coalesce(bool_and(chunks.number = 0 OR EXISTS (
@@ -153,8 +154,10 @@ SELECT
             AND before.end_byte = chunks.first_byte
             AND before.first_record + before.records = chunks.first_record
     )), true) AS is_tiled
-FROM sluice.chunks LEFT JOIN sluice.receipts ON receipts.ingestion = chunks.ingestion AND receipts.chunk = chunks.number
-WHERE chunks.ingestion = :ingestion;
+FROM unnest(CAST(:ingestions AS integer[])) AS given (ingestion)
+    LEFT JOIN sluice.chunks ON chunks.ingestion = given.ingestion
+    LEFT JOIN sluice.receipts ON receipts.ingestion = chunks.ingestion AND receipts.chunk = chunks.number
+GROUP BY given.ingestion;
 
 -- name: settle
 -- What publishing found: rows that loaders took for good are rejects, or duplicates.
@@ -205,7 +208,7 @@ SELECT pg_advisory_xact_lock(2, :ingestion);
 SELECT sequence, state, severity, body FROM sluice.events
 WHERE ingestion = :ingestion AND published_at IS NULL
 ORDER BY sequence
-LIMIT 1000;
+LIMIT :limit;
 
 -- name: mark_events
 -- The events up to a sequence went out.

@@ -8,6 +8,9 @@ GRANT SELECT ON ALL TABLES IN SCHEMA sluice
 
 -- split: makes ingestions, remembers chunks, writes events and marks those that went out.
 GRANT INSERT, UPDATE ON sluice.ingestions, sluice.chunks, sluice.events TO sluice_split;
+-- split: loads and publishes small files, those that come at once in one transaction.
+GRANT INSERT ON sluice.receipts, sluice.rejects, sluice.publications TO sluice_split;
+GRANT INSERT, UPDATE ON sluice.freshness TO sluice_split;
 
 -- load: writes rows, rejects, receipts; counts them in the ingestion.
 GRANT INSERT ON sluice.receipts, sluice.rejects TO sluice_load;
@@ -27,12 +30,13 @@ GRANT EXECUTE ON FUNCTION sluice.summarize(regclass) TO sluice_finish;
 -- status: remembers push subscriptions.
 GRANT INSERT, DELETE ON sluice.subscriptions TO sluice_status;
 
--- Stored rows: load adds, finish merges. Tables of datasets declared later included, and those that a restore
+-- Stored rows: load and split add, finish merges. Tables of datasets declared later included, and those that a restore
 -- builds in the schema restoring, which keep their rights when they move.
-GRANT USAGE ON SCHEMA store TO sluice_load, sluice_finish;
-GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA store TO sluice_load;
+GRANT USAGE ON SCHEMA store TO sluice_split, sluice_load, sluice_finish;
+GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA store TO sluice_split, sluice_load;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA store TO sluice_finish;
-ALTER DEFAULT PRIVILEGES IN SCHEMA store, restoring GRANT SELECT, INSERT ON TABLES TO sluice_load;
+ALTER DEFAULT PRIVILEGES IN SCHEMA store, restoring GRANT SELECT, INSERT ON TABLES
+    TO sluice_split, sluice_load;
 ALTER DEFAULT PRIVILEGES IN SCHEMA store, restoring GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO sluice_finish;
 -- MAINTAIN: finish tells the planner of the rows that wait to be merged.
 GRANT MAINTAIN ON ALL TABLES IN SCHEMA store TO sluice_finish;

@@ -25,6 +25,8 @@ SELECT kind, id / 10 AS tens, array_agg(id ORDER BY id) AS ids FROM rows GROUP B
 """
 PROJECTED = {**THINGS, "projections": {"numbers": NUMBERS}}
 FILE = HEADER + lines(1, 60)
+#: An attempt that goes the ordinary way, through all functions.
+ALONE = 9
 BOX = ("min_lon", "min_lat", "max_lon", "max_lat")
 TRIPS = "region,origin_coord,destination_coord,datetime,datasource\n"
 
@@ -198,7 +200,7 @@ def test_what_is_taken_back_while_settlements_are_merged_is_left(
 
 def test_while_files_are_on_their_way_settling_waits(flow: Flow) -> None:
     first = load_only(flow, FILE)
-    second = flow.split(flow.put(HEADER + lines(61, 70), "things/b.csv"))
+    second = flow.split(flow.put(HEADER + lines(61, 70), "things/b.csv"), ALONE)
     assert flow.settle("things") == 0
     flow.deliver()
     assert flow.state(second) == "done"
@@ -209,7 +211,7 @@ def test_while_files_are_on_their_way_settling_waits(flow: Flow) -> None:
 
 def test_the_sweep_settles_what_nobody_settled(flow: Flow) -> None:
     ingestion = load_only(flow, FILE)
-    flow.split(flow.put(HEADER + lines(61, 70), "things/b.csv"))  # never ends
+    flow.split(flow.put(HEADER + lines(61, 70), "things/b.csv"), ALONE)  # never ends
     flow.sweep()
     assert unsettled(flow) == [ingestion]
     flow.run_sql(f"UPDATE sluice.publications SET published_at = now() - interval '{IDLE_S + 1} s'")

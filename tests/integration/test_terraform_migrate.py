@@ -93,6 +93,9 @@ def test_a_file_goes_its_way_with_each_function_under_its_own_user(engines) -> N
     stored = flow.bucket.put("things/a.csv", HEADER + lines(1, 20) + b"x,no number,a\n")
     ingestion = flow.split(stored)
     flow.deliver()
+    small = flow.split(flow.bucket.put("things/small.csv", HEADER + lines(30, 32)))
+    assert flow.state(small) == "done"
+    flow.control.undo(small)
     with engines["query"].connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM things")) == 20
         assert connection.scalar(text('SELECT sum(things) FROM "things_kinds"')) == 20
@@ -115,8 +118,8 @@ FORBIDDEN = {
     "query reads below the views": ("query", "SELECT * FROM store.things"),
     "status withdraws": ("status", "DELETE FROM sluice.publications"),
     "status reads rows": ("status", "SELECT * FROM public.things"),
-    "split writes rows": ("split", "INSERT INTO store.things (sluice_ingestion) VALUES (1)"),
-    "split publishes": ("split", "INSERT INTO sluice.publications VALUES (1, 'things')"),
+    "split deletes rows": ("split", "DELETE FROM store.things"),
+    "split withdraws": ("split", "DELETE FROM sluice.publications"),
     "load publishes": ("load", "INSERT INTO sluice.publications VALUES (1, 'things')"),
     "load deletes rows": ("load", "DELETE FROM store.things"),
     "finish makes tables": ("finish", "CREATE TABLE store.mine (id integer)"),

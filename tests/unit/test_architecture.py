@@ -49,6 +49,7 @@ PURE = {
     "files.rejects",
     "files.scanning",
     "files.splitting",
+    "files.wholes",
     "ingestion.chunks",
     "ingestion.events",
     "ports",
@@ -85,6 +86,7 @@ GIVEN_PORTS = {
     "ingestion.sending",
     "ingestion.split",
     "ingestion.sweep",
+    "ingestion.together",
 }
 TOP = ("api", "client", "cli", "local")
 
@@ -97,6 +99,7 @@ ENTRANCES = {
     "pyarrow": {
         "adapters.casts",
         "adapters.parsed",
+        "adapters.parsed_together",
         "adapters.parsing_by_columns",
         "adapters.parsing_on_grid",
         "adapters.parts",

@@ -24,7 +24,8 @@ def test_a_push_subscription_in_the_words_of_pubsub() -> None:
     finish = next(each for each in SUBSCRIPTIONS if each.function == "finish")
     request = request_of(finish, "http://gateway/{}".format)
     assert request.push_config.push_endpoint == "http://gateway/finish"
-    assert request.filter == 'attributes.state = "publishing" OR attributes.state = "done"'
+    states = 'attributes.state = "publishing" OR attributes.state = "done"'
+    assert request.filter == f"({states}) AND NOT attributes:together"
     assert request.ack_deadline_seconds == 600
     assert request.retry_policy.minimum_backoff.total_seconds() == 1
     assert request.dead_letter_policy.max_delivery_attempts == 10

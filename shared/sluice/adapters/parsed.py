@@ -88,10 +88,13 @@ class ParsedChunk:
         if self.ordered is not None and not self.dataset.keeps_originals:
             return "(FORMAT binary)", self._ordered_blocks(ingestion, block_bytes)
         order = f" ORDER BY {', '.join(self.dataset.cluster)}" if self.dataset.cluster else ""
-        sql = self._rows(ingestion) + order
+        return self.stream_rows(self._rows(ingestion) + order, block_bytes)
+
+    def stream_rows(self, sql: str, block_bytes: int) -> tuple[str, Iterator[bytes]]:
+        """Return the options of a COPY of selected rows, and its stream."""
         if any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields):
             return "(FORMAT csv)", self._csv_blocks(sql, block_bytes)
-        return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
+        return "(FORMAT binary)", self.stream(sql, block_bytes)
 
     def _rows(self, ingestion: int) -> str:
         names = ", ".join(quote(each.name) for each in self.dataset.fields)
@@ -115,34 +118,15 @@ class ParsedChunk:
             for name in names
         )
         sql = f"SELECT {casts}, CAST({ingestion} AS INTEGER) FROM ({rollup.sql})"
-        return "(FORMAT binary)", self._binary_blocks(sql, block_bytes)
-
-    def copy_rejects(self, ingestion: int) -> tuple[str, Iterator[bytes]]:
-        """Return the options of a COPY of the rejects, and its stream."""
-        import pgpq  # noqa: PLC0415
-        import pyarrow as pa  # noqa: PLC0415
-
-        columns = {
-            "ingestion": pa.array([ingestion] * len(self.rejects), pa.int32()),
-            "record": pa.array([each.record for each in self.rejects], pa.int64()),
-            "line": pa.array([each.line for each in self.rejects], pa.int64()),
-            "column_name": pa.array([each.column for each in self.rejects], pa.string()),
-            "rule": pa.array([each.rule for each in self.rejects], pa.string()),
-            "value": pa.array([each.value for each in self.rejects], pa.string()),
-            "reason": pa.array([each.reason for each in self.rejects], pa.string()),
-            "original": pa.array([each.original for each in self.rejects], pa.binary()),
-        }
-        batch = pa.record_batch(columns)
-        encoder = pgpq.ArrowToPostgresBinaryEncoder(batch.schema)
-        blocks = (encoder.write_header(), encoder.write_batch(batch), encoder.finish())
-        return "(FORMAT binary)", iter(blocks)
+        return "(FORMAT binary)", self.stream(sql, block_bytes)
 
     def describe(self, rollup: Rollup) -> list[tuple[str, str]]:
         """Return (column, DuckDB type) of a roll-up over the relation `rows`."""
         described = self._cursor.execute(f"DESCRIBE {rollup.sql}").fetchall()
         return [(name, kind) for name, kind, *_ in described]
 
-    def _binary_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
+    def stream(self, sql: str, block_bytes: int) -> Iterator[bytes]:
+        """Yield what DuckDB selects as the stream of a binary COPY."""
         reader = self._cursor.sql(sql).to_arrow_reader(self._batch_rows)
         return _blocks(reader, block_bytes)
 
@@ -182,6 +166,27 @@ def _blocks(reader: Any, block_bytes: int) -> Iterator[bytes]:  # a pyarrow Reco
             pieces.clear()
     pieces.append(encoder.finish())
     yield b"".join(pieces)
+
+
+def copy_rejects(rejects: Sequence[tuple[int, Reject]]) -> tuple[str, Iterator[bytes]]:
+    """Return the options of a COPY of rejects, each with its ingestion, and its stream."""
+    import pgpq  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415
+
+    columns = {
+        "ingestion": pa.array([ingestion for ingestion, _ in rejects], pa.int32()),
+        "record": pa.array([each.record for _, each in rejects], pa.int64()),
+        "line": pa.array([each.line for _, each in rejects], pa.int64()),
+        "column_name": pa.array([each.column for _, each in rejects], pa.string()),
+        "rule": pa.array([each.rule for _, each in rejects], pa.string()),
+        "value": pa.array([each.value for _, each in rejects], pa.string()),
+        "reason": pa.array([each.reason for _, each in rejects], pa.string()),
+        "original": pa.array([each.original for _, each in rejects], pa.binary()),
+    }
+    batch = pa.record_batch(columns)
+    encoder = pgpq.ArrowToPostgresBinaryEncoder(batch.schema)
+    blocks = (encoder.write_header(), encoder.write_batch(batch), encoder.finish())
+    return "(FORMAT binary)", iter(blocks)
 
 
 def copied_columns(dataset: Dataset) -> tuple[str, ...]:

@@ -28,7 +28,14 @@ from sluice.errors import AccountImbalanceError, EncodingMismatchError
 from sluice.files.encodings import contradicts
 from sluice.files.fields import count_fields, quote_strays
 from sluice.files.layouts import Layout, lay_out
-from sluice.files.records import Flaw, Malformed, RecordIndex, count_clean, index_records
+from sluice.files.records import (
+    Flaw,
+    Malformed,
+    RecordIndex,
+    count_plain_records,
+    index_records,
+    is_utf8,
+)
 from sluice.files.rejects import RECORD_REASONS, Finding, Reject, rejects_of
 
 if TYPE_CHECKING:
@@ -131,7 +138,7 @@ class Parser:
         self.first_record = first_record
         self._check_encoding(data, first_line)
         plain = self._in_utf8(data)
-        if plain is data and self.codes is not None and _is_utf8(data):
+        if plain is data and self.codes is not None and is_utf8(data):
             parsed = OnGrid(self, self.codes).parse(data, first_line)
             if parsed is not None:
                 return parsed
@@ -202,14 +209,7 @@ class Parser:
 
     def _count_if_plain(self, data: bytes) -> int | None:
         """Return the number of records where DuckDB can be trusted with the bytes as they are."""
-        if b"\0" in data or not _is_utf8(data):
-            return None
-        if b"\r" in data and not data.count(b"\r") == data.count(b"\n") == data.count(b"\r\n"):
-            return None
-        found = count_clean(data, self.dialect)
-        if found is None or found.delimiters != found.records * (self.width - 1):
-            return None
-        return found.records
+        return count_plain_records(data, self.dialect, self.width)
 
     def _read(self, data: bytes, records: int, new_line: str = "") -> bool:
         """Read the bytes into the table `typed`; tell whether every record became a row there."""
@@ -276,7 +276,7 @@ class Parser:
             for each in index.malformed
             if not self._takes_literally(data, index, each)
         }
-        suspicious = b"\0" in data or not _is_utf8(data) or self.dialect.encoding != "utf-8"
+        suspicious = b"\0" in data or not is_utf8(data) or self.dialect.encoding != "utf-8"
         for record in range(len(index.starts)) if suspicious else ():
             if record in damaged:
                 continue
@@ -382,10 +382,6 @@ class Parser:
         rule = self.plan.rules[which]
         shown = "" if value is None else value[:_SHOWN_CHARACTERS]
         return rule.column, rule.name, value, rule.reason.replace("{value}", shown)
-
-
-def _is_utf8(data: bytes) -> bool:
-    return data.isascii() or _decodes(data, "utf-8")
 
 
 def _decodes(data: bytes, encoding: str) -> bool:

@@ -118,6 +118,35 @@ def count_clean(data: bytes, dialect: Dialect) -> CleanCount | None:
     return None if scanner.is_inside else CleanCount(records + scanner.is_in_line, delimiters)
 
 
+def count_plain_records(data: bytes, dialect: Dialect, width: int) -> int | None:
+    """Count the records of one chunk, or return None where a parser might read it in another way.
+
+    Args:
+        data: the chunk, in UTF-8.
+        dialect: how it is written.
+        width: how many fields each record must have.
+    """
+    if b"\0" in data or not is_utf8(data):
+        return None
+    if b"\r" in data and not data.count(b"\r") == data.count(b"\n") == data.count(b"\r\n"):
+        return None
+    found = count_clean(data, dialect)
+    if found is None or found.delimiters != found.records * (width - 1):
+        return None
+    return found.records
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are text in UTF-8."""
+    if data.isascii():
+        return True
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class _Builder:
     """Collects an index tile by tile; all offsets and lines count from the start of the chunk."""
 

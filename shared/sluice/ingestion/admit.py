@@ -163,7 +163,7 @@ class Admit:
     ) -> None:
         """Count as read what is kept, where the database takes none of the rows."""
         rejected = len(submission.parsed.rejects)
-        keep_rejects(connection, ingestion, submission.parsed)
+        keep_rejects(connection, [(ingestion, each) for each in submission.parsed.rejects])
         counts = {"records_read": rejected, "rows_rejected": rejected}
         self._count(
             connection, ingestion, submission, {**counts, "rows_loaded": 0, "duplicates": 0}

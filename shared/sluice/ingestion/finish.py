@@ -9,14 +9,10 @@ from sluice.adapters.database import transaction
 from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
-from sluice.datasets.model import INGESTION_COLUMN, Dataset, LoadPolicy, Reupload, Rollup
+from sluice.datasets.model import INGESTION_COLUMN, Dataset, Reupload, Rollup
 from sluice.datasets.registry import find_dataset
-from sluice.errors import (
-    AccountImbalanceError,
-    PermanentError,
-    TooManyRejectsError,
-    UnknownDatasetError,
-)
+from sluice.errors import PermanentError, UnknownDatasetError
+from sluice.ingestion.accounts import check_accounts, too_many_rejects
 from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import lock_ingestion, move, select_ingestion, withdraw
 from sluice.ingestion.merge import lock_datasets, merge_rows, refuse_rows
@@ -89,8 +85,9 @@ class Finish:
         row = select_ingestion(connection, ingestion)
         if not dataset.output or row.state != State.PUBLISHING:
             return None
-        _check_account(connection, row)
-        if _too_many_rejects(row, dataset) or _same_or_newer(connection, row, dataset):
+        check_accounts(connection, [row])
+        too_many = too_many_rejects(row.rows_rejected, row.records_read, dataset)
+        if too_many or _same_or_newer(connection, row, dataset):
             return None
         return write_output(connection, self._outputs, dataset, ingestion)
 
@@ -125,7 +122,7 @@ def publish(
         PermanentError: its rows cannot be merged, see `sluice.ingestion.merge`.
     """
     lock_datasets(connection, dataset)
-    _check_account(connection, row)
+    check_accounts(connection, [row])
     other = _same_or_newer(connection, row, dataset)
     if other is not None:
         move(connection, row.id, State.SKIPPED, project, replaced_by=other)
@@ -133,7 +130,7 @@ def publish(
     older = _older(connection, row, dataset)
     if dataset.is_staged:
         row = refuse_rows(connection, row, dataset, older)
-    too_many = _too_many_rejects(row, dataset)
+    too_many = too_many_rejects(row.rows_rejected, row.records_read, dataset)
     if too_many:
         move(connection, row.id, State.FAILED, project, problem=too_many)
         return
@@ -178,52 +175,6 @@ def _content(row: Row[Any]) -> dict[str, Any]:
         "size_bytes": row.size_bytes,
         "ingestion": row.id,
     }
-
-
-def _check_account(connection: Connection, row: Row[Any]) -> None:
-    """Hold the receipts against the chunks, and both against what split counted in the file."""
-    found = connection.execute(statement("balance"), {"ingestion": row.id}).one()
-    header_end = (row.layout or {}).get("header_end")
-    facts = (
-        ("receipts", found.receipts, row.chunks_total),
-        ("chunks", found.chunks, row.chunks_total),
-        ("records of the chunks", found.records_split, row.records_total),
-        (
-            "rows, rejects and duplicates",
-            found.rows_loaded + found.rows_rejected + found.duplicates,
-            found.records_read,
-        ),
-        ("records read", found.records_read, row.records_read),
-        ("rejects kept", found.rejects_kept, found.rows_rejected),
-        ("records of the file", found.records_read - found.recovered, row.records_total),
-    )
-    wrong = [f"{name}: {is_} instead of {ought}" for name, is_, ought in facts if is_ != ought]
-    if found.chunks:
-        if not found.is_tiled or found.end_byte != row.content_bytes:
-            wrong.append("the chunks do not tile the file")
-        if header_end is not None and found.first_byte != header_end:
-            wrong.append("the first chunk does not begin behind the header")
-    if wrong:
-        raise AccountImbalanceError(
-            f"ingestion {row.id}: {'; '.join(wrong)}. Nothing of it is published; retry it, and if "
-            "it fails again report it with the file"
-        )
-
-
-def _too_many_rejects(row: Row[Any], dataset: Dataset) -> TooManyRejectsError | None:
-    """Return the error of a file with more rejects than its dataset allows."""
-    limit = dataset.max_rejects
-    if dataset.load is LoadPolicy.ALL_OR_NOTHING:
-        limit = limit or 0
-    if limit is None or row.rows_rejected <= limit:
-        return None
-    return TooManyRejectsError(
-        f"{row.rows_rejected} of {row.records_read} rows are rejects, {limit} are allowed; "
-        "nothing is published. The rejects are listed with line and reason: mend the file and "
-        "upload it again",
-        rejected=row.rows_rejected,
-        allowed=limit,
-    )
 
 
 def _merge(connection: Connection, dataset: Dataset, rollup: Rollup, ingestion: int) -> None:

@@ -11,7 +11,12 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from sluice.adapters.database import copy_in, transaction
-from sluice.adapters.parsed import ParsedChunk, copied_columns, copied_rollup_columns
+from sluice.adapters.parsed import (
+    ParsedChunk,
+    copied_columns,
+    copied_rollup_columns,
+    copy_rejects,
+)
 from sluice.adapters.parsing import parse_chunk
 from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
@@ -31,9 +36,12 @@ from sluice.ingestion.outbox import relay
 from sluice.ingestion.refusals import refused_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection, Engine, Row
 
     from sluice.datasets.model import Dataset
+    from sluice.files.rejects import Reject
     from sluice.ingestion.chunks import Chunk
     from sluice.ports import Objects, Publisher
     from sluice.settings import Settings
@@ -152,14 +160,18 @@ def known_codes(engine: Engine, dataset: Dataset) -> dict[str, dict[str, int]]:
 
 def encode_texts(engine: Engine, dataset: Dataset, parsed: ParsedChunk) -> None:
     """Replace the texts of dictionary columns by their codes, which new ones are given here."""
-    if parsed.is_encoded:
-        return
-    parsed.encode(
-        {
-            each.name: _codes.codes_of(engine, dataset.name, each.name, parsed.texts(each.name))
-            for each in dataset.dictionaries
-        }
-    )
+    if not parsed.is_encoded:
+        parsed.encode(codes_of_texts(engine, dataset, parsed))
+
+
+def codes_of_texts(
+    engine: Engine, dataset: Dataset, parsed: ParsedChunk
+) -> dict[str, dict[str, int]]:
+    """Return the codes of each dictionary column's texts; new texts are given theirs here."""
+    return {
+        each.name: _codes.codes_of(engine, dataset.name, each.name, parsed.texts(each.name))
+        for each in dataset.dictionaries
+    }
 
 
 def store_rows(
@@ -178,7 +190,7 @@ def store_rows(
     place = identifiers.staging_table if dataset.is_staged else identifiers.store_table
     table = place(dataset.name)
     rows = parsed.copy_rows(ingestion, block_bytes)
-    written = _copy(connection, table, copied_columns(dataset), rows)
+    written = copy_stream(connection, table, copied_columns(dataset), rows)
     if written != parsed.rows:
         raise AccountImbalanceError(
             f"ingestion {ingestion}: PostgreSQL wrote {written} of {parsed.rows} rows of a chunk"
@@ -186,8 +198,8 @@ def store_rows(
     for rollup in dataset.rollups:
         table = identifiers.rollup_table(dataset.name, rollup.name)
         part = parsed.copy_rollup(rollup, ingestion, block_bytes)
-        _copy(connection, table, copied_rollup_columns(rollup), part)
-    keep_rejects(connection, ingestion, parsed)
+        copy_stream(connection, table, copied_rollup_columns(rollup), part)
+    keep_rejects(connection, [(ingestion, each) for each in parsed.rejects])
     return {
         "records_read": parsed.records_read,
         "rows_loaded": written,
@@ -196,20 +208,21 @@ def store_rows(
     }
 
 
-def _copy(
+def copy_stream(
     connection: Connection, table: str, columns: tuple[str, ...], stream: tuple[str, Any]
 ) -> int:
+    """Write a stream of rows, as `sluice.adapters.parsed` makes it; return how many they were."""
     options, blocks = stream
     names = ", ".join(quote(name) for name in columns)
     return copy_in(connection, f"COPY {table} ({names}) FROM STDIN {options}", blocks)
 
 
-def keep_rejects(connection: Connection, ingestion: int, parsed: ParsedChunk) -> None:
-    """Keep the refused rows of a chunk, whole."""
-    if not parsed.rejects:
+def keep_rejects(connection: Connection, rejects: Sequence[tuple[int, Reject]]) -> None:
+    """Keep refused rows, each with its ingestion, whole."""
+    if not rejects:
         return
     columns = ("ingestion", "record", "line", "column_name", "rule", "value", "reason", "original")
-    _copy(connection, "sluice.rejects", columns, parsed.copy_rejects(ingestion))
+    copy_stream(connection, "sluice.rejects", columns, copy_rejects(rejects))
 
 
 class _Codes:

@@ -15,13 +15,14 @@ from sluice.adapters.statements import statement
 from sluice.ingestion.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Engine, Row
 
     from sluice.ports import Publisher
 
 STATUS_TOPIC = "status"
+_EVENTS_AT_ONCE = 1000
 
 
 def relay(engine: Engine, publisher: Publisher, ingestion: int) -> int:
@@ -37,13 +38,16 @@ def relay(engine: Engine, publisher: Publisher, ingestion: int) -> int:
     total = 0
     while count := _relay_once(engine, publisher, ingestion):
         total += count
+        if count < _EVENTS_AT_ONCE:  # those that were there when it began, and so the caller's own
+            break
     return total
 
 
 def _relay_once(engine: Engine, publisher: Publisher, ingestion: int) -> int:
     with transaction(engine) as connection:
         connection.execute(statement("lock_relay"), {"ingestion": ingestion})
-        rows = connection.execute(statement("unpublished_events"), {"ingestion": ingestion}).all()
+        facts = {"ingestion": ingestion, "limit": _EVENTS_AT_ONCE}
+        rows = connection.execute(statement("unpublished_events"), facts).all()
         if not rows:
             return 0
         publish_events(publisher, ingestion, rows)
@@ -66,8 +70,13 @@ def publish_events(publisher: Publisher, ingestion: int, rows: Sequence[Row[Any]
         )
         for row in rows
     ]
+    send_events(publisher, [(each, each.attributes) for each in events])
+
+
+def send_events(publisher: Publisher, events: Sequence[tuple[Event, Mapping[str, str]]]) -> None:
+    """Publish events of one ingestion, each with the attributes of its message."""
     publisher.publish(
         STATUS_TOPIC,
-        [(json.dumps(each.body).encode(), each.attributes) for each in events],
-        ordering_key=str(ingestion),
+        [(json.dumps(event.body).encode(), attributes) for event, attributes in events],
+        ordering_key=str(events[0][0].ingestion),
     )

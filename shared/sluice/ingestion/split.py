@@ -7,6 +7,7 @@ the last one that is remembered.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from sluice.ingestion.events import UNFINISHED, State
 from sluice.ingestion.ingestions import lock_ingestion, move, receive, select_ingestion
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.sending import send_chunks
+from sluice.ingestion.together import Together
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Row
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
     from sluice.settings import Settings
 
 _MAX_RECORD_BYTES = 32 * 1024 * 1024
+_DUE = (State.RECEIVED, State.SPLITTING)
+_ATTEMPTS_TOGETHER = 3
+#: So many files are cut at the same time: each takes the memory of some blocks.
+_ALONE = threading.BoundedSemaphore(4)
 
 
 class Split:
@@ -58,22 +64,38 @@ class Split:
         self._engine = engine
         self._objects = objects
         self._publisher = publisher
+        self._together = Together(settings, engine, objects, publisher)
 
-    def __call__(self, announced: StoredObject) -> int:
-        """Ingest an object up to the last chunk sent; return the ingestion.
+    def __call__(self, announced: StoredObject, attempt: int = 1) -> int:
+        """Ingest a small object whole, another up to the last chunk sent; return the ingestion.
+
+        Args:
+            announced: the object.
+            attempt: how often it was announced; what failed several times goes the ordinary way, which
+                keeps what is known of a file from the start.
 
         Raises:
             TransientError: deliver the announcement again.
         """
+        if attempt <= _ATTEMPTS_TOGETHER:
+            ingestion = self._together(announced)
+            if ingestion is not None:
+                return ingestion
+        with _ALONE:
+            return self._begin(announced)
+
+    def _begin(self, announced: StoredObject) -> int:
         with transaction(self._engine) as connection:
             ingestion = receive(connection, announced, self._settings.project)
+            is_due = select_ingestion(connection, ingestion).state in _DUE
         self._relay(ingestion)
-        try:
-            with self._sole_right(ingestion):
-                self._split(ingestion, announced)
-        except PermanentError as error:
-            self._fail(ingestion, error)
-        self._relay(ingestion)
+        if is_due:
+            try:
+                with self._sole_right(ingestion):
+                    self._split(ingestion, announced)
+            except PermanentError as error:
+                self._fail(ingestion, error)
+            self._relay(ingestion)
         return ingestion
 
     def _relay(self, ingestion: int) -> None:
@@ -100,7 +122,7 @@ class Split:
     def _split(self, ingestion: int, announced: StoredObject) -> None:
         with transaction(self._engine) as connection:
             row = select_ingestion(connection, ingestion)
-        if row.state not in (State.RECEIVED, State.SPLITTING):
+        if row.state not in _DUE:
             return
         name = dataset_of(announced)
         dataset = find_dataset(self._engine, name)

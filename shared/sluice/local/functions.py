@@ -52,7 +52,7 @@ class Function:
 
 
 FUNCTIONS = (
-    Function("split", concurrency=4, pool_size=4),
+    Function("split", concurrency=16, pool_size=4),  # small files wait for each other
     Function("load", concurrency=1, pool_size=2),  # one instance a core; new texts take a second
     Function("finish", concurrency=4, pool_size=4),
     Function("query", concurrency=16, pool_size=16),  # an answer holds one while it streams

@@ -45,7 +45,9 @@ class Subscription:
     dead_letter: DeadLetter | None = DeadLetter()
 
 
-FINISH_FILTER = 'attributes.state = "publishing" OR attributes.state = "done"'
+FINISH_FILTER = (
+    '(attributes.state = "publishing" OR attributes.state = "done") AND NOT attributes:together'
+)
 TOPICS = ("uploads", "chunks", "status", "dead-letters")
 
 SUBSCRIPTIONS = (

@@ -1,0 +1,73 @@
+-- name: receive_together
+-- Small files, each at the step before it is published: ingestion, chunk and receipt. Left out is a file
+-- that is known already, of which another generation is, or whose content is published.
+WITH files AS (
+    SELECT * FROM jsonb_to_recordset(CAST(:files AS jsonb)) AS file (
+        bucket text, object text, generation bigint, size_bytes bigint, crc32c text, content_encoding text,
+        layout jsonb, first_byte bigint, end_byte bigint, first_line bigint, records bigint, lines bigint,
+        rows_loaded bigint, rows_rejected bigint
+    )
+), received AS (
+    INSERT INTO sluice.ingestions (
+        dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, state, sequence, layout,
+        chunks_total, records_total, content_bytes, chunks_loaded, bytes_loaded, records_read, rows_loaded,
+        rows_rejected
+    )
+    SELECT :dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, 'publishing',
+        CAST(:sequence AS integer), layout, 1, records, end_byte, 1, end_byte - first_byte, records,
+        rows_loaded, rows_rejected
+    FROM files
+    WHERE NOT EXISTS (
+        SELECT FROM sluice.ingestions AS other
+        WHERE other.dataset = :dataset AND other.crc32c = files.crc32c
+            AND other.size_bytes = files.size_bytes AND other.state = 'done'
+    ) AND NOT EXISTS (
+        SELECT FROM sluice.ingestions AS other
+        WHERE other.bucket = files.bucket AND other.object = files.object AND other.state = 'done'
+    )
+    ORDER BY bucket, object, generation -- who receives the same files waits, and not in a ring
+    ON CONFLICT (bucket, object, generation) DO NOTHING
+    RETURNING *
+), cut AS (
+    INSERT INTO sluice.chunks (
+        ingestion, number, first_byte, end_byte, first_line, first_record, records, lines
+    )
+    SELECT received.id, 0, first_byte, end_byte, first_line, 0, records, lines
+    FROM received JOIN files USING (bucket, object, generation)
+), loaded AS (
+    INSERT INTO sluice.receipts (
+        ingestion, chunk, records_read, rows_loaded, rows_rejected, duplicates, recovered
+    )
+    SELECT id, 0, records_read, rows_loaded, rows_rejected, 0, 0 FROM received
+)
+SELECT * FROM received;
+
+-- name: insert_events
+-- Events of several ingestions into the outbox, in the transaction that makes them true.
+INSERT INTO sluice.events (ingestion, sequence, state, severity, body)
+SELECT * FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS event (
+    ingestion integer, sequence integer, state text, severity text, body jsonb
+);
+
+-- name: publish_together
+-- Turns the switch of several ingestions, and tells readers that the dataset changed; returns those that
+-- were at the step before.
+WITH done AS (
+    UPDATE sluice.ingestions
+    SET state = 'done', sequence = sequence + 1, updated_at = now(), finished_at = now()
+    WHERE id = ANY (CAST(:ingestions AS integer[])) AND state = 'publishing'
+    RETURNING *
+), switched AS (
+    INSERT INTO sluice.publications (ingestion, dataset) SELECT id, dataset FROM done
+), refreshed AS (
+    INSERT INTO sluice.freshness (dataset, ingestion, version)
+    SELECT dataset, max(id), 1 FROM done GROUP BY dataset
+    ON CONFLICT (dataset) DO UPDATE
+    SET ingestion = excluded.ingestion, version = freshness.version + 1, changed_at = now()
+)
+SELECT * FROM done;
+
+-- name: mark_told
+-- The events of several ingestions up to a sequence went out.
+UPDATE sluice.events SET published_at = now()
+WHERE ingestion = ANY (CAST(:ingestions AS integer[])) AND sequence <= :sequence AND published_at IS NULL;
