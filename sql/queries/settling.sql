@@ -75,12 +75,12 @@ WHERE dataset = :dataset AND settled_at IS NOT NULL AND dissolved_at IS NULL
 -- name: dissolve
 -- An ingestion is taken back: no settlement that holds its rows is right any more.
 UPDATE sluice.settlements SET dissolved_at = now()
-WHERE dataset = :dataset AND dissolved_at IS NULL AND :ingestion = ANY (ingestions);
+WHERE dissolved_at IS NULL AND :ingestion = ANY (ingestions);
 
 -- name: leave_dissolved
 -- What a dissolved settlement held is looked for among the rows, until it is settled anew.
 UPDATE sluice.publications SET settlement = NULL
-WHERE settlement IN (SELECT id FROM sluice.settlements WHERE dataset = :dataset AND dissolved_at IS NOT NULL);
+WHERE settlement IN (SELECT id FROM sluice.settlements WHERE dissolved_at IS NOT NULL);
 
 -- name: dissolved_settlements
 -- Settlements that nobody reads any more, oldest first.

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flow import HEADER, IDLE_S, THINGS, Flow, Killed, lines
 
+from sluice.adapters.database import transaction
 from sluice.errors import DeclarationError
 from sluice.ingestion import settle
+from sluice.ingestion.ingestions import withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,6 +176,14 @@ def test_who_takes_a_file_back_leaves_the_others_right(flow: Flow) -> None:
     assert (projected(flow), unsettled(flow)) == ([*range(1, 11), *range(21, 31)], [])
     forget_settlements(flow)
     assert projected(flow) == [*range(1, 11), *range(21, 31)]
+
+
+def test_who_restores_dissolves_too(flow: Flow) -> None:
+    loaded = [load_only(flow, HEADER + lines(n, n), f"things/{n}.csv") for n in (1, 2)]
+    flow.settle("things")
+    with transaction(flow.engine) as connection:
+        withdraw(connection, None, [loaded[0]], None, "project")
+    assert (projected(flow), unsettled(flow)) == ([], [loaded[1]])
 
 
 def test_what_is_taken_back_while_settlements_are_merged_is_left(

@@ -173,8 +173,8 @@ def withdraw(
     for ingestion in ingestions:
         if dataset is not None:
             take_back(connection, dataset, ingestion)
-        key = {"ingestion": ingestion, "dataset": dataset.name if dataset else ""}
+        key = {"ingestion": ingestion}
         connection.execute(statement("withdraw"), key)
         connection.execute(statement("dissolve"), key)
-        connection.execute(statement("leave_dissolved"), key)
+        connection.execute(statement("leave_dissolved"))
         move(connection, ingestion, State.UNDONE, project, replaced_by=by)
