@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 POLL_S = 0.01
+WARMING_FILES = 8
 USUAL_ROWS = 200_000
 USUAL_PAGE = 1000
 
@@ -106,10 +107,14 @@ def cloud_in(folder: Path, loaders: int, **settings: str) -> Iterator[Cloud]:
 
 
 def warm_up(cloud: Cloud, folder: Path) -> None:
+    """Load small files, all at once, so that each loader has its libraries and a connection."""
     path = folder / "warm.csv"
-    for number in range(4):
+    names = [f"warm-{number}.csv" for number in range(WARMING_FILES)]
+    for number, name in enumerate(names):
         write_trips(path, 1000, seed=number)
-        ingest(cloud, path, f"warm-{number}.csv")
+        upload(cloud, path, name)
+    for name in names:
+        wait(cloud, name)
 
 
 def measure(cloud: Cloud, path: Path, number: int) -> Round:
@@ -131,12 +136,22 @@ def measure(cloud: Cloud, path: Path, number: int) -> Round:
 
 def ingest(cloud: Cloud, path: Path, name: str) -> dict[str, Any]:
     """Drop the file and wait until it is published; the time begins with its announcement."""
+    upload(cloud, path, name)
+    return wait(cloud, name)
+
+
+def upload(cloud: Cloud, path: Path, name: str) -> None:
+    """Drop a file of trips."""
     client = storage.Client(
         project="local",
         credentials=AnonymousCredentials(),
         client_options={"api_endpoint": cloud.storage.url},
     )
     client.bucket("inbox").blob(f"trips/{name}").upload_from_filename(path)
+
+
+def wait(cloud: Cloud, name: str) -> dict[str, Any]:
+    """Wait until a file is published; return what became of it."""
     with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         while True:
