@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 #: Stored types that pgpq does not encode; a dataset that has one is copied as CSV.
 _TEXT_ONLY = frozenset({"numeric", "time", "uuid"})
-#: How much is encoded at once.
+#: How much is encoded at once: larger pieces cost new memory each, smaller ones a call for each column.
+_BATCH_ROWS = 16 * 1024
 _BATCH_CELLS = 128 * 1024
-_MIN_BATCH_ROWS, _MAX_BATCH_ROWS = 1024, 16 * 1024
+_BATCH_BYTES = 1024 * 1024
 
 
 @dataclass
@@ -127,8 +128,8 @@ class ParsedChunk:
 
     def stream(self, sql: str, block_bytes: int) -> Iterator[bytes]:
         """Yield what DuckDB selects as the stream of a binary COPY."""
-        reader = self._cursor.sql(sql).to_arrow_reader(self._batch_rows)
-        return _blocks(reader, block_bytes)
+        rows = min(_BATCH_ROWS, _BATCH_CELLS // len(self.dataset.fields))
+        return _blocks(self._cursor.sql(sql).to_arrow_reader(rows), block_bytes)
 
     def _ordered_blocks(self, ingestion: int, block_bytes: int) -> Iterator[bytes]:
         import pyarrow as pa  # noqa: PLC0415
@@ -136,12 +137,8 @@ class ParsedChunk:
         ingestions = pa.repeat(pa.scalar(ingestion, pa.int32()), self.rows)
         whole = self.ordered.append_column(INGESTION_COLUMN, ingestions)
         table = whole.select(copied_columns(self.dataset))
-        return _blocks(table.to_reader(self._batch_rows), block_bytes)
-
-    @property
-    def _batch_rows(self) -> int:
-        """Rows that are encoded at once: fewer of a wide table, for all their cells are in memory."""
-        return max(_MIN_BATCH_ROWS, min(_MAX_BATCH_ROWS, _BATCH_CELLS // len(self.dataset.fields)))
+        rows = min(_BATCH_ROWS, 1 + _BATCH_BYTES * len(table) // (table.nbytes + 1))
+        return _blocks(table.to_reader(rows), block_bytes)
 
     def _csv_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
         with tempfile.TemporaryDirectory() as folder:
