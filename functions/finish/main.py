@@ -15,7 +15,7 @@ from sluice.ingestion.deliveries import SWEEP_PATH, Answer, answer_to, deliver
 from sluice.ingestion.events import State
 from sluice.ingestion.finish import Finish
 from sluice.ingestion.output import Outputs
-from sluice.ingestion.settle import Settle
+from sluice.ingestion.quiet import settle_in_quiet
 from sluice.ingestion.sweep import Sweep
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
@@ -31,7 +31,7 @@ def handle(message: Message) -> None:
     """Publish the ingestion that the event names, or settle the dataset of one that is done."""
     state = message.attributes.get("state")
     if state == State.DONE:
-        Settle(open_database(SETTINGS))(message.attributes.get("dataset", ""))
+        settle_in_quiet(open_database(SETTINGS), message.attributes.get("dataset", ""))
     if state != State.PUBLISHING:
         return
     try:

@@ -234,3 +234,7 @@ SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NU
     records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, warnings = '[]', problem = NULL, finished_at = NULL, sweeps = 0,
     output = NULL
 WHERE id = :ingestion;
+
+-- name: quiet_s
+-- For how many seconds nothing of a dataset was published or taken back.
+SELECT extract(epoch FROM clock_timestamp() - changed_at) FROM sluice.freshness WHERE dataset = :dataset;
