@@ -6,7 +6,8 @@ Run `python benchmarks/shapes.py [--share 0.1] [--only wide,keyed,text,small] [-
   keyed   10 million rows with a key, then a file that updates a third of them; against `\copy` into a
           staging table and `INSERT ... ON CONFLICT DO UPDATE`
   text    5 GB of long texts with quotes and line ends inside
-  small   10,000 files of 50 rows, dropped at once; against `\copy` of all their rows as one file
+  small   10,000 files of 50 rows, dropped at once; then again with a large file in their middle, and
+          a hundred in the middle of a large file; against `\copy` of all their rows as one file
 
 `\copy` goes into text columns, which checks and types nothing, except into the staging table.
 """
@@ -38,6 +39,8 @@ WIDE_KINDS = (("float", 100), ("integer", 50), ("text", 30), ("timestamp", 20))
 TEXT_BYTES = 5_000_000_000
 SMALL_FILES = 10_000
 SMALL_ROWS = 50
+LARGE_ROWS = 1_000_000
+FEW_FILES = 100
 CONNECTIONS_WATCHED_S = 0.2
 
 
@@ -164,17 +167,36 @@ class Shapes:
         return [self.shape("long texts", ["texts/a.csv"], rows, copy_s)]
 
     def small(self, share: float) -> list[Shape]:
-        """Many small files at once."""
+        """Many small files at once; a large one among them; some among the chunks of a large one."""
         files = int(SMALL_FILES * share)
-        whole = self.folder / "small.csv"
-        write_trips(whole, files * SMALL_ROWS)
+        names, copy_s = self.cut("small", files, seed=1)
+        found = [self.shape("small files", names, files * SMALL_ROWS, copy_s)]
+        large = "trips/large-0.csv"
+        rows = int(LARGE_ROWS * share)
+        write_trips(seeding.place(self.cloud, large), rows, seed=2)
+        names, _ = self.cut("around", files // 2, seed=3)
+        names.insert(len(names) // 2, large)
+        total = rows + (files // 2) * SMALL_ROWS
+        found.append(self.shape("small files around a large one", names, total, copy_s))
+        large = "trips/large-1.csv"
+        write_trips(seeding.place(self.cloud, large), LARGE_ROWS, seed=4)
+        names, _ = self.cut("among", FEW_FILES, seed=5)
+        total = LARGE_ROWS + FEW_FILES * SMALL_ROWS
+        found.append(self.shape("small files behind a large one", [large, *names], total, copy_s))
+        return found
+
+    def cut(self, title: str, files: int, seed: int) -> tuple[list[str], float]:
+        r"""Put trips into place as small files; return their names, and what `\copy` takes for all rows."""
+        whole = self.folder / f"{title}.csv"
+        write_trips(whole, files * SMALL_ROWS, seed=seed)
         header, *lines = whole.read_text().splitlines(keepends=True)
-        names = [f"trips/small-{number}.csv" for number in range(files)]
+        names = [f"trips/{title}-{number}.csv" for number in range(files)]
         for number, name in enumerate(names):
             part = lines[number * SMALL_ROWS : (number + 1) * SMALL_ROWS]
             seeding.place(self.cloud, name).write_text(header + "".join(part))
-        copy_s = self.copy(whole, ["region", "origin", "destination", "started_at", "datasource"])
-        return [self.shape("small files", names, files * SMALL_ROWS, copy_s)]
+        return names, self.copy(
+            whole, ["region", "origin", "destination", "started_at", "datasource"]
+        )
 
     def declare(self, name: str, columns: list[dict[str, Any]], **more: Any) -> None:
         """Declare a dataset."""
@@ -228,7 +250,7 @@ class Shapes:
         objects = {name: seeding.seal(seeding.place(self.cloud, name)) for name in names}
         size = sum(int(facts["size"]) for facts in objects.values())
         self.sql("SELECT 1")
-        began = time.perf_counter()
+        began, dropped_at = time.perf_counter(), time.time()
         seeding.announce(self.cloud, objects)
         connections = 0
         with ingest.resident() as peaks:
@@ -249,7 +271,23 @@ class Shapes:
         notes = {"resident MiB of load": round(peaks.get("load", 0)), "connections": connections}
         if len(names) > 1:
             notes["files a second"] = round(len(names) / seconds)
+            notes["resident MiB of split"] = round(peaks.get("split", 0))
+            notes |= self.waits(names, dropped_at)
         return Shape(title, rows, size, seconds, copy_s, notes)
+
+    def waits(self, names: list[str], dropped_at: float) -> dict[str, Any]:
+        """Return how long small files, and a large one among them, took from the drop to `done`."""
+        done = self.sql(
+            "SELECT rows_loaded, extract(epoch FROM finished_at) FROM sluice.ingestions"
+            f" WHERE object = ANY (ARRAY[{', '.join(map(repr, names))}])"
+        )
+        small = sorted(float(at) - dropped_at for rows, at in done if rows <= SMALL_ROWS)
+        large = [float(at) - dropped_at for rows, at in done if rows > SMALL_ROWS]
+        found = {
+            "small ones done in s, median": round(small[len(small) // 2], 1),
+            "95 %": round(small[int(0.95 * (len(small) - 1))], 1),
+        }
+        return found | ({"large one done in s": round(large[0], 1)} if large else {})
 
 
 WIDE_VALUES = {
