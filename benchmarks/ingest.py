@@ -107,11 +107,11 @@ def cloud_in(folder: Path, loaders: int, **settings: str) -> Iterator[Cloud]:
 
 
 def warm_up(cloud: Cloud, folder: Path) -> None:
-    """Load small files, all at once, so that each loader has its libraries and a connection."""
+    """Load files for loaders and small ones, all at once, so that each has its libraries and a connection."""
     path = folder / "warm.csv"
-    names = [f"warm-{number}.csv" for number in range(WARMING_FILES)]
+    names = [f"warm-{number}.csv" for number in range(2 * WARMING_FILES)]
     for number, name in enumerate(names):
-        write_trips(path, 1000, seed=number)
+        write_trips(path, 20_000 if number % 2 else 1000, seed=100 + number)
         upload(cloud, path, name)
     for name in names:
         wait(cloud, name)
