@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 POLL_S = 0.01
-WARMING_FILES = 8
+WARMING_FILES = 4
 USUAL_ROWS = 200_000
 USUAL_PAGE = 1000
 
@@ -265,18 +265,19 @@ def usual_rows(file: Any) -> Iterator[tuple[Any, ...]]:
 
 @contextmanager
 def resident() -> Iterator[dict[str, float]]:
-    """The largest resident memory of each function meanwhile, in MiB."""
+    """The largest resident memory of each function of this benchmark's cloud meanwhile, in MiB."""
     peaks: dict[str, float] = {}
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.2):
-            for process in psutil.process_iter(["cmdline", "memory_info"]):
-                words = process.info["cmdline"] or []
-                if "functions_framework" in words and "--target" in words:
-                    name = words[words.index("--target") + 1]
-                    size = process.info["memory_info"].rss / MIB
-                    peaks[name] = max(peaks.get(name, 0.0), size)
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    words = process.cmdline()
+                    if "functions_framework" in words and "--target" in words:
+                        name = words[words.index("--target") + 1]
+                        size = process.memory_info().rss / MIB
+                        peaks[name] = max(peaks.get(name, 0.0), size)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

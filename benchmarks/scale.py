@@ -94,6 +94,7 @@ class Scale:
         self.sql("UPDATE sluice.ingestions SET state = 'undone'")
         self.sql("DELETE FROM sluice.publications")
         self.sql("DELETE FROM sluice.settlements")
+        self.sql("TRUNCATE store.trips")
         self.copy()
         self.load()
         self.settle()

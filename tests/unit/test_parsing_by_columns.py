@@ -222,5 +222,5 @@ def test_the_binary_copy_has_every_column_of_every_row() -> None:
     ) as parsed:
         options, blocks = parsed.copy_rows(7, 1)
         found = b"".join(blocks)
-        parsed.rows_by_column = None
+        parsed.ordered = None
         assert (options, found) == ("(FORMAT binary)", b"".join(parsed.copy_rows(7, 1)[1]))
