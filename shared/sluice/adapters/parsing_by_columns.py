@@ -126,18 +126,16 @@ class ByColumns:
 
     def _values(self, column: Column, cells: Any) -> Any:
         """Return the values of plain cells, or None where Arrow might see another than we do."""
-        import pyarrow as pa  # noqa: PLC0415
-        from pyarrow import compute  # noqa: PLC0415
-
         if column.type is ColumnType.TEXT:
             return _trimmed(cells) if column.trim else cells
         if column.type in _WHOLE and _has_hexadecimals(cells):
             return None
-        try:
-            values = compute.cast(cells, _ARROW_TYPES[column.type])
-        except pa.ArrowInvalid:
-            return None
-        return values if _is_certain(column.type, cells, values) else None
+        values = _cast(cells, column.type)
+        if values is None:
+            cells = _trimmed(cells)
+            values = _cast(cells, column.type)
+        is_certain = values is not None and _is_certain(column.type, cells, values)
+        return values if is_certain else None
 
     def _settle(self, cells: list[Any], typed: dict[str, Any]) -> Any:
         """Type the other columns thoroughly, and try the rules; return which rows break none."""
@@ -178,6 +176,17 @@ class ByColumns:
         sql = f"SELECT {names} FROM typed WHERE _ok"
         batches += cursor.sql(sql).to_arrow_table().cast(batches[0].schema).to_batches()
         return rejects_of(data, index, found, first_line, parser.first_record), index
+
+
+def _cast(texts: Any, kind: ColumnType) -> Any:
+    """Return the values of texts, or None where Arrow takes one of them for none."""
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import compute  # noqa: PLC0415
+
+    try:
+        return compute.cast(texts, _ARROW_TYPES[kind])
+    except pa.ArrowInvalid:
+        return None
 
 
 def _trimmed(cells: Any) -> Any:
