@@ -65,6 +65,10 @@ TEXTS = [
     "0x1F",
 ]
 SPACED = [f"{space}{text}{space}" for space in WHITE_SPACE for text in ("7", "a", "2026-05-24", "")]
+SPACED += [
+    f" {each}\u00a0"
+    for each in ("0x1F", "nan(1)", "2026-05-24 09", "2.5", "1e3", "+1", "1_000", "1e400")
+]
 CELLS = [*NUMBERS, *TIMES, *TEXTS, *SPACED, "yes", "f", "T", "-", " - "]
 
 
