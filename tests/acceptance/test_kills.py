@@ -97,10 +97,14 @@ def trips(region: str) -> bytes:
 
 def upload(cloud: Cloud, region: str) -> str:
     name = f"trips/{region}.csv"
+    put(cloud, name, trips(region))
+    return name
+
+
+def put(cloud: Cloud, name: str, data: bytes) -> None:
     url = f"{cloud.storage.url}/upload/storage/v1/b/inbox/o"
     parameters = {"uploadType": "media", "name": name}
-    httpx.post(url, params=parameters, content=trips(region), timeout=30).raise_for_status()
-    return name
+    httpx.post(url, params=parameters, content=data, timeout=30).raise_for_status()
 
 
 def wait_for(what: Callable[[], Any], words: str) -> Any:
@@ -136,8 +140,12 @@ def kill(pid: int) -> None:
 
 
 def kill_loaders(cloud: Cloud) -> None:
+    kill_all(cloud, "load")
+
+
+def kill_all(cloud: Cloud, function: str) -> None:
     for each in cloud.status():
-        if each.name.startswith("load-") and each.pid:
+        if each.name.startswith(f"{function}-") and each.pid:
             kill(each.pid)
 
 
@@ -309,6 +317,42 @@ def test_messages_whose_acknowledgements_are_lost_come_again(
         control.behave()
         control.wait_until_drained(CHUNKS, timeout_s=40)
     assert_exact_rows(cloud, engine, name)
+
+
+SMALL_FILES = 40
+SMALL_ROWS = 20
+
+
+def test_small_files_while_split_is_killed_inside_its_transaction(
+    cloud: Cloud, engine: Engine, control: ControlClient, region: str
+) -> None:
+    control.misbehave(Mischief(duplicate=0.3, delay_s=0.2, reorder=True, seed=5))
+    with stopped_at(engine, "LOCK TABLE sluice.receipts IN SHARE MODE"):
+        for number in range(SMALL_FILES):
+            rows = [GOOD.format(region, 1 + n, n, number) for n in range(SMALL_ROWS)]
+            data = (HEADER + "".join(rows) + BAD.format(region)).encode()
+            put(cloud, f"trips/{region}/{number}.csv", data)
+            if number % 20 == 10:
+                kill_all(cloud, "split")
+    sql = "SELECT * FROM sluice.ingestions WHERE object LIKE :names"
+    rows = wait_for(
+        lambda: [
+            each
+            for each in [select(engine, sql, names=f"trips/{region}/%")]
+            if len(each) == SMALL_FILES and all(row.state == "done" for row in each)
+        ],
+        "not all are done",
+    )[0]
+    accounts = {(row.records_read, row.rows_loaded, row.rows_rejected) for row in rows}
+    assert accounts == {(SMALL_ROWS + 1, SMALL_ROWS, 1)}
+    assert ask(cloud, region=region)["trips"] == SMALL_FILES * SMALL_ROWS
+    sql = "SELECT count(*) FROM store.trips WHERE ingestion = ANY (:all)"
+    stored = select(engine, sql, all=[row.id for row in rows])
+    assert stored[0][0] == SMALL_FILES * SMALL_ROWS
+    wait_for(
+        lambda: not select(engine, "SELECT 1 FROM sluice.events WHERE published_at IS NULL"),
+        "some events are not told",
+    )
 
 
 @contextmanager
