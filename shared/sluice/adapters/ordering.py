@@ -45,11 +45,17 @@ def _whole_numbers(values: NDArray[Any]) -> NDArray[np.int64] | None:
     """Return values counted from the least; null, which is NaN, becomes one more than the largest."""
     if values.dtype.kind not in "iuf":
         return None
-    numbers = values.astype(np.float64)
-    is_null = np.isnan(numbers)
-    known = numbers[~is_null] if is_null.any() else numbers
-    if not (known == np.floor(known)).all() or not (np.abs(known) < _LARGEST_WHOLE).all():
+    with np.errstate(
+        invalid="ignore"
+    ):  # null and infinity become some number, which they do not equal
+        numbers = values.astype(np.int64)
+    is_null = numbers != values
+    if is_null.any():
+        if not np.isnan(values[is_null]).all():
+            return None
+        numbers[is_null] = numbers[~is_null].max(initial=-1) + 1
+    least, largest = numbers.min(initial=0), numbers.max(initial=0)
+    if max(-least, largest) >= _LARGEST_WHOLE:
         return None
-    least, largest = known.min(initial=_LARGEST_WHOLE), known.max(initial=-_LARGEST_WHOLE)
-    counted: NDArray[np.int64] = (np.where(is_null, largest + 1, numbers) - least).astype(np.int64)
+    counted: NDArray[np.int64] = numbers - least
     return counted

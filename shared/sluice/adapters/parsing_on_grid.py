@@ -80,12 +80,13 @@ class OnGrid:
             return None
         try:
             self._type(grid, _PROBED_RECORDS)
-            return self._parsed(data, grid, self._type(grid, len(grid)), first_line)
+            seen = self._judged(*self._type(grid, len(grid)))
+            return self._parsed(data, grid, seen, first_line)
         except TooOddError:
             return None
 
-    def _type(self, grid: Grid, records: int) -> _Seen:
-        """Type and judge the first records."""
+    def _type(self, grid: Grid, records: int) -> tuple[pa.Table, Flags]:
+        """Type the first records; return them and which are odd."""
         import pyarrow as pa  # noqa: PLC0415
 
         columns: list[Any] = []
@@ -99,11 +100,9 @@ class OnGrid:
                 typed = type_column(column, grid.codes, starts, ends, texts)
             columns += typed[0]
             odd |= typed[1]
-        names = [each.name for each in self._dataset.fields]
-        seen = self._judged(pa.table(columns, names=names), odd)
-        if len(seen.doubtful) > len(odd) * _ODD_SHARE:
+        if np.count_nonzero(odd) > len(odd) * _ODD_SHARE:
             raise TooOddError
-        return seen
+        return pa.table(columns, names=[each.name for each in self._dataset.fields]), odd
 
     def _judged(self, rows: pa.Table, odd: Flags) -> _Seen:
         """Hold rows against the rules, and put them in order if that is easily done."""
@@ -112,7 +111,10 @@ class OnGrid:
         self._cursor.register("seen", rows)
         found = self._cursor.sql(f"SELECT {', '.join(selected)} FROM seen").to_arrow_table()
         good = ~odd & np.asarray(found.column(0))
-        return _Seen(rows, good, order_of(found.columns[1:]))
+        seen = _Seen(rows, good, order_of(found.columns[1:]))
+        if len(seen.doubtful) > len(odd) * _ODD_SHARE:
+            raise TooOddError
+        return seen
 
     def _parsed(self, data: bytes, grid: Grid, seen: _Seen, first_line: int) -> ParsedChunk | None:
         rejects: list[Reject] = []
@@ -136,7 +138,7 @@ class OnGrid:
             recovered=0,
             origins=None,
             is_encoded=True,
-            ordered=None if seen.order is None else rows,
+            ordered=None if seen.order is None and self._dataset.cluster else rows,
             _cursor=self._cursor,
             _texts={},
         )

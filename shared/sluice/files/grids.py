@@ -73,7 +73,7 @@ def find_grid(data: bytes, dialect: Dialect, width: int) -> Grid | None:
     line_feeds = ends[:lines, -1]
     if not (codes[line_feeds] == LF).all():
         return None
-    starts = _starts(ends)
+    starts = np.concatenate(([np.int32(0)], borders[:-1] + 1)).reshape(ends.shape)
     if found.has_cr:
         if data.count(b"\r") != lines or not (codes[line_feeds - 1] == CR).all():
             return None
@@ -111,12 +111,3 @@ def _find_borders(data: bytes, dialect: Dialect) -> _Borders | None:
         np.logical_or(border, line_feed, out=border)
         places.append(np.flatnonzero(border).astype(np.int32) + np.int32(first))
     return _Borders(places, line_feeds, has_cr)
-
-
-def _starts(ends: Places) -> Places:
-    """Return where fields begin: each behind the border before it."""
-    starts = np.empty_like(ends)
-    starts[:, 1:] = ends[:, :-1] + 1
-    starts[0, 0] = 0
-    starts[1:, 0] = ends[:-1, -1] + 1
-    return starts
