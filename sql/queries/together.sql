@@ -5,17 +5,17 @@ WITH files AS (
     SELECT * FROM jsonb_to_recordset(CAST(:files AS jsonb)) AS file (
         bucket text, object text, generation bigint, size_bytes bigint, crc32c text, content_encoding text,
         layout jsonb, first_byte bigint, end_byte bigint, first_line bigint, records bigint, lines bigint,
-        rows_loaded bigint, rows_rejected bigint
+        rows_loaded bigint, rows_rejected bigint, received_at timestamptz
     )
 ), received AS (
     INSERT INTO sluice.ingestions (
         dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, state, sequence, layout,
         chunks_total, records_total, content_bytes, chunks_loaded, bytes_loaded, records_read, rows_loaded,
-        rows_rejected
+        rows_rejected, received_at
     )
     SELECT :dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, 'publishing',
         CAST(:sequence AS integer), layout, 1, records, end_byte, 1, end_byte - first_byte, records,
-        rows_loaded, rows_rejected
+        rows_loaded, rows_rejected, received_at
     FROM files
     WHERE NOT EXISTS (
         SELECT FROM sluice.ingestions AS other
@@ -54,7 +54,7 @@ SELECT * FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS event (
 -- were at the step before.
 WITH done AS (
     UPDATE sluice.ingestions
-    SET state = 'done', sequence = sequence + 1, updated_at = now(), finished_at = now()
+    SET state = 'done', sequence = sequence + 1, updated_at = now(), finished_at = clock_timestamp()
     WHERE id = ANY (CAST(:ingestions AS integer[])) AND state = 'publishing'
     RETURNING *
 ), switched AS (

@@ -80,6 +80,8 @@ def test_a_small_file_is_done_when_its_announcement_is_handled(flow: Flow) -> No
     assert flow.account(ingestion) == (30, 30, 0)
     assert flow.told(ingestion) == STEPS
     assert_told_in_order(flow, ingestion)
+    row = flow.ingestion(ingestion)
+    assert row.received_at < row.finished_at
 
 
 def test_its_events_and_its_ledger_are_those_of_the_ordinary_way(flow: Flow) -> None:

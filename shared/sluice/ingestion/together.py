@@ -17,6 +17,8 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -221,6 +223,7 @@ class _Turn:
     announced: StoredObject
     dataset: Dataset
     whole: Whole
+    received_at: datetime = field(default_factory=partial(datetime.now, UTC))
     events: list[Event] = field(default_factory=list)
     batch: _Batch | None = None
     is_over: bool = False
@@ -330,6 +333,7 @@ def _facts(turn: _Turn, counted: Counted) -> dict[str, Any]:
         "lines": cut.lines,
         "rows_loaded": counted.rows,
         "rows_rejected": len(counted.rejects),
+        "received_at": turn.received_at.isoformat(),
     }
 
 
