@@ -15,7 +15,7 @@ WITH files AS (
     )
     SELECT :dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, 'publishing',
         CAST(:sequence AS integer), layout, 1, records, end_byte, 1, end_byte - first_byte, records,
-        rows_loaded, rows_rejected, received_at
+        rows_loaded, rows_rejected, least(received_at, now()) -- clocks differ
     FROM files
     WHERE NOT EXISTS (
         SELECT FROM sluice.ingestions AS other
