@@ -79,13 +79,18 @@ class Settle:
             dataset = read_dataset(connection, name)
         if dataset is None or not dataset.projections:
             return 0
-        with self._alone(name) as is_alone:
-            if not is_alone or (self._is_loading(name) and not while_loading):
-                return 0
-            settled = 0
-            while (settlement := self._next(dataset)) is not None:
-                settled += self._settle(dataset, settlement)
-            return settled
+        settled = 0
+        while self._is_left(name):  # looked at again: who was not alone meanwhile is gone
+            with self._alone(name) as is_alone:
+                if not is_alone or (self._is_loading(name) and not while_loading):
+                    break
+                while (settlement := self._next(dataset)) is not None:
+                    settled += self._settle(dataset, settlement)
+        return settled
+
+    def _is_left(self, name: str) -> bool:
+        with transaction(self._engine) as connection:
+            return _next_group(connection, name) is not None
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[bool]:
@@ -107,10 +112,7 @@ class Settle:
             left = connection.execute(statement("open_settlement"), key).first()
             if left is not None:
                 return left
-            found = connection.execute(statement("settled_and_not"), key)
-            group = next_group(
-                Group(tuple(row.ingestions), row.rows, row.settlement is not None) for row in found
-            )
+            group = _next_group(connection, dataset.name)
             if group is None:
                 return None
             facts = {**key, "ingestions": list(group.ingestions), "rows": group.rows}
@@ -206,6 +208,13 @@ class Settle:
             if marked is None or joined != len(settlement.ingestions):
                 raise _DissolvedError
             connection.execute(statement("dissolve_merged"), key)
+
+
+def _next_group(connection: Connection, name: str) -> Group | None:
+    found = connection.execute(statement("settled_and_not"), {"dataset": name})
+    return next_group(
+        Group(tuple(row.ingestions), row.rows, row.settlement is not None) for row in found
+    )
 
 
 def _insert(connection: Connection, dataset: Dataset, settlement: Row[Any], part: Row[Any]) -> None:
