@@ -44,8 +44,9 @@ def load(flow: Flow, data: bytes, chunk_bytes: int, name: str) -> tuple[list[Any
     """Load a file in chunks of a size; return its rows, its rejects and the number of chunks."""
     cutter = flow.twin(chunk_bytes=chunk_bytes)
     ingestion = cutter.run(data, f"texts/{name}")
-    count = len(cutter.chunks(ingestion))
     cutter.engine.dispose()
+    chunks = "SELECT count(*) AS n FROM sluice.chunks WHERE ingestion = :id"
+    count = int(flow.one(chunks, id=ingestion).n)
     assert flow.state(ingestion) == "done", flow.ingestion(ingestion).problem
     sql = "SELECT to_jsonb(t) - 'ingestion' AS row FROM store.texts AS t WHERE ingestion = :id"
     rows = flow.all(sql, id=ingestion)
