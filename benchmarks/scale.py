@@ -226,14 +226,22 @@ class Scale:
 
     def ask(self, when: str) -> dict[str, dict[str, float]]:
         """Ask each question many times; return the percentiles of each in milliseconds."""
-        found = {}
+        times_ms: dict[str, list[float]] = {}
         for name, make in questions().items():
             draw = random.Random(name)
             for _ in range(3):
                 self.answer(make(draw))
-            times_ms = sorted(self.answer(make(draw)) for _ in range(self.options.asked))
-            p95 = times_ms[min(len(times_ms) - 1, int(len(times_ms) * 0.95))]
-            found[name] = {"p50_ms": statistics.median(times_ms), "p95_ms": p95}
+            times_ms[name] = [self.answer(make(draw)) for _ in range(self.options.asked)]
+        return self.percentiles(when, times_ms)
+
+    def percentiles(
+        self, when: str, times_ms: dict[str, list[float]]
+    ) -> dict[str, dict[str, float]]:
+        """Keep and print the percentiles of answers' times."""
+        found = {}
+        for name, each in times_ms.items():
+            p95 = sorted(each)[min(len(each) - 1, int(len(each) * 0.95))]
+            found[name] = {"p50_ms": statistics.median(each), "p95_ms": p95}
             print(
                 f"  {when}: {name:34} p50 {found[name]['p50_ms']:7.1f} ms  p95 {p95:7.1f} ms",
                 flush=True,
@@ -272,7 +280,7 @@ class Scale:
         )
 
     def ask_while_loading(self, idle: dict[str, dict[str, float]]) -> None:
-        """Ask the same while a tenth more is loaded."""
+        """Ask the same while a tenth more is loaded, all kinds by turns until it is."""
         name = "trips/meanwhile.csv"
         path = seeding.place(self.cloud, name)
         rows = max(2_000_000, self.options.rows // 10)
@@ -281,8 +289,13 @@ class Scale:
         loading = threading.Thread(target=self.keep_loading, args=({name: facts},))
         loading.start()
         time.sleep(1)
-        busy = self.ask("while loading")
+        draw = random.Random("meanwhile")
+        times_ms: dict[str, list[float]] = {name: [] for name in questions()}
+        while loading.is_alive():
+            for name, make in questions().items():
+                times_ms[name].append(self.answer(make(draw)))
         loading.join()
+        busy = self.percentiles("while loading", times_ms)
         slower = {each: busy[each]["p95_ms"] / idle[each]["p95_ms"] for each in idle}
         self.say(
             "slower_while_loading",

@@ -20,7 +20,7 @@ WITH RECURSIVE step (start, depth, x, y, place, state) AS (
         (CASE WHEN state & 1 = 0 THEN bit_y ELSE bit_x END) # (state >> 1) AS turned_y) AS turned
     WHERE depth < 6
 ),
-curve AS (
+curve AS MATERIALIZED (
     SELECT array_agg(4 * place + state ORDER BY start, x, y) AS steps FROM step WHERE depth = 6
 ),
 placed AS MATERIALIZED (
@@ -37,7 +37,7 @@ placed AS MATERIALIZED (
         + CAST(extract(hour FROM started_at) AS integer) / 6 AS trip_end
     FROM rows
 ),
-extent AS (
+extent AS MATERIALIZED (
     SELECT west, south, 262143 / greatest(east - west, north - south, 1e-9) AS scale
     FROM (
         SELECT min(lon) AS west, min(lat) AS south, max(lon) AS east, max(lat) AS north FROM placed
@@ -75,11 +75,6 @@ leaves AS MATERIALIZED (
     FROM trips
     GROUP BY leaf
 ),
-boxes AS (
-    SELECT level, leaf >> (2 * level) AS node, min(west) AS west, min(south) AS south, max(east) AS east, max(north) AS north
-    FROM leaves, generate_series(1, 7) AS level
-    GROUP BY 1, 2
-),
 by_week AS (
     SELECT level, node, array_agg(week) AS weeks, array_agg(CAST(trips AS integer)) AS trips_of_weeks
     FROM (
@@ -100,6 +95,20 @@ by_flow AS (
         GROUP BY 1, 2, 3
     ) AS counted
     GROUP BY level, node
+),
+-- What is known of each node, a part a row; put together below, for a join would hang on guessed numbers.
+parts AS (
+    SELECT
+        level, leaf >> (2 * level) AS node,
+        min(west) AS west, min(south) AS south, max(east) AS east, max(north) AS north,
+        CAST(NULL AS date[]) AS weeks, CAST(NULL AS integer[]) AS trips_of_weeks,
+        CAST(NULL AS bigint[]) AS flows, CAST(NULL AS integer[]) AS trips_of_flows
+    FROM leaves, generate_series(1, 7) AS level
+    GROUP BY 1, 2
+    UNION ALL
+    SELECT level, node, NULL, NULL, NULL, NULL, weeks, trips_of_weeks, NULL, NULL FROM by_week
+    UNION ALL
+    SELECT level, node, NULL, NULL, NULL, NULL, NULL, NULL, flows, trips_of_flows FROM by_flow
 )
 SELECT
     0 AS level, CAST((leaf >> 21) & 32767 AS smallint) AS region, leaf AS node, west, south, east, north,
@@ -108,7 +117,8 @@ SELECT
 FROM leaves
 UNION ALL
 SELECT
-    level, CAST((node >> (21 - 2 * level)) & 32767 AS smallint), node, west, south, east, north,
-    NULL, NULL, NULL, weeks, trips_of_weeks, flows, trips_of_flows
-FROM boxes JOIN by_week USING (level, node) JOIN by_flow USING (level, node)
+    level, CAST((node >> (21 - 2 * level)) & 32767 AS smallint), node, min(west), min(south), max(east), max(north),
+    NULL, NULL, NULL, max(weeks), max(trips_of_weeks), max(flows), max(trips_of_flows)
+FROM parts
+GROUP BY level, node
 ORDER BY level, node
