@@ -27,14 +27,14 @@ Typed = tuple[list[Any], Flags]
 _POINT = b"POINT ("
 _SHORTEST_POINT = len(b"POINT (1 2)")
 #: Length of a moment that ends with its hour, which is no moment to DuckDB.
-_UP_TO_HOUR = len("2018-05-28 09")
+HOUR_ALONE = len("2018-05-28 09")
 #: More values that a cast refuses are not picked out one by one.
 _MOST_REFUSED = 256
 #: Every other piece is a cell, those between are not.
 _ALTERNATE = 0b01010101
 
 #: Arrow's names of the types that are known here.
-_ARROW = {
+ARROW_TYPES = {
     ColumnType.TEXT: "string",
     ColumnType.INTEGER: "int32",
     ColumnType.BIGINT: "int64",
@@ -51,7 +51,7 @@ class TooOddError(Exception):
 
 def has_casts(dataset: Dataset) -> bool:
     """Whether every column of the dataset is of a kind that is known here."""
-    return all(each.type in _ARROW and not each.is_special for each in dataset.columns)
+    return all(each.type in ARROW_TYPES and not each.is_special for each in dataset.columns)
 
 
 def type_column(
@@ -82,7 +82,7 @@ def absent_column(column: Column, rows: int) -> Typed:
     """Return the nulls of a column that the file does not have."""
     import pyarrow as pa  # noqa: PLC0415
 
-    name = "int16" if column.dictionary else _ARROW[column.type]
+    name = "int16" if column.dictionary else ARROW_TYPES[column.type]
     nulls = pa.nulls(rows, pa.type_for_alias(name))
     return [nulls] * len(column.fields), np.zeros(rows, bool)
 
@@ -120,11 +120,11 @@ def _values(kind: ColumnType, codes: Codes, starts: Places, ends: Places) -> Typ
 
     present = starts < ends
     cells = _pieces(codes, present, starts, ends)
-    cast, refused = _cast(cells, pa.type_for_alias(_ARROW[kind]))
+    cast, refused = _cast(cells, pa.type_for_alias(ARROW_TYPES[kind]))
     odd = np.zeros(len(starts), bool)
     odd[refused // 2] = True
     if kind is ColumnType.TIMESTAMP:
-        odd |= ends - starts == _UP_TO_HOUR
+        odd |= ends - starts == HOUR_ALONE
     if kind in (ColumnType.INTEGER, ColumnType.BIGINT):
         second = codes[np.where(ends - starts > 2, starts + 1, 0)]
         odd |= (second == ord("x")) | (second == ord("X"))  # 0x10 is 16 to Arrow

@@ -167,7 +167,6 @@ def _blocks(reader: Any, block_bytes: int) -> Iterator[bytes]:  # a pyarrow Reco
 
 def copy_rejects(rejects: Sequence[tuple[int, Reject]]) -> tuple[str, Iterator[bytes]]:
     """Return the options of a COPY of rejects, each with its ingestion, and its stream."""
-    import pgpq  # noqa: PLC0415
     import pyarrow as pa  # noqa: PLC0415
 
     columns = {
@@ -180,10 +179,7 @@ def copy_rejects(rejects: Sequence[tuple[int, Reject]]) -> tuple[str, Iterator[b
         "reason": pa.array([each.reason for _, each in rejects], pa.string()),
         "original": pa.array([each.original for _, each in rejects], pa.binary()),
     }
-    batch = pa.record_batch(columns)
-    encoder = pgpq.ArrowToPostgresBinaryEncoder(batch.schema)
-    blocks = (encoder.write_header(), encoder.write_batch(batch), encoder.finish())
-    return "(FORMAT binary)", iter(blocks)
+    return "(FORMAT binary)", _blocks(pa.table(columns).to_reader(), 1)
 
 
 def copied_columns(dataset: Dataset) -> tuple[str, ...]:

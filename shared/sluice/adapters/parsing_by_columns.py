@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sluice.adapters.casts import ARROW_TYPES, HOUR_ALONE
 from sluice.adapters.parsed import ParsedChunk, check_account
 from sluice.adapters.scratch import memory_file
 from sluice.datasets.compiling import WHITE_SPACE
@@ -27,16 +28,7 @@ if TYPE_CHECKING:
 
 #: Cells of so many bytes are in hand at once, as texts and as values.
 _BLOCK_BYTES = 4 * 1024 * 1024
-_ARROW_TYPES = {
-    ColumnType.INTEGER: "int32",
-    ColumnType.BIGINT: "int64",
-    ColumnType.FLOAT: "float64",
-    ColumnType.DATE: "date32",
-    ColumnType.TIMESTAMP: "timestamp[us]",
-}
 _WHOLE = (ColumnType.INTEGER, ColumnType.BIGINT)
-#: Arrow takes `2026-05-24 09`, which is no time to anybody else.
-_HOUR_ALONE = len("2026-05-24 09")
 
 
 class ByColumns:
@@ -184,7 +176,7 @@ def _cast(texts: Any, kind: ColumnType) -> Any:
     from pyarrow import compute  # noqa: PLC0415
 
     try:
-        return compute.cast(texts, _ARROW_TYPES[kind])
+        return compute.cast(texts, ARROW_TYPES[kind])
     except pa.ArrowInvalid:
         return None
 
@@ -210,5 +202,5 @@ def _is_certain(kind: ColumnType, cells: Any, values: Any) -> bool:
     if kind is ColumnType.FLOAT:
         return not compute.is_finite(values).false_count  # nan(1) is a number to Arrow
     if kind is ColumnType.TIMESTAMP:
-        return not compute.equal(compute.binary_length(cells), _HOUR_ALONE).true_count
+        return not compute.equal(compute.binary_length(cells), HOUR_ALONE).true_count
     return True
