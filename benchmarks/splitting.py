@@ -10,9 +10,9 @@ import sys
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from sluice.files.dialects import Dialect
-from sluice.files.records import count_clean, index_records
-from sluice.files.splitting import Splitter
+from sluice.csv.dialects import Dialect
+from sluice.csv.records import count_clean, index_records
+from sluice.csv.splitting import Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

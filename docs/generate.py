@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "shared"))
 
 import sluice  # noqa: E402
-from sluice.api.documentation import operations  # noqa: E402
+from sluice.api.routes.documentation import operations  # noqa: E402
 from sluice.cli.main import sluice as commands  # noqa: E402
 from sluice.cli.reference import render as cli_reference  # noqa: E402
 from sluice.datasets.declarations import read_folders  # noqa: E402

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.api import backup as operations
 from sluice.api.app import App
+from sluice.api.routes import backups as operations
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.adapters.database import open_database
-from sluice.adapters.pubsub import Message, PubsubPublisher
-from sluice.adapters.storage import StorageObjects
+from sluice.compaction.debounce import settle_in_quiet
 from sluice.errors import BodyError
-from sluice.ingestion.deliveries import SWEEP_PATH, Answer, answer_to, deliver
+from sluice.gcloud.pubsub import Message, PubsubPublisher
+from sluice.gcloud.storage import StorageObjects
+from sluice.ingestion.ack_policy import SWEEP_PATH, Answer, answer_to, deliver
 from sluice.ingestion.events import State
 from sluice.ingestion.finish import Finish
 from sluice.ingestion.output import Outputs
-from sluice.ingestion.quiet import settle_in_quiet
-from sluice.ingestion.sweep import Sweep
+from sluice.ingestion.recovery import Sweep
 from sluice.logs import configure_logging
+from sluice.postgres.connection import open_database
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:

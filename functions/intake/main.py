@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.api import admission, aliases
-from sluice.api import intake as uploads_and_commands
 from sluice.api.app import App
+from sluice.api.legacy import aliases
+from sluice.api.routes import rows as admission
+from sluice.api.routes import uploads as uploads_and_commands
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
 

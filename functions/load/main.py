@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.adapters.database import open_database
-from sluice.adapters.pubsub import Message, PubsubPublisher
-from sluice.adapters.storage import StorageObjects
+from sluice.gcloud.pubsub import Message, PubsubPublisher
+from sluice.gcloud.storage import StorageObjects
+from sluice.ingestion.ack_policy import Answer, deliver
 from sluice.ingestion.chunks import Chunk
-from sluice.ingestion.deliveries import Answer, deliver
 from sluice.ingestion.load import Load
 from sluice.logs import configure_logging
+from sluice.postgres.connection import open_database
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.api import asking, documentation
-from sluice.api import query as datasets
 from sluice.api.app import App
+from sluice.api.routes import datasets, documentation
+from sluice.api.routes import queries as asking
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.api import outputs
-from sluice.api import status as ingestions
+from sluice.api import downloads as outputs
 from sluice.api.app import App
+from sluice.api.routes import ingestions
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
 

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sluice.adapters.database import open_database, run_script, transaction
 from sluice.logs import configure_logging
-from sluice.migrate import migrate
+from sluice.postgres.connection import open_database, run_script, transaction
+from sluice.postgres.migrations import migrate
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ import httpx
 from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from sluice.adapters.storage import storage_client
+from sluice.gcloud.storage import storage_client
 from sluice.routes import function_for
 
 WAIT_S = 120.0

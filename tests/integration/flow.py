@@ -15,23 +15,23 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, text
 
-from sluice.adapters.database import transaction
-from sluice.datasets.catalog import standing
-from sluice.datasets.declare import declare
+from sluice.compaction.compact import Settle
 from sluice.errors import ObjectGoneError
-from sluice.files.announcements import UPLOADS_TOPIC, read_announcement
 from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
-from sluice.ingestion.control import Control
+from sluice.ingestion.commands import Control
 from sluice.ingestion.events import State
 from sluice.ingestion.finish import Finish
 from sluice.ingestion.ingestions import receive
 from sluice.ingestion.load import Load
+from sluice.ingestion.notifications import UPLOADS_TOPIC, read_announcement
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.ingestion.output import Outputs
-from sluice.ingestion.settle import Settle
+from sluice.ingestion.recovery import Sweep
 from sluice.ingestion.split import Split
-from sluice.ingestion.sweep import Sweep
 from sluice.ports import Sink, StoredObject
+from sluice.postgres.catalog import standing
+from sluice.postgres.connection import transaction
+from sluice.postgres.declare import declare
 from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
 from sluice.querying.reading import snapshot, stream, without_comments
 from sluice.settings import Settings

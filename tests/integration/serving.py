@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from werkzeug.test import Client
 
-from sluice.adapters.database import open_database, transaction
-from sluice.adapters.statements import statement
-from sluice.datasets.declare import declare
 from sluice.datasets.identifiers import store_table
 from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import move, write_event
 from sluice.local.provision import create_topology
 from sluice.local.pubsub import PubsubServer
+from sluice.postgres.connection import open_database, transaction
+from sluice.postgres.declare import declare
+from sluice.postgres.named_sql import statement
 from sluice.settings import read_settings
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"

@@ -12,8 +12,8 @@ from problems import assert_problem
 
 from real_files import ROOT
 from sluice.datasets.declarations import read_folders
-from sluice.datasets.declare import declare
 from sluice.errors import DeclarationError
+from sluice.postgres.declare import declare
 
 if TYPE_CHECKING:
     from serving import Serve

@@ -8,8 +8,8 @@ import pytest
 from serving import publish
 from sqlalchemy import event
 
-from sluice.adapters.database import open_database
-from sluice.datasets.declare import declare
+from sluice.postgres.connection import open_database
+from sluice.postgres.declare import declare
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:

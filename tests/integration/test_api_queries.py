@@ -10,8 +10,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from problems import assert_problem
 from sqlalchemy import text
 
-from sluice.api import documentation
-from sluice.datasets.declare import declare
+from sluice.api.routes import documentation
+from sluice.postgres.declare import declare
 from sluice.routes import ROUTES
 
 if TYPE_CHECKING:

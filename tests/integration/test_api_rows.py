@@ -14,7 +14,7 @@ import pytest
 from problems import assert_problem
 from serving import GUESTS, publish
 
-from sluice.datasets.declare import declare
+from sluice.postgres.declare import declare
 
 if TYPE_CHECKING:
     from serving import Serve

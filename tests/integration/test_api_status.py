@@ -14,7 +14,7 @@ from problems import assert_problem
 from serving import advance, receive
 from sqlalchemy import text
 
-from sluice.api import streams
+from sluice.api import sse as streams
 from sluice.ingestion.events import State
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def test_without_pubsub_nothing_is_subscribed(
     status: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
-    monkeypatch.setattr("sluice.adapters.push_subscriptions._TIMEOUT_S", 0.5)
+    monkeypatch.setattr("sluice.gcloud.push_subscriptions._TIMEOUT_S", 0.5)
     answer = status.post("/v1/subscriptions", json={"endpoint": "https://example.com"})
     assert_problem(answer, "SYS905", 503)
     assert status.get("/v1/subscriptions").json["subscriptions"] == []

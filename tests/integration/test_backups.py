@@ -16,9 +16,8 @@ from sluice.backups import backup as backup_module
 from sluice.backups.backup import Backup
 from sluice.backups.compare import Comparison, compare
 from sluice.backups.manifest import Format, Manifest
+from sluice.backups.repository import Shelf
 from sluice.backups.restore import Restore, Restored
-from sluice.backups.shelf import Shelf
-from sluice.datasets.catalog import standings
 from sluice.errors import (
     BackupMismatchError,
     DamagedBackupError,
@@ -26,7 +25,8 @@ from sluice.errors import (
     ParameterError,
     StorageUnavailableError,
 )
-from sluice.migrate import migrate
+from sluice.postgres.catalog import standings
+from sluice.postgres.migrations import migrate
 
 #: Every type, with what is awkward of it.
 ZOO: Mapping[str, Any] = {

@@ -33,7 +33,7 @@ import json
 from importlib import metadata
 sys.path.append({folder!r})
 import main, sluice
-from sluice.adapters.statements import sql_folder, statement
+from sluice.postgres.named_sql import sql_folder, statement
 statement("receive_ingestion")
 owners = metadata.packages_distributions()
 regular = {{name for name, module in sys.modules.items() if getattr(module, "__file__", None)}}

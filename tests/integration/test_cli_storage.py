@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sluice.adapters.storage import StorageObjects
-from sluice.adapters.upload_sessions import open_session
 from sluice.client import UploadRefusedError
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
+from sluice.gcloud.storage import StorageObjects
+from sluice.gcloud.upload_sessions import open_session
 from sluice.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from cloud_sql import CloudSql, Credentials
 from google.cloud.sql.connector import connector
 from sqlalchemy import Engine, make_url, text
 
-from sluice.adapters import database as adapter
-from sluice.adapters.database import copy_in, open_database, transaction
 from sluice.errors import DatabaseUnavailableError
+from sluice.postgres import connection as adapter
+from sluice.postgres.connection import copy_in, open_database, transaction
 from sluice.settings import Settings
 
 USER = "sluice-load@project.iam"

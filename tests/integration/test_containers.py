@@ -16,7 +16,7 @@ import httpx
 from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from sluice.files.announcements import announcement_of
+from sluice.ingestion.notifications import announcement_of
 from sluice.local import provision
 from sluice.local.state import Ports
 from sluice.local.topology import SUBSCRIPTIONS

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from sluice.adapters.database import open_database, sqlstate
+from sluice.postgres.connection import open_database, sqlstate
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:

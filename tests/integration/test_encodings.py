@@ -20,7 +20,7 @@ def flow(database: str) -> Iterator[Flow]:
 
 
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluice.files.sources._BLOCK_BYTES", 16)
+    monkeypatch.setattr("sluice.ingestion.sources._BLOCK_BYTES", 16)
 
 
 def names(flow: Flow) -> list[str]:

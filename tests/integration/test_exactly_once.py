@@ -217,7 +217,7 @@ def test_a_publishing_event_before_the_last_chunk_publishes_nothing(flow: Flow) 
 def test_chunks_load_before_split_has_completed(
     flow: Flow, other: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.files.sources._BLOCK_BYTES", 100)
+    monkeypatch.setattr("sluice.ingestion.sources._BLOCK_BYTES", 100)
     states: list[str] = []
 
     def load_at_once(topic: str) -> None:
@@ -411,7 +411,7 @@ def test_a_relay_waits_for_another_and_leaves_nothing_behind(flow: Flow, other: 
 def test_a_split_killed_midway_is_resumed(
     flow: Flow, monkeypatch: pytest.MonkeyPatch, blocks: int
 ) -> None:
-    monkeypatch.setattr("sluice.files.sources._BLOCK_BYTES", 100)
+    monkeypatch.setattr("sluice.ingestion.sources._BLOCK_BYTES", 100)
     stored = flow.put(FILE)
     reads: list[int] = []
 
@@ -499,7 +499,7 @@ def test_a_chunk_in_hand_when_its_ingestion_is_cancelled_leaves_nothing(
 def test_a_split_stops_when_its_ingestion_is_cancelled(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.files.sources._BLOCK_BYTES", 100)
+    monkeypatch.setattr("sluice.ingestion.sources._BLOCK_BYTES", 100)
     reads: list[int] = []
 
     def cancel_at_third(first_byte: int) -> None:

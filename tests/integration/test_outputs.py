@@ -13,13 +13,13 @@ from flow import Flow, Killed
 from problems import assert_problem
 
 from real_files import DATA, EXPECTED, ROOT, needs_real_files
-from sluice.adapters.storage import StorageObjects, storage_client
 from sluice.datasets.declarations import folder_document
-from sluice.datasets.declare import declare
 from sluice.errors import DeclarationError, OutputInProgressError, StorageUnavailableError
+from sluice.gcloud.storage import StorageObjects, storage_client
 from sluice.ingestion.finish import Finish
 from sluice.ingestion.output import Outputs
 from sluice.ports import Sink
+from sluice.postgres.declare import declare
 
 if TYPE_CHECKING:
     from serving import Serve
@@ -206,7 +206,7 @@ def stored(
     flow: Flow, objects: StorageObjects, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Client, int]:
     """A finished file whose output has many blocks, and the client that may fetch it."""
-    monkeypatch.setattr("sluice.api.outputs.BLOCK_BYTES", BLOCK_BYTES)
+    monkeypatch.setattr("sluice.api.downloads.BLOCK_BYTES", BLOCK_BYTES)
     many = (
         THINGS["queries"]["prices"]
         .replace(" GROUP BY kind", " GROUP BY kind, n")
@@ -293,7 +293,7 @@ def test_a_long_output_goes_without_its_length_which_cloud_run_would_refuse(
     stored: tuple[Client, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, ingestion = stored
-    monkeypatch.setattr("sluice.api.outputs.MAX_LENGTH_BYTES", 1000)
+    monkeypatch.setattr("sluice.api.downloads.MAX_LENGTH_BYTES", 1000)
     path = f"/v1/ingestions/{ingestion}/output"
     assert "Content-Length" not in client.get(path, buffered=False).headers
     assert client.get(path, headers={"Range": "bytes=0-999"}).headers["Content-Length"] == "1000"

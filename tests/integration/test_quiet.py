@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flow import HEADER, Flow, lines
 
-from sluice.ingestion.quiet import settle_in_quiet
+from sluice.compaction.debounce import settle_in_quiet
 
 
 @pytest.fixture
@@ -22,13 +22,13 @@ def flow(database: str) -> Iterator[Flow]:
 
 def settle_by(monkeypatch: pytest.MonkeyPatch, settle: Callable[[str], object]) -> None:
     """Settle with something that only looks on."""
-    monkeypatch.setattr("sluice.ingestion.quiet.Settle", lambda _engine: settle)
+    monkeypatch.setattr("sluice.compaction.debounce.Settle", lambda _engine: settle)
 
 
 def test_files_that_keep_coming_are_settled_once_and_all(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.ingestion.quiet._QUIET_S", 0.5)
+    monkeypatch.setattr("sluice.compaction.debounce._QUIET_S", 0.5)
     settled: list[list[int]] = []
     settle_by(monkeypatch, lambda _: settled.append(flow.ids()))
     with ThreadPoolExecutor(6) as threads:
@@ -44,7 +44,7 @@ def test_files_that_keep_coming_are_settled_once_and_all(
 def test_who_comes_while_it_is_settled_settles_again(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.ingestion.quiet._QUIET_S", 0.0)
+    monkeypatch.setattr("sluice.compaction.debounce._QUIET_S", 0.0)
     is_settling, may_end = threading.Event(), threading.Event()
     settled: list[str] = []
 
@@ -67,8 +67,8 @@ def test_who_comes_while_it_is_settled_settles_again(
 def test_a_dataset_that_is_never_quiet_is_settled_nevertheless(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.ingestion.quiet._QUIET_S", 1000.0)
-    monkeypatch.setattr("sluice.ingestion.quiet._MAX_WAIT_S", 0.0)
+    monkeypatch.setattr("sluice.compaction.debounce._QUIET_S", 1000.0)
+    monkeypatch.setattr("sluice.compaction.debounce._MAX_WAIT_S", 0.0)
     flow.split(flow.put(HEADER + lines(1, 1)))
     settled: list[str] = []
     settle_by(monkeypatch, settled.append)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from problems import assert_problem
 
-from sluice.datasets.declare import declare
+from sluice.postgres.declare import declare
 
 if TYPE_CHECKING:
     from serving import Serve

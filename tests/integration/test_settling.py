@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flow import HEADER, IDLE_S, THINGS, Flow, Killed, lines
 
-from sluice.adapters.database import transaction
+from sluice.compaction import compact as settle
 from sluice.errors import DeclarationError
-from sluice.ingestion import settle
 from sluice.ingestion.ingestions import withdraw
+from sluice.postgres.connection import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from flow import HEADER, THINGS, Flow, Killed, assert_told_in_order, lines
 
 from sluice.errors import PubsubUnavailableError
 from sluice.ingestion.chunks import CHUNKS_TOPIC
+from sluice.ingestion.group_commit import TOGETHER, Together
 from sluice.ingestion.outbox import STATUS_TOPIC
-from sluice.ingestion.together import TOGETHER, Together
 from sluice.ports import StoredObject
 
 STEPS = ["received", "splitting", "loading", "progress", "publishing", "done"]
@@ -291,10 +291,10 @@ def test_a_delivery_killed_inside_its_transaction_leaves_nothing(
             raise Killed
         return statement(name)
 
-    from sluice.adapters.statements import statement  # noqa: PLC0415
+    from sluice.postgres.named_sql import statement  # noqa: PLC0415
 
     with monkeypatch.context() as patched:
-        patched.setattr("sluice.ingestion.together.statement", die)
+        patched.setattr("sluice.ingestion.group_commit.statement", die)
         for each in stored:
             with pytest.raises(Killed):
                 flow.split(each)
@@ -330,7 +330,7 @@ def test_a_delivery_that_ends_between_commit_and_publication_is_told_by_the_next
 def test_a_batch_that_is_not_marked_is_told_by_the_sweep(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.ingestion.together._Batch.end", lambda *_: [])
+    monkeypatch.setattr("sluice.ingestion.group_commit._Batch.end", lambda *_: [])
     ingestion = flow.split(flow.put(FILE))
     flow.run_sql("UPDATE sluice.events SET created_at = created_at - interval '2 minutes'")
     assert flow.sweep().told == len(STEPS)

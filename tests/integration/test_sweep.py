@@ -9,11 +9,11 @@ import pytest
 from flow import HEADER, IDLE_S, Flow, Killed, assert_told_in_order, lines
 
 from sluice.errors import PubsubUnavailableError
-from sluice.files.announcements import UPLOADS_TOPIC
 from sluice.ingestion.chunks import CHUNKS_TOPIC
-from sluice.ingestion.clearing import Cleared, Clearing
+from sluice.ingestion.garbage_collection import Cleared, Clearing
+from sluice.ingestion.notifications import UPLOADS_TOPIC
 from sluice.ingestion.outbox import STATUS_TOPIC
-from sluice.ingestion.sweep import Swept
+from sluice.ingestion.recovery import Swept
 
 ROWS = list(range(1, 31))
 FILE = HEADER + lines(1, 30)

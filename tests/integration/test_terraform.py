@@ -16,7 +16,7 @@ import pytest
 from terraforming import CHECKOUT, Resource, Terraform, of_type, prepare
 
 from sluice.backups.manifest import FOLDER
-from sluice.ingestion.deliveries import SWEEP_PATH
+from sluice.ingestion.ack_policy import SWEEP_PATH
 from sluice.local.functions import FUNCTIONS
 from sluice.local.sweeping import TIMES
 from sluice.local.topology import SUBSCRIPTIONS, TOPICS

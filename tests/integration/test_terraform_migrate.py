@@ -14,15 +14,15 @@ from flow import HEADER, THINGS, Flow, lines
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from sluice.adapters.database import sqlstate, transaction
-from sluice.adapters.push_subscriptions import Wish
-from sluice.adapters.statements import statement
-from sluice.datasets.declare import declare
-from sluice.ingestion.control import Control
+from sluice.gcloud.push_subscriptions import Wish
+from sluice.ingestion.commands import Control
 from sluice.ingestion.finish import Finish
 from sluice.ingestion.load import Load
 from sluice.ingestion.output import Outputs
 from sluice.ingestion.split import Split
+from sluice.postgres.connection import sqlstate, transaction
+from sluice.postgres.declare import declare
+from sluice.postgres.named_sql import statement
 
 CHECKOUT = Path(__file__).parents[2]
 JOB = CHECKOUT / "terraform" / "migrate" / "main.py"

@@ -15,12 +15,12 @@ from sqlalchemy import text
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from sluice.adapters.database import transaction
-from sluice.adapters.storage import StorageDepot, storage_client
-from sluice.datasets.declare import declare
-from sluice.ingestion.assemble import Assemble
+from sluice.gcloud.storage import StorageDepot, storage_client
 from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import move
+from sluice.ingestion.multipart_upload import Assemble
+from sluice.postgres.connection import transaction
+from sluice.postgres.declare import declare
 
 if TYPE_CHECKING:
     from serving import Serve

@@ -10,11 +10,11 @@ import pytest
 from flow import HEADER, Flow, assert_told_in_order, lines
 from sqlalchemy import text
 
-from sluice.adapters.database import transaction
 from sluice.errors import IllegalTransitionError, NotFoundError
-from sluice.files.announcements import read_announcement
 from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import TRANSITIONS, move
+from sluice.ingestion.notifications import read_announcement
+from sluice.postgres.connection import transaction
 
 FILE = HEADER + lines(1, 10)
 

@@ -1,4 +1,4 @@
-"""The automaton of `sluice.files.scanning` once more, one byte at a time, to hold the fast one against."""
+"""The automaton of `sluice.csv.scanning` once more, one byte at a time, to hold the fast one against."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.backups.avro import Field, read_avro, write_avro
-from sluice.backups.values import Numbers, Texts, Values, joined
+from sluice.backups.column_buffers import Numbers, Texts, Values, joined
 from sluice.errors import DamagedBackupError
 
 FIELDS = (

@@ -12,10 +12,10 @@ import functions_framework
 import pytest
 from flask.testing import FlaskClient
 
-from sluice.adapters.pubsub import read_push
 from sluice.errors import BodyError
-from sluice.files.announcements import read_announcement
+from sluice.gcloud.pubsub import read_push
 from sluice.ingestion.chunks import Chunk
+from sluice.ingestion.notifications import read_announcement
 from sluice.ports import StoredObject
 
 EVENTS = Path(__file__).parents[1] / "events"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.datasets.catalog import names_literal
+from sluice.postgres.catalog import names_literal
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sluice.adapters.parsing import parse_chunk
+from sluice.csv.rejects import Reject
 from sluice.datasets.declarations import parse_document
 from sluice.errors import HeaderMismatchError
-from sluice.files.layouts import lay_out
-from sluice.files.rejects import Reject
+from sluice.parsing.column_mapping import lay_out
+from sluice.parsing.parser import parse_chunk
 
 
 def parse(

@@ -7,8 +7,8 @@ import gzip
 import pytest
 import zstandard
 
+from sluice.csv.decompression import compression_of, decompress
 from sluice.errors import CompressionError
-from sluice.files.decompression import compression_of, decompress
 
 CONTENT = b"id,name\n" + b"".join(b"%d,thing\n" % n for n in range(50_000))
 

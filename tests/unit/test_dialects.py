@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sluice.csv.dialects import Dialect
 from sluice.errors import DeclarationError
-from sluice.files.dialects import Dialect
 
 
 def test_a_dialect_survives_json() -> None:

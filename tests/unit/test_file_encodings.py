@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.files.encodings import EncodingWatch, contradicts
+from sluice.csv.encodings import EncodingWatch, contradicts
 
 
 def found(*blocks: bytes) -> str | None:

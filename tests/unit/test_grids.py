@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.files import grids
-from sluice.files.dialects import Dialect
-from sluice.files.grids import Grid, find_grid
-from sluice.files.records import index_records
+from sluice.csv.dialects import Dialect
+from sluice.csv.records import index_records
+from sluice.parsing import grids
+from sluice.parsing.grids import Grid, find_grid
 
 DIALECT = Dialect(header=False)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.adapters.ordering import key_expressions, order_of
+from sluice.parsing.sort_keys import key_expressions, order_of
 
 numbers = st.none() | st.integers(-(2**20), 2**20)
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.adapters import parsing, parsing_on_grid
-from sluice.adapters.parsing import parse_chunk
+from sluice.csv.rejects import Reject
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
-from sluice.files.layouts import lay_out
-from sluice.files.rejects import Reject
+from sluice.parsing import parser as parsing
+from sluice.parsing import parsing_on_grid
+from sluice.parsing.column_mapping import lay_out
+from sluice.parsing.parser import parse_chunk
 
 THINGS = {
     "name": "things",

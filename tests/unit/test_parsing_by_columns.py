@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.adapters import parsing_by_columns
-from sluice.adapters.parsing import Parser, parse_chunk
-from sluice.adapters.parsing_by_columns import ByColumns
-from sluice.datasets.compiling import WHITE_SPACE
+from sluice.csv.rejects import Reject
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
-from sluice.files.layouts import lay_out
-from sluice.files.rejects import Reject
+from sluice.parsing import columnar as parsing_by_columns
+from sluice.parsing.column_mapping import lay_out
+from sluice.parsing.columnar import ByColumns
+from sluice.parsing.parser import Parser, parse_chunk
+from sluice.parsing.plan import WHITE_SPACE
 
 COLUMNS: list[dict[str, Any]] = [
     {"name": "whole", "type": "integer"},

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.adapters import casts, parsing_on_grid
-from sluice.adapters.parsing import parse_chunk
-from sluice.adapters.parsing_at_once import AtOnce
+from sluice.csv.rejects import Reject
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
-from sluice.files.layouts import lay_out
-from sluice.files.rejects import Reject
+from sluice.parsing import casts, parsing_on_grid
+from sluice.parsing.column_mapping import lay_out
+from sluice.parsing.parser import parse_chunk
+from sluice.parsing.parsing_at_once import AtOnce
 
 KINDS = ("text", "integer", "bigint", "float", "date", "timestamp", "point")
 CODES = {"region": {"Turin": 1, "Prague": 2, "ä ö": 3}}

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from sluice.adapters.parsed_together import parse_together
-from sluice.adapters.parsing import parse_chunk
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
-from sluice.files.wholes import Whole, take_whole
+from sluice.parsing.batch import parse_together
+from sluice.parsing.parser import parse_chunk
+from sluice.parsing.small_file import Whole, take_whole
 
 DOCUMENT: dict[str, Any] = {
     "name": "things",

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sluice.datasets.headers import parse_query
+from sluice.charts.chart import MAX_BARS, MAX_PLACES, Caption, Cells, Chart, make_picture
+from sluice.datasets.sql_headers import parse_query
 from sluice.errors import DeclarationError, NotDrawableError
-from sluice.querying.pictures import MAX_BARS, MAX_PLACES, Caption, Cells, Chart, make_picture
 
 CAPTION = Caption("Plays", "plays")
 

@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from sluice.adapters.plotting import NARROW_IN, NOTHING, WIDE_IN, draw
-from sluice.querying.pictures import Caption, Cells, Chart, Picture, Place, Series
+from sluice.charts.chart import Caption, Cells, Chart, Picture, Place, Series
+from sluice.charts.svg import NARROW_IN, NOTHING, WIDE_IN, draw
 
 CAPTION = Caption("Plays & <sums> of $x$", "plays · year = 2021", ("the 40 largest",))
 DAYS = tuple(datetime.fromisoformat(f"2020-01-0{n}") for n in (1, 2, 3))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.adapters.push_subscriptions import Wish, make_wish
 from sluice.errors import BodyError, TooLargeError
+from sluice.gcloud.push_subscriptions import Wish, make_wish
 from sluice.ingestion.events import State
 
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from real_files import of_each_real_file
-from sluice.files import scanning
-from sluice.files.dialects import Dialect
-from sluice.files.records import Malformed, RecordIndex, count_clean, index_records
-from sluice.files.splitting import Splitter
+from sluice.csv import scanning
+from sluice.csv.dialects import Dialect
+from sluice.csv.records import Malformed, RecordIndex, count_clean, index_records
+from sluice.csv.splitting import Splitter
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from sluice.ingestion.settlements import FAN_OUT, Group, next_group
+from sluice.compaction.tiers import FAN_OUT, Group, next_group
 
 
 def settled(number: int, rows: int) -> Group:

@@ -13,11 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from real_files import DATA, needs_real_files, of_each_real_file
+from sluice.csv import scanning
+from sluice.csv.dialects import Dialect
+from sluice.csv.records import index_records
+from sluice.csv.splitting import BOM, MAX_HEADER_BYTES, Cut, Splitter
 from sluice.errors import HeaderMismatchError
-from sluice.files import scanning
-from sluice.files.dialects import Dialect
-from sluice.files.records import index_records
-from sluice.files.splitting import BOM, MAX_HEADER_BYTES, Cut, Splitter
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 from werkzeug.wrappers import Response
 
-from sluice.adapters.database import glimpse
-from sluice.api.answers import is_known, not_modified
 from sluice.api.cache import cache_of
+from sluice.api.responses import is_known, not_modified
 from sluice.errors import DatabaseUnavailableError
+from sluice.postgres.connection import glimpse
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

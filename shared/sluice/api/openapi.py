@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluice.api.alias_documents import alias_paths
 from sluice.api.formats import FORMATS, MEDIA_TYPES, SHOWN_FORMATS
+from sluice.api.legacy.documents import alias_paths
 from sluice.api.schemas import COMPONENTS, array, nullable, page_of, record, ref
 from sluice.querying.filters import operators_of
 from sluice.querying.rows import readable_columns

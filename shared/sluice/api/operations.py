@@ -34,7 +34,7 @@ class Call:
     @cached_property
     def engine(self) -> Engine:
         """The database of this process."""
-        from sluice.adapters.database import open_database  # noqa: PLC0415  # paid where first used
+        from sluice.postgres.connection import open_database  # noqa: PLC0415  # paid where first used
 
         return open_database(self.settings)
 

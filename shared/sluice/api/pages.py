@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from sluice.querying.pictures import MAX_ROWS, Caption, make_picture, words
+from sluice.charts.chart import MAX_ROWS, Caption, make_picture, words
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from sluice.datasets.catalog import Standing
     from sluice.datasets.model import Query
     from sluice.errors import RequestError
+    from sluice.postgres.catalog import Standing
 
 Row = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ def picture(
     found: Standing, query: Query, values: Mapping[str, object], rows: Sequence[Row]
 ) -> str:
     """Return the picture that a query declares, as the text of an SVG file."""
-    from sluice.adapters.plotting import draw  # noqa: PLC0415  # 0.7 s, paid where first used
+    from sluice.charts.svg import draw  # noqa: PLC0415  # 0.7 s, paid where first used
 
     return draw(make_picture(query, _caption(found, query, values, rows), rows, values))
 
@@ -112,7 +112,7 @@ def _pictures(
     query: Query, caption: Caption, rows: Sequence[Row], values: Mapping[str, object]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return a picture for wide and one for narrow pages, in the page's colours, and its notes."""
-    from sluice.adapters import plotting  # noqa: PLC0415  # 0.7 s, paid where first used
+    from sluice.charts import svg as plotting  # noqa: PLC0415  # 0.7 s, paid where first used
 
     made = make_picture(query, caption, rows, values)
     drawn = {}

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice.backups.values import Bytes, Numbers, Places, Texts, Values, places_of
+from sluice.backups.column_buffers import Bytes, Numbers, Places, Texts, Values, places_of
 from sluice.errors import DamagedBackupError
 
 _MAGIC = b"Obj\x01"

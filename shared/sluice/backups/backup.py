@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sluice.adapters import snapshots
-from sluice.adapters.parts import write_parquet
+from sluice.backups import snapshots
 from sluice.backups.avro import write_avro
-from sluice.backups.blocks import Spelling, read_block, select_block
+from sluice.backups.column_buffers import Values, joined
+from sluice.backups.column_copy import Spelling, read_block, select_block
 from sluice.backups.manifest import (
     FOLDER,
     Format,
@@ -31,7 +31,7 @@ from sluice.backups.manifest import (
     Table,
     manifest_name,
 )
-from sluice.backups.values import Values, joined
+from sluice.backups.parquet import write_parquet
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import rollup_table, store_table
 from sluice.errors import NotFoundError, SluiceError
@@ -39,7 +39,7 @@ from sluice.errors import NotFoundError, SluiceError
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Row
 
-    from sluice.adapters.snapshots import Moment
+    from sluice.backups.snapshots import Moment
     from sluice.datasets.model import Dataset
     from sluice.ports import Archive
     from sluice.settings import Settings

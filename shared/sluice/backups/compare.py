@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import transaction
-from sluice.adapters.statements import statement
 from sluice.backups.manifest import FOLDER, Manifest, SavedDataset
-from sluice.datasets.catalog import Standing, standing
 from sluice.datasets.identifiers import quote, view
 from sluice.errors import BackupMismatchError, NotFoundError, ParameterError
+from sluice.postgres.catalog import Standing, standing
+from sluice.postgres.connection import transaction
+from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

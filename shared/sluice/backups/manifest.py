@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from sluice.backups.columns import TableColumn
+from sluice.backups.type_mapping import TableColumn
 from sluice.errors import DamagedBackupError, NotFoundError
 
 FOLDER = "backups/"

@@ -20,16 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sluice.adapters import restoring, snapshots
-from sluice.adapters.database import transaction
-from sluice.adapters.parts import coded, distinct_texts, read_parquet
-from sluice.adapters.statements import statement
+from sluice.backups import shadow_tables as restoring
+from sluice.backups import snapshots
 from sluice.backups.avro import read_avro
 from sluice.backups.backup import Progress, Tell, tell_nobody
+from sluice.backups.column_buffers import Numbers, Texts, Values
 from sluice.backups.manifest import FOLDER, Format, Manifest, Part, SavedDataset, Shape, Table
-from sluice.backups.values import Numbers, Texts, Values
+from sluice.backups.parquet import coded, distinct_texts, read_parquet
 from sluice.datasets.declarations import parse_document
-from sluice.datasets.declare import declare_within, dictionary_sql, view_sql
 from sluice.datasets.identifiers import NAME, rollup_table, store_table, view
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.errors import BackupMismatchError, DamagedBackupError, ParameterError
@@ -37,6 +35,9 @@ from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import move, withdraw
 from sluice.ingestion.merge import forget_replaced
 from sluice.ingestion.outbox import relay
+from sluice.postgres.connection import transaction
+from sluice.postgres.declare import declare_within, dictionary_sql, view_sql
+from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

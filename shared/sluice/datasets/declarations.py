@@ -13,8 +13,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from sluice.csv.dialects import Dialect
 from sluice.datasets.aliases import Alias, AliasError, check_alias, parse_alias
-from sluice.datasets.headers import parse_projection, parse_query, parse_rollup
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import (
     INGESTION_COLUMN,
@@ -29,8 +29,8 @@ from sluice.datasets.model import (
     LoadPolicy,
     Reupload,
 )
+from sluice.datasets.sql_headers import parse_projection, parse_query, parse_rollup
 from sluice.errors import DeclarationError
-from sluice.files.dialects import Dialect
 
 #: Keys of the document that are not keys of `dataset.toml`.
 _BESIDE_TOML = ("name", "version", "table", "rollups", "projections", "queries")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sluice.csv.dialects import Dialect
 from sluice.datasets.aliases import Alias
-from sluice.files.dialects import Dialect
 
 
 class ColumnType(StrEnum):

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import transaction
-from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Reupload, Rollup
-from sluice.datasets.registry import find_dataset
 from sluice.errors import PermanentError, UnknownDatasetError
-from sluice.ingestion.accounts import check_accounts, too_many_rejects
 from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import lock_ingestion, move, select_ingestion, withdraw
 from sluice.ingestion.merge import lock_datasets, merge_rows, refuse_rows
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.output import Outputs, write_output
+from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
+from sluice.postgres.connection import transaction
+from sluice.postgres.named_sql import composed, statement
+from sluice.postgres.registry import find_dataset
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.statements import statement
 from sluice.errors import IllegalTransitionError, NotFoundError, SluiceError
 from sluice.ingestion.events import PROGRESS, Event, State, make_event
 from sluice.ingestion.merge import take_back
+from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,18 +10,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import copy_in, transaction
-from sluice.adapters.parsed import (
-    ParsedChunk,
-    copied_columns,
-    copied_rollup_columns,
-    copy_rejects,
-)
-from sluice.adapters.parsing import parse_chunk
-from sluice.adapters.statements import composed, statement
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
-from sluice.datasets.registry import find_dataset
 from sluice.errors import (
     AccountImbalanceError,
     ChunkInProgressError,
@@ -29,19 +19,29 @@ from sluice.errors import (
     PermanentError,
     UnknownDatasetError,
 )
-from sluice.files.layouts import Layout
+from sluice.ingestion.constraint_errors import refused_rows
 from sluice.ingestion.events import UNFINISHED, State
 from sluice.ingestion.ingestions import count_chunk, lock_ingestion, move
 from sluice.ingestion.outbox import relay
-from sluice.ingestion.refusals import refused_rows
+from sluice.parsing.chunk import (
+    ParsedChunk,
+    copied_columns,
+    copied_rollup_columns,
+    copy_rejects,
+)
+from sluice.parsing.column_mapping import Layout
+from sluice.parsing.parser import parse_chunk
+from sluice.postgres.connection import copy_in, transaction
+from sluice.postgres.named_sql import composed, statement
+from sluice.postgres.registry import find_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Connection, Engine, Row
 
+    from sluice.csv.rejects import Reject
     from sluice.datasets.model import Dataset
-    from sluice.files.rejects import Reject
     from sluice.ingestion.chunks import Chunk
     from sluice.ports import Objects, Publisher
     from sluice.settings import Settings
@@ -211,7 +211,7 @@ def store_rows(
 def copy_stream(
     connection: Connection, table: str, columns: tuple[str, ...], stream: tuple[str, Any]
 ) -> int:
-    """Write a stream of rows, as `sluice.adapters.parsed` makes it; return how many they were."""
+    """Write a stream of rows, as `sluice.parsing.chunk` makes it; return how many they were."""
     options, blocks = stream
     names = ", ".join(quote(name) for name in columns)
     return copy_in(connection, f"COPY {table} ({names}) FROM STDIN {options}", blocks)

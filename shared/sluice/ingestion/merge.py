@@ -10,12 +10,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.statements import composed, statement
-from sluice.datasets.merging import Merging
 from sluice.datasets.model import Dangling, Dataset, Duplicates
-from sluice.datasets.registry import read_dataset
 from sluice.errors import AccountImbalanceError, DeclarationError
-from sluice.ingestion.refusals import refused_rows
+from sluice.ingestion.constraint_errors import refused_rows
+from sluice.postgres.merge_sql import Merging
+from sluice.postgres.named_sql import composed, statement
+from sluice.postgres.registry import read_dataset
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import transaction
-from sluice.adapters.statements import statement
 from sluice.ingestion.events import Event
+from sluice.postgres.connection import transaction
+from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import copy_csv_out, message_of, sqlstate, translated
-from sluice.adapters.statements import statement
 from sluice.errors import OutputInProgressError, OutputRefusedError
+from sluice.postgres.connection import copy_csv_out, message_of, sqlstate, translated
+from sluice.postgres.named_sql import statement
 from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
 from sluice.querying.reading import spelled_out
 

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import transaction, translated
-from sluice.adapters.statements import statement
-from sluice.datasets.registry import find_dataset
+from sluice.csv.encodings import EncodingWatch
+from sluice.csv.splitting import Cut, Splitter
 from sluice.errors import (
     EmptyFileError,
     PermanentError,
@@ -22,16 +21,17 @@ from sluice.errors import (
     SplitInProgressError,
     UnknownDatasetError,
 )
-from sluice.files.announcements import dataset_of
-from sluice.files.encodings import EncodingWatch
-from sluice.files.layouts import lay_out
-from sluice.files.sources import Source, open_source
-from sluice.files.splitting import Cut, Splitter
+from sluice.ingestion.dispatch import send_chunks
 from sluice.ingestion.events import UNFINISHED, State
+from sluice.ingestion.group_commit import Together
 from sluice.ingestion.ingestions import lock_ingestion, move, receive, select_ingestion
+from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import relay
-from sluice.ingestion.sending import send_chunks
-from sluice.ingestion.together import Together
+from sluice.ingestion.sources import Source, open_source
+from sluice.parsing.column_mapping import lay_out
+from sluice.postgres.connection import transaction, translated
+from sluice.postgres.named_sql import statement
+from sluice.postgres.registry import find_dataset
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Row

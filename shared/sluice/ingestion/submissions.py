@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.parsed import origins_of
-from sluice.adapters.parsing import parse_chunk
-from sluice.datasets.cells import CellError, CellReader, row_layout
+from sluice.csv.rejects import Reject
+from sluice.datasets.json_numbers import write_json
 from sluice.datasets.model import Duplicates
-from sluice.datasets.numerals import write_json
-from sluice.files.rejects import Reject
+from sluice.parsing.chunk import origins_of
+from sluice.parsing.json_rows import CellError, CellReader, row_layout
+from sluice.parsing.parser import parse_chunk
 
 if TYPE_CHECKING:
-    from sluice.adapters.parsed import ParsedChunk
     from sluice.datasets.model import Dataset
+    from sluice.parsing.chunk import ParsedChunk
 
 
 @dataclass(frozen=True)

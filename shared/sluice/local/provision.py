@@ -19,7 +19,7 @@ from sqlalchemy import create_engine
 
 from sluice.local.state import PROJECT
 from sluice.local.topology import SUBSCRIPTIONS, TOPICS, Subscription
-from sluice.migrate import migrate
+from sluice.postgres.migrations import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from sqlalchemy import create_engine, text
 
-from sluice.files.announcements import FINALIZE, UPLOADS_TOPIC, read_announcement
+from sluice.ingestion.notifications import FINALIZE, UPLOADS_TOPIC, read_announcement
 from sluice.local.provision import publish
 
 if TYPE_CHECKING:

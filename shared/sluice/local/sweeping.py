@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import ClientError
 
-from sluice.ingestion.deliveries import SWEEP_PATH
+from sluice.ingestion.ack_policy import SWEEP_PATH
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:

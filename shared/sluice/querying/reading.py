@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sluice.adapters.database import (
+from sluice.errors import ParameterError, QueryTimeoutError
+from sluice.postgres.connection import (
     QUERY_CANCELED,
     PlainAnswer,
     message_of,
@@ -16,7 +17,6 @@ from sluice.adapters.database import (
     run_plain,
     sqlstate,
 )
-from sluice.errors import ParameterError, QueryTimeoutError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, TextClause

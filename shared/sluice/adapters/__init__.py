@@ -1,1 +1,0 @@
-"""The ways to PostgreSQL, Cloud Storage, Pub/Sub and DuckDB: the only importers of their SDKs."""

@@ -1,0 +1,1 @@
+"""The routes of the systems that the product replaces, as datasets declare them."""

@@ -1,0 +1,290 @@
+"""Uploads by multipart body, whole or in pieces, and the jobs that become of them, for aliases."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sluice.api.downloads import hand_out
+from sluice.api.legacy.multipart import Part, read_parts
+from sluice.api.responses import json_response
+from sluice.errors import BodyError, NotFoundError, RequestError, TooLargeError
+from sluice.ingestion.events import FINAL, State, account_of
+from sluice.ingestion.ingestions import select_ingestion
+from sluice.ingestion.notifications import SUFFIXES
+from sluice.postgres.catalog import declared_datasets
+from sluice.querying.reading import snapshot
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+    from werkzeug.wrappers import Response
+
+    from sluice.api.legacy.hits import Hit
+    from sluice.api.operations import Call
+    from sluice.datasets.model import Dataset
+    from sluice.ingestion.multipart_upload import Piece
+
+MAX_PIECE_BYTES = 16 * 1024 * 1024
+#: How long an upload waits for the end of its ingestion before it answers.
+WAIT_S = 60.0
+#: Members of a body, or of the query string, that name the dataset of a file.
+DATASET_FIELDS = ("dataset", "table")
+PROBLEM_TYPE = "application/problem+json"
+JOB_STATUSES: Mapping[State, str] = {
+    State.RECEIVED: "PENDING",
+    State.SPLITTING: "STARTED",
+    State.LOADING: "STARTED",
+    State.PUBLISHING: "STARTED",
+    State.DONE: "SUCCESS",
+    State.SKIPPED: "SUCCESS",  # its content was loaded before
+    State.FAILED: "FAILURE",
+    State.CANCELLED: "FAILURE",
+    State.UNDONE: "FAILURE",
+}
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class NotCsvNameError(RequestError):
+    """An upload in pieces is no CSV file; told in the words of its protocol."""
+
+
+def take_file(hit: Hit) -> Response:
+    """Answer kind `upload`: load a file and tell what became of it."""
+    call = hit.call
+    given = dict(call.arguments)
+    for part in read_parts(call.request):
+        if part.file_name is None:
+            given[part.name] = part.text()
+        elif part.name == "file":
+            return _load_file(call, part, given)
+    raise BodyError("file: missing in the body; send the file as its member `file`")
+
+
+def _load_file(call: Call, part: Part, given: Mapping[str, str]) -> Response:
+    name = _checked(_last(part.file_name or ""))
+    if not name.lower().endswith(SUFFIXES):
+        raise BodyError(f'file: "{name}" does not end in {", ".join(SUFFIXES)}')
+    named = next((given[each] for each in DATASET_FIELDS if given.get(each)), "")
+    dataset = named or name.partition(".")[0]
+    _check_declared(call, dataset)
+    number = _deposit(call, f"{dataset}/{name}", part.blocks)
+    row = _wait(call, number)
+    if row.problem:
+        body = {**row.problem, "ingestion": number, "account": account_of(row)}
+        return _problem(body)
+    is_over = row.state in FINAL
+    told = "processed it with status: 0" if is_over else "it is being processed"
+    answer = {
+        "response": f"successfully saved the file and {told}",
+        "dataset": dataset,
+        "ingestion": number,
+        "state": str(row.state),
+        "account": account_of(row),
+    }
+    return json_response(answer, 200 if is_over else 202)
+
+
+def _problem(body: Mapping[str, Any]) -> Response:
+    response = json_response(body, int(body["status"]))
+    response.content_type = PROBLEM_TYPE
+    return response
+
+
+def _check_declared(call: Call, dataset: str) -> None:
+    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+        names = [each.name for each in declared_datasets(connection)]
+    if dataset not in names:
+        raise BodyError(
+            f'there is no dataset "{dataset}"; name the file after one, or give its name as '
+            f"`dataset`, before the file: {', '.join(names)}"
+        )
+
+
+def _wait(call: Call, ingestion: int) -> Row[Any]:
+    """Return an ingestion at its end, or as it stands when that takes too long."""
+    from sluice.postgres.listen_notify import listener_of  # noqa: PLC0415  # SQLAlchemy, paid here
+
+    ends_at = time.monotonic() + WAIT_S
+    with listener_of(call.engine).mailbox(ingestion) as box:
+        while True:
+            row = _ingestion(call, ingestion)
+            left_s = ends_at - time.monotonic()
+            if row.state in FINAL or left_s <= 0:
+                return row
+            box.wait(left_s)
+
+
+def _ingestion(call: Call, ingestion: int) -> Row[Any]:
+    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+        return select_ingestion(connection, ingestion)
+
+
+def take_piece(hit: Hit) -> Response:
+    """Answer kind `chunked_upload`: take a piece, or a whole file; tell the job once it is whole."""
+    try:
+        job = _take_piece(hit.call, hit.dataset.name)
+    except NotCsvNameError as error:
+        return json_response({"status": "error", "message": error.detail}, error.status)
+    if job is None:
+        return json_response({"message": "Chunk file uploaded successfully"})
+    return json_response({"message": "File uploaded successfully", "job_id": str(job)})
+
+
+def _take_piece(call: Call, dataset: str) -> int | None:
+    given: dict[str, str] = {}
+    held: tuple[str, bytes] | None = None
+    for part in read_parts(call.request):
+        if part.file_name is None:
+            given[part.name] = part.text()
+        elif part.name == "file":
+            name = _csv_name(given.get("dzfilename") or part.file_name)
+            held = name, _beginning(part.blocks)
+            if len(held[1]) > MAX_PIECE_BYTES:
+                return _take_large(
+                    call, dataset, name, given, itertools.chain(held[1:], part.blocks)
+                )
+    if held is None:
+        raise BodyError("file: missing in the body; send the piece as its member `file`")
+    if "dzuuid" not in given:
+        return _deposit(call, f"{dataset}/{uuid.uuid4()}/{held[0]}", iter(held[1:]))
+    name = _csv_name(given.get("dzfilename") or held[0])
+    return _assemble(call, _piece(dataset, name, given, held[1]))
+
+
+def _take_large(
+    call: Call, dataset: str, name: str, given: Mapping[str, str], blocks: Iterator[bytes]
+) -> int:
+    """Take a file that comes whole, without ever having it in memory."""
+    if "dzuuid" in given:
+        limit = MAX_PIECE_BYTES // 1024**2
+        raise TooLargeError(f"file: a piece has {limit} MiB at most; take a smaller chunkSize")
+    return _deposit(call, f"{dataset}/{uuid.uuid4()}/{name}", blocks)
+
+
+def _beginning(blocks: Iterator[bytes]) -> bytes:
+    """Return a piece whole, or a little more than the most that one may have."""
+    data = bytearray()
+    for block in blocks:
+        data += block
+        if len(data) > MAX_PIECE_BYTES:
+            break
+    return bytes(data)
+
+
+def _piece(dataset: str, name: str, given: Mapping[str, str], data: bytes) -> Piece:
+    from sluice.ingestion.multipart_upload import Piece  # noqa: PLC0415
+
+    upload = given["dzuuid"]
+    if not _UPLOAD_ID.fullmatch(upload):
+        raise BodyError("dzuuid: has 1 to 64 letters, digits, - and _")
+    total, first = _number(given, "dztotalfilesize"), _number(given, "dzchunkbyteoffset")
+    piece = Piece(upload, dataset, name, total, first, data)
+    if not data:
+        raise BodyError("file: the piece is empty")
+    if piece.end_byte > total:
+        raise BodyError(
+            f"file: bytes {first} to {piece.end_byte - 1} are beyond the file's {total} bytes"
+        )
+    if "dzchunksize" in given and len(data) > _number(given, "dzchunksize"):
+        raise BodyError(f"file: has {len(data)} bytes, more than dzchunksize says")
+    return piece
+
+
+def _number(given: Mapping[str, str], name: str) -> int:
+    text = given.get(name, "")
+    if not (text.isascii() and text.isdigit()) or len(text) > 15:
+        raise BodyError(f'{name}: "{text}" is not a number of bytes')
+    return int(text)
+
+
+def _csv_name(text: str) -> str:
+    name = _checked(_last(text))
+    if not name.lower().endswith(SUFFIXES):
+        raise NotCsvNameError("File must be a csv file")
+    return name
+
+
+def _last(path: str) -> str:
+    """Return a file's name without the folders that some browsers put before it."""
+    return re.split(r"[/\\]", path)[-1]
+
+
+def _checked(name: str) -> str:
+    if name in ("", ".", "..") or len(name.encode()) > 255 or any(ord(sign) < 32 for sign in name):
+        raise BodyError(f"file: {name!r} is not the name of a file")
+    return name
+
+
+def _deposit(call: Call, name: str, blocks: Iterator[bytes]) -> int:
+    from sluice.gcloud.pubsub import PubsubPublisher  # noqa: PLC0415
+    from sluice.gcloud.storage import StorageDepot  # noqa: PLC0415
+    from sluice.ingestion.stream_upload import Deposit  # noqa: PLC0415  # all paid where first used
+
+    project = call.settings.project
+    deposit = Deposit(call.settings, call.engine, StorageDepot(project), PubsubPublisher(project))
+    return deposit(name, blocks)
+
+
+def _assemble(call: Call, piece: Piece) -> int | None:
+    from sluice.gcloud.pubsub import PubsubPublisher  # noqa: PLC0415
+    from sluice.gcloud.storage import StorageDepot  # noqa: PLC0415
+    from sluice.ingestion.multipart_upload import Assemble  # noqa: PLC0415
+
+    project = call.settings.project
+    assemble = Assemble(call.settings, call.engine, StorageDepot(project), PubsubPublisher(project))
+    return assemble(piece)
+
+
+def tell_job(hit: Hit) -> Response:
+    """Answer kind `job_status`."""
+    (job,) = hit.variables.values()
+    row = _job(hit.call, hit.dataset, job)
+    if row is None:
+        return _no_job(job)
+    # `jod_id` is a slip of the protocol's first server, which clients rely on.
+    answer = {"job_status": job_status(row), "job_id": job, "jod_id": job}
+    if row.problem:
+        answer["message"] = row.problem["detail"]
+    return json_response(answer, headers={"Cache-Control": "no-store"})
+
+
+def job_status(row: Row[Any]) -> str:
+    """Return how far an ingestion is, in the words of a job queue."""
+    is_retried = row.state == State.RECEIVED and row.sequence > 1
+    return "RETRY" if is_retried else JOB_STATUSES[State(row.state)]
+
+
+def answer_job(hit: Hit) -> Response:
+    """Answer kind `job_output`."""
+    (job,) = hit.variables.values()
+    row = _job(hit.call, hit.dataset, job)
+    if row is None:
+        return _no_job(job)
+    found = job_status(row)
+    if found == "FAILURE":
+        told = row.problem["detail"] if row.problem else f"This job was {row.state}."
+        return json_response({"status": "error", "job_status": found, "message": told}, 400)
+    if found != "SUCCESS":
+        told = "This job is not completed yet."
+        return json_response({"status": "error", "job_status": found, "message": told}, 400)
+    return hand_out(hit.call, row.id)
+
+
+def _job(call: Call, dataset: Dataset, job: str) -> Row[Any] | None:
+    """Return the ingestion of a job of this dataset."""
+    if not (job.isascii() and job.isdigit()) or int(job) >= 2**31:
+        return None
+    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+        try:
+            row = select_ingestion(connection, int(job))
+        except NotFoundError:
+            return None
+    return row if row.dataset == dataset.name else None
+
+
+def _no_job(job: str) -> Response:
+    return json_response({"status": "error", "message": f"There is no job {job}."}, 404)

@@ -1,0 +1,169 @@
+"""Server-sent events: replayed from the table, then live, without asking the database in a loop.
+
+The format: https://html.spec.whatwg.org/multipage/server-sent-events.html, section 9.2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.wrappers import Response
+
+from sluice.errors import ParameterError
+from sluice.ingestion.events import FINAL
+from sluice.ingestion.ingestions import select_ingestion
+from sluice.postgres.connection import transaction
+from sluice.postgres.listen_notify import Mailbox, News, listener_of
+from sluice.postgres.named_sql import statement
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, Row
+
+EVENT_STREAM = "text/event-stream"
+HEARTBEAT_S = 15.0
+#: A comment: opens the answer at once, keeps it open, and shows a client that has gone.
+HEARTBEAT = b": still here\n\n"
+#: How long before its commit the transaction of an event may have begun.
+LONGEST_TRANSACTION = timedelta(minutes=10)
+
+
+def stream_ingestion(engine: Engine, ingestion: int, last_event_id: str) -> Response:
+    """Stream the events of an ingestion, from its first or the one behind `last_event_id`, to its end.
+
+    Raises:
+        NotFoundError: there is no such ingestion.
+        ParameterError: `last_event_id` is no sequence.
+    """
+    position = _sequence(last_event_id)
+    resources = ExitStack()
+    with resources:
+        box = resources.enter_context(listener_of(engine).mailbox(ingestion))
+        with transaction(engine) as connection:
+            select_ingestion(connection, ingestion)
+        events = _ingestion_events(engine, ingestion, position, box)
+        return _event_stream(events, resources.pop_all())
+
+
+def stream_all(engine: Engine, last_event_id: str) -> Response:
+    """Stream the events of all ingestions, from now or from the one behind `last_event_id`, for ever.
+
+    Raises:
+        ParameterError: `last_event_id` is not `ingestion:sequence`.
+    """
+    position = _position(last_event_id)
+    resources = ExitStack()
+    with resources:
+        box = resources.enter_context(listener_of(engine).mailbox())
+        return _event_stream(_all_events(engine, position, box), resources.pop_all())
+
+
+def _event_stream(events: Iterator[bytes], resources: ExitStack) -> Response:
+    response = Response(events, content_type=EVENT_STREAM)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # asks proxies to pass each event on at once
+    response.call_on_close(resources.close)
+    return response
+
+
+def _ingestion_events(
+    engine: Engine, ingestion: int, position: int, box: Mailbox
+) -> Iterator[bytes]:
+    yield HEARTBEAT
+    is_due = True
+    while True:
+        if is_due:
+            rows, is_over = _after(engine, ingestion, position)
+            yield b"".join(_message(str(row.sequence), row.body) for row in rows)
+            position = rows[-1].sequence if rows else position
+            if is_over:
+                return
+        news = box.wait(HEARTBEAT_S)
+        is_due = any(each.is_gap or (each.sequence or 0) > position for each in news)
+        if not news:
+            yield HEARTBEAT
+
+
+def _after(engine: Engine, ingestion: int, position: int) -> tuple[Sequence[Row[Any]], bool]:
+    """Return the events behind a sequence, and whether the ingestion has ended."""
+    with transaction(engine) as connection:
+        state = select_ingestion(connection, ingestion)
+        values = {"ingestion": ingestion, "sequence": position}
+        rows = connection.execute(statement("events_after"), values).all()
+    newest = rows[-1].sequence if rows else position
+    return rows, state.state in FINAL and newest >= state.sequence
+
+
+def _all_events(engine: Engine, position: tuple[int, int] | None, box: Mailbox) -> Iterator[bytes]:
+    yield HEARTBEAT
+    heard_at = datetime.now(UTC)
+    seen: dict[int, int] = {}
+    if position is not None:
+        seen[position[0]] = position[1]
+        yield _fresh(_since(engine, _written_at(engine, position)), seen)
+    while True:
+        news = box.wait(HEARTBEAT_S)
+        now = datetime.now(UTC)
+        if any(each.is_gap for each in news):
+            yield _fresh(_since(engine, heard_at - LONGEST_TRANSACTION), seen)
+        elif news:
+            yield _fresh(_named(engine, news), seen)
+        else:
+            yield HEARTBEAT
+        heard_at = now
+
+
+def _fresh(rows: Sequence[Row[Any]], seen: dict[int, int]) -> bytes:
+    """Return the messages of the events that are newer than those of their ingestion seen before."""
+    messages = []
+    for row in rows:
+        if row.sequence > seen.get(row.ingestion, 0):
+            seen[row.ingestion] = row.sequence
+            messages.append(_message(f"{row.ingestion}:{row.sequence}", row.body))
+    return b"".join(messages)
+
+
+def _named(engine: Engine, news: Sequence[News]) -> Sequence[Row[Any]]:
+    values = {
+        "ingestions": [each.ingestion for each in news],
+        "sequences": [each.sequence for each in news],
+    }
+    with transaction(engine) as connection:
+        return connection.execute(statement("events_named"), values).all()
+
+
+def _since(engine: Engine, moment: datetime) -> Sequence[Row[Any]]:
+    with transaction(engine) as connection:
+        return connection.execute(statement("events_since"), {"since": moment}).all()
+
+
+def _written_at(engine: Engine, position: tuple[int, int]) -> datetime:
+    values = {"ingestion": position[0], "sequence": position[1]}
+    with transaction(engine) as connection:
+        found = connection.execute(statement("event_created_at"), values).scalar_one_or_none()
+    return found or datetime.now(UTC)
+
+
+def _message(identifier: str, body: dict[str, Any]) -> bytes:
+    data = json.dumps(body, ensure_ascii=False)
+    return f"id: {identifier}\nevent: {body['type']}\ndata: {data}\n\n".encode()
+
+
+def _sequence(text: str) -> int:
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit()):
+        raise ParameterError(f'Last-Event-ID: "{text}" is not the sequence of an event')
+    return int(text)
+
+
+def _position(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    ingestion, _, sequence = text.partition(":")
+    if not (ingestion.isdigit() and sequence.isdigit()):
+        raise ParameterError(f'Last-Event-ID: "{text}" is not ingestion:sequence of an event')
+    return int(ingestion), int(sequence)

@@ -1,0 +1,131 @@
+"""Rows as PostgreSQL sends them, a column at a time: the SELECT of a block, and how its answer is read.
+
+COPY sends a message for each row, and a client in Python takes microseconds for each message. So the
+server gathers each column of some thousand rows into an array: one message, which numpy reads in place.
+Pure: runs nothing. Formats: PostgreSQL's documentation, "COPY", and array_send in its source.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sluice.backups.column_buffers import Flags, Numbers, Places, Texts, Values
+from sluice.backups.type_mapping import TableColumn, shifted
+from sluice.datasets.identifiers import quote
+
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+_HEAD_BYTES = len(_SIGNATURE) + 8
+_ARRAY_HEAD_BYTES = 20
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """The texts of a dictionary's codes, by code."""
+
+    data: Any  # numpy arrays
+    starts: Places
+    lengths: Places
+
+    @classmethod
+    def of(cls, texts: Mapping[int, str]) -> Spelling:
+        """Return the spelling of some codes."""
+        size = max(texts, default=0) + 1
+        written = [texts.get(code, "").encode() for code in range(size)]
+        lengths = np.array([len(each) for each in written], np.int64)
+        data = np.frombuffer(b"".join(written), np.uint8)
+        return cls(data, np.cumsum(lengths) - lengths, lengths)
+
+    def spell(self, codes: Numbers) -> Texts:
+        """Return the texts of codes."""
+        places = codes.values.astype(np.int64)
+        lengths = self.lengths[places]
+        if codes.present is not None:
+            lengths = np.where(codes.present, lengths, 0)
+        return Texts(self.data, self.starts[places], lengths, codes.present)
+
+
+def select_block(columns: Sequence[TableColumn], source: str) -> str:
+    """Return the SELECT of one row: the number of rows, and the columns as arrays.
+
+    Args:
+        columns: of the stored table.
+        source: what follows FROM; the table is called `stored` in it.
+    """
+    listed = ", ".join(("count(*)", *(each for column in columns for each in _arrays(column))))
+    return f"SELECT {listed} FROM {source}"
+
+
+def _arrays(column: TableColumn) -> Iterator[str]:
+    name = f"stored.{quote(column.name)}"
+    if column.nullable:
+        yield f"array_agg({name} IS NOT NULL)"
+    if column.dictionary or column.carrier:
+        zero = column.carrier.zero if column.carrier else "0"
+        plain = f"coalesce({name}, CAST({zero} AS {column.type}))" if column.nullable else name
+        yield f"array_agg({plain})"
+    else:
+        plain = (
+            f"coalesce(CAST({name} AS text), '')" if column.nullable else f"CAST({name} AS text)"
+        )
+        yield f"array_agg(octet_length({plain}))"
+        yield f"string_agg({plain}, '')"
+
+
+def read_block(
+    data: bytes, columns: Sequence[TableColumn], spellings: Mapping[str, Spelling]
+) -> tuple[int, list[Values]]:
+    """Return the rows of a block and their columns.
+
+    Args:
+        data: the binary COPY of `select_block`.
+        columns: as they were selected.
+        spellings: of each dictionary that a column names.
+    """
+    sent = _sent(data)
+    rows = struct.unpack(">q", next(sent))[0]
+    if not rows:
+        return 0, []
+    return rows, [_values(column, sent, spellings) for column in columns]
+
+
+def _sent(data: bytes) -> Iterator[memoryview]:
+    """Yield the values of the one row."""
+    view = memoryview(data)
+    (count,) = struct.unpack_from(">h", view, _HEAD_BYTES)
+    at = _HEAD_BYTES + 2
+    for _ in range(count):
+        (size,) = struct.unpack_from(">i", view, at)
+        at += 4
+        yield view[at : at + max(size, 0)]
+        at += max(size, 0)
+
+
+def _values(
+    column: TableColumn, sent: Iterator[memoryview], spellings: Mapping[str, Spelling]
+) -> Values:
+    present = _flags(next(sent)) if column.nullable else None
+    if column.dictionary:
+        codes = Numbers(_array(next(sent), "i2"), present)
+        return spellings[column.dictionary].spell(codes)
+    if column.carrier is not None:
+        found = _array(next(sent), column.carrier.dtype)
+        return Numbers(shifted(found, column.carrier.shift), present)
+    lengths = _array(next(sent), "i4").astype(np.int64)
+    text = np.frombuffer(next(sent), np.uint8)
+    return Texts(text, np.cumsum(lengths) - lengths, lengths, present)
+
+
+def _flags(data: memoryview) -> Flags:
+    flags: Flags = _array(data, "u1").view(np.bool_)
+    return flags
+
+
+def _array(data: memoryview, dtype: str) -> Any:  # a numpy array
+    """Read an array without nulls: each element stands behind its length, which is always the same."""
+    element = np.dtype([("bytes", ">i4"), ("value", f">{dtype}")])
+    return np.frombuffer(data, element, offset=_ARRAY_HEAD_BYTES)["value"].astype(f"={dtype}")

@@ -1,0 +1,161 @@
+"""Parts of backups as Parquet, and values as the binary COPY of a table; with `parsing` the user of Arrow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sluice.backups.column_buffers import Numbers, Texts, Values
+from sluice.backups.type_mapping import TableColumn, shifted
+from sluice.errors import DamagedBackupError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_COPY_ROWS = 65_536
+_GROUP_ROWS = 131_072
+#: Types of Arrow for what a carrier alone does not say.
+_LOGICAL = {
+    "date": "date32[day]",
+    "local-timestamp-micros": "timestamp[us]",
+    "time-micros": "time64[us]",
+}
+
+
+def write_parquet(columns: Sequence[TableColumn], values: Sequence[Values]) -> bytes:
+    """Return a Parquet file of the rows."""
+    import pyarrow as pa  # noqa: PLC0415  # 0.1 s, paid where first used
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    arrays = [_typed(column, each) for column, each in zip(columns, values, strict=True)]
+    fields = [
+        pa.field(column.name, array.type, nullable=column.nullable)
+        for column, array in zip(columns, arrays, strict=True)
+    ]
+    file = io.BytesIO()
+    table = pa.table(arrays, schema=pa.schema(fields))
+    pq.write_table(table, file, compression="zstd", row_group_size=_GROUP_ROWS)
+    return file.getvalue()
+
+
+def read_parquet(data: bytes, columns: Sequence[TableColumn]) -> list[Values]:
+    """Return the columns of a file that `write_parquet` made.
+
+    Raises:
+        DamagedBackupError: the file has other columns, or is damaged.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        table = pq.read_table(io.BytesIO(data))
+        return [_values(column, table.column(column.name)) for column in columns]
+    except (pa.ArrowException, KeyError) as error:
+        raise DamagedBackupError(f"the Parquet file cannot be read: {error}") from error
+
+
+def _typed(column: TableColumn, values: Values) -> pa.Array:
+    import pyarrow as pa  # noqa: PLC0415
+
+    array = _array(values)
+    if column.carrier is None:
+        return array
+    if column.carrier.logical == "timestamp-micros":
+        return array.view(pa.timestamp("us", tz="UTC"))
+    if column.carrier.logical:
+        return array.view(pa.type_for_alias(_LOGICAL[column.carrier.logical]))
+    return array.cast(pa.bool_()) if column.type == "boolean" else array
+
+
+def _array(values: Values) -> pa.Array:
+    """Return values as an array of Arrow, without a copy where there can be none."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    mask = None if values.present is None else ~values.present
+    if isinstance(values, Numbers):
+        return pa.array(values.values, mask=mask)
+    data, ends = values.packed()
+    validity = None if mask is None else pa.array(values.present).buffers()[1]
+    buffers = [validity, pa.py_buffer(ends), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_string(), len(values), buffers)
+
+
+def _values(column: TableColumn, found: pa.ChunkedArray) -> Values:
+    import pyarrow as pa  # noqa: PLC0415
+
+    present = np.asarray(found.is_valid()) if column.nullable else None
+    carrier = column.carrier
+    if carrier is None:
+        array = found.cast(pa.large_string()).combine_chunks()
+        return _texts(array, present)
+    if column.type == "boolean":
+        found = found.cast(pa.uint8())
+    array = pa.concat_arrays(found.chunks) if found.num_chunks else pa.array([], found.type)
+    plain = pa.from_numpy_dtype(np.dtype(carrier.dtype))
+    filled = array.view(plain).fill_null(0) if column.nullable else array.view(plain)
+    return Numbers(filled.to_numpy(zero_copy_only=False), present)
+
+
+def _texts(array: Any, present: Any) -> Texts:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    _, offsets, data = array.buffers()
+    ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    text = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+    return Texts(text, ends[:-1], np.diff(ends), present)
+
+
+def distinct_texts(values: Texts) -> list[str]:
+    """Return the texts that occur, each once."""
+    found: list[str | None] = _array(values).unique().to_pylist()
+    return [text for text in found if text is not None]
+
+
+def coded(values: Texts, codes: Mapping[str, int]) -> Numbers:
+    """Return the codes of texts, which all have one."""
+    encoded = _array(values).dictionary_encode()
+    by_index = np.array([codes[text] for text in encoded.dictionary.to_pylist()] or [0], np.int16)
+    indices = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+    return Numbers(by_index[indices], values.present)
+
+
+def copy_blocks(
+    columns: Sequence[TableColumn], values: Sequence[Values], block_bytes: int
+) -> Iterator[bytes]:
+    """Yield the rows as the stream of a binary COPY into the columns.
+
+    Args:
+        columns: of the table; dictionary columns as codes.
+        values: as many rows each.
+        block_bytes: least size of a block.
+    """
+    import pgpq  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415
+
+    arrays = [_stored(column, each) for column, each in zip(columns, values, strict=True)]
+    batch = pa.record_batch(arrays, names=[column.name for column in columns])
+    encoder = pgpq.ArrowToPostgresBinaryEncoder(batch.schema)
+    block = bytearray(encoder.write_header())
+    for first in range(0, len(batch), _COPY_ROWS):
+        block += encoder.write_batch(batch.slice(first, _COPY_ROWS))
+        for at in range(0, len(block) - block_bytes + 1, block_bytes):
+            yield bytes(block[at : at + block_bytes])
+        del block[: len(block) // block_bytes * block_bytes]
+    block += encoder.finish()
+    yield bytes(block)
+
+
+def _stored(column: TableColumn, values: Values) -> pa.Array:
+    """Return values as PostgreSQL counts them: a day or a moment is a whole number to COPY."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if isinstance(values, Texts) or column.carrier is None:
+        return _array(values)
+    numbers = values.values.astype(column.carrier.dtype, copy=False)
+    array = _array(Numbers(shifted(numbers, -column.carrier.shift), values.present))
+    return array.cast(pa.bool_()) if column.type == "boolean" else array

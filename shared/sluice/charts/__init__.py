@@ -1,0 +1,1 @@
+"""Charts of answers: what is drawn, and its SVG."""

@@ -1,0 +1,1 @@
+"""Compaction: projections of published rows, built and merged in the background."""

@@ -1,0 +1,1 @@
+"""CSV as bytes: dialects, encodings, records, splitting, compression; no dataset, no database."""

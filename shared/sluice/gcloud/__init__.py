@@ -1,0 +1,1 @@
+"""Cloud Storage and Pub/Sub: the only importers of their client libraries."""

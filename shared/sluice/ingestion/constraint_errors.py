@@ -1,0 +1,33 @@
+"""What becomes of rows that the declaration allows and PostgreSQL refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sluice.errors import RowsRefusedError
+from sluice.postgres.connection import message_of, refuses_value
+
+
+@contextmanager
+def refused_rows(where: str = "") -> Iterator[None]:
+    """Turn PostgreSQL's refusal of rows into the file's error: it would refuse them again.
+
+    Args:
+        where: place of the rows in the file, such as `lines from 17`, where known.
+
+    Raises:
+        RowsRefusedError: a value is out of range, or against a constraint of the table.
+    """
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    try:
+        yield
+    except DBAPIError as error:
+        if not refuses_value(error):
+            raise
+        place = f"{where}: " if where else ""
+        raise RowsRefusedError(
+            f"{place}the database refuses a row: {message_of(error)}. "
+            "Declare the rule as a check, so that such rows become rejects, and retry"
+        ) from error

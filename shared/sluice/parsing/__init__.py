@@ -1,0 +1,1 @@
+"""A chunk becomes columns: planned, typed, checked, encoded."""

@@ -1,0 +1,169 @@
+"""Rows of JSON as records of a CSV file, so that the same rules type and check both; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from sluice.csv.dialects import Dialect
+from sluice.csv.rejects import RECORD_REASONS
+from sluice.datasets.json_numbers import Numeral
+from sluice.datasets.model import Column, ColumnType, Dataset
+from sluice.parsing.column_mapping import Layout
+
+_WHOLE = (ColumnType.INTEGER, ColumnType.BIGINT)
+_NUMBERS = (*_WHOLE, ColumnType.FLOAT, ColumnType.NUMERIC)
+#: Digits of a number written with an exponent that are still written out.
+_MAX_DIGITS = 60
+_SHOWN_CHARACTERS = 200
+
+
+class CellError(ValueError):
+    """A JSON row has no cells.
+
+    Attributes:
+        column, rule, value, reason: as of a reject.
+    """
+
+    def __init__(self, column: str | None, rule: str, value: str | None, reason: str) -> None:
+        super().__init__(reason)
+        self.column = column
+        self.rule = rule
+        self.value = value
+        self.reason = reason
+
+
+def row_layout(dataset: Dataset) -> Layout:
+    """Return how the records of `CellReader` lie: every declared column, in order, without a header."""
+    width = len(dataset.columns)
+    return Layout(tuple(range(width)), width, Dialect(header=False))
+
+
+class CellReader:
+    """Reads JSON rows of one dataset: objects by column or header names, or lists of all cells."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._columns = dataset.columns
+        self._places = dict(_places(dataset.columns))
+
+    def record(self, row: object) -> bytes:
+        """Return a row as a CSV record with its line end.
+
+        Raises:
+            CellError: it is no row, names a column that is none, or holds what no cell can.
+        """
+        cells = [_cell(*each) for each in zip(self._columns, self._values(row), strict=True)]
+        return (
+            ",".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in cells) + "\n"
+        ).encode()
+
+    def with_key(self, row: object, column: str, free: Iterator[int]) -> object:
+        """Return a row with the next free number in a column that it leaves empty.
+
+        Args:
+            row: a JSON value; one that is no object stays as it is.
+            column: name of the column.
+            free: the numbers to take.
+        """
+        if not isinstance(row, Mapping):
+            return row
+        place = self._places[column]
+        given = {
+            name: value for name, value in row.items() if self._places.get(_folded(name)) == place
+        }
+        if any(value is not None and str(value).strip() for value in given.values()):
+            return row
+        others = {name: value for name, value in row.items() if name not in given}
+        return {column: Numeral(next(free)), **others}
+
+    def _values(self, row: object) -> list[object]:
+        if isinstance(row, list):
+            if len(row) == len(self._columns):
+                return row
+            sizes = {"found": len(row), "expected": len(self._columns)}
+            raise CellError(None, "columns", None, RECORD_REASONS["columns"].format(**sizes))
+        if not isinstance(row, Mapping):
+            raise CellError(None, "type", None, f"{_kind(row)} is no row: send an object or a list")
+        return self._named(row)
+
+    def _named(self, row: Mapping[str, object]) -> list[object]:
+        given: dict[tuple[int, int], object] = {}
+        for name, value in row.items():
+            place = self._places.get(_folded(name))
+            if place is None:
+                known = ", ".join(each.name for each in self._columns)
+                raise CellError(name, "columns", None, f"no such column; there are {known}")
+            if place in given:
+                column = self._columns[place[0]].name
+                raise CellError(column, "columns", None, f'"{name}" gives it a second time')
+            given[place] = value
+        return [self._whole(number, given) for number in range(len(self._columns))]
+
+    def _whole(self, number: int, given: Mapping[tuple[int, int], object]) -> object:
+        """Return the value of a column; that of a point may come in its two halves."""
+        halves = [given.get((number, half)) for half in (1, 2)]
+        if halves == [None, None]:
+            return given.get((number, 0))
+        column = self._columns[number]
+        if given.get((number, 0)) is not None:
+            raise CellError(column.name, "columns", None, "is given whole and by its halves")
+        lon, lat = (_cell(column, each) for each in halves)
+        return f"POINT ({lon} {lat})"
+
+
+def _places(columns: tuple[Column, ...]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield every name under which a value may come: its column, and which half of it, 0 for all."""
+    for number, column in enumerate(columns):
+        if column.type is ColumnType.POINT:
+            for half, each in enumerate(column.fields, 1):
+                yield each.name, (number, half)
+        yield from ((_folded(each), (number, 0)) for each in column.headers)
+    for number, column in enumerate(columns):  # a column's own name goes before another's header
+        yield column.name, (number, 0)
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _cell(column: Column, value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Numeral):
+        return _numeral(column, value)
+    if not isinstance(value, str):
+        raise CellError(column.name, "type", None, f"{_kind(value)} is no value of a column")
+    if "\0" in value:
+        shown = value.replace("\0", "\\0")[:_SHOWN_CHARACTERS]
+        raise CellError(column.name, "nul", shown, RECORD_REASONS["nul"])
+    if any("\ud800" <= sign <= "\udfff" for sign in value):
+        reason = RECORD_REASONS["encoding"].format(encoding="Unicode: half of a surrogate pair")
+        raise CellError(column.name, "encoding", None, reason)
+    return value
+
+
+def _numeral(column: Column, value: Numeral) -> str:
+    """Return a JSON number as the cells of its column are written."""
+    if column.type not in _NUMBERS:
+        return str(value)
+    number = Decimal(value)
+    text = str(value)
+    if column.type in _WHOLE or column.type is ColumnType.NUMERIC:
+        text = _plain(number) or text
+    return text.replace(".", column.decimal_separator)
+
+
+def _plain(number: Decimal) -> str:
+    """Return a number without an exponent, a whole one without a fraction; empty if it is too long."""
+    if abs(number.adjusted()) > _MAX_DIGITS:
+        return ""
+    is_whole = number == number.to_integral_value()
+    return str(int(number)) if is_whole else format(number, "f")
+
+
+def _kind(value: Any) -> str:  # any JSON value
+    kinds = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
+    return "a number" if isinstance(value, Numeral) else kinds.get(type(value), "a text")

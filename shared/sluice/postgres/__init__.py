@@ -1,0 +1,1 @@
+"""The only way to PostgreSQL: connections, named SQL, the catalog, declarations, migrations."""

@@ -1,0 +1,62 @@
+"""Brings a database up to date: `sql/migrations` in order, then the datasets of `sql/datasets`.
+
+Safe to repeat, and to run from several places at once: an advisory lock lets one through at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluice.datasets.declarations import folder_document, read_folders
+from sluice.postgres.connection import run_script, transaction
+from sluice.postgres.declare import declare
+from sluice.postgres.named_sql import composed, sql_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Connection, Engine
+
+#: Key of the advisory lock that migrations hold.
+_LOCK = 5_105_160
+
+_LEDGER = """
+CREATE TABLE IF NOT EXISTS public.sluice_migrations (
+    name text CONSTRAINT sluice_migrations_pk PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+def migrate(engine: Engine) -> list[str]:
+    """Apply every migration that is missing and declare every dataset folder that changed.
+
+    Returns:
+        What was done, a name each: `0001_engine`, `dataset trips`.
+
+    Raises:
+        DeclarationError: a dataset's folder is wrong.
+        DatabaseUnavailableError: nothing of the current step is applied; run it again.
+    """
+    folder = sql_folder()
+    done = []
+    with transaction(engine) as connection:
+        connection.execute(composed(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        connection.execute(composed(_LEDGER))
+        applied = set(connection.scalars(composed("SELECT name FROM public.sluice_migrations")))
+        for path in sorted((folder / "migrations").glob("*.sql")):
+            if path.stem not in applied:
+                _apply(connection, path)
+                done.append(path.stem)
+    for dataset in read_folders(folder / "datasets"):
+        document = folder_document(folder / "datasets" / dataset.name)
+        if declare(engine, document, origin="folder"):
+            done.append(f"dataset {dataset.name}")
+    return done
+
+
+def _apply(connection: Connection, path: Path) -> None:
+    run_script(connection, path.read_text("utf-8"))
+    connection.execute(
+        composed("INSERT INTO public.sluice_migrations (name) VALUES (:name)"), {"name": path.stem}
+    )
