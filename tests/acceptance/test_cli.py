@@ -1,4 +1,4 @@
-"""`sluice` against the local cloud, as a person types it: each command a process of its own."""
+"""`sluice` against the local cloud: each command is a process."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def client(local_cloud: Cloud) -> Client:
 
 
 def trips(folder: Path, region: str, rows: int, rejects: int = 0) -> Path:
-    """Write a file of trips in a region of its own, the rejects last."""
+    """Write a file of trips in a unique region, the rejects last."""
     path = folder / "trips" / f"{region}.csv"
     path.parent.mkdir(exist_ok=True)
     good = [GOOD.format(region, 1 + number % 28) for number in range(rows)]
@@ -73,7 +73,7 @@ def test_a_file_is_loaded_and_its_rows_answer(sluice: Sluice, tmp_path: Path) ->
     assert answer["trips"] == 100
 
 
-def test_several_files_are_loaded_at_once(sluice: Sluice, tmp_path: Path) -> None:
+def test_several_files_are_loaded_in_parallel(sluice: Sluice, tmp_path: Path) -> None:
     files = [trips(tmp_path, f"Town{number}", 10 + number) for number in range(6)]
     done = sluice("load", *files, "--json")
     assert done.returncode == 0, done.stderr
@@ -81,7 +81,7 @@ def test_several_files_are_loaded_at_once(sluice: Sluice, tmp_path: Path) -> Non
     assert [accounts[str(path)]["loaded"] for path in files] == [10, 11, 12, 13, 14, 15]
 
 
-def test_rejects_are_shown_and_can_be_taken_away(sluice: Sluice, tmp_path: Path) -> None:
+def test_rejects_are_shown_and_can_be_downloaded(sluice: Sluice, tmp_path: Path) -> None:
     done = sluice("load", trips(tmp_path, "Olomouc", 5, rejects=2), "--json")
     assert done.returncode == 3
     ingestion = json.loads(done.stdout)
@@ -91,7 +91,7 @@ def test_rejects_are_shown_and_can_be_taken_away(sluice: Sluice, tmp_path: Path)
     assert "somewhere" in sluice("rejects", ingestion["id"], "--format", "csv").stdout
 
 
-def test_the_same_content_is_skipped_and_said_so(sluice: Sluice, tmp_path: Path) -> None:
+def test_the_same_content_is_reported_as_skipped(sluice: Sluice, tmp_path: Path) -> None:
     path = trips(tmp_path, "Zlin", 5)
     sluice("load", path)
     again = sluice("load", path)
@@ -99,7 +99,7 @@ def test_the_same_content_is_skipped_and_said_so(sluice: Sluice, tmp_path: Path)
     assert "skipped" in again.stdout
 
 
-def test_a_file_that_is_no_trips_file_fails_with_the_reason(sluice: Sluice, tmp_path: Path) -> None:
+def test_a_file_of_another_dataset_fails_with_the_reason(sluice: Sluice, tmp_path: Path) -> None:
     path = tmp_path / "trips" / "wrong.csv"
     path.parent.mkdir()
     path.write_text("a,b\n1,2\n")
@@ -115,7 +115,7 @@ def test_an_undone_load_leaves_no_rows(sluice: Sluice, tmp_path: Path) -> None:
     assert rows["rows"] == []
 
 
-def test_watch_tells_of_a_load_without_asking(
+def test_watch_shows_a_load_as_it_happens(
     environment: Mapping[str, str], client: Client, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "sluice.cli.main", "watch", "--json"]
@@ -155,7 +155,7 @@ def test_datasets_queries_and_ingestions_are_listed(sluice: Sluice, tmp_path: Pa
     assert "trips/Kladno.csv" in sluice("ingestions", "--dataset", "trips").stdout
 
 
-def test_a_subscription_is_made_listed_and_ended(sluice: Sluice) -> None:
+def test_a_subscription_is_created_listed_and_deleted(sluice: Sluice) -> None:
     made = json.loads(
         sluice("subscribe", "http://localhost:9/", "--state", "done", "--json").stdout
     )

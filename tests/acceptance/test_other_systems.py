@@ -123,7 +123,7 @@ def test_a_title_that_is_nearly_written_so_is_told(
     catalogue: Callable[..., CompletedProcess[str]],
 ) -> None:
     done = catalogue("title", "Ganglnds")
-    assert (done.stdout, done.stderr) == ("", "nothing found; near it:\n    Ganglands\n")
+    assert (done.stdout, done.stderr) == ("", "nothing found; similar:\n    Ganglands\n")
 
 
 def test_many_sessions_add_and_ask_at_once_and_each_sees_its_own(

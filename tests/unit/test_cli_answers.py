@@ -1,4 +1,4 @@
-"""Commands that ask: datasets, rows, queries, rejects, ingestions, subscriptions."""
+"""Commands that read: datasets, rows, queries, rejects, ingestions, subscriptions."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_rows_as_json_are_the_document_of_the_api(api: Replay) -> None:
     ],
     ids=["suffix", "no suffix", "format"],
 )
-def test_rows_are_written_into_a_file_whole(
+def test_a_file_of_rows_appears_only_when_it_is_complete(
     api: Replay, tmp_path: Path, arguments: tuple[str, ...], kind: str, limit: str | None
 ) -> None:
     api.answer_bytes("GET /v1/datasets/trips/rows", b"\x00PAR1\xff", "application/octet-stream")
@@ -112,13 +112,13 @@ def test_bytes_of_a_format_go_to_stdout_as_they_are(api: Replay) -> None:
     assert result.stdout_bytes == b"region\r\nPrague\r\n"
 
 
-def test_an_argument_that_is_no_filter_is_a_usage_error(api: Replay) -> None:
+def test_an_argument_that_is_not_a_filter_is_a_usage_error(api: Replay) -> None:
     result = run(api, "rows", "trips", "Prague")
     assert result.exit_code == 2
     assert "'Prague' is not of the form COLUMN=OP.VALUE" in result.stderr
 
 
-def test_control_characters_of_a_file_do_not_reach_the_terminal(api: Replay) -> None:
+def test_control_characters_in_a_value_do_not_reach_the_terminal(api: Replay) -> None:
     api.answer("GET /v1/datasets/trips/rows", {"rows": [{"a": "x\x1b[31m\ny"}], "next": None})
     assert run(api, "rows", "trips").stdout == "a\nx\N{REPLACEMENT CHARACTER}[31m⏎y\n"
 
@@ -177,13 +177,13 @@ def test_a_verb_has_help_and_json(titles: Replay) -> None:
     assert json.loads(run(titles, "title", "Ganglands", "--json").stdout)["rows"]
 
 
-def test_a_verb_that_finds_nothing_tells_what_is_near(titles: Replay) -> None:
+def test_a_verb_without_a_result_suggests_similar_values(titles: Replay) -> None:
     titles.answer("GET /v1/datasets/titles/queries/by_title", {"rows": []})
     near = {"rows": [{"title": "Ganglands"}, {"title": "Ganglands"}, {"title": "Gangs"}]}
     titles.answer("GET /v1/datasets/titles/queries/search", near)
     result = run(titles, "title", "Ganglnds", "order=name")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == "nothing found; near it:\n    Ganglands\n    Gangs\n"
+    assert result.stderr == "nothing found; similar:\n    Ganglands\n    Gangs\n"
     assert titles.requests[-1].query == {"text": "Ganglnds"}
     titles.answer("GET /v1/datasets/titles/queries/search", {"rows": []})
     assert run(titles, "title", "Xyzzy").stderr == "nothing found\n"
@@ -198,7 +198,7 @@ def test_a_value_with_an_equals_sign_is_a_value(titles: Replay) -> None:
 def test_one_argument_too_many_names_the_parameters(titles: Replay) -> None:
     result = run(titles, "title", "a", "year", "c")
     assert result.exit_code == 2
-    assert "'c' is one argument too many; it takes title, order" in result.stderr
+    assert "'c' is one argument too many; the parameters are title, order" in result.stderr
 
 
 def test_a_command_that_no_query_declares_is_unknown(titles: Replay) -> None:
@@ -207,7 +207,7 @@ def test_a_command_that_no_query_declares_is_unknown(titles: Replay) -> None:
     assert "No such command 'nothing_such'" in result.stderr
 
 
-def test_built_in_commands_ask_nothing_to_be_found(api: Replay) -> None:
+def test_built_in_commands_are_found_without_the_api(api: Replay) -> None:
     assert run(api, "load", "--help").exit_code == 0
     assert api.requests == []
 
@@ -227,13 +227,13 @@ def test_rejects_as_csv_are_bytes(api: Replay) -> None:
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry", "undo"])
-def test_an_ingestion_is_commanded(api: Replay, verb: str) -> None:
+def test_an_ingestion_is_cancelled_retried_or_undone(api: Replay, verb: str) -> None:
     api.answer(f"POST /v1/ingestions/7/{verb}", ingestion("cancelled"))
     assert run(api, verb, 7).stdout == "ingestion 7 of trips/trips.csv: cancelled\n"
     assert json.loads(run(api, verb, 7, "--json").stdout)["state"] == "cancelled"
 
 
-def test_ingestions_are_narrowed_and_listed(api: Replay) -> None:
+def test_ingestions_are_filtered_and_listed(api: Replay) -> None:
     api.answer("GET /v1/ingestions", {"ingestions": [ingestion("failed")]})
     assert "trips/trips.csv  failed" in run(api, "ingestions", "--state", "failed").stdout
     assert api.requests[0].query == {"state": "failed", "limit": "20"}
@@ -254,7 +254,7 @@ def test_datasets_are_listed_and_described(api: Replay) -> None:
     assert "by_title  The show of that title." in described
 
 
-def test_subscriptions_are_made_listed_and_ended(api: Replay) -> None:
+def test_subscriptions_are_created_listed_and_deleted(api: Replay) -> None:
     made = {"id": "sub-1", "endpoint": "http://x/", "dataset": "trips", "states": ["done"]}
     api.answer("POST /v1/subscriptions", made, 201)
     api.answer("GET /v1/subscriptions", {"subscriptions": [made]})

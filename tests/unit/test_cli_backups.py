@@ -35,7 +35,7 @@ def answer_lines(api: Replay, route: str, *steps: object) -> None:
     api.answer_bytes(route, body, "application/x-ndjson")
 
 
-def test_a_backup_is_told_when_it_is_done(api: Replay) -> None:
+def test_a_finished_backup_is_reported(api: Replay) -> None:
     answer_lines(api, "POST /v1/backups", {"progress": STEP}, {"progress": None}, {"done": BACKUP})
     result = run(api, "backup", "jobs", "--format", "parquet")
     assert result.exit_code == 0
@@ -47,7 +47,7 @@ def test_a_backup_is_told_when_it_is_done(api: Replay) -> None:
     assert api.requests[0].json == {"format": "parquet", "datasets": ["jobs"]}
 
 
-def test_a_problem_ends_with_its_exit_code(api: Replay) -> None:
+def test_a_failed_backup_sets_the_exit_code(api: Replay) -> None:
     refused = {"code": "API330", "title": "x", "status": 422, "detail": "a part is missing"}
     answer_lines(api, f"POST {PATH}/restore", {"progress": STEP}, {"problem": refused})
     result = run(api, "restore", BACKUP["id"])
@@ -57,7 +57,7 @@ def test_a_problem_ends_with_its_exit_code(api: Replay) -> None:
     assert run(api, "backup").exit_code == 4
 
 
-def test_an_answer_that_breaks_off_is_no_success(api: Replay) -> None:
+def test_a_truncated_answer_is_a_failure(api: Replay) -> None:
     answer_lines(api, "POST /v1/backups", {"progress": STEP})
     result = run(api, "backup")
     assert result.exit_code == 4
@@ -83,7 +83,7 @@ def test_backups_are_listed_with_their_state(api: Replay) -> None:
     assert second.endswith("out of order")
 
 
-def test_a_difference_is_shown_and_ends_with_3(api: Replay) -> None:
+def test_a_difference_is_shown_with_exit_code_3(api: Replay) -> None:
     found = {
         "dataset": "jobs", "copy": "jobs2", "equal": False, "rows": 7, "rows_of_copy": 8,
         "only_here": 0, "only_there": 1, "sample_here": [],
@@ -94,7 +94,7 @@ def test_a_difference_is_shown_and_ends_with_3(api: Replay) -> None:
     result = run(api, "compare", BACKUP["id"], "jobs")
     assert result.exit_code == 3
     assert result.stdout.splitlines()[-3:] == [
-        "only in jobs2, _times tells how often",
+        "only in jobs2; _times is the number of occurrences",
         "id  job    _times",
         " 9  Nurse       1",
     ]

@@ -1,4 +1,4 @@
-"""Errors reach a person as one sentence and an exit code, and help comes at once."""
+"""Errors are printed as one sentence with an exit code; help starts quickly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(url: str, *arguments: str) -> Result:
 
 
 @pytest.mark.parametrize("command", [("rows", "trips"), ("watch",), ("ingestions",)], ids=str)
-def test_nothing_answering_says_how_to_start_it(command: tuple[str, ...]) -> None:
+def test_an_unreachable_api_names_the_command_that_starts_it(command: tuple[str, ...]) -> None:
     result = run(NOWHERE, *command)
     assert result.exit_code == 4
     assert result.stdout == ""
@@ -33,10 +33,10 @@ def test_nothing_answering_says_how_to_start_it(command: tuple[str, ...]) -> Non
     )
 
 
-def test_an_unknown_command_says_where_verbs_would_be_known() -> None:
+def test_an_unknown_command_without_the_api_may_be_a_verb() -> None:
     result = run(NOWHERE, "title", "Ganglands")
     assert result.exit_code == 2
-    assert "'title' is no command of sluice" in result.stderr
+    assert "'title' is not a built-in command" in result.stderr
     assert "run `sluice up`" in result.stderr
 
 
@@ -56,22 +56,22 @@ def test_a_problem_document_becomes_its_detail(api: Replay, status: int, exit_co
     [(b"<html>", "text/html"), (b"[]", "application/json"), (b"{}", "application/json")],
     ids=["html", "list", "other object"],
 )
-def test_something_else_that_answers_is_told(api: Replay, body: bytes, kind: str) -> None:
+def test_an_answer_that_is_not_of_the_api_is_reported(api: Replay, body: bytes, kind: str) -> None:
     api.answer_bytes("GET /v1/datasets", body, kind)
     result = run(api.url, "datasets")
     assert result.exit_code == 4
     assert "is SLUICE_URL the address of Sluice?" in result.stderr
 
 
-def test_an_address_that_is_none_is_told() -> None:
+def test_a_malformed_url_is_reported() -> None:
     assert "nonsense: is no http address" in run("nonsense", "datasets").stderr
 
 
-def test_a_defect_is_told_without_a_traceback(api: Replay) -> None:
+def test_a_bug_is_reported_without_a_traceback(api: Replay) -> None:
     api.answer("GET /v1/ingestions", {"ingestions": [{"id": 7}]})
     result = run(api.url, "ingestions")
     assert result.exit_code == 4
-    assert "unexpected KeyError: 'state'; this is a defect" in result.stderr
+    assert "unexpected KeyError: 'state'; this is a bug" in result.stderr
     assert "Traceback" not in result.output
 
 
@@ -83,7 +83,7 @@ def test_the_token_goes_to_the_api(api: Replay, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("name", sorted(sluice.commands))
-def test_every_command_says_what_it_does_and_takes_json(name: str) -> None:
+def test_every_command_has_a_summary_and_takes_json(name: str) -> None:
     command = sluice.commands[name]
     assert command.help
     options = {each for parameter in command.params for each in parameter.opts}
@@ -95,7 +95,7 @@ def test_every_command_shows_an_example(name: str) -> None:
     assert f"  sluice {name}" in help_of(name)
 
 
-def test_help_loads_no_client_and_no_terminal_library() -> None:
+def test_help_imports_neither_the_client_nor_rich() -> None:
     program = (
         "import sys; from sluice.cli.main import sluice\n"
         "try: sluice(['--help'])\n"

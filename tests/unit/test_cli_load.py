@@ -1,4 +1,4 @@
-"""`sluice load`: what is uploaded, followed and printed, and which exit code tells of it."""
+"""`sluice load`: uploads, progress, output and exit codes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cloud(api: Replay) -> Callable[..., Replay]:
-    """Give a cloud whose ingestion ends in a state, its first event late as in reality."""
+    """Return a cloud whose ingestion ends in a state and whose first event is late, as in reality."""
 
     def prepare(state: str = "done", **members: object) -> Replay:
         api.answer("GET /v1/datasets", {"datasets": [{"name": "trips"}, {"name": "people"}]})
@@ -71,7 +71,7 @@ def run(api: Replay, *arguments: object) -> Result:
     return CliRunner().invoke(sluice, ["--url", api.url, *map(str, arguments)])
 
 
-def test_a_file_is_uploaded_followed_and_accounted_for(
+def test_a_file_is_uploaded_followed_and_its_account_printed(
     cloud: Callable[..., Replay], file: Path
 ) -> None:
     api = cloud()
@@ -85,16 +85,16 @@ def test_a_file_is_uploaded_followed_and_accounted_for(
     assert "ingestion 7 received" in result.stderr
 
 
-def test_each_state_is_told_once(cloud: Callable[..., Replay], file: Path) -> None:
+def test_each_state_is_printed_once(cloud: Callable[..., Replay], file: Path) -> None:
     api = cloud()
     last_chunk = event(2, "progress")
     last_chunk["data"]["state"] = "publishing"
-    told = (event(1, "received"), last_chunk, event(3, "publishing"), event(4, "done"))
-    api.stream(EVENTS, Stream(tuple(map(sse, told)), end="end"))
+    events = (event(1, "received"), last_chunk, event(3, "publishing"), event(4, "done"))
+    api.stream(EVENTS, Stream(tuple(map(sse, events)), end="end"))
     assert run(api, "load", file).stderr.count("publishing") == 1
 
 
-def test_the_events_are_heard_before_the_upload_begins(
+def test_the_event_stream_opens_before_the_upload_starts(
     cloud: Callable[..., Replay], file: Path
 ) -> None:
     api = cloud()
@@ -114,7 +114,7 @@ def test_the_events_are_heard_before_the_upload_begins(
     ],
     ids=["folder", "stem", "capitals", "option", "undeclared"],
 )
-def test_a_file_names_its_dataset(
+def test_the_dataset_follows_from_the_folder_or_the_file_name(
     cloud: Callable[..., Replay],
     tmp_path: Path,
     arguments: tuple[str, ...],
@@ -133,7 +133,7 @@ def test_a_file_names_its_dataset(
     }
 
 
-def test_a_file_that_names_no_dataset_is_a_usage_error_that_lists_them(
+def test_a_file_without_a_dataset_is_a_usage_error_that_lists_datasets(
     cloud: Callable[..., Replay], tmp_path: Path
 ) -> None:
     path = tmp_path / "march.csv"
@@ -141,7 +141,7 @@ def test_a_file_that_names_no_dataset_is_a_usage_error_that_lists_them(
     api = cloud()
     result = run(api, "load", path)
     assert result.exit_code == 2
-    assert "say which with --dataset (declared: people, trips)" in result.stderr
+    assert "name one with --dataset (declared: people, trips)" in result.stderr
     assert not api.seen("POST", "/v1/uploads")
 
 
@@ -156,7 +156,7 @@ def test_a_file_that_names_no_dataset_is_a_usage_error_that_lists_them(
     ],
     ids=["done", "skipped", "rejects", "failed", "cancelled"],
 )
-def test_the_exit_code_tells_how_it_ended(
+def test_the_exit_code_follows_from_the_final_state(
     cloud: Callable[..., Replay],
     file: Path,
     state: str,
@@ -166,7 +166,7 @@ def test_the_exit_code_tells_how_it_ended(
     assert run(cloud(state, **members), "load", file).exit_code == exit_code
 
 
-def test_a_skipped_file_is_told_clearly(cloud: Callable[..., Replay], file: Path) -> None:
+def test_a_skipped_file_is_reported(cloud: Callable[..., Replay], file: Path) -> None:
     result = run(cloud("skipped"), "load", file)
     assert "skipped, the same content was loaded before" in result.stdout
 
@@ -185,7 +185,7 @@ def test_a_failure_prints_the_problem_on_stderr(cloud: Callable[..., Replay], fi
     assert "failed: trips.csv: the header lacks region (CSV104)" in result.stderr
 
 
-def test_json_is_one_document_a_file_and_nothing_else(
+def test_json_is_one_document_for_each_file_and_nothing_else(
     cloud: Callable[..., Replay], file: Path
 ) -> None:
     api = cloud(account=REJECTED)
@@ -205,7 +205,7 @@ def test_no_wait_returns_when_the_file_is_uploaded(
     assert not api.seen("GET", "/v1/ingestions")
 
 
-def test_an_ingestion_that_began_while_the_stream_was_down_is_found_in_the_list(
+def test_an_ingestion_that_started_while_the_stream_was_down_is_found_in_the_list(
     cloud: Callable[..., Replay], file: Path
 ) -> None:
     api = cloud()
@@ -223,8 +223,6 @@ def test_a_refused_upload_fails_with_the_reason(cloud: Callable[..., Replay], fi
     assert "the upload stopped at byte 0 (Cloud Storage answered 403)" in result.stderr
 
 
-def test_output_that_no_terminal_reads_has_no_escape_codes(
-    cloud: Callable[..., Replay], file: Path
-) -> None:
+def test_output_to_a_pipe_has_no_escape_codes(cloud: Callable[..., Replay], file: Path) -> None:
     result = run(cloud("failed", problem=PROBLEM, account=REJECTED), "load", file)
     assert "\x1b" not in result.output

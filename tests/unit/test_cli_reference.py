@@ -1,4 +1,4 @@
-"""The reference page tells of every command, and is current."""
+"""The reference page covers every command and is current."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def test_the_page_has_a_section_for_each_command() -> None:
     assert [name for name in sluice.commands if f"### sluice {name}\n" not in render()] == []
 
 
-def test_the_page_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_page_is_written_to_the_given_file(tmp_path: Path) -> None:
     main(["--write", str(tmp_path / "cli.md")])
     assert (tmp_path / "cli.md").read_text("utf-8") == render()

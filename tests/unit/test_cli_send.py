@@ -1,4 +1,4 @@
-"""`sluice load --via http`: rows of files in requests, sent again under the same key, told as a sum."""
+"""`sluice load --via http`: rows of files in idempotent requests, reported as one account."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUTE = "/v1/datasets/trips/rows"
 
 
 def admitted(request: Request) -> Answer:
-    """Answer as the API does; a row whose region is `x` is refused."""
+    """Answer as the API does; a row with the region `x` is rejected."""
     rows: Any = request.json
     regions = [each["region"] if isinstance(each, dict) else each[0] for each in rows]
     outcomes = [_outcome(number, region) for number, region in enumerate(regions, 1)]
@@ -73,14 +73,14 @@ def test_the_rows_of_a_file_are_sent_a_thousand_at_a_time(trips: Replay, tmp_pat
     assert result.stdout.split()[-4:] == ["2500", "2500", "0", "0"]
 
 
-def test_rejects_are_told_by_the_line_of_the_file(trips: Replay, tmp_path: Path) -> None:
+def test_rejects_have_the_line_of_the_file(trips: Replay, tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     file.write_text('region;note\na;"b\nc"\nx;d\nx\n')
     result = load(trips, file, "--json")
     assert result.exit_code == 3
-    told = json.loads(result.stdout)
-    assert [each["line"] for each in told["rejects"]] == [4, 5]
-    assert told["account"] == {"read": 3, "loaded": 1, "rejected": 2, "duplicates": 0}
+    document = json.loads(result.stdout)
+    assert [each["line"] for each in document["rejects"]] == [4, 5]
+    assert document["account"] == {"read": 3, "loaded": 1, "rejected": 2, "duplicates": 0}
     assert bodies(trips)[0][2] == ["x"]
 
 
@@ -91,7 +91,7 @@ def test_rows_of_json_are_sent_as_they_are(trips: Replay, tmp_path: Path) -> Non
     assert bodies(trips) == [[{"region": "a", "size": 1.5}, ["b", None]]]
 
 
-def test_a_request_that_fails_is_sent_again_under_its_key(trips: Replay) -> None:
+def test_a_failed_request_is_retried_with_its_idempotency_key(trips: Replay) -> None:
     answers = [Answer(b"{}", 503), Answer(b"{}", 502)]
     route = f"POST {ROUTE}"
     trips._answers[route] = lambda request: answers.pop() if answers else admitted(request)
@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_read_fails(trips: Replay, tmp_path: Path, content
     assert f"{file}: " in result.stderr
 
 
-def test_a_refusal_fails_and_is_told(trips: Replay, tmp_path: Path) -> None:
+def test_a_refused_request_fails_with_the_reason(trips: Replay, tmp_path: Path) -> None:
     trips.refuse(f"POST {ROUTE}", 422, "CSV113", "no row is loaded")
     file = tmp_path / "t.csv"
     file.write_text("region\na\n")

@@ -1,4 +1,4 @@
-"""What only a terminal sees, and what Ctrl-C does: the command as a process of its own."""
+"""Output on a terminal, and interruption by Ctrl-C: each command is a process."""
 
 from __future__ import annotations
 
@@ -43,13 +43,15 @@ def run_on_terminal(command: Sequence[str]) -> str:
         try:
             while block := os.read(main, 65536):
                 written += block
-        except OSError:  # how Linux tells the end of a terminal
+        except OSError:  # how Linux signals the end of a terminal
             pass
     os.close(main)
     return written.decode()
 
 
-def test_a_terminal_gets_a_bar_colours_and_its_cursor_back(api: Replay, command: list[str]) -> None:
+def test_a_terminal_shows_a_bar_and_colours_and_its_cursor_is_restored(
+    api: Replay, command: list[str]
+) -> None:
     texts = (sse(event(1, "received")), sse(event(2, "done", account=REJECTED)))
     api.stream("GET /v1/ingestions/7/events", Stream(texts, end="end"))
     api.answer("GET /v1/ingestions/7", ingestion("done", account=REJECTED))
@@ -61,7 +63,9 @@ def test_a_terminal_gets_a_bar_colours_and_its_cursor_back(api: Replay, command:
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
 
 
-def test_an_interruption_answers_130_and_says_what_goes_on(api: Replay, command: list[str]) -> None:
+def test_an_interruption_exits_with_130_and_names_what_continues(
+    api: Replay, command: list[str]
+) -> None:
     api.stream("GET /v1/ingestions/7/events", Stream((sse(event(1, "received")),)))
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as loading:
         while "received" not in loading.stderr.readline():
@@ -69,7 +73,7 @@ def test_an_interruption_answers_130_and_says_what_goes_on(api: Replay, command:
         loading.send_signal(signal.SIGINT)
         rest = loading.stderr.read()
     assert loading.returncode == 130
-    assert "ingestion 7 goes on in the background; `sluice watch 7` follows it" in rest
+    assert "ingestion 7 continues in the background; `sluice watch 7` follows it" in rest
     assert "Traceback" not in rest
 
 
@@ -81,4 +85,4 @@ def test_an_interrupted_upload_says_that_nothing_is_loaded(api: Replay, command:
         loading.send_signal(signal.SIGINT)
         rest = loading.stderr.read()
     assert loading.returncode == 130
-    assert "march.csv: not uploaded, so nothing of it is loaded" in rest
+    assert "march.csv: not uploaded, nothing is loaded" in rest

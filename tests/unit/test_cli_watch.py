@@ -1,4 +1,4 @@
-"""`sluice watch`: events as they come, of one ingestion or of all."""
+"""`sluice watch`: live events of one ingestion or of all."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_an_ingestion_is_watched_until_it_ends(api: Replay) -> None:
     )
 
 
-def test_json_is_one_cloud_event_a_line(api: Replay) -> None:
+def test_json_is_one_cloud_event_for_each_line(api: Replay) -> None:
     api.stream(EVENTS, Stream((sse(event(1, "received")), sse(event(2, "failed")))))
     api.answer("GET /v1/ingestions/7", ingestion("failed"))
     result = run(api, "watch", 7, "--json")
@@ -41,7 +41,7 @@ def test_json_is_one_cloud_event_a_line(api: Replay) -> None:
     assert [json.loads(line)["sequence"] for line in result.stdout.splitlines()] == [1, 2]
 
 
-def test_a_failure_that_was_retried_since_is_not_the_end(api: Replay) -> None:
+def test_watching_continues_after_a_failure_that_was_retried(api: Replay) -> None:
     texts = [sse(event(n, kind)) for n, kind in enumerate(["failed", "splitting", "done"], 1)]
     api.stream(EVENTS, Stream(tuple(texts)))
     api.answer("GET /v1/ingestions/7", ingestion("done"))
@@ -56,5 +56,5 @@ def test_all_are_watched_until_an_interruption(
         raise KeyboardInterrupt
 
     api.stream("GET /v1/ingestions", Stream((sse(event(1, "received")),)))
-    monkeypatch.setattr("sluice.cli.watch.print_json_line", interrupt)
+    monkeypatch.setattr("sluice.cli.ingestions.print_json_line", interrupt)
     assert run(api, "watch", "--json").exit_code == 130

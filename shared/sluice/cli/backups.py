@@ -1,4 +1,4 @@
-"""`sluice backup`, `backups`, `restore`, `compare`: keeping what is there, and getting it back."""
+"""`sluice backup`, `backups`, `restore` and `compare`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sluice.cli.examples import examples
-from sluice.cli.session import EXIT_REJECTS, connect, json_option
-from sluice.cli.tables import print_json, print_rows
-from sluice.cli.wording import count
+from sluice.cli.options import EXIT_REJECTS, connect, examples, json_option
+from sluice.cli.output import count, print_json, print_rows
 
 if TYPE_CHECKING:
     from sluice.client import Client
@@ -29,12 +27,12 @@ _BYTES_A_MB = 1_000_000
     type=click.Choice(["avro", "parquet"]),
     default="avro",
     show_default=True,
-    help="How the rows are written.",
+    help="File format of the rows.",
 )
 @json_option
 @click.pass_context
 def backup(context: click.Context, datasets: tuple[str, ...], kind: str, as_json: bool) -> None:
-    """Back up datasets, or all, to the outbox, as they stand at one moment."""
+    """Back up the given datasets, or all, to the outbox: one consistent snapshot."""
     with _steps("backing up") as steps:
         made = connect(context).backups.make(datasets, kind, steps)
     if as_json:
@@ -55,7 +53,7 @@ def backups(context: click.Context, as_json: bool) -> None:
     elif found:
         print_rows([_row(each) for each in found])
     else:
-        click.echo("no backups; `sluice backup` makes one", err=True)
+        click.echo("no backups; `sluice backup` creates one", err=True)
 
 
 @click.command(
@@ -67,11 +65,11 @@ def backups(context: click.Context, as_json: bool) -> None:
 )
 @click.argument("backup_id", metavar="BACKUP")
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
-@click.option("--suffix", help="Goes behind the names of the copies; 2 if not given.")
-@click.option("--in-place", is_flag=True, help="Put the rows in the place of the present ones.")
+@click.option("--suffix", help="Suffix of the names of the copies.  [default: 2]")
+@click.option("--in-place", is_flag=True, help="Replace the current rows.")
 @json_option
 @click.pass_context
-def restore(  # one for each argument of the command
+def restore(
     context: click.Context,
     backup_id: str,
     datasets: tuple[str, ...],
@@ -79,12 +77,12 @@ def restore(  # one for each argument of the command
     in_place: bool,
     as_json: bool,
 ) -> None:
-    """Restore datasets of a backup, or all: beside the present ones, or in their place.
+    """Restore datasets of a backup, or all: as copies, or in place of the current rows.
 
-    BACKUP is an id of `sluice backups`, or `newest`. All or nothing; it may be repeated.
+    BACKUP is an id of `sluice backups`, or `newest`. A restore is atomic and can be repeated.
     """
     if in_place and suffix:
-        raise click.UsageError("--in-place takes no --suffix")
+        raise click.UsageError("--in-place and --suffix exclude each other")
     client = connect(context)
     number = _find(client, backup_id)
     with _steps("restoring") as steps:
@@ -100,7 +98,7 @@ def restore(  # one for each argument of the command
 @click.command(epilog=examples("sluice compare newest", "sluice compare newest jobs --suffix 2"))
 @click.argument("backup_id", metavar="BACKUP")
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
-@click.option("--suffix", help="Of the copies; 2 if not given.")
+@click.option("--suffix", help="Suffix of the names of the copies.  [default: 2]")
 @json_option
 @click.pass_context
 def compare(
@@ -110,7 +108,7 @@ def compare(
     suffix: str | None,
     as_json: bool,
 ) -> None:
-    """Tell how datasets differ from their restored copies; ends with 3 where they do."""
+    """Compare datasets with their restored copies; exit code 3 if they differ."""
     client = connect(context)
     found = client.backups.compare(_find(client, backup_id), datasets, suffix)
     if as_json:
@@ -126,7 +124,7 @@ def _print_samples(comparisons: list[dict[str, Any]]) -> None:
     for each in comparisons:
         for name, side in ((each["dataset"], "sample_here"), (each["copy"], "sample_there")):
             if each[side]:
-                click.echo(f"\nonly in {name}, _times tells how often")
+                click.echo(f"\nonly in {name}; _times is the number of occurrences")
                 print_rows(each[side])
 
 
@@ -136,7 +134,7 @@ def _find(client: Client, backup_id: str) -> str:
     for each in client.backups.all():
         if each["state"] == "done":
             return str(each["id"])
-    raise click.UsageError("there is no backup yet; `sluice backup` makes one")
+    raise click.UsageError("there is no backup yet; `sluice backup` creates one")
 
 
 def _row(found: Mapping[str, Any]) -> dict[str, object]:
@@ -157,7 +155,7 @@ def _size(found: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _steps(verb: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Show on stderr how far the work is: a bar on a terminal, else nothing."""
+    """Show the progress as a bar on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

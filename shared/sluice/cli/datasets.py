@@ -1,4 +1,4 @@
-"""`sluice datasets`: what is declared."""
+"""`sluice datasets` and `sluice rows`: declarations, and rows in any format."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sluice.cli.examples import examples
-from sluice.cli.session import connect, json_option
-from sluice.cli.tables import print_json, print_rows
+from sluice.cli.options import connect, examples, json_option, parse_assignments
+from sluice.cli.output import check_target, print_json, print_rows, save
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sluice.client import QueryInfo
+
+FORMATS = ("json", "ndjson", "csv", "parquet", "arrow")
+TABLE_ROWS = 20
 
 
 @click.command(
@@ -42,6 +44,73 @@ def datasets(context: click.Context, dataset: str | None, as_json: bool) -> None
         _print_dataset(declared, client.queries(dataset))
 
 
+@click.command(
+    epilog=examples(
+        "sluice rows trips",
+        "sluice rows trips region=eq.Prague started_at=ge.2018-05-01 --order started_at.desc",
+        'sluice rows trips "region=in.(Prague,Turin)" --format csv | wc -l',
+        "sluice rows trips -o trips.parquet",
+        "sluice rows trips --group region --measure count",
+    )
+)
+@click.argument("dataset")
+@click.argument("filters", nargs=-1, metavar="[COLUMN=OP.VALUE]...")
+@click.option("--select", metavar="A,B", help="Only these columns.")
+@click.option("--order", metavar="A.desc,B", help="Order by these columns.")
+@click.option(
+    "--group", metavar="A,B", help="One row for each value of these columns; see --measure."
+)
+@click.option("--measure", metavar="M", help="Aggregates of each group: count, sum(x), avg(x).")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help=f"Maximum number of rows.  [default: {TABLE_ROWS} in a table]",
+)
+@click.option(
+    "--format", "kind", type=click.Choice(FORMATS), help="Stream all rows in this format."
+)
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write to this file."
+)
+@json_option
+@click.pass_context
+def rows(
+    context: click.Context,
+    /,
+    dataset: str,
+    filters: tuple[str, ...],
+    limit: int | None,
+    kind: str | None,
+    output: str | None,
+    as_json: bool,
+    **clauses: str | None,
+) -> None:
+    """Show the rows of a dataset that match all filters.
+
+    A filter is COLUMN=OP.VALUE; the operators are eq ne lt le gt ge in like ilike is. The first
+    rows are printed as a table; with --format or -o all of them are streamed. Without --format,
+    -o takes the format from the suffix of the file.
+    """
+    given = parse_assignments(filters, "COLUMN=OP.VALUE")
+    given += [(name, value) for name, value in clauses.items() if value]
+    kind = kind or _format_of(output)
+    client = connect(context)
+    if kind:
+        check_target(kind, output)
+        limited = [*given, ("limit", str(limit))] if limit else given
+        save(client.download_rows(dataset, limited, kind), output)
+        return
+    found = client.rows_page(dataset, [*given, ("limit", str(limit or TABLE_ROWS))])
+    if as_json:
+        print_json(found)
+        return
+    print_rows(found["rows"])
+    if not found["rows"]:
+        click.echo(f"{dataset}: no rows match", err=True)
+    elif found.get("next"):
+        click.echo("there are more rows: use --limit N, or --format csv for all", err=True)
+
+
 def _print_dataset(declared: Mapping[str, Any], queries: Sequence[QueryInfo]) -> None:
     click.echo(
         f"{click.style(str(declared['name']), bold=True)}  {declared.get('description', '')}"
@@ -52,3 +121,11 @@ def _print_dataset(declared: Mapping[str, Any], queries: Sequence[QueryInfo]) ->
     if queries:
         click.echo()
         print_rows([{"query": each.name, "answers": each.summary} for each in queries])
+
+
+def _format_of(output: str | None) -> str | None:
+    """Return the format named by a file's suffix, else ndjson."""
+    if output is None:
+        return None
+    suffix = output.rpartition(".")[2].lower()
+    return suffix if suffix in FORMATS else "ndjson"

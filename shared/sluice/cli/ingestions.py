@@ -1,4 +1,4 @@
-"""`sluice ingestions`, `rejects`, `output`, `cancel`, `retry`, `undo`: what happened, and changing it."""
+"""Commands about ingestions: watch, list, show rejects and output, cancel, retry, undo."""
 
 from __future__ import annotations
 
@@ -6,24 +6,58 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sluice.cli.examples import examples
-from sluice.cli.outcome import print_accounts, reject_rows
-from sluice.cli.saving import save
-from sluice.cli.session import connect, json_option
-from sluice.cli.tables import print_json, print_rows
+from sluice.cli.options import EXIT_INTERRUPTED, connect, examples, json_option
+from sluice.cli.outcome import COLORS, exit_code, print_accounts, print_outcome, reject_rows
+from sluice.cli.output import print_json, print_json_line, print_rows, save
+from sluice.cli.progress import describe
 
 if TYPE_CHECKING:
-    from sluice.client import Ingestion
+    from sluice.client import Client, Event, Ingestion
 
 _ingestion_argument = click.argument("ingestion", type=click.IntRange(1))
 
 
 @click.command(
+    epilog=examples(
+        "sluice watch",
+        "sluice watch 7",
+        "sluice watch --json | jq -r 'select(.data.state == \"done\") | .data.object'",
+    )
+)
+@click.argument("ingestion", required=False, type=click.IntRange(1))
+@json_option
+@click.pass_context
+def watch(context: click.Context, ingestion: int | None, as_json: bool) -> None:
+    """Show events live: of one ingestion until it ends, or of all ingestions from now on.
+
+    With --json, each line is a CloudEvent as Pub/Sub delivers it. A lost connection is resumed
+    after the last event received. For one ingestion, the exit code is that of `sluice load`.
+    """
+    client = connect(context)
+    try:
+        if ingestion is None:
+            for event in client.events(on_connect=_print_listening):
+                _show(event, as_json=as_json)
+        else:
+            context.exit(_watch_one(client, ingestion, as_json=as_json))
+    except KeyboardInterrupt:
+        if ingestion is not None:
+            click.echo(f"ingestion {ingestion} continues in the background", err=True)
+        context.exit(EXIT_INTERRUPTED)
+
+
+@click.command(
     epilog=examples("sluice ingestions", "sluice ingestions --state failed --json"),
 )
-@click.option("--dataset", metavar="D", help="Only those of this dataset.")
-@click.option("--state", metavar="S", help="Only those in this state: done, failed, loading, ...")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Most lines.")
+@click.option("--dataset", metavar="D", help="Only ingestions of this dataset.")
+@click.option("--state", metavar="S", help="Only ingestions in this state: done, failed, ...")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Maximum number of lines.",
+)
 @json_option
 @click.pass_context
 def ingestions(
@@ -37,7 +71,7 @@ def ingestions(
     elif found:
         print_accounts(found)
     else:
-        click.echo("no ingestions; `sluice load FILE` makes one", err=True)
+        click.echo("no ingestions; `sluice load FILE` starts one", err=True)
 
 
 @click.command(
@@ -45,11 +79,20 @@ def ingestions(
 )
 @_ingestion_argument
 @click.option(
-    "--format", "kind", type=click.Choice(["csv", "json", "ndjson"]), help="All of them, as bytes."
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "json", "ndjson"]),
+    help="Stream all in this format.",
 )
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most lines.")
 @click.option(
-    "-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write them there."
+    "--limit",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Maximum number of lines.",
+)
+@click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write to this file."
 )
 @json_option
 @click.pass_context
@@ -61,9 +104,9 @@ def rejects(
     output: str | None,
     as_json: bool,
 ) -> None:
-    """List the rows that an ingestion refused, each with its line, column and reason.
+    """List the rejected rows of an ingestion, with line, column and reason.
 
-    The CSV holds each of them whole, as it stands in the file.
+    The CSV format also has the original text of each row.
     """
     client = connect(context)
     if kind or output:
@@ -75,20 +118,20 @@ def rejects(
         return
     print_rows(reject_rows(found["rejects"]))
     if not found["rejects"]:
-        click.echo(f"ingestion {ingestion} refused no rows", err=True)
+        click.echo(f"ingestion {ingestion} has no rejected rows", err=True)
     elif found.get("next"):
-        click.echo("there are more: --limit N, or all with --format csv", err=True)
+        click.echo("there are more: use --limit N, or --format csv for all", err=True)
 
 
 @click.command(epilog=examples("sluice output 7 > totals.csv", "sluice output 7 --to totals.csv"))
 @_ingestion_argument
-@click.option("--to", metavar="FILE", type=click.Path(dir_okay=False), help="Write it there.")
+@click.option("--to", metavar="FILE", type=click.Path(dir_okay=False), help="Write to this file.")
 @json_option
 @click.pass_context
 def output(context: click.Context, ingestion: int, to: str | None, as_json: bool) -> None:
-    """Fetch the file that was made of an ingestion, where its dataset declares an output.
+    """Download the output file of an ingestion, if its dataset declares an output.
 
-    With --json say where it is and how large, and fetch it only with --to.
+    With --json print its location and size, and download it only with --to.
     """
     client = connect(context)
     if to is not None or not as_json:
@@ -102,8 +145,8 @@ def output(context: click.Context, ingestion: int, to: str | None, as_json: bool
 @json_option
 @click.pass_context
 def cancel(context: click.Context, ingestion: int, as_json: bool) -> None:
-    """Stop an ingestion that is under way; nothing of it becomes visible."""
-    _tell(connect(context).cancel(ingestion), as_json=as_json)
+    """Stop a running ingestion; none of its rows become visible."""
+    _print_state(connect(context).cancel(ingestion), as_json=as_json)
 
 
 @click.command(epilog=examples("sluice retry 7 && sluice watch 7"))
@@ -111,8 +154,8 @@ def cancel(context: click.Context, ingestion: int, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def retry(context: click.Context, ingestion: int, as_json: bool) -> None:
-    """Begin a failed or cancelled ingestion again; what was loaded is not loaded twice."""
-    _tell(connect(context).retry(ingestion), as_json=as_json)
+    """Restart a failed or cancelled ingestion; no row is loaded twice."""
+    _print_state(connect(context).retry(ingestion), as_json=as_json)
 
 
 @click.command(epilog=examples("sluice undo 7"))
@@ -120,11 +163,42 @@ def retry(context: click.Context, ingestion: int, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def undo(context: click.Context, ingestion: int, as_json: bool) -> None:
-    """Take all rows of an ingestion back at once, as if the file had not come."""
-    _tell(connect(context).undo(ingestion), as_json=as_json)
+    """Remove all rows of an ingestion, as if the file had not been uploaded."""
+    _print_state(connect(context).undo(ingestion), as_json=as_json)
 
 
-def _tell(found: Ingestion, *, as_json: bool) -> None:
+def _print_listening() -> None:
+    click.echo("listening to all ingestions; Ctrl-C stops", err=True)
+
+
+def _watch_one(client: Client, number: int, *, as_json: bool) -> int:
+    from sluice.cli.file_loader import follow  # noqa: PLC0415  # imports the client
+    from sluice.client import Ingestion  # noqa: PLC0415
+
+    for each in follow(client, number):
+        if isinstance(each, Ingestion):
+            return _conclude(client, each, as_json=as_json)
+        _show(each, as_json=as_json)
+    raise AssertionError("the events of an ingestion end with its final state")
+
+
+def _conclude(client: Client, ingestion: Ingestion, *, as_json: bool) -> int:
+    if not as_json:
+        print_accounts([ingestion])
+        print_outcome(client, ingestion)
+    return exit_code(ingestion)
+
+
+def _show(event: Event, *, as_json: bool) -> None:
+    if as_json:
+        print_json_line(event.document)
+        return
+    at = f"{event.time.astimezone():%H:%M:%S}"
+    words = click.style(describe(event), fg=COLORS.get(event.kind))
+    click.echo(f"{click.style(at, dim=True)}  {event.ingestion.object}  {words}")
+
+
+def _print_state(found: Ingestion, *, as_json: bool) -> None:
     if as_json:
         print_json(found.document)
     else:

@@ -1,23 +1,26 @@
-"""`sluice load`: upload files, follow their ingestions, print the account."""
+"""`sluice load`: uploads files, shows their progress, prints their accounts."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from sluice.cli.examples import examples
-from sluice.cli.naming import guess_dataset
+from sluice.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, connect, examples, json_option
+from sluice.cli.outcome import exit_code, print_accounts, print_outcome
+from sluice.cli.output import print_json_line
 from sluice.cli.progress import choose_view
-from sluice.cli.report import Report
-from sluice.cli.session import EXIT_INTERRUPTED, connect, json_option
+from sluice.errors import SluiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
-    from sluice.cli.loading import Plan, Step
-    from sluice.client import Client
+    from sluice.cli.file_loader import Plan, Step
+    from sluice.cli.progress import View
+    from sluice.client import Client, Ingestion, Upload
 
 
 @click.command(
@@ -35,9 +38,7 @@ if TYPE_CHECKING:
     metavar="FILE...",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@click.option(
-    "--dataset", metavar="D", help="The dataset of all files; else each file names its own."
-)
+@click.option("--dataset", metavar="D", help="Dataset of all files.  [default: from their names]")
 @click.option(
     "--via",
     type=click.Choice(["storage", "http"]),
@@ -56,30 +57,33 @@ def load(
     no_wait: bool,
     as_json: bool,
 ) -> None:
-    """Load CSV files: upload them, follow them live, print the account.
+    """Load CSV files: upload them, show their progress, print their accounts.
 
-    A file goes straight to Cloud Storage, in pieces that are sent again where the network
-    fails. Without --dataset, it belongs to the dataset that its folder or its name names.
+    Files go directly to Cloud Storage, in pieces; a piece that fails is sent again. Without
+    --dataset, the name of the file's folder or of the file must be that of a dataset.
 
-    With --via http the rows of CSV or NDJSON files are sent to the API instead, a thousand at a
-    time, each published when it is answered. It needs no way to Cloud Storage.
+    With --via http the rows of CSV or NDJSON files are sent to the API instead, a thousand in a
+    request. Their rows are published before the request returns. This needs no access to Cloud
+    Storage.
 
-    The exit code is 0 for loaded, or skipped because the same content was loaded before; 2 for
-    a command that is not right; 3 for loaded with rejected rows; 4 for failed.
+    Exit codes: 0 loaded, or skipped because the same content was loaded before; 2 usage error;
+    3 loaded, with rejected rows; 4 failed.
     """
     client = connect(context)
     plans = _plans(client, files, dataset)
     if via == "http":
-        from sluice.cli.sending import send_files  # noqa: PLC0415  # brings the client along
+        from sluice.cli.row_sender import send_files  # noqa: PLC0415  # imports the client
 
         context.exit(send_files(client, plans, as_json=as_json))
-    report = Report()
+    from sluice.cli.file_loader import load_all, upload_all  # noqa: PLC0415  # imports the client
+
+    report = _Report()
     try:
         with choose_view(is_silent=as_json) as view:
-            for step in _steps(client, plans, no_wait=no_wait):
-                report.take(step, view)
+            for step in (upload_all if no_wait else load_all)(client, plans):
+                report.add(step, view)
     except KeyboardInterrupt:
-        report.print_what_goes_on(plans)
+        report.print_unfinished(plans)
         context.exit(EXIT_INTERRUPTED)
     if as_json:
         report.print_json(plans)
@@ -89,16 +93,103 @@ def load(
 
 
 def _plans(client: Client, files: Sequence[Path], dataset: str | None) -> list[Plan]:
-    from sluice.cli.loading import Plan  # noqa: PLC0415  # brings the client along
+    from sluice.cli.file_loader import Plan  # noqa: PLC0415  # imports the client
 
     known = [] if dataset else [str(each["name"]) for each in client.datasets()]
     return [
-        Plan(path, dataset or guess_dataset(path, known), path.stat().st_size)
+        Plan(path, dataset or _guess_dataset(path, known), path.stat().st_size)
         for path in dict.fromkeys(files)
     ]
 
 
-def _steps(client: Client, plans: Sequence[Plan], *, no_wait: bool) -> Iterator[Step]:
-    from sluice.cli.loading import load_all, upload_all  # noqa: PLC0415
+def _guess_dataset(path: Path, datasets: Collection[str]) -> str:
+    """Return the dataset named by the file's folder, else by its name without suffixes.
 
-    return upload_all(client, plans) if no_wait else load_all(client, plans)
+    Raises:
+        click.UsageError: neither names a dataset.
+    """
+    folder, stem = path.resolve().parent.name, path.name.split(".", 1)[0]
+    for text in (folder, stem):
+        name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+        if name in datasets:
+            return name
+    known = ", ".join(sorted(datasets)) or "none"
+    raise click.UsageError(
+        f"{path}: neither its folder {folder!r} nor its name {stem!r} is a dataset;"
+        f" name one with --dataset (declared: {known})"
+    )
+
+
+@dataclass
+class _Report:
+    """The latest known state of each file of one `sluice load`."""
+
+    uploads: dict[Path, Upload] = field(default_factory=dict)
+    running: dict[Path, Ingestion] = field(default_factory=dict)
+    ended: dict[Path, Ingestion] = field(default_factory=dict)
+    errors: dict[Path, SluiceError] = field(default_factory=dict)
+
+    def add(self, step: Step, view: View) -> None:
+        """Record a step and show it."""
+        from sluice.cli import file_loader  # noqa: PLC0415  # imports the client
+
+        path, name = step.plan.path, str(step.plan.path)
+        match step:
+            case file_loader.BytesSent():
+                view.sent(name, step.sent_bytes, step.plan.size_bytes)
+            case file_loader.Uploaded():
+                self.uploads[path] = step.upload
+            case file_loader.EventReceived():
+                self.running[path] = step.event.ingestion
+                view.received(name, step.event)
+            case file_loader.Ended():
+                self.ended[path] = step.ingestion
+                view.ended(name)
+            case file_loader.Failed(error=SluiceError() as error):
+                self.errors[path] = error
+                view.ended(name)
+            case file_loader.Failed():
+                raise step.error
+
+    @property
+    def exit_code(self) -> int:
+        """The highest exit code of all files."""
+        codes = [exit_code(each) for each in self.ended.values()]
+        return max([0, *codes, *(EXIT_FAILED for _ in self.errors)])
+
+    def print(self, client: Client, plans: Sequence[Plan]) -> None:
+        """Print the accounts of all files, then the problems and first rejects of each."""
+        ended = [self.ended[plan.path] for plan in plans if plan.path in self.ended]
+        print_accounts(ended)
+        for each in ended:
+            print_outcome(client, each)
+        for path, upload in self.uploads.items():
+            if path not in self.ended and path not in self.errors:
+                click.echo(f"{path}: uploaded to gs://{upload.bucket}/{upload.object}")
+        for error in self.errors.values():
+            click.echo(f"Error: {error.detail}", err=True)
+
+    def print_json(self, plans: Sequence[Plan]) -> None:
+        """Print one line of JSON for each file."""
+        for plan in plans:
+            print_json_line({"file": str(plan.path), **self._document(plan.path)})
+
+    def print_unfinished(self, plans: Sequence[Plan]) -> None:
+        """Print, after an interruption, which files the cloud continues to load."""
+        for path in (plan.path for plan in plans if plan.path not in self.ended):
+            if path in self.running:
+                number = self.running[path].id
+                text = f"ingestion {number} continues in the background; `sluice watch {number}`"
+                click.echo(f"{path}: {text} follows it", err=True)
+            elif path in self.uploads:
+                text = "uploaded, and its ingestion continues in the background; `sluice watch`"
+                click.echo(f"{path}: {text} follows it", err=True)
+            else:
+                click.echo(f"{path}: not uploaded, nothing is loaded", err=True)
+
+    def _document(self, path: Path) -> dict[str, object]:
+        if path in self.ended:
+            return dict(self.ended[path].document)
+        if path in self.errors:
+            return {"problem": self.errors[path].problem()}
+        return asdict(self.uploads[path])

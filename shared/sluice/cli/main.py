@@ -1,4 +1,4 @@
-"""`sluice`: the group of all commands, and how their errors reach a person."""
+"""`sluice`: the group of all commands, and their errors as one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -9,30 +9,26 @@ import click
 
 from sluice.cli import (
     backups,
-    cloud_commands,
     datasets,
     ingestions,
     load,
-    query,
-    rows,
+    local_cloud,
+    queries,
     subscriptions,
-    verbs,
-    watch,
 )
-from sluice.cli.examples import examples
-from sluice.cli.session import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from sluice.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, examples
 from sluice.errors import SluiceError
 
-# Statuses that say the command was not right, as against not possible now.
+# Statuses of a wrong request, as opposed to a failure of the system.
 USAGE_STATUSES = frozenset((400, 404, 405, 406, 413, 422))
 
 COMMANDS = (
-    *cloud_commands.COMMANDS,
+    *local_cloud.COMMANDS,
     load.load,
-    watch.watch,
+    ingestions.watch,
     datasets.datasets,
-    rows.rows,
-    query.query,
+    datasets.rows,
+    queries.query,
     ingestions.ingestions,
     ingestions.rejects,
     ingestions.output,
@@ -50,33 +46,33 @@ COMMANDS = (
 
 
 class FailedCommandError(click.ClickException):
-    """One sentence on stderr: it did not work."""
+    """The command failed; prints one sentence on stderr."""
 
     exit_code = EXIT_FAILED
 
 
-class WrongCommandError(FailedCommandError):
-    """One sentence on stderr: the API says that the command is not right."""
+class WrongRequestError(FailedCommandError):
+    """The API refused the request; prints one sentence on stderr."""
 
     exit_code = EXIT_USAGE
 
 
 class Commands(click.Group):
-    """Built-in commands in the order of their use, then the verbs of queries."""
+    """Built-in commands in the order of their use, and the verbs of queries."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """Return the built-in commands."""
         return list(self.commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a built-in command, else the one that a query declares."""
+        """Return a built-in command, else one that a query declares."""
         found = super().get_command(ctx, cmd_name)
         if found is not None or ctx.resilient_parsing:
             return found
-        return verbs.find_verb(ctx, cmd_name)
+        return queries.find_verb(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; whatever goes wrong becomes one sentence and an exit code."""
+        """Run a command; turn any error into one sentence and an exit code."""
         try:
             return super().invoke(ctx)
         except SluiceError as error:
@@ -90,31 +86,31 @@ class Commands(click.Group):
                 raise
             raise FailedCommandError(
                 f"unexpected {type(error).__name__}: {error};"
-                " this is a defect, SLUICE_DEBUG=1 shows where"
+                " this is a bug; set SLUICE_DEBUG=1 for a traceback"
             ) from error
 
 
 def _default_url() -> str:
-    """Return the address of the local cloud that was started last, or where one starts by default."""
-    from sluice.local.state import State, default_root  # noqa: PLC0415  # for a named address, not needed
+    """Return the address of the local cloud that was started last, else its default address."""
+    from sluice.local.state import State, default_root  # noqa: PLC0415  # not needed if an address is given
 
     return f"http://localhost:{State(default_root()).read_ports().gateway}"
 
 
 def _failure(error: SluiceError) -> FailedCommandError:
     answered = getattr(getattr(error, "answer", None), "status", None)
-    kind = WrongCommandError if answered in USAGE_STATUSES else FailedCommandError
+    kind = WrongRequestError if answered in USAGE_STATUSES else FailedCommandError
     return kind(error.detail)
 
 
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="A query may declare a verb: it is a command too. `sluice query D` tells which.\n\n"
+    epilog="Queries may declare more commands; `sluice query D` lists them.\n\n"
     + examples(
-        "sluice up                  start a whole cloud on this machine",
-        "sluice load trips.csv      upload a file, watch it, see the account",
-        "sluice query trips         see what can be asked of a dataset",
+        "sluice up                  start a local cloud on this machine",
+        "sluice load trips.csv      upload a file, follow it, print its account",
+        "sluice query trips         list the queries of a dataset",
     ),
 )
 @click.option(
@@ -122,7 +118,7 @@ def _failure(error: SluiceError) -> FailedCommandError:
     envvar="SLUICE_URL",
     default=_default_url,
     show_default="the local cloud's, else http://localhost:8080",
-    help="Where Sluice answers; or SLUICE_URL. A token goes into SLUICE_TOKEN.",
+    help="URL of the API; or set SLUICE_URL. SLUICE_TOKEN is the bearer token.",
 )
 @click.version_option(package_name="sluice")
 def sluice(url: str) -> None:

@@ -1,4 +1,4 @@
-"""How a load ended: the account, the first rejects, the problem, and the exit code."""
+"""The outcome of an ingestion on the terminal: account, first rejects, problem, exit code."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sluice.cli.session import EXIT_FAILED, EXIT_REJECTS
-from sluice.cli.tables import print_rows
-from sluice.cli.wording import cell, count
+from sluice.cli.options import EXIT_FAILED, EXIT_REJECTS
+from sluice.cli.output import cell, count, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +49,7 @@ def print_accounts(ingestions: Sequence[Ingestion]) -> None:
 
 
 def print_outcome(client: Client, ingestion: Ingestion) -> None:
-    """Print what is to be known beside the account: the problem, the first rejects."""
+    """Print why an ingestion was skipped or failed, and its first rejects."""
     if ingestion.state == "skipped":
         click.echo(
             f"{ingestion.object}: skipped, the same content was loaded before;"
@@ -63,7 +62,7 @@ def print_outcome(client: Client, ingestion: Ingestion) -> None:
 
 
 def reject_rows(rejects: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
-    """Return rejects as rows of a table, without what only a program needs."""
+    """Return the columns of rejects that a table shows."""
     names = ("line", "column", "rule", "value", "reason")
     return [{name: each.get(name) for name in names} for each in rejects]
 
@@ -74,7 +73,7 @@ def _print_problem(ingestion: Ingestion) -> None:
     why = f": {cell(problem.detail)} ({problem.code})" if problem else ""
     click.echo(f"{ingestion.object}: {state}{why}", err=True)
     if ingestion.state in ("failed", "cancelled"):
-        click.echo(f"  `sluice retry {ingestion.id}` begins it again", err=True)
+        click.echo(f"  run `sluice retry {ingestion.id}` to start it again", err=True)
 
 
 def _print_rejects(client: Client, ingestion: Ingestion) -> None:

@@ -1,6 +1,6 @@
-"""What a person sees while files load: bars on a terminal, a few plain lines elsewhere.
+"""Progress of loading files: bars on a terminal, plain lines elsewhere.
 
-On stderr, so that stdout holds the outcome alone.
+It goes to stderr; stdout has only the outcome.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import click
 
-from sluice.cli.wording import count, size
+from sluice.cli.output import count, size
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,26 +24,26 @@ LINE_EVERY_S = 2.0
 
 
 class View(Protocol):
-    """Shows how files load; entered before the first and left after the last."""
+    """Shows the progress of files between `__enter__` and `__exit__`."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
 
     def __exit__(self, *_: object) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
     def sent(self, name: str, sent_bytes: int, size_bytes: int) -> None:
-        """So many bytes of a file are sent."""
+        """Show how much of a file is sent."""
 
-    def told(self, name: str, event: Event) -> None:
-        """An event of the file's ingestion came."""
+    def received(self, name: str, event: Event) -> None:
+        """Show an event of the file's ingestion."""
 
     def ended(self, name: str) -> None:
-        """Nothing more happens to the file."""
+        """Show that the file is finished."""
 
 
 def choose_view(*, is_silent: bool) -> View:
-    """Return bars for a terminal, lines for anything else, nothing where silence is asked for."""
+    """Return bars on a terminal, lines elsewhere, and no display if `is_silent`."""
     if is_silent:
         return Silence()
     return Bars() if sys.stderr.isatty() else Lines()
@@ -61,7 +61,7 @@ class Silence:
     def sent(self, name: str, sent_bytes: int, size_bytes: int) -> None:
         """Show nothing."""
 
-    def told(self, name: str, event: Event) -> None:
+    def received(self, name: str, event: Event) -> None:
         """Show nothing."""
 
     def ended(self, name: str) -> None:
@@ -69,19 +69,19 @@ class Silence:
 
 
 class Lines(Silence):
-    """One line for each state, and one every few seconds in between."""
+    """Prints one line for each state, and one every few seconds in between."""
 
     def __init__(self) -> None:
         self._shown_at: dict[str, float] = {}
 
     def sent(self, name: str, sent_bytes: int, size_bytes: int) -> None:
-        """Show how much is uploaded."""
+        """Print how much is uploaded."""
         if sent_bytes >= size_bytes or self._is_due(name):
             self._show(name, f"uploaded {size(sent_bytes)} of {size(size_bytes)}")
 
-    def told(self, name: str, event: Event) -> None:
-        """Show a state, or how much is loaded."""
-        # The last chunk's progress comes with the state that the next event tells.
+    def received(self, name: str, event: Event) -> None:
+        """Print a state, or how much is loaded."""
+        # The last chunk's progress event already has the state that the next event announces.
         is_repeated = event.kind == "progress" and event.ingestion.state == "publishing"
         if not is_repeated and (event.kind != "progress" or self._is_due(name)):
             self._show(name, describe(event))
@@ -96,7 +96,7 @@ class Lines(Silence):
 
 
 class Bars:
-    """One bar for each file: first of the bytes sent, then of the bytes loaded."""
+    """Shows one bar for each file: first for the bytes sent, then for the bytes loaded."""
 
     def __init__(self) -> None:
         self._progress = _bars()
@@ -114,19 +114,19 @@ class Bars:
         """Move the bar of the upload."""
         self._show(name, "uploading", sent_bytes, size_bytes, "")
 
-    def told(self, name: str, event: Event) -> None:
-        """Move the bar of the load; it begins anew where that of the upload ended."""
+    def received(self, name: str, event: Event) -> None:
+        """Move the bar of the load; it restarts when the upload ends."""
         found = event.ingestion
         if name in self._tasks and name not in self._began_at:
             self._progress.reset(self._tasks[name])
         began_at = self._began_at.setdefault(name, event.time)
         note = _note(found, (event.time - began_at).total_seconds())
-        is_read = found.state in ("publishing", "done")  # the header is in no chunk
+        is_read = found.state in ("publishing", "done")  # no chunk contains the header
         loaded = found.size_bytes if is_read else found.bytes_loaded
         self._show(name, found.state, loaded, found.size_bytes, note)
 
     def ended(self, name: str) -> None:
-        """Leave the bar as it stands."""
+        """Stop the bar."""
         if name in self._tasks:
             self._progress.stop_task(self._tasks[name])
 
@@ -139,7 +139,7 @@ class Bars:
 
 
 def describe(event: Event) -> str:
-    """Return an event as a few words: `ingestion 7 loading, 3 of 8 chunks, 12,000 rows`."""
+    """Summarise an event: `ingestion 7 loading, 3 of 8 chunks, 12,000 rows`."""
     found = event.ingestion
     words = [f"ingestion {found.id} {found.state}"]
     if found.chunks.loaded:

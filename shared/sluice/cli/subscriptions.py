@@ -1,4 +1,4 @@
-"""`sluice subscribe`, `subscriptions`, `unsubscribe`: having events pushed to an endpoint."""
+"""`sluice subscribe`, `subscriptions` and `unsubscribe`: push events to an endpoint."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sluice.cli.examples import examples
-from sluice.cli.session import connect, json_option
-from sluice.cli.tables import print_json, print_rows
+from sluice.cli.options import connect, examples, json_option
+from sluice.cli.output import print_json, print_rows
 
 if TYPE_CHECKING:
     from sluice.client import Subscription
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("endpoint")
 @click.option("--dataset", metavar="D", help="Only events of this dataset.")
 @click.option(
-    "--state", "states", metavar="S", multiple=True, help="Only this state; may be repeated."
+    "--state", "states", metavar="S", multiple=True, help="Only events of this state; repeatable."
 )
 @json_option
 @click.pass_context
@@ -34,12 +33,12 @@ def subscribe(
     states: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Have events pushed to an HTTP endpoint, which gets each CloudEvent as a POST."""
+    """Push events to an HTTP endpoint, which receives each CloudEvent as a POST."""
     made = connect(context).subscribe(endpoint, dataset, states)
     if as_json:
         print_json(made.document)
     else:
-        click.echo(f"subscription {made.id}: events go to {made.endpoint}")
+        click.echo(f"subscription {made.id}: events are pushed to {made.endpoint}")
 
 
 @click.command(epilog=examples("sluice subscriptions"))
@@ -53,7 +52,7 @@ def subscriptions(context: click.Context, as_json: bool) -> None:
     elif found:
         print_rows([_row(each) for each in found])
     else:
-        click.echo("no subscriptions; `sluice subscribe ENDPOINT` makes one", err=True)
+        click.echo("no subscriptions; `sluice subscribe ENDPOINT` creates one", err=True)
 
 
 @click.command(epilog=examples("sluice unsubscribe sub-4f2a"))
@@ -61,12 +60,12 @@ def subscriptions(context: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def unsubscribe(context: click.Context, subscription: str, as_json: bool) -> None:
-    """End a push subscription."""
+    """Delete a push subscription."""
     connect(context).unsubscribe(subscription)
     if as_json:
         print_json({"id": subscription})
     else:
-        click.echo(f"subscription {subscription} is ended")
+        click.echo(f"subscription {subscription} is deleted")
 
 
 def _row(subscription: Subscription) -> dict[str, object]:

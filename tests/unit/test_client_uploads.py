@@ -1,4 +1,4 @@
-"""Uploads: pieces, failures in the middle, and what can go wrong with a file."""
+"""Resumable uploads: pieces, retries, and files that change."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_file_is_sent_in_pieces_and_becomes_an_object(
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_an_upload_goes_on_where_a_failed_piece_ended(
+def test_an_upload_resumes_after_a_failed_piece(
     api: Replay, file: Path, upload: Callable[..., Upload], status: int
 ) -> None:
     api.inbox.faults = {1: (status, 1000)}
@@ -68,7 +68,7 @@ def test_an_upload_goes_on_where_a_failed_piece_ended(
     assert api.inbox.ranges[3].startswith(f"bytes {PIECE_BYTES + 1000}-")
 
 
-def test_a_failure_of_the_question_is_asked_again(
+def test_a_failed_status_request_is_retried(
     api: Replay, file: Path, upload: Callable[..., Upload]
 ) -> None:
     api.inbox.faults = {1: (503, 0), 2: (503, 0), 3: (503, 0)}
@@ -76,14 +76,14 @@ def test_a_failure_of_the_question_is_asked_again(
     assert bytes(api.inbox.content) == CONTENT
 
 
-def test_progress_ends_at_the_size_and_goes_back_when_bytes_were_lost(
+def test_progress_ends_at_the_size_and_drops_when_bytes_were_lost(
     api: Replay, file: Path, upload: Callable[..., Upload]
 ) -> None:
     api.inbox.faults = {1: (503, 1000)}
-    told: list[int] = []
-    upload(file, told.append)
-    assert told[-1] == len(CONTENT)
-    assert any(after < before for before, after in pairwise(told))
+    reported: list[int] = []
+    upload(file, reported.append)
+    assert reported[-1] == len(CONTENT)
+    assert any(after < before for before, after in pairwise(reported))
 
 
 def test_an_empty_file_becomes_an_empty_object(
@@ -95,7 +95,7 @@ def test_an_empty_file_becomes_an_empty_object(
     assert api.inbox.ranges == ["bytes */0"]
 
 
-def test_a_service_that_never_recovers_ends_the_upload(
+def test_a_service_that_does_not_recover_fails_the_upload(
     api: Replay, file: Path, transport: Transport
 ) -> None:
     api.inbox.faults = dict.fromkeys(range(1, 100), (503, 0))
@@ -110,7 +110,7 @@ def test_a_service_that_never_recovers_ends_the_upload(
 @pytest.mark.parametrize(
     ("status", "reason"), [(403, "answered 403"), (410, "session expired")], ids=str
 )
-def test_a_refusal_ends_the_upload_at_once(
+def test_a_refusal_fails_the_upload_without_a_retry(
     api: Replay, file: Path, upload: Callable[..., Upload], status: int, reason: str
 ) -> None:
     api.inbox.faults = {1: (status, 0)}
@@ -119,7 +119,7 @@ def test_a_refusal_ends_the_upload_at_once(
     assert len(api.inbox.ranges) == 2
 
 
-def test_a_file_that_becomes_shorter_is_not_loaded(
+def test_a_file_that_was_truncated_is_not_loaded(
     api: Replay, file: Path, upload: Callable[..., Upload]
 ) -> None:
     def shorten(sent: int) -> None:

@@ -1,4 +1,4 @@
-"""`sluice up`, `down`, `status`, `env`: the local cloud from the command line."""
+"""`sluice up`, `down`, `status` and `env`: the local cloud."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sluice.cli.examples import examples
-from sluice.cli.session import json_option
-from sluice.cli.tables import print_json, print_rows
+from sluice.cli.options import examples, json_option
+from sluice.cli.output import print_json, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +27,7 @@ def _state_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "state_root",
         type=click.Path(file_okay=False, path_type=Path, resolve_path=True),
         envvar="SLUICE_STATE",
-        help="Directory of this local cloud.  [default: .sluice beside the checkout's README]",
+        help="State directory.  [default: .sluice in the checkout]",
     )(command)
 
 
@@ -38,20 +37,22 @@ def _port_option(option: str, name: str, default: int, sentence: str) -> Callabl
 
 @click.command(epilog=examples("sluice up", "sluice up --port 9090", "sluice up --pubsub google"))
 @_port_option("--port", "gateway", 8080, "Port of the gateway.")
-@_port_option("--storage-port", "storage", 8081, "Port of Cloud Storage, http.")
-@_port_option("--storage-https-port", "storage_https", 8082, "The same, https, for gsutil.")
+@_port_option("--storage-port", "storage", 8081, "HTTP port of Cloud Storage.")
+@_port_option(
+    "--storage-https-port", "storage_https", 8082, "HTTPS port of Cloud Storage, for gsutil."
+)
 @_port_option("--postgres-port", "postgres", 8083, "Port of PostgreSQL.")
 @_port_option("--pubsub-port", "pubsub", 8085, "Port of Pub/Sub.")
 @click.option(
     "--free-ports",
     is_flag=True,
-    help="Take ports that are free, for a second cloud, which then keeps to them.",
+    help="Choose free ports, for a second cloud, and keep them.",
 )
 @click.option(
     "--pubsub",
     "provider",
     type=click.Choice(["embedded", "google"]),
-    help="The embedded Pub/Sub, or Google's emulator of the Cloud SDK.  [default: embedded]",
+    help="The embedded Pub/Sub, or the emulator of the Cloud SDK.  [default: embedded]",
 )
 @click.option(
     "--loaders", type=click.IntRange(1), help="Processes that load chunks.  [default: cores]"
@@ -64,11 +65,11 @@ def up(
     free_ports: bool,
     **ports: int | None,
 ) -> None:
-    """Start the local cloud, or what of it does not run.
+    """Start the local cloud, or those parts of it that are not running.
 
-    PostgreSQL, Cloud Storage, Pub/Sub and every function, on this machine, without an account.
-    Safe to repeat: after a crash it goes on where it was, after a change of the code it deploys
-    the functions anew. What these options once chose is kept.
+    Runs PostgreSQL, Cloud Storage, Pub/Sub and all functions on this machine; no account is
+    needed. Safe to repeat: after a crash it resumes, after a change of the code it redeploys the
+    functions. The options are remembered.
     """
     cloud = _cloud(state_root)
     cloud = cloud.with_free_ports() if free_ports else cloud
@@ -80,13 +81,13 @@ def up(
         loaders=loaders or cloud.loaders,
     )
     cloud.up(_report)
-    _tell_what_next(cloud, state_root)
+    _print_next_steps(cloud, state_root)
 
 
 @click.command()
 @_state_option
 def down(state_root: Path | None) -> None:
-    """Stop the local cloud; its data stays."""
+    """Stop the local cloud and keep its data."""
     cloud = _cloud(state_root)
     cloud.down(_report)
     click.echo(f"The local cloud is down; its data is in {cloud.state.root}")
@@ -96,9 +97,9 @@ def down(state_root: Path | None) -> None:
 @json_option
 @_state_option
 def status(state_root: Path | None, as_json: bool) -> None:
-    """Show each part of the local cloud, and what waits in Pub/Sub.
+    """Show the parts of the local cloud and the backlog of each Pub/Sub subscription.
 
-    The exit code is 1 unless every part runs.
+    The exit code is 1 unless all parts are running.
     """
     cloud = _cloud(state_root)
     found, backlogs = cloud.status(), cloud.backlogs()
@@ -127,7 +128,7 @@ def _line(part: PartStatus) -> dict[str, object]:
 @json_option
 @_state_option
 def env(state_root: Path | None, as_json: bool) -> None:
-    """Print what makes the real tools talk to the local cloud: eval "$(sluice env)".
+    """Print environment variables that point tools at the local cloud: eval "$(sluice env)".
 
     For gcloud storage, gsutil, the Google client libraries, psql and sluice itself.
     """
@@ -146,24 +147,24 @@ COMMANDS = (up, down, status, env)
 
 
 def _cloud(state_root: Path | None) -> Cloud:
-    from sluice.local.cloud import Cloud  # noqa: PLC0415  # heavy; other commands need none of it
+    from sluice.local.cloud import Cloud  # noqa: PLC0415  # slow to import
     from sluice.local.state import State, default_root  # noqa: PLC0415
 
     return Cloud.last_started(State(state_root or default_root()))
 
 
 def _report(line: str) -> None:
-    from sluice.local.shell import say  # noqa: PLC0415  # other commands need none of it
+    from sluice.local.shell import say  # noqa: PLC0415  # slow to import
 
     say(f"  {line}", err=True)
 
 
-def _tell_what_next(cloud: Cloud, state_root: Path | None) -> None:
-    from sluice.local.shell import program, say  # noqa: PLC0415  # other commands need none of it
+def _print_next_steps(cloud: Cloud, state_root: Path | None) -> None:
+    from sluice.local.shell import program, say  # noqa: PLC0415  # slow to import
 
     place = f" --state {shlex.quote(str(state_root))}" if state_root else ""
     env, down = f'eval "$({program()} env{place})"', f"{program()} down{place}"
     width = max(len(env), len(down))
     say(f"The local cloud is up at {cloud.url}")
-    say(f"  {env:<{width}}   makes gcloud storage, gsutil and psql talk to it")
+    say(f"  {env:<{width}}   points gcloud storage, gsutil and psql at it")
     say(f"  {down:<{width}}   stops it and keeps its data")

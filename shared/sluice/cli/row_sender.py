@@ -1,4 +1,4 @@
-"""`sluice load --via http`: the rows of files, sent to the API a thousand at a time."""
+"""`sluice load --via http`: sends the rows of files to the API, a thousand in a request."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sluice.cli.options import EXIT_FAILED, EXIT_REJECTS
 from sluice.cli.outcome import REJECTS_SHOWN, reject_rows
-from sluice.cli.session import EXIT_FAILED, EXIT_REJECTS
-from sluice.cli.tables import print_json_line, print_rows
-from sluice.cli.wording import count
+from sluice.cli.output import count, print_json_line, print_rows
 from sluice.errors import SluiceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sluice.cli.loading import Plan
+    from sluice.cli.file_loader import Plan
     from sluice.client import Account, Admission, Client, RowReject
 
 
 @dataclass
 class _Sent:
-    """What became of the rows of one file so far."""
+    """The outcome so far of the rows of one file."""
 
     plan: Plan
     admissions: list[Admission] = field(default_factory=list)
@@ -56,7 +55,7 @@ class _Sent:
 
 
 def send_files(client: Client, plans: Sequence[Plan], *, as_json: bool) -> int:
-    """Send the rows of files and tell what became of them; return the exit code."""
+    """Send the rows of files, print their outcome, return the exit code."""
     sent = [_send(client, plan, is_silent=as_json) for plan in plans]
     if as_json:
         for each in sent:
@@ -91,6 +90,6 @@ def _print(files: Sequence[_Sent]) -> None:
             click.echo(f"\n{each.plan.path}: {count(len(each.rejects), 'row')} rejected")
             print_rows(reject_rows(asdict(reject) for reject in each.rejects[:REJECTS_SHOWN]))
             if len(each.rejects) > REJECTS_SHOWN:
-                click.echo(f"and {len(each.rejects) - REJECTS_SHOWN:,} more: --json has them all")
+                click.echo(f"and {len(each.rejects) - REJECTS_SHOWN:,} more: --json prints all")
         if each.error:
             click.echo(f"{each.plan.path}: {each.error}", err=True)

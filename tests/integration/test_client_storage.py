@@ -31,7 +31,7 @@ def transport() -> Iterator[Transport]:
 
 
 @pytest.mark.parametrize("size_bytes", [1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES + 77])
-def test_a_file_of_any_size_arrives_whole(
+def test_a_file_of_any_size_arrives_complete(
     storage: Server, transport: Transport, tmp_path: Path, size_bytes: int
 ) -> None:
     content = (bytes(range(251)) * (size_bytes // 251 + 1))[:size_bytes]
@@ -56,7 +56,9 @@ def test_an_empty_file_becomes_an_empty_object(
     assert made.generation > 0
 
 
-def test_an_unknown_session_is_told(storage: Server, transport: Transport, tmp_path: Path) -> None:
+def test_an_unknown_session_is_an_error(
+    storage: Server, transport: Transport, tmp_path: Path
+) -> None:
     path = tmp_path / "trips.csv"
     path.write_bytes(b"region\n")
     session = f"{storage.url}/upload/resumable/no-such-session"

@@ -1,7 +1,7 @@
-"""Loading files: each is uploaded and followed by a thread of its own; knows no terminal.
+"""Uploads files and follows their ingestions, several in parallel; does not print.
 
-The threads tell what happens as steps, in one queue, to one reader. They end with the process, so
-that an interrupted command ends at once.
+Each worker thread reports its progress as steps in one queue, which one reader consumes. The threads
+are daemons: an interrupted command does not wait for them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from sluice.client import Client, Ingestion, Upload
 
-MAX_FILES_AT_ONCE = 4
+MAX_PARALLEL_FILES = 4
 ARRIVAL_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A file and the dataset that it goes to."""
+    """A file and the dataset to load it into."""
 
     path: Path
     dataset: str
@@ -34,8 +34,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Sent:
-    """So many bytes of the file are sent."""
+class BytesSent:
+    """Part of the file has been sent."""
 
     plan: Plan
     sent_bytes: int
@@ -43,15 +43,15 @@ class Sent:
 
 @dataclass(frozen=True)
 class Uploaded:
-    """The file is an object."""
+    """The file is an object in the inbox."""
 
     plan: Plan
     upload: Upload
 
 
 @dataclass(frozen=True)
-class Told:
-    """An event of the file's ingestion came."""
+class EventReceived:
+    """The file's ingestion published an event."""
 
     plan: Plan
     event: Event
@@ -59,43 +59,43 @@ class Told:
 
 @dataclass(frozen=True)
 class Ended:
-    """The file's ingestion has ended."""
+    """The file's ingestion reached a final state."""
 
     plan: Plan
     ingestion: Ingestion
 
 
 @dataclass(frozen=True)
-class Broke:
+class Failed:
     """The file could not be uploaded or followed."""
 
     plan: Plan
     error: Exception
 
 
-Step = Sent | Uploaded | Told | Ended | Broke
+Step = BytesSent | Uploaded | EventReceived | Ended | Failed
 
 
 def load_all(client: Client, plans: Sequence[Plan]) -> Iterator[Step]:
-    """Upload and follow files, and yield what happens until each has `Ended` or `Broke`.
+    """Upload and follow files; yield steps until each has `Ended` or `Failed`.
 
     Raises:
-        SluiceError: the events of the API cannot be heard.
+        SluiceError: the event stream of the API is not available.
     """
     with Arrivals(client) as arrivals:
-        yield from _run(_Work(client, arrivals), plans, last=(Ended, Broke))
+        yield from _run(_Work(client, arrivals), plans, last=(Ended, Failed))
 
 
 def upload_all(client: Client, plans: Sequence[Plan]) -> Iterator[Step]:
-    """Upload files, and yield what happens until each is `Uploaded` or `Broke`."""
-    yield from _run(_Work(client, None), plans, last=(Uploaded, Broke))
+    """Upload files; yield steps until each is `Uploaded` or `Failed`."""
+    yield from _run(_Work(client, None), plans, last=(Uploaded, Failed))
 
 
 def follow(client: Client, number: int) -> Iterator[Event | Ingestion]:
-    """Yield the events of an ingestion, and at its end the ingestion itself.
+    """Yield the events of an ingestion, and then the ingestion in its final state.
 
-    A state that looked final may have been left since by a retry or an undo: events of before
-    tell of it, so the ingestion itself has the last word.
+    A replayed event may show a final state that a retry or an undo has left since, so the current
+    state of the ingestion decides.
     """
     for event in client.events(number):
         yield event
@@ -109,7 +109,7 @@ def follow(client: Client, number: int) -> Iterator[Event | Ingestion]:
 def _run(work: _Work, plans: Sequence[Plan], last: tuple[type, ...]) -> Iterator[Step]:
     for plan in plans:
         work.plans.put(plan)
-    for number in range(min(MAX_FILES_AT_ONCE, len(plans))):
+    for number in range(min(MAX_PARALLEL_FILES, len(plans))):
         threading.Thread(target=work.run, name=f"load-{number}", daemon=True).start()
     unfinished = len(plans)
     while unfinished:
@@ -136,16 +136,18 @@ class _Work:
     def _attempt(self, plan: Plan) -> None:
         try:
             self._load(plan)
-        except Exception as error:  # noqa: BLE001  # told to the reader, who waits for it
-            self.steps.put(Broke(plan, error))
+        except Exception as error:  # noqa: BLE001  # the reader raises or reports it
+            self.steps.put(Failed(plan, error))
 
     def _load(self, plan: Plan) -> None:
         upload = self._client.upload(
-            plan.path, plan.dataset, lambda sent: self.steps.put(Sent(plan, sent))
+            plan.path, plan.dataset, lambda sent: self.steps.put(BytesSent(plan, sent))
         )
         self.steps.put(Uploaded(plan, upload))
         if self._arrivals is None:
             return
         number = self._arrivals.wait(upload, ARRIVAL_TIMEOUT_S)
         for each in follow(self._client, number):
-            self.steps.put(Told(plan, each) if isinstance(each, Event) else Ended(plan, each))
+            self.steps.put(
+                EventReceived(plan, each) if isinstance(each, Event) else Ended(plan, each)
+            )

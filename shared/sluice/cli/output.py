@@ -1,30 +1,66 @@
-"""Tables and records on stdout: drawn on a terminal, aligned plain text elsewhere."""
+"""What commands print on stdout or save in a file: values, tables, records, JSON, bytes."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from sluice.cli.wording import cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from rich.table import Table
 
+BINARY_FORMATS = frozenset(("parquet", "arrow"))
+_UNITS = ((10**3, "kB"), (10**6, "MB"), (10**9, "GB"), (10**12, "TB"))
+
+
+def size(size_bytes: float) -> str:
+    """Return a size for a reader: 812 bytes, 3.4 MB."""
+    if size_bytes < 1000:
+        return f"{size_bytes:.0f} bytes"
+    power, unit = next((each for each in _UNITS if size_bytes < each[0] * 999.5), _UNITS[-1])
+    scaled = size_bytes / power
+    return f"{scaled:.1f} {unit}" if scaled < 100 else f"{scaled:.0f} {unit}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 row, 12,000 rows."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def cell(value: object) -> str:
+    """Return a value as one line of text without control characters.
+
+    Values come from other people's files: an escape code in one must not reach the terminal.
+    """
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case list() if all(isinstance(each, str) for each in value):
+            text = ", ".join(value)
+        case dict() | list():
+            text = json.dumps(value, ensure_ascii=False)
+        case _:
+            text = str(value)
+    return "".join(each if each.isprintable() else _visible(each) for each in text)
+
 
 def print_json(value: object) -> None:
-    """Print a value as one JSON document: indented for a person, one line for a program."""
+    """Print a value as a JSON document, indented on a terminal, else on one line."""
     indent = 2 if sys.stdout.isatty() else None
     click.echo(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def print_json_line(value: object) -> None:
-    """Print a value as one line of JSON, at once."""
+    """Print a value as one line of JSON and flush it."""
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
@@ -43,7 +79,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -
 
 
 def print_record(record: Mapping[str, Any]) -> None:
-    """Print an object: its plain values first, then each list of objects as a table of its own."""
+    """Print an object: first its plain values, then each list of objects as a table."""
     plain = {key: value for key, value in record.items() if not _is_list_of_objects(value)}
     width = max((len(key) for key in plain), default=0)
     for key, value in plain.items():
@@ -53,6 +89,38 @@ def print_record(record: Mapping[str, Any]) -> None:
         if key not in plain:
             click.echo(f"\n{click.style(key, bold=True)}")
             print_rows(value)
+
+
+def check_target(kind: str, target: str | None) -> None:
+    """Refuse to write a binary format to a terminal.
+
+    Raises:
+        click.UsageError: the format is binary, and stdout is a terminal.
+    """
+    if kind in BINARY_FORMATS and target is None and sys.stdout.isatty():
+        raise click.UsageError(f"{kind} is binary; write it to a file with -o FILE, or to a pipe")
+
+
+def save(blocks: Iterable[bytes], target: str | None) -> None:
+    """Stream blocks to stdout, or to a file that appears once it is complete."""
+    if target is None or target == "-":
+        with click.open_file("-", "wb") as stdout:
+            stdout.writelines(blocks)
+        return
+    path = Path(target)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            file.writelines(blocks)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _visible(character: str) -> str:
+    if character in "\n\r\t":
+        return {"\n": "⏎", "\r": "", "\t": " "}[character]
+    return " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
 def _is_list_of_objects(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Server-sent events: how they are parsed, and taken up again without a gap or a repetition."""
+"""Server-sent events: parsing, and resuming without a gap or a repetition."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_comments_are_dropped_and_lines_of_data_joined() -> None:
 
 
 @pytest.mark.parametrize("end", ["end", "break"])
-def test_a_dropped_connection_is_taken_up_behind_the_last_event(
+def test_a_lost_connection_resumes_after_the_last_event(
     api: Replay, stream: EventStream, end: str
 ) -> None:
     first = Stream((sse(event(1, "received")), sse(event(2, "splitting"))), end=end)
@@ -63,7 +63,7 @@ def test_a_dropped_connection_is_taken_up_behind_the_last_event(
     assert asked == [None, "2"]
 
 
-def test_an_event_that_comes_twice_is_told_once(api: Replay, stream: EventStream) -> None:
+def test_a_duplicate_event_is_yielded_once(api: Replay, stream: EventStream) -> None:
     twice = sse(event(1, "received"))
     api.stream(f"GET {PATH}", Stream((twice, twice, sse(event(2, "done")))))
     assert _sequences_until_final(stream) == [1, 2]
@@ -75,24 +75,24 @@ def test_sequences_of_other_ingestions_are_independent(api: Replay, stream: Even
     assert _sequences_until_final(stream) == [5, 1, 6]
 
 
-def test_a_refused_stream_is_not_asked_for_again(api: Replay, stream: EventStream) -> None:
+def test_a_refused_stream_is_not_retried(api: Replay, stream: EventStream) -> None:
     with pytest.raises(RefusedError, match="API305"):
         next(iter(stream))
     assert len(api.requests) == 1
 
 
-def test_nothing_answering_at_first_is_told_at_once() -> None:
+def test_an_unreachable_api_fails_without_a_retry() -> None:
     transport = Transport("http://127.0.0.1:1")
     with pytest.raises(UnreachableError, match="sluice up"):
         next(iter(EventStream(transport, PATH)))
     transport.close()
 
 
-def test_each_connection_is_announced(api: Replay, stream: EventStream) -> None:
+def test_each_connection_is_reported(api: Replay, stream: EventStream) -> None:
     connected: list[int] = []
-    told = EventStream(
+    reported = EventStream(
         stream.transport, PATH, on_connect=lambda: connected.append(1), first_pause_s=0.001
     )
     api.stream(f"GET {PATH}", Stream((), end="end"), Stream((sse(event(1, "done")),)))
-    _sequences_until_final(told)
+    _sequences_until_final(reported)
     assert len(connected) == 2

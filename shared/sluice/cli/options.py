@@ -1,0 +1,59 @@
+"""What all commands share: exit codes, the API client, `--json`, `NAME=VALUE` arguments, examples."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sluice.client import Client
+
+EXIT_USAGE = 2
+EXIT_REJECTS = 3
+EXIT_FAILED = 4
+EXIT_INTERRUPTED = 130
+
+
+def connect(context: click.Context) -> Client:
+    """Return a client of the API at `--url`, with the token of the environment."""
+    from sluice.client import Client  # noqa: PLC0415  # takes 0.1 s, and `--help` does not need it
+
+    url = context.find_root().params["url"]
+    return context.with_resource(Client(url, os.environ.get("SLUICE_TOKEN", "")))
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option `--json` to a command, as its argument `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout.")(
+        command
+    )
+
+
+def examples(*lines: str) -> str:
+    r"""Return an epilog that shows the lines unchanged; `\b` stops click from wrapping them."""
+    word = "Example" if len(lines) == 1 else "Examples"
+    return "\n".join(["\b", f"{word}:", *(f"  {line}" for line in lines)])
+
+
+def parse_assignments(texts: Iterable[str], form: str) -> list[tuple[str, str]]:
+    """Return the name and value of each argument of the form `NAME=VALUE`.
+
+    Args:
+        texts: the arguments.
+        form: the expected form, for the message.
+
+    Raises:
+        click.UsageError: an argument has no `=` or no name.
+    """
+    return [_parse_assignment(text, form) for text in texts]
+
+
+def _parse_assignment(text: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"{text!r} is not of the form {form}")
+    return name, value
