@@ -32,7 +32,7 @@ from sluice.ports import Sink, StoredObject
 from sluice.postgres.catalog import standing
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare
-from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
+from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import snapshot, stream, without_comments
 from sluice.settings import Settings
 
@@ -274,7 +274,7 @@ class Flow:
             assert found is not None, f"{dataset} has no query {query}"
             given = [(name, str(value)) for name, value in arguments.items()]
             values = read_parameters(found, given)
-            types = {each.name: POSTGRES_TYPES[each.type] for each in found.parameters}
+            types = found.parameter_types
             _, batches = stream(
                 connection, without_comments(found.sql), values, types=types, as_json=True
             )

@@ -37,6 +37,7 @@ PURE = {
     "datasets.identifiers",
     "postgres.merge_sql",
     "datasets.model",
+    "datasets.types",
     "datasets.json_numbers",
     "errors",
     "ingestion.notifications",
@@ -60,7 +61,6 @@ PURE = {
     "querying.parameters",
     "charts.chart",
     "querying.rows",
-    "querying.values",
     "routes",
     "settings",
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sluice.datasets.declarations import parse_document, read_folder
-from sluice.datasets.model import ColumnType
+from sluice.datasets.types import ColumnType
 from sluice.errors import DeclarationError
 
 TRIPS = Path(__file__).parents[2] / "sql" / "datasets" / "trips"

@@ -14,8 +14,8 @@ import pytest
 from sluice.cli.main import sluice as commands
 from sluice.datasets.aliases import KINDS, parse_alias
 from sluice.datasets.declarations import _COLUMN_KEYS, _DATASET_KEYS, parse_document, read_folder
-from sluice.datasets.model import ColumnType
-from sluice.datasets.sql_headers import PARAMETER_TYPES, parse_query, parse_rollup
+from sluice.datasets.sql_headers import parse_query, parse_rollup
+from sluice.datasets.types import PARAMETER_TYPES, ColumnType
 from sluice.errors import DeclarationError
 from sluice.routes import ROUTES
 from sluice.settings import Settings

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from sluice.datasets.model import Column, ColumnType, Dataset, Field
+from sluice.datasets.model import Column, Dataset, Field
+from sluice.datasets.types import ColumnType
 from sluice.errors import NotFoundError, ParameterError, SluiceError, TooLargeError
 from sluice.querying.filters import Bindings
 from sluice.querying.keysets import parse_order

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from sluice.datasets.types import STORED_BY_OID
 from sluice.errors import NotAcceptableError, ParameterError
 
 if TYPE_CHECKING:
@@ -125,22 +126,15 @@ def _cell(value: object) -> object:
     return value
 
 
-#: Arrow type, by name, of each PostgreSQL type's OID; all others are texts.
-_ARROW_TYPES = {
-    16: "bool_", 20: "int64", 21: "int16", 23: "int32", 700: "float32", 701: "float64",
-    1082: "date32",
-    # PostgreSQL's numeric has no bound; a double holds 15 digits of it. JSON and CSV are exact.
-    1700: "float64",
-}  # fmt: skip
-
-
 def _arrow_type(oid: int) -> pa.DataType:
     import pyarrow as pa  # noqa: PLC0415  # 0.2 s, paid where first used
 
-    times = {1114: pa.timestamp("us"), 1184: pa.timestamp("us", "UTC"), 1083: pa.time64("us")}
-    if oid in times:
-        return times[oid]
-    return getattr(pa, _ARROW_TYPES.get(oid, "string"))()
+    stored = STORED_BY_OID.get(oid)
+    if stored is None:
+        return pa.string()
+    if stored.time_zone:
+        return pa.timestamp("us", stored.time_zone)
+    return pa.type_for_alias(stored.arrow)
 
 
 def _record_batches(schema: pa.Schema, batches: Batches) -> Iterator[pa.RecordBatch]:

@@ -24,43 +24,6 @@ _PROBLEM = {
     "content": {"application/problem+json": {"schema": ref("Problem")}},
 }
 
-#: JSON Schema of each PostgreSQL type.
-_FIELD_SCHEMAS: Mapping[str, Document] = {
-    "text": {"type": "string"},
-    "integer": {"type": "integer", "format": "int32"},
-    "bigint": {"type": "integer", "format": "int64"},
-    "double precision": {"type": "number", "format": "double"},
-    "numeric": {"type": "number"},
-    "boolean": {"type": "boolean"},
-    "date": {"type": "string", "format": "date"},
-    "timestamp": {"type": "string", "description": "A time without a time zone."},
-    "timestamptz": {"type": "string", "format": "date-time"},
-    "time": {"type": "string", "format": "time"},
-    "uuid": {"type": "string", "format": "uuid"},
-}
-#: A value of each PostgreSQL type, as JSON has it.
-_EXAMPLES: Mapping[str, object] = {
-    "text": "Prague",
-    "integer": 42,
-    "bigint": 42,
-    "double precision": 14.42,
-    "numeric": 19.99,
-    "boolean": True,
-    "date": "2018-05-28",
-    "timestamp": "2018-05-28T09:03:40",
-    "timestamptz": "2018-05-28T09:03:40+00:00",
-    "time": "09:03:40",
-    "uuid": "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
-}
-_PARAMETER_SCHEMAS: Mapping[str, Document] = {
-    "text": {"type": "string"},
-    "integer": {"type": "integer"},
-    "number": {"type": "number"},
-    "boolean": {"type": "boolean"},
-    "date": {"type": "string", "format": "date"},
-    "timestamp": {"type": "string"},
-}
-
 
 def document(
     operations: Sequence[Operation], datasets: Sequence[Dataset], settings: Settings
@@ -194,7 +157,7 @@ def _filter(each: Field) -> Document:
 
 
 def _example_text(each: Field) -> str:
-    example = _EXAMPLES[each.postgres_type]
+    example = each.stored.example
     return str(example).lower() if isinstance(example, bool) else str(example)
 
 
@@ -220,7 +183,7 @@ def formats_of(query: Query) -> tuple[str, ...]:
 
 
 def _query_parameter(each: Parameter) -> Document:
-    schema = dict(_PARAMETER_SCHEMAS[each.type])
+    schema: Document = dict(each.stored.json_schema)
     limits = {"minimum": each.minimum, "maximum": each.maximum}
     schema.update({name: value for name, value in limits.items() if value is not None})
     if each.one_of:
@@ -237,12 +200,8 @@ def _query_parameter(each: Parameter) -> Document:
 
 
 def _default(each: Parameter) -> object:
-    readers: Mapping[str, Any] = {
-        "integer": int,
-        "number": float,
-        "boolean": lambda text: text == "true",
-    }
-    return readers.get(each.type, str)(each.default)
+    value = each.stored.parse(each.default or "")
+    return value if isinstance(value, int | float) else each.default
 
 
 def _row_name(dataset: Dataset) -> str:
@@ -253,8 +212,8 @@ def _row_schema(dataset: Dataset) -> Document:
     columns = {field.name: column for column in dataset.columns for field in column.fields}
     properties = {}
     for each in readable_columns(dataset).values():
-        schema = dict(_FIELD_SCHEMAS[each.postgres_type])
-        schema["examples"] = [_EXAMPLES[each.postgres_type]]
+        schema: Document = dict(each.stored.json_schema)
+        schema["examples"] = [each.stored.example]
         if column := columns.get(each.name):
             schema.update(_declared(column))
         properties[each.name] = nullable(schema) if each.nullable else schema

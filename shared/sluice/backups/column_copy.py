@@ -64,8 +64,8 @@ def _arrays(column: TableColumn) -> Iterator[str]:
     name = f"stored.{quote(column.name)}"
     if column.nullable:
         yield f"array_agg({name} IS NOT NULL)"
-    if column.dictionary or column.carrier:
-        zero = column.carrier.zero if column.carrier else "0"
+    if column.dictionary or column.fixed_width:
+        zero = column.fixed_width.zero if column.fixed_width else "0"
         plain = f"coalesce({name}, CAST({zero} AS {column.type}))" if column.nullable else name
         yield f"array_agg({plain})"
     else:
@@ -112,9 +112,9 @@ def _values(
     if column.dictionary:
         codes = Numbers(_array(next(sent), "i2"), present)
         return spellings[column.dictionary].spell(codes)
-    if column.carrier is not None:
-        found = _array(next(sent), column.carrier.dtype)
-        return Numbers(shifted(found, column.carrier.shift), present)
+    if column.fixed_width is not None:
+        found = _array(next(sent), column.fixed_width.dtype)
+        return Numbers(shifted(found, column.fixed_width.epoch_offset), present)
     lengths = _array(next(sent), "i4").astype(np.int64)
     text = np.frombuffer(next(sent), np.uint8)
     return Texts(text, np.cumsum(lengths) - lengths, lengths, present)

@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 
 _COPY_ROWS = 65_536
 _GROUP_ROWS = 131_072
-#: Types of Arrow for what a carrier alone does not say.
-_LOGICAL = {
-    "date": "date32[day]",
-    "local-timestamp-micros": "timestamp[us]",
-    "time-micros": "time64[us]",
-}
 
 
 def write_parquet(columns: Sequence[TableColumn], values: Sequence[Values]) -> bytes:
@@ -61,13 +55,13 @@ def _typed(column: TableColumn, values: Values) -> pa.Array:
     import pyarrow as pa  # noqa: PLC0415
 
     array = _array(values)
-    if column.carrier is None:
+    if column.fixed_width is None or column.stored is None:
         return array
-    if column.carrier.logical == "timestamp-micros":
-        return array.view(pa.timestamp("us", tz="UTC"))
-    if column.carrier.logical:
-        return array.view(pa.type_for_alias(_LOGICAL[column.carrier.logical]))
-    return array.cast(pa.bool_()) if column.type == "boolean" else array
+    if column.type == "boolean":
+        return array.cast(pa.bool_())
+    if column.stored.time_zone:
+        return array.view(pa.timestamp("us", column.stored.time_zone))
+    return array.view(pa.type_for_alias(column.stored.arrow))
 
 
 def _array(values: Values) -> pa.Array:
@@ -87,14 +81,14 @@ def _values(column: TableColumn, found: pa.ChunkedArray) -> Values:
     import pyarrow as pa  # noqa: PLC0415
 
     present = np.asarray(found.is_valid()) if column.nullable else None
-    carrier = column.carrier
-    if carrier is None:
+    fixed = column.fixed_width
+    if fixed is None:
         array = found.cast(pa.large_string()).combine_chunks()
         return _texts(array, present)
     if column.type == "boolean":
         found = found.cast(pa.uint8())
     array = pa.concat_arrays(found.chunks) if found.num_chunks else pa.array([], found.type)
-    plain = pa.from_numpy_dtype(np.dtype(carrier.dtype))
+    plain = pa.from_numpy_dtype(np.dtype(fixed.dtype))
     filled = array.view(plain).fill_null(0) if column.nullable else array.view(plain)
     return Numbers(filled.to_numpy(zero_copy_only=False), present)
 
@@ -154,8 +148,8 @@ def _stored(column: TableColumn, values: Values) -> pa.Array:
     """Return values as PostgreSQL counts them: a day or a moment is a whole number to COPY."""
     import pyarrow as pa  # noqa: PLC0415
 
-    if isinstance(values, Texts) or column.carrier is None:
+    if isinstance(values, Texts) or column.fixed_width is None:
         return _array(values)
-    numbers = values.values.astype(column.carrier.dtype, copy=False)
-    array = _array(Numbers(shifted(numbers, -column.carrier.shift), values.present))
+    numbers = values.values.astype(column.fixed_width.dtype, copy=False)
+    array = _array(Numbers(shifted(numbers, -column.fixed_width.epoch_offset), values.present))
     return array.cast(pa.bool_()) if column.type == "boolean" else array

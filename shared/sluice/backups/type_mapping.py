@@ -8,45 +8,7 @@ from typing import Any
 import numpy as np
 
 from sluice.backups.avro import Field
-
-#: PostgreSQL counts days and microseconds from 2000-01-01, files from 1970-01-01.
-_DAYS = 10_957
-_MICROSECONDS = _DAYS * 86_400_000_000
-
-
-@dataclass(frozen=True)
-class Carrier:
-    """How values of a PostgreSQL type of a fixed width travel.
-
-    Attributes:
-        dtype: numpy's, of the value in memory; PostgreSQL sends it with the high byte first.
-        avro: type in Avro.
-        logical: logical type in Avro.
-        zero: an SQL literal that stands in where there is no value.
-        shift: what a file's value has more than PostgreSQL's.
-    """
-
-    dtype: str
-    avro: str
-    logical: str = ""
-    zero: str = "0"
-    shift: int = 0
-
-
-CARRIERS = {
-    "smallint": Carrier("i2", "int"),
-    "integer": Carrier("i4", "int"),
-    "bigint": Carrier("i8", "long"),
-    "real": Carrier("f4", "float"),
-    "double precision": Carrier("f8", "double"),
-    "boolean": Carrier("u1", "boolean", zero="false"),
-    "date": Carrier("i4", "int", "date", "'epoch'", _DAYS),
-    "timestamp without time zone": Carrier(
-        "i8", "long", "local-timestamp-micros", "'epoch'", _MICROSECONDS
-    ),
-    "timestamp with time zone": Carrier("i8", "long", "timestamp-micros", "'epoch'", _MICROSECONDS),
-    "time without time zone": Carrier("i8", "long", "time-micros", "'00:00'"),
-}
+from sluice.datasets.types import STORED_TYPES, FixedWidth, StoredType
 
 
 @dataclass(frozen=True)
@@ -64,22 +26,28 @@ class TableColumn:
     dictionary: str = ""
 
     @property
-    def carrier(self) -> Carrier | None:
+    def stored(self) -> StoredType | None:
+        """The definition of its type; None for a type that no column is declared with."""
+        return STORED_TYPES.get(self.type)
+
+    @property
+    def fixed_width(self) -> FixedWidth | None:
         """How its values travel; None for texts."""
-        return None if self.dictionary else CARRIERS.get(self.type)
+        return None if self.dictionary or self.stored is None else self.stored.fixed_width
 
     @property
     def is_cast(self) -> bool:
         """Tell whether its values travel as the texts that PostgreSQL writes them as."""
-        return self.carrier is None and not self.dictionary and self.type != "text"
+        return self.fixed_width is None and not self.dictionary and self.type != "text"
 
     @property
     def field(self) -> Field:
         """The column as a field of Avro."""
-        if self.carrier is None:
-            logical = "uuid" if self.type == "uuid" else ""
+        if self.fixed_width is None:
+            logical = self.stored.avro_logical if self.stored else ""
             return Field(self.name, "string", logical, self.nullable)
-        return Field(self.name, self.carrier.avro, self.carrier.logical, self.nullable)
+        fixed = self.fixed_width
+        return Field(self.name, fixed.avro, fixed.avro_logical, self.nullable)
 
 
 def shifted(values: Any, by: int) -> Any:  # numpy arrays

@@ -190,7 +190,7 @@ def check_alias(alias: Alias, dataset: Dataset) -> None:
             raise AliasError(f"{', '.join(strange)}: no parameter of {alias.query}", "query")
     if alias.next_key:
         column = next((each for each in dataset.columns if each.name == alias.next_key), None)
-        if column is None or column.type not in ("integer", "bigint"):
+        if column is None or not column.definition.is_whole:
             raise AliasError(f"{alias.next_key!r} is no column of whole numbers", "next_key")
     names = {h.casefold() for c in dataset.columns for h in (c.name, *c.headers)}
     if strange := [each for each in alias.needs if each.casefold() not in names]:

@@ -22,7 +22,6 @@ from sluice.datasets.model import (
     UNSETTLED,
     Check,
     Column,
-    ColumnType,
     Dangling,
     Dataset,
     Duplicates,
@@ -30,6 +29,7 @@ from sluice.datasets.model import (
     Reupload,
 )
 from sluice.datasets.sql_headers import parse_projection, parse_query, parse_rollup
+from sluice.datasets.types import TYPES, ColumnType
 from sluice.errors import DeclarationError
 
 #: Keys of the document that are not keys of `dataset.toml`.
@@ -298,11 +298,11 @@ def _check_kind(source: _Toml, table: Mapping[str, Any], kind: ColumnType, numbe
     """Check what only columns of some types may have."""
     if table.get("dictionary") and kind is not ColumnType.TEXT:
         raise source.error("only a text column can be a dictionary", "dictionary", number)
-    if table.get("references") and (kind is ColumnType.POINT or table.get("dictionary")):
+    if table.get("references") and (TYPES[kind].is_compound or table.get("dictionary")):
         raise source.error("neither a point nor a dictionary can refer", "references", number)
     if "dangling" in table and "references" not in table:
         raise source.error("goes with references, which is missing", "dangling", number)
-    if table.get("absent") and kind not in (ColumnType.INTEGER, ColumnType.BIGINT):
+    if table.get("absent") and not TYPES[kind].is_whole:
         raise source.error("only a whole number has a next one", "absent", number)
 
 

@@ -7,40 +7,14 @@ from enum import StrEnum
 
 from sluice.csv.dialects import Dialect
 from sluice.datasets.aliases import Alias
-
-
-class ColumnType(StrEnum):
-    """The types a column may be declared with."""
-
-    TEXT = "text"
-    INTEGER = "integer"
-    BIGINT = "bigint"
-    FLOAT = "float"
-    NUMERIC = "numeric"
-    BOOLEAN = "boolean"
-    DATE = "date"
-    TIMESTAMP = "timestamp"
-    INSTANT = "instant"
-    TIME = "time"
-    UUID = "uuid"
-    POINT = "point"
-
-
-#: PostgreSQL type of each column type; `point` is stored as two columns of it.
-POSTGRES_TYPES = {
-    ColumnType.TEXT: "text",
-    ColumnType.INTEGER: "integer",
-    ColumnType.BIGINT: "bigint",
-    ColumnType.FLOAT: "double precision",
-    ColumnType.NUMERIC: "numeric",
-    ColumnType.BOOLEAN: "boolean",
-    ColumnType.DATE: "date",
-    ColumnType.TIMESTAMP: "timestamp",
-    ColumnType.INSTANT: "timestamptz",
-    ColumnType.TIME: "time",
-    ColumnType.UUID: "uuid",
-    ColumnType.POINT: "double precision",
-}
+from sluice.datasets.types import (
+    PARAMETER_TYPES,
+    STORED_TYPES,
+    TYPES,
+    ColumnType,
+    StoredType,
+    TypeDefinition,
+)
 
 #: Name of the column that ties each stored row to the ingestion it came from.
 INGESTION_COLUMN = "ingestion"
@@ -105,6 +79,11 @@ class Field:
     nullable: bool
     dictionary: bool = False
 
+    @property
+    def stored(self) -> StoredType:
+        """The definition of its PostgreSQL type."""
+        return STORED_TYPES[self.postgres_type]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -148,6 +127,11 @@ class Column:
     absent: str = ""
 
     @property
+    def definition(self) -> TypeDefinition:
+        """The definition of the column's type."""
+        return TYPES[self.type]
+
+    @property
     def is_special(self) -> bool:
         """Whether what a cell means hangs on tokens, a default, formats or signs of the column's own."""
         return bool(self.nulls or self.default or self.formats) or self.is_localized
@@ -160,14 +144,12 @@ class Column:
     @property
     def fields(self) -> tuple[Field, ...]:
         """The stored columns, in order."""
-        names = (
-            (f"{self.name}_lon", f"{self.name}_lat")
-            if self.type is ColumnType.POINT
-            else (self.name,)
-        )
-        kind = POSTGRES_TYPES[self.type]
+        kind = self.definition.stored.name
         nullable = not (self.required or self.absent)
-        return tuple(Field(name, kind, nullable, self.dictionary) for name in names)
+        return tuple(
+            Field(self.name + suffix, kind, nullable, self.dictionary)
+            for suffix in self.definition.suffixes
+        )
 
 
 @dataclass(frozen=True)
@@ -225,6 +207,11 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
 
+    @property
+    def stored(self) -> StoredType:
+        """The type of PostgreSQL that its value is bound as."""
+        return PARAMETER_TYPES[self.type]
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -281,6 +268,11 @@ class Query:
     verb: str = ""
     verb_output: str = ""
     near: Near | None = None
+
+    @property
+    def parameter_types(self) -> dict[str, str]:
+        """The PostgreSQL type of each parameter, by name."""
+        return {each.name: each.stored.name for each in self.parameters}
 
 
 @dataclass(frozen=True)

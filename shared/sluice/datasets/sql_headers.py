@@ -21,9 +21,9 @@ from collections.abc import Iterator
 
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import Drawing, Near, Parameter, Projection, Query, Rollup
+from sluice.datasets.types import PARAMETER_TYPES
 from sluice.errors import DeclarationError
 
-PARAMETER_TYPES = ("text", "integer", "number", "boolean", "date", "timestamp")
 MERGES = ("sum", "min", "max")
 #: What each kind of drawing must name, and what it may name.
 DRAWINGS = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sluice.errors import OutputInProgressError, OutputRefusedError
 from sluice.postgres.connection import copy_csv_out, message_of, sqlstate, translated
 from sluice.postgres.named_sql import statement
-from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
+from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import spelled_out
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _select(connection: Connection, dataset: Dataset, ingestion: int) -> str:
     query = dataset.query(dataset.output)
     assert query is not None  # noqa: S101  # the declaration was checked
     values = read_parameters(query, [("ingestion", str(ingestion))])
-    types = {each.name: POSTGRES_TYPES[each.type] for each in query.parameters}
+    types = query.parameter_types
     return spelled_out(connection, query.sql, values, types)
 
 

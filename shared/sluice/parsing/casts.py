@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sluice.datasets.model import Column, ColumnType, Dataset
+from sluice.datasets.model import Column, Dataset
+from sluice.datasets.types import ColumnType
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,7 +17,8 @@ from sluice.csv.records import RecordIndex, index_records
 from sluice.csv.rejects import Reject, rejects_of
 from sluice.csv.splitting import BOM
 from sluice.datasets.identifiers import quote
-from sluice.datasets.model import RECORD_COLUMN, Column, ColumnType
+from sluice.datasets.model import RECORD_COLUMN, Column
+from sluice.datasets.types import ColumnType
 from sluice.parsing.casts import ARROW_TYPES, HOUR_ALONE
 from sluice.parsing.chunk import ParsedChunk, check_account
 from sluice.parsing.duckdb_session import memory_file

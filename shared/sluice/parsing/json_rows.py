@@ -9,11 +9,10 @@ from typing import Any
 from sluice.csv.dialects import Dialect
 from sluice.csv.rejects import RECORD_REASONS
 from sluice.datasets.json_numbers import Numeral
-from sluice.datasets.model import Column, ColumnType, Dataset
+from sluice.datasets.model import Column, Dataset
+from sluice.datasets.types import ColumnType
 from sluice.parsing.column_mapping import Layout
 
-_WHOLE = (ColumnType.INTEGER, ColumnType.BIGINT)
-_NUMBERS = (*_WHOLE, ColumnType.FLOAT, ColumnType.NUMERIC)
 #: Digits of a number written with an exponent that are still written out.
 _MAX_DIGITS = 60
 _SHOWN_CHARACTERS = 200
@@ -147,11 +146,11 @@ def _cell(column: Column, value: object) -> str:
 
 def _numeral(column: Column, value: Numeral) -> str:
     """Return a JSON number as the cells of its column are written."""
-    if column.type not in _NUMBERS:
+    if not column.definition.is_number:
         return str(value)
     number = Decimal(value)
     text = str(value)
-    if column.type in _WHOLE or column.type is ColumnType.NUMERIC:
+    if column.definition.is_whole or column.type is ColumnType.NUMERIC:
         text = _plain(number) or text
     return text.replace(".", column.decimal_separator)
 

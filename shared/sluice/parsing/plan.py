@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from sluice.datasets.identifiers import literal, quote
-from sluice.datasets.model import RECORD_COLUMN, Column, ColumnType, Dataset
+from sluice.datasets.model import RECORD_COLUMN, Column, Dataset
+from sluice.datasets.types import ColumnType
 
 #: White space that a trim takes off: Unicode's, no-break space and byte order mark included.
 WHITE_SPACE = (
@@ -23,58 +24,6 @@ WHITE_SPACE = (
 
 #: A text that begins and ends with visible ASCII needs no trim.
 VISIBLE_ENDS = r"(?s)^[!-~](.*[!-~])?$"
-
-_DUCKDB_TYPES = {
-    ColumnType.INTEGER: "INTEGER",
-    ColumnType.BIGINT: "BIGINT",
-    ColumnType.FLOAT: "DOUBLE",
-    ColumnType.NUMERIC: "DECIMAL(38, 9)",
-    ColumnType.BOOLEAN: "BOOLEAN",
-    ColumnType.DATE: "DATE",
-    ColumnType.TIMESTAMP: "TIMESTAMP",
-    ColumnType.INSTANT: "TIMESTAMPTZ",
-    ColumnType.TIME: "TIME",
-    ColumnType.UUID: "UUID",
-}
-_MEANINGS = {
-    ColumnType.INTEGER: "a whole number",
-    ColumnType.BIGINT: "a whole number",
-    ColumnType.FLOAT: "a number",
-    ColumnType.NUMERIC: "a number",
-    ColumnType.BOOLEAN: "true or false",
-    ColumnType.DATE: "a date",
-    ColumnType.TIMESTAMP: "a date and time",
-    ColumnType.INSTANT: "a date and time",
-    ColumnType.TIME: "a time of day",
-    ColumnType.UUID: "a UUID",
-    ColumnType.POINT: "a point, written POINT (longitude latitude) in degrees",
-}
-_NUMBERS = (ColumnType.INTEGER, ColumnType.BIGINT, ColumnType.FLOAT, ColumnType.NUMERIC)
-_TIMES = (ColumnType.DATE, ColumnType.TIMESTAMP, ColumnType.INSTANT, ColumnType.TIME)
-
-
-_WHOLE = (ColumnType.INTEGER, ColumnType.BIGINT)
-#: Types whose cast of the plain cell is right wherever it succeeds.
-_PLAIN_CASTS = (
-    ColumnType.FLOAT,
-    ColumnType.NUMERIC,
-    ColumnType.BOOLEAN,
-    ColumnType.DATE,
-    ColumnType.TIMESTAMP,
-    ColumnType.INSTANT,
-    ColumnType.TIME,
-    ColumnType.UUID,
-)
-#: Types that a reader which knows no more than types can read.
-_PLAIN_TYPES = (
-    ColumnType.TEXT,
-    *_WHOLE,
-    ColumnType.FLOAT,
-    ColumnType.DATE,
-    ColumnType.TIMESTAMP,
-)
-#: Types that are cut into pieces, or are not stored as Arrow has them.
-_ROW_TYPES = (ColumnType.POINT, ColumnType.NUMERIC, ColumnType.TIME, ColumnType.UUID)
 
 
 @dataclass(frozen=True)
@@ -208,6 +157,7 @@ class _Cell:
     def __init__(self, number: int, column: Column) -> None:
         self.raw = f"_{number}"
         self.column = column
+        self.kind = column.definition
         self.names = tuple(quote(each.name) for each in column.fields)
 
     def clean(self) -> str:
@@ -240,8 +190,8 @@ class _Cell:
             return tuple(f"try_cast({half} AS DOUBLE)" for half in self._halves)
         if kind is ColumnType.TEXT and not self.column.is_special:
             return (self.raw,)
-        if kind in (*_PLAIN_CASTS, *_WHOLE) and not self.column.is_special:
-            return (f"try_cast({self.raw} AS {_DUCKDB_TYPES[kind]})",)
+        if kind is not ColumnType.TEXT and not self.column.is_special:
+            return (f"try_cast({self.raw} AS {self.kind.duckdb})",)
         return self.thorough()
 
     def is_usual(self) -> Iterator[str]:
@@ -260,10 +210,10 @@ class _Cell:
             return
         elif kind is ColumnType.TEXT and self.column.trim and not self.column.is_special:
             yield f"{raw} IS NULL OR {self._has_visible_ends()}"
-        elif kind in _WHOLE and not self.column.is_special:
+        elif self.kind.is_whole and not self.column.is_special:
             # A cast rounds "2.5" and reads "1e3": only what comes back as it was is usual.
             yield f"{raw} IS NULL OR coalesce({self._is_same(self.names[0])}, false)"
-        elif kind in _PLAIN_CASTS and not self.column.is_special:
+        elif kind is not ColumnType.TEXT and not self.column.is_special:
             yield f"{self.names[0]} IS NOT NULL OR {raw} IS NULL"
         elif kind is not ColumnType.TEXT:
             yield f"{self.names[0]} IS NOT NULL OR {self.clean()} IS NULL"
@@ -271,14 +221,15 @@ class _Cell:
     @property
     def is_plain(self) -> bool:
         """Whether the cell means no more than its type says."""
-        kind = self.column.type
-        is_trimmed = self.column.trim or kind is ColumnType.TEXT
-        return kind in _PLAIN_TYPES and is_trimmed and not self.column.is_special
+        is_plain = self.kind.has_arrow_cast and not self.kind.is_compound
+        is_trimmed = self.column.trim or self.column.type is ColumnType.TEXT
+        return is_plain and is_trimmed and not self.column.is_special
 
     @property
     def is_better_in_rows(self) -> bool:
         """Whether the quick way by rows does more for the column than the way by columns."""
-        return self.column.dictionary or self.column.type in _ROW_TYPES
+        is_plain = self.kind.stored.has_binary_copy and not self.kind.is_compound
+        return self.column.dictionary or not is_plain
 
     @property
     def is_unseen(self) -> bool:
@@ -297,10 +248,10 @@ class _Cell:
             return (self.clean(),)
         if kind is ColumnType.POINT:
             return tuple(self._coordinate(position) for position in (1, 2))
-        if kind in _TIMES and self.column.formats:
+        if self.kind.is_time and self.column.formats:
             return (self._parsed_time(),)
-        if kind in _NUMBERS and self.column.is_localized:
-            return (f"try_cast({self._plain_number()} AS {_DUCKDB_TYPES[kind]})",)
+        if self.kind.is_number and self.column.is_localized:
+            return (f"try_cast({self._plain_number()} AS {self.kind.duckdb})",)
         return (self._cast(),)
 
     def _has_visible_ends(self) -> str:
@@ -309,16 +260,18 @@ class _Cell:
         return f"({raw} >= '!' AND {raw} < chr(127) AND right({raw}, 1) BETWEEN '!' AND '~')"
 
     def _cast(self) -> str:
-        text, kind = self.clean(), _DUCKDB_TYPES[self.column.type]
+        text, kind = self.clean(), self.kind.duckdb
         cast = f"try_cast({text} AS {kind})"
-        if self.column.type in _WHOLE:
+        if self.kind.is_whole:
             # A cast from text rounds "2.5" to a whole number and reads "1e3".
-            cast = f"CASE WHEN regexp_full_match({text}, '[+-]?[0-9]+') THEN {cast} END"
-        if self.column.is_special or self.column.type not in (*_PLAIN_CASTS, *_WHOLE):
+            cast = (
+                f"CASE WHEN regexp_full_match({text}, {literal(self.kind.grammar)}) THEN {cast} END"
+            )
+        if self.column.is_special:
             return cast
         # Trims and patterns look at each character; most cells need none. (coalesce would not spare it.)
         plain = f"try_cast({self.raw} AS {kind})"
-        is_plain = self._is_same(plain) if self.column.type in _WHOLE else f"{plain} IS NOT NULL"
+        is_plain = self._is_same(plain) if self.kind.is_whole else f"{plain} IS NOT NULL"
         return f"CASE WHEN {is_plain} THEN {plain} ELSE {cast} END"
 
     def _is_same(self, value: str) -> str:
@@ -330,7 +283,7 @@ class _Cell:
         return f"try_cast(nullif(regexp_extract(upper({self.clean()}), {pattern}, {position}), '') AS DOUBLE)"
 
     def _parsed_time(self) -> str:
-        kind = _DUCKDB_TYPES[self.column.type]
+        kind = self.kind.duckdb
         if self.column.two_digit_years == "past":
             tried = ", ".join(self._past(each) for each in self.column.formats)
             return f"CAST(coalesce({tried}) AS {kind})"
@@ -362,7 +315,7 @@ class _Cell:
         if column.type is not ColumnType.TEXT:
             missing = " OR ".join(f"{name} IS NULL" for name in self.names)
             broken = f"CASE WHEN {missing} THEN {self.clean()} IS NOT NULL ELSE false END"
-            yield self._rule("type", broken, f'"{{value}}" is not {_MEANINGS[column.type]}')
+            yield self._rule("type", broken, f'"{{value}}" is not {self.kind.meaning}')
         if column.type is ColumnType.POINT:
             lon, lat = self.names
             outside = f"NOT ({lon} BETWEEN -180 AND 180 AND {lat} BETWEEN -90 AND 90)"
@@ -405,7 +358,7 @@ class _Cell:
             if bound is None:
                 continue
             value = literal(bound) if isinstance(bound, str) else repr(bound)
-            typed = f"CAST({value} AS {_DUCKDB_TYPES[column.type]})"
+            typed = f"CAST({value} AS {self.kind.duckdb})"
             yield self._rule(
                 name,
                 f"coalesce({first} {operator} {typed}, false)",

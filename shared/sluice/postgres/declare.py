@@ -20,6 +20,7 @@ from sluice.datasets.model import (
     Projection,
     Rollup,
 )
+from sluice.datasets.types import STORED_TYPES
 from sluice.errors import DeclarationError
 from sluice.parsing.parser import rollup_types
 from sluice.postgres.catalog import declared_datasets
@@ -184,7 +185,7 @@ def _check_columns(connection: Connection, dataset: Dataset, name: str) -> None:
             connection.exec_driver_sql(
                 f"ALTER TABLE {identifiers.store_table(name)} ADD COLUMN {quote(each.name)} {wanted}"
             )
-        elif found[each.name] != _FULL_NAMES.get(wanted, wanted):
+        elif found[each.name] != (STORED_TYPES[wanted].full_name or wanted):
             raise DeclarationError(
                 f"the table stores {each.name} as {found[each.name]}, the declaration asks for "
                 f"{wanted}; declare a new dataset or migrate the table first",
@@ -195,13 +196,6 @@ def _check_columns(connection: Connection, dataset: Dataset, name: str) -> None:
         raise DeclarationError(
             f"the table has no column {INGESTION_COLUMN} integer NOT NULL", file="table.sql"
         )
-
-
-_FULL_NAMES = {
-    "timestamp": "timestamp without time zone",
-    "timestamptz": "timestamp with time zone",
-    "time": "time without time zone",
-}
 
 
 def table_sql(dataset: Dataset) -> str:

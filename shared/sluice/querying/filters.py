@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import Field
 from sluice.errors import FilterError
-from sluice.querying.values import parse_list, parse_value
 
 COMPARISONS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 PATTERNS = {"like": "LIKE", "ilike": "ILIKE"}
@@ -94,7 +93,7 @@ def _values(column: Field, operator: str, text: str) -> tuple[str, ...]:
         return (_pattern(column, operator, text),)
     values = _elements(text) if operator == "in" else (text,)
     for each in values:
-        parse_value(each, column.postgres_type)
+        column.stored.parse(each)
     return values
 
 
@@ -109,7 +108,7 @@ def _state(column: Field, text: str) -> str:
 def _pattern(column: Field, operator: str, text: str) -> str:
     if column.postgres_type != "text":
         raise ValueError(f"{operator} fits text columns; this one is {column.postgres_type}")
-    parse_value(text, "text")
+    column.stored.parse(text)
     # A backslash escapes in PostgreSQL's patterns; one at the end escapes nothing and is an error.
     if (len(text) - len(text.rstrip("\\"))) % 2:
         raise ValueError("the pattern ends in a backslash; write it twice for one")
@@ -141,3 +140,42 @@ def condition(each: Filter, bindings: Bindings) -> str:
 def conjunction(conditions: Iterable[str]) -> str:
     """Join conditions that all have to hold; TRUE for none."""
     return " AND ".join(conditions) or "TRUE"
+
+
+def parse_list(text: str) -> list[str]:
+    """Split `a,"b,c",d` at its commas; `""` or a backslash before a quote inside quotes is a quote.
+
+    Raises:
+        ValueError: a quote is not closed, or text follows it.
+    """
+    values: list[str] = []
+    rest = text
+    while True:
+        value, rest = _quoted(rest) if rest.startswith('"') else _plain(rest)
+        values.append(value)
+        if not rest:
+            return values
+        if not rest.startswith(","):
+            raise ValueError(f"{rest!r} follows a closing quote; a comma separates values")
+        rest = rest[1:]
+
+
+def _plain(text: str) -> tuple[str, str]:
+    value, comma, rest = text.partition(",")
+    return value, comma + rest
+
+
+def _quoted(text: str) -> tuple[str, str]:
+    value = ""
+    position = 1
+    while position < len(text):
+        pair = text[position : position + 2]
+        if pair in ('""', '\\"', "\\\\"):
+            value += pair[1]
+            position += 2
+        elif pair[0] == '"':
+            return value, text[position + 1 :]
+        else:
+            value += pair[0]
+            position += 1
+    raise ValueError(f"{text!r}: the quote is not closed")

@@ -15,7 +15,6 @@ from sluice.datasets.identifiers import quote
 from sluice.datasets.model import Field
 from sluice.errors import ParameterError
 from sluice.querying.filters import Bindings
-from sluice.querying.values import parse_value
 
 #: A row's place in its table: the tie-breaker of datasets without a key.
 PLACE_TYPE = "tid"
@@ -87,7 +86,7 @@ class Order:
             raise TypeError(values)
         for term, value in zip(self.terms, values, strict=False):
             if value is not None and term.column.postgres_type != PLACE_TYPE:
-                parse_value(value, term.column.postgres_type)
+                term.column.stored.parse(value)
 
     def after(self, values: Sequence[str | None], bindings: Bindings) -> str:
         """Return the condition that holds for the rows behind these sort values."""

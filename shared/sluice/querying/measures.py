@@ -11,9 +11,6 @@ from sluice.datasets.model import Field
 from sluice.errors import ParameterError
 
 FUNCTIONS = ("count", "sum", "avg", "min", "max", "count_distinct")
-NUMBERS = ("smallint", "integer", "bigint", "double precision", "numeric")
-_UNORDERED = ("boolean", "uuid")
-_SUM_TYPES = {"double precision": "double precision"}
 _MEASURE = re.compile(r"(?P<function>[a-z_]+)(?:\((?P<column>[a-z0-9_]+)\))?")
 
 
@@ -37,7 +34,7 @@ class Measure:
         if self.function == "avg":
             return "double precision"
         if self.function == "sum":
-            return _SUM_TYPES.get(self.column.postgres_type, "numeric")
+            return self.column.stored.sum_type
         return self.column.postgres_type
 
     @property
@@ -121,11 +118,13 @@ def _measure(text: str, columns: Mapping[str, Field]) -> Measure:
 
 
 def _check_type(measure: Measure, text: str) -> None:
-    kind = measure.column.postgres_type if measure.column else ""
+    if measure.column is None:
+        return
+    kind = measure.column.stored
     is_sum = measure.function in ("sum", "avg")
     is_extreme = measure.function in ("min", "max")
-    if (is_sum and kind not in NUMBERS) or (is_extreme and kind in _UNORDERED):
+    if (is_sum and not kind.is_number) or (is_extreme and not kind.is_ordered):
         raise ParameterError(
-            f"measure: {text}: the column is {kind}, which has no {measure.function}",
+            f"measure: {text}: the column is {kind.name}, which has no {measure.function}",
             parameter="measure",
         )

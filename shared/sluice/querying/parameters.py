@@ -6,17 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from sluice.datasets.model import Parameter, Query
 from sluice.errors import ParameterError
-from sluice.querying.values import parse_value
-
-#: PostgreSQL type of each parameter type.
-POSTGRES_TYPES = {
-    "text": "text",
-    "integer": "integer",
-    "number": "double precision",
-    "boolean": "boolean",
-    "date": "date",
-    "timestamp": "timestamp",
-}
 
 
 def read_parameters(query: Query, arguments: Iterable[tuple[str, str]]) -> dict[str, object]:
@@ -73,7 +62,7 @@ def _value(parameter: Parameter, text: str | None) -> object:
     if text is None:
         return None
     try:
-        value = parse_value(text, POSTGRES_TYPES[parameter.type])
+        value = parameter.stored.parse(text)
         _check_range(parameter, value)
     except ValueError as error:
         raise ParameterError(f"{parameter.name}: {error}", parameter=parameter.name) from None

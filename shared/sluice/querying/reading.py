@@ -130,19 +130,12 @@ def _batches(
 def _typed(sql: str, types: Mapping[str, str]) -> TextClause:
     """Return the statement with its placeholders cast, so that PostgreSQL need not guess."""
     import sqlalchemy as sa  # noqa: PLC0415  # 0.3 s, paid where first used
+    from sqlalchemy.dialects.postgresql.base import ischema_names  # noqa: PLC0415
 
-    known: dict[str, sa.types.TypeEngine[Any]] = {
-        "text": sa.Text(),
-        "integer": sa.Integer(),
-        "double precision": sa.Double(),
-        "boolean": sa.Boolean(),
-        "date": sa.Date(),
-        "timestamp": sa.DateTime(),
-    }
     clause = sa.text(sql)
     if clause._bindparams:  # noqa: SLF001  # else pg8000 hands the text on as it is
         clause = sa.text(escape_percents(sql))
-    bound = [sa.bindparam(name, type_=known[kind]) for name, kind in types.items()]
+    bound = [sa.bindparam(name, type_=ischema_names[kind]()) for name, kind in types.items()]
     return clause.bindparams(*(each for each in bound if each.key in clause._bindparams))  # noqa: SLF001
 
 

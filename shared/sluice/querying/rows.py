@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from sluice.datasets.identifiers import quote, view
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Field
 from sluice.errors import NotFoundError, ParameterError, TooLargeError
-from sluice.querying.filters import Bindings, Filter, condition, conjunction, parse_filters
+from sluice.querying.filters import (
+    Bindings,
+    Filter,
+    condition,
+    conjunction,
+    parse_filters,
+    parse_list,
+)
 from sluice.querying.keysets import PLACE_TYPE, Order, parse_order
 from sluice.querying.measures import Grouping, parse_grouping
-from sluice.querying.values import parse_list, parse_value
 
 #: Parameters of the route that are no filters.
 RESERVED = ("select", "order", "limit", "cursor", "group", "measure", "format")
@@ -213,7 +219,7 @@ def _key_values(dataset: Dataset, key: str) -> list[str]:
     try:
         values = parse_list(key) if len(dataset.key) > 1 else [key]
         for name, value in zip(dataset.key, values, strict=False):
-            parse_value(value, columns[name].postgres_type)
+            columns[name].stored.parse(value)
     except ValueError as error:
         raise ParameterError(f"key {key}: {error}", parameter="key") from None
     if len(values) != len(dataset.key):

@@ -12,7 +12,7 @@ from sluice.datasets.json_numbers import read_json, write_json
 from sluice.errors import NotFoundError
 from sluice.postgres.catalog import standing_of_query
 from sluice.querying.dependencies import is_lasting
-from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
+from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import snapshot, stream, without_comments
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def answer_query(
         }
         if call.request.method == "GET" and is_known(call.request, all_headers):
             return not_modified(all_headers)
-        types = {each.name: POSTGRES_TYPES[each.type] for each in query.parameters}
+        types = query.parameter_types
         sql = without_comments(query.sql)
         _, batches = stream(connection, sql, values, types=types, as_json=True)
         texts = _renamed(batches, found.dataset) if alias.names == "headers" else _texts(batches)

@@ -31,7 +31,7 @@ from sluice.charts.chart import MAX_ROWS
 from sluice.errors import NotFoundError, ParameterError, RequestError
 from sluice.postgres.catalog import Standing, standing, standing_of_query
 from sluice.querying.dependencies import is_lasting
-from sluice.querying.parameters import POSTGRES_TYPES, read_parameters
+from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import snapshot, stream, without_comments
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _answer(
         connection,
         without_comments(query.sql),
         values,
-        types={each.name: POSTGRES_TYPES[each.type] for each in query.parameters},
+        types=query.parameter_types,
         as_json=as_json,
     )
 

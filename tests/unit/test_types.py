@@ -1,0 +1,165 @@
+"""Each column type is defined once, completely, and what its definition says holds in Python and DuckDB."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import duckdb
+import pgpq
+import pyarrow as pa
+import pytest
+
+from sluice.datasets.declarations import parse_document
+from sluice.datasets.types import (
+    PARAMETER_TYPES,
+    STORED_BY_OID,
+    STORED_TYPES,
+    TYPES,
+    ColumnType,
+    StoredType,
+    TypeDefinition,
+    stored_from_duckdb,
+)
+from sluice.parsing.column_mapping import lay_out
+from sluice.parsing.parser import parse_chunk
+
+DEFINITIONS = pytest.mark.parametrize("kind", TYPES.values(), ids=str)
+STORED = sorted({each.name for each in STORED_TYPES.values()})
+
+#: Cells inside and outside of each grammar.
+CELLS = {
+    "text": (["", " ", "a\nb", "Łódź"], []),
+    "integer": (["0", "-1", "+007", "99999999999"], ["", "2.5", "1e3", "0x10", "1_000", "\u0661", "-"]),
+    "bigint": (["42"], ["42."]),
+    "float": (
+        ["1", "-1.5", ".5", "5.", "1e3", "+1E-7", "NaN", "-inf", "Infinity"],
+        ["", ".", "1,5", "0x10", "1_000", "1d", "e3", "infinit"],
+    ),
+    "numeric": (["1234.50", "-.5", "1e3"], ["NaN", "inf", "1_000", "$5", "1,000"]),
+    "boolean": (
+        ["true", "T", "yes", "Y", "1", "False", "f", "NO", "n", "0"],
+        ["on", "off", "2", "ja"],
+    ),
+    "date": (
+        ["2018-05-28", "0001-12-31"],
+        ["2018-5-8", "2018/05/28", "18-05-28", "2018-05-28 00:00", "2018-13-01", "infinity"],
+    ),
+    "timestamp": (
+        ["2018-05-28", "2018-05-28 09:03", "2018-05-28T09:03:40", "2018-05-28 09:03:40.123456"],
+        ["2018-05-28 09", "2018-05-28 9:3:4", "2018-05-28 24:00:00", "2018-05-28T09:03:40Z", "epoch"],
+    ),
+    "instant": (
+        ["2018-05-28T09:03:40Z", "2018-05-28 09:03+02", "2018-05-28T09:03:40.5-0230", "2018-05-28"],
+        ["2018-05-28T09:03:40 UTC", "2018-05-28T09:03:40+2", "2018-05-28Z"],
+    ),
+    "time": (["09:03", "23:59:59.999999"], ["9:03", "24:00:00", "09:03:60", "09:03:40Z", "09"]),
+    "uuid": (
+        ["6BA7B810-9dad-11d1-80b4-00c04fd430c8"],
+        ["6ba7b8109dad11d180b400c04fd430c8", "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}"],
+    ),
+    "point": (
+        ["POINT (14.42 50.08)", "point(-14 5e1)", "POINT ( 14.42\t50.08 )"],
+        ["14.42 50.08", "POINT (14.42, 50.08)", "POINT (nan 50)", "POINT EMPTY", "POINT (1 2 3)"],
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cursor() -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect()
+    yield connection
+    connection.close()
+
+
+def test_every_type_has_one_definition() -> None:
+    assert list(TYPES) == list(ColumnType)
+    assert {each.name for each in TYPES.values()} == set(ColumnType)
+    assert set(CELLS) == set(ColumnType)
+
+
+@DEFINITIONS
+def test_a_definition_is_complete(kind: TypeDefinition) -> None:
+    assert all((kind.meaning, kind.grammar, kind.example, kind.duckdb, kind.suffixes))
+    assert STORED_TYPES[kind.stored.name] is kind.stored
+
+
+@DEFINITIONS
+def test_python_and_duckdb_agree_on_a_grammar(
+    kind: TypeDefinition, cursor: duckdb.DuckDBPyConnection
+) -> None:
+    inside, outside = CELLS[kind.name]
+    for cell in (kind.example, *inside, *outside):
+        expected = cell not in outside
+        assert bool(re.fullmatch(kind.grammar, cell)) is expected, cell
+        found = cursor.execute("SELECT regexp_full_match(?, ?)", [cell, kind.grammar]).fetchone()
+        assert found == (expected,), cell
+
+
+@DEFINITIONS
+def test_the_example_loads_and_what_no_grammar_has_does_not(kind: TypeDefinition) -> None:
+    dataset = parse_document({"name": "d", "columns": [{"name": "a", "type": kind.name}]})
+    layout = lay_out(dataset, None)
+    data = f'"{kind.example}"\n"\u00a7"\n'.encode()
+    with parse_chunk(data, dataset, layout, first_line=1, first_record=0) as chunk:
+        reasons = [each.reason for each in chunk.rejects]
+    assert reasons == ([] if kind.name is ColumnType.TEXT else [f'"§" is not {kind.meaning}'])
+    assert [each.name for each in dataset.fields] == [f"a{suffix}" for suffix in kind.suffixes]
+
+
+@DEFINITIONS
+def test_duckdb_stores_a_cast_as_the_definition_says(
+    kind: TypeDefinition, cursor: duckdb.DuckDBPyConnection
+) -> None:
+    cell = "1" if kind.is_compound else kind.example
+    row = cursor.execute(f"SELECT typeof(CAST(? AS {kind.duckdb}))", [cell]).fetchone()
+    assert row is not None
+    name = row[0].partition("(")[0]
+    assert name in kind.stored.duckdb
+    if kind.stored.has_binary_copy:
+        assert stored_from_duckdb(row[0]) is kind.stored
+
+
+@pytest.mark.parametrize("name", ["DECIMAL(38,9)", "TIME", "UUID", "INTERVAL", "INTEGER[]"])
+def test_what_has_no_binary_copy_is_not_stored_from_duckdb(name: str) -> None:
+    with pytest.raises(KeyError):
+        stored_from_duckdb(name)
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_stored_type_is_complete(name: str) -> None:
+    stored = STORED_TYPES[name]
+    assert STORED_BY_OID[stored.oid] is stored
+    assert all((stored.duckdb, stored.arrow, stored.json_schema, stored.description))
+    assert not stored.sum_type or STORED_TYPES[stored.sum_type].is_number
+    assert stored.parse(_as_text(stored)) is not None
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_the_example_of_a_stored_type_has_the_type_of_its_schema(name: str) -> None:
+    stored = STORED_TYPES[name]
+    found = {bool: "boolean", int: "integer", float: "number", str: "string"}[type(stored.example)]
+    assert found == stored.json_schema["type"]
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_arrow_has_a_type_of_that_name_that_can_be_copied(name: str) -> None:
+    stored = STORED_TYPES[name]
+    kind = pa.type_for_alias(stored.arrow)
+    if stored.has_binary_copy:
+        assert pgpq.ArrowToPostgresBinaryEncoder(pa.schema([("a", kind)]))
+
+
+@pytest.mark.parametrize("name", sorted(set(STORED) - {"text"}))
+def test_a_text_that_is_not_a_value_is_refused_with_what_one_looks_like(name: str) -> None:
+    stored = STORED_TYPES[name]
+    with pytest.raises(ValueError, match=re.escape(f'"§" is not {stored.description}')):
+        stored.parse("§")
+
+
+def test_parameters_have_stored_types() -> None:
+    assert all(STORED_TYPES[each.name] is each for each in PARAMETER_TYPES.values())
+
+
+def _as_text(stored: StoredType) -> str:
+    return str(stored.example).lower() if stored.name == "boolean" else str(stored.example)
