@@ -12,8 +12,8 @@ from sluice.errors import BodyError
 from sluice.gcloud.pubsub import Message, PubsubPublisher
 from sluice.gcloud.storage import StorageObjects
 from sluice.ingestion.ack_policy import SWEEP_PATH, Answer, answer_to, deliver
-from sluice.ingestion.events import State
 from sluice.ingestion.finish import Finish
+from sluice.ingestion.model import State
 from sluice.ingestion.output import Outputs
 from sluice.ingestion.recovery import Sweep
 from sluice.logs import configure_logging

@@ -1,9 +1,9 @@
 -- name: receive_ingestion
 -- A new generation of an object; none is returned when it is known already.
-INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, crc32c, content_encoding)
-VALUES (:dataset, :bucket, :object, :generation, :size_bytes, :crc32c, :content_encoding)
+INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, sequence)
+VALUES (:dataset, :bucket, :object, :generation, :size_bytes, :crc32c, :content_encoding, 1)
 ON CONFLICT (bucket, object, generation) DO NOTHING
-RETURNING id;
+RETURNING *;
 
 -- name: find_ingestion
 -- The ingestion of one generation of an object.
@@ -17,10 +17,6 @@ SELECT * FROM sluice.ingestions WHERE id = :ingestion;
 -- name: lock_ingestion
 -- One ingestion, held until the transaction ends: events of it are numbered one after the other.
 SELECT * FROM sluice.ingestions WHERE id = :ingestion FOR UPDATE;
-
--- name: next_sequence
--- Takes the next place among the events of an ingestion.
-UPDATE sluice.ingestions SET sequence = sequence + 1 WHERE id = :ingestion RETURNING sequence;
 
 -- name: keep_layout
 -- How the file lays out its columns, for the loaders.
@@ -159,7 +155,7 @@ FROM unnest(CAST(:ingestions AS integer[])) AS given (ingestion)
     LEFT JOIN sluice.receipts ON receipts.ingestion = chunks.ingestion AND receipts.chunk = chunks.number
 GROUP BY given.ingestion;
 
--- name: settle
+-- name: adjust_account
 -- What publishing found: rows that loaders took for good are rejects, or duplicates.
 UPDATE sluice.ingestions
 SET rows_loaded = rows_loaded - :rejected - :duplicates,
@@ -194,18 +190,13 @@ INSERT INTO sluice.freshness (dataset, ingestion, version) VALUES (:dataset, :in
 ON CONFLICT (dataset) DO UPDATE
 SET ingestion = excluded.ingestion, version = freshness.version + 1, changed_at = now();
 
--- name: insert_event
--- An event into the outbox, in the transaction that makes it true.
-INSERT INTO sluice.events (ingestion, sequence, state, severity, body)
-VALUES (:ingestion, :sequence, :state, :severity, CAST(:body AS jsonb));
-
 -- name: lock_relay
 -- Waits until no other relay publishes this ingestion's events; held until the transaction ends.
 SELECT pg_advisory_xact_lock(2, :ingestion);
 
 -- name: unpublished_events
 -- Events that still have to go out, in their order.
-SELECT sequence, state, severity, body FROM sluice.events
+SELECT ingestion, sequence, state, severity, body FROM sluice.events
 WHERE ingestion = :ingestion AND published_at IS NULL
 ORDER BY sequence
 LIMIT :limit;

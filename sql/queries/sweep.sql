@@ -15,7 +15,7 @@ RETURNING *;
 
 -- name: publishing_event
 -- The event by which finish is called.
-SELECT sequence, state, severity, body FROM sluice.events
+SELECT ingestion, sequence, state, severity, body FROM sluice.events
 WHERE ingestion = :ingestion AND state = 'publishing'
 ORDER BY sequence DESC
 LIMIT 1;

@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 
 from sluice.compaction.compact import Settle
 from sluice.errors import ObjectGoneError
 from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
 from sluice.ingestion.commands import Control
-from sluice.ingestion.events import State
 from sluice.ingestion.finish import Finish
 from sluice.ingestion.ingestions import receive
 from sluice.ingestion.load import Load
+from sluice.ingestion.model import State
 from sluice.ingestion.notifications import UPLOADS_TOPIC, read_announcement
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.ingestion.output import Outputs
@@ -32,6 +32,7 @@ from sluice.ports import Sink, StoredObject
 from sluice.postgres.catalog import standing
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare
+from sluice.postgres.named_sql import statement
 from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import snapshot, stream, without_comments
 from sluice.settings import Settings
@@ -185,7 +186,7 @@ class Flow:
     def receive(self, stored: StoredObject) -> int:
         """Make the ingestion of an object, and no more."""
         with transaction(self.engine) as connection:
-            return receive(connection, stored, self.settings.project)
+            return receive(connection, stored, self.settings.project).id
 
     def run(self, data: bytes, name: str = "things/a.csv") -> int:
         """Bring a file all the way; return its ingestion."""
@@ -283,6 +284,21 @@ class Flow:
     def run_sql(self, sql: str, **values: Any) -> None:
         with transaction(self.engine) as connection:
             connection.execute(text(sql), values)
+
+    @contextmanager
+    def before(self, name: str, act: Callable[[], object]) -> Iterator[None]:
+        """Act each time before a named statement runs."""
+        wanted = str(statement(name))
+
+        def look(_connection: object, element: object, *_: object) -> None:
+            if str(element) == wanted:
+                act()
+
+        event.listen(self.engine, "before_execute", look)
+        try:
+            yield
+        finally:
+            event.remove(self.engine, "before_execute", look)
 
     @contextmanager
     def held(self, table: str = "store.things") -> Iterator[None]:

@@ -13,10 +13,12 @@ from sqlalchemy import Engine, create_engine, text
 from werkzeug.test import Client
 
 from sluice.datasets.identifiers import store_table
-from sluice.ingestion.events import State
-from sluice.ingestion.ingestions import move, write_event
+from sluice.ingestion.ingestions import move
+from sluice.ingestion.ingestions import receive as receive_file
+from sluice.ingestion.model import State
 from sluice.local.provision import create_topology
 from sluice.local.pubsub import PubsubServer
+from sluice.ports import StoredObject
 from sluice.postgres.connection import open_database, transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
@@ -99,23 +101,9 @@ def topics(pubsub: PubsubServer) -> PubsubServer:
 
 def receive(engine: Engine, dataset: str | None, name: str = "a.csv", generation: int = 1) -> int:
     """Receive an ingestion with its first event."""
-    values = {
-        "dataset": dataset,
-        "bucket": "inbox",
-        "object": f"{dataset}/{name}",
-        "generation": generation,
-        "size_bytes": 10,
-        "crc32c": None,
-        "content_encoding": "",
-    }
+    stored = StoredObject("inbox", f"{dataset}/{name}" if dataset else name, generation, 10)
     with transaction(engine) as connection:
-        number: int = connection.execute(statement("receive_ingestion"), values).scalar_one()
-        bump = text(
-            "UPDATE sluice.ingestions SET sequence = sequence + 1 WHERE id = :id RETURNING *"
-        )
-        row = connection.execute(bump, {"id": number}).one()
-        write_event(connection, row, State.RECEIVED, row.sequence, "local")
-    return number
+        return receive_file(connection, stored, "local").id
 
 
 def advance(engine: Engine, ingestion: int, *states: State) -> None:

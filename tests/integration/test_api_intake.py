@@ -12,7 +12,7 @@ import pytest
 from problems import assert_problem
 from serving import GUESTS, advance, receive
 
-from sluice.ingestion.events import State
+from sluice.ingestion.model import State
 
 if TYPE_CHECKING:
     from serving import Serve

@@ -12,7 +12,7 @@ import pytest
 from flow import Flow, assert_told_in_order
 
 from sluice.errors import DeclarationError
-from sluice.ingestion.events import State
+from sluice.ingestion.model import State
 
 HEADER = b"id,name\n"
 KEYED = {

@@ -281,20 +281,13 @@ def test_the_same_files_in_two_processes_are_loaded_once(flow: Flow, other: Flow
 
 
 @pytest.mark.parametrize("step", ["receive_together", "insert_events", "publish_together"])
-def test_a_delivery_killed_inside_its_transaction_leaves_nothing(
-    flow: Flow, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+def test_a_delivery_killed_inside_its_transaction_leaves_nothing(flow: Flow, step: str) -> None:
     stored = some(flow, 3)
 
-    def die(name: str) -> Any:
-        if name == step:
-            raise Killed
-        return statement(name)
+    def die() -> None:
+        raise Killed
 
-    from sluice.postgres.named_sql import statement  # noqa: PLC0415
-
-    with monkeypatch.context() as patched:
-        patched.setattr("sluice.ingestion.group_commit.statement", die)
+    with flow.before(step, die):
         for each in stored:
             with pytest.raises(Killed):
                 flow.split(each)

@@ -153,8 +153,8 @@ OTHERS = {
     "load": {"receive_ingestion", "withdraw", "dissolve", "leave_dissolved"},
     "finish": {"receive_ingestion"},
     "status": {
-        "receive_ingestion", "next_sequence", "insert_event", "move_ingestion", "count_chunk",
-        "withdraw", "dissolve", "leave_dissolved", "settle", "lock_ingestion", "mark_events",
+        "receive_ingestion", "insert_events", "move_ingestion", "count_chunk",
+        "withdraw", "dissolve", "leave_dissolved", "adjust_account", "lock_ingestion", "mark_events",
     },
 }  # fmt: skip
 

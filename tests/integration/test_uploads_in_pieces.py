@@ -16,8 +16,8 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from sluice.gcloud.storage import StorageDepot, storage_client
-from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import move
+from sluice.ingestion.model import State
 from sluice.ingestion.multipart_upload import Assemble
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare

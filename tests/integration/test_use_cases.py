@@ -11,8 +11,8 @@ from flow import HEADER, Flow, assert_told_in_order, lines
 from sqlalchemy import text
 
 from sluice.errors import IllegalTransitionError, NotFoundError
-from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import TRANSITIONS, move
+from sluice.ingestion.model import State
 from sluice.ingestion.notifications import read_announcement
 from sluice.postgres.connection import transaction
 

@@ -53,6 +53,7 @@ PURE = {
     "parsing.small_file",
     "ingestion.chunks",
     "ingestion.events",
+    "ingestion.model",
     "ports",
     "querying.dependencies",
     "querying.filters",

@@ -6,7 +6,7 @@ import pytest
 
 from sluice.errors import BodyError, TooLargeError
 from sluice.gcloud.push_subscriptions import Wish, make_wish
-from sluice.ingestion.events import State
+from sluice.ingestion.model import State
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from werkzeug.wrappers import Response
@@ -13,14 +13,15 @@ from werkzeug.wrappers import Response
 from sluice.api.ingestion_documents import ingestion_number
 from sluice.api.operations import Operation
 from sluice.errors import IllegalTransitionError, NotFoundError, RangeNotSatisfiableError
-from sluice.ingestion.events import State
 from sluice.ingestion.ingestions import select_ingestion
+from sluice.ingestion.model import Ingestion, State
 from sluice.querying.reading import snapshot
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
     from sluice.api.operations import Call
+    from sluice.ports import StoredObject
 
 MEDIA_TYPE = "text/csv; charset=utf-8"
 BLOCK_BYTES = 2 * 1024 * 1024
@@ -42,13 +43,13 @@ def hand_out(call: Call, ingestion: int) -> Response:
         RangeNotSatisfiableError: the range lies behind the end.
     """
     with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
-        row = _with_output(connection, select_ingestion(connection, ingestion))
-    size_bytes = int(row.output["size_bytes"])
+        row, output = _with_output(connection, select_ingestion(connection, ingestion))
+    size_bytes = output.size_bytes
     headers = {
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": _disposition(row.object),
-        "ETag": f'"{row.id}-{row.output["generation"]}"',
+        "Content-Disposition": _disposition(row.file.name),
+        "ETag": f'"{row.id}-{output.generation}"',
     }
     if call.request.if_none_match.contains_weak(headers["ETag"].strip('"')):
         return Response(status=304, headers=headers)
@@ -58,13 +59,15 @@ def hand_out(call: Call, ingestion: int) -> Response:
         headers["Content-Range"] = f"bytes {first}-{end - 1}/{size_bytes}"
     if call.request.method == "HEAD" or end - first <= MAX_LENGTH_BYTES:
         headers["Content-Length"] = str(end - first)
-    body = iter(()) if call.request.method == "HEAD" else _blocks(call, row.output, first, end)
+    body = iter(()) if call.request.method == "HEAD" else _blocks(call, output, first, end)
     begun = itertools.chain((next(body, b""),), body)  # what fails at once is answered as a problem
     return Response(begun, 206 if wanted else 200, headers, content_type=MEDIA_TYPE)
 
 
-def _with_output(connection: Connection, row: Row[Any]) -> Row[Any]:
-    """Return the ingestion that has the output: of a file that was skipped, the one with its content.
+def _with_output(connection: Connection, row: Ingestion) -> tuple[Ingestion, StoredObject]:
+    """Return the ingestion that has the output, and the output.
+
+    For a skipped file that is the ingestion with the same content.
 
     Raises:
         IllegalTransitionError: it is not done.
@@ -72,7 +75,7 @@ def _with_output(connection: Connection, row: Row[Any]) -> Row[Any]:
     """
     if row.state == State.SKIPPED and row.replaced_by is not None:
         other = select_ingestion(connection, row.replaced_by)
-        if (other.crc32c, other.size_bytes) == (row.crc32c, row.size_bytes):
+        if (other.file.crc32c, other.file.size_bytes) == (row.file.crc32c, row.file.size_bytes):
             row = other
     if row.state != State.DONE:
         raise IllegalTransitionError(
@@ -84,7 +87,7 @@ def _with_output(connection: Connection, row: Row[Any]) -> Row[Any]:
             f"ingestion {row.id} has no output: {row.dataset} declared none when it was loaded,"
             " or its rows did not come as a file"
         )
-    return row
+    return row, row.output
 
 
 def _disposition(name: str) -> str:
@@ -116,11 +119,11 @@ def _range(call: Call, etag: str, size_bytes: int) -> tuple[int, int] | None:
     return found
 
 
-def _blocks(call: Call, output: dict[str, Any], first: int, end: int) -> Iterator[bytes]:
+def _blocks(call: Call, output: StoredObject, first: int, end: int) -> Iterator[bytes]:
     from sluice.gcloud.storage import StorageObjects  # noqa: PLC0415  # 0.3 s, paid where first used
 
     objects = StorageObjects(call.settings.project)
-    place = (output["bucket"], output["object"], int(output["generation"]))
+    place = (output.bucket, output.name, output.generation)
     for start in range(first, end, BLOCK_BYTES):
         yield objects.read(*place, start, min(start + BLOCK_BYTES, end))
 

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluice.errors import NotFoundError
-from sluice.ingestion.events import account_of
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
-
     from sluice.api.operations import Call
+    from sluice.ingestion.model import Ingestion
 
 _MAX_INTEGER = 2**31 - 1
 
 
-def ingestion_document(row: Row[Any]) -> dict[str, object]:
-    """Return an ingestion as the API shows it; `row` is one of `sluice.ingestions`."""
+def ingestion_document(ingestion: Ingestion) -> dict[str, object]:
+    """Return an ingestion as the API shows it."""
+    finished_at = ingestion.finished_at
     return {
-        "id": row.id,
-        "dataset": row.dataset,
-        "state": str(row.state),
-        "bucket": row.bucket,
-        "object": row.object,
-        "generation": str(row.generation),
-        "size_bytes": row.size_bytes,
-        "bytes_loaded": row.bytes_loaded,
-        "chunks": {"total": row.chunks_total, "loaded": row.chunks_loaded},
-        "account": account_of(row),
-        "warnings": row.warnings,
-        "output": _output(row),
-        "problem": row.problem,
-        "sequence": row.sequence,
-        "replaced_by": row.replaced_by,
-        "received_at": row.received_at.isoformat(),
-        "updated_at": row.updated_at.isoformat(),
-        "finished_at": row.finished_at.isoformat() if row.finished_at else None,
+        "id": ingestion.id,
+        **ingestion.document(),
+        "warnings": ingestion.warnings,
+        "output": _output(ingestion),
+        "problem": ingestion.problem,
+        "replaced_by": ingestion.replaced_by,
+        "received_at": ingestion.received_at.isoformat(),
+        "updated_at": ingestion.updated_at.isoformat(),
+        "finished_at": finished_at.isoformat() if finished_at else None,
     }
 
 
-def _output(row: Row[Any]) -> dict[str, object] | None:
-    if row.output is None:
+def _output(ingestion: Ingestion) -> dict[str, object] | None:
+    if ingestion.output is None:
         return None
-    return {"url": f"/v1/ingestions/{row.id}/output", "size_bytes": row.output["size_bytes"]}
+    return {
+        "url": f"/v1/ingestions/{ingestion.id}/output",
+        "size_bytes": ingestion.output.size_bytes,
+    }
 
 
 def ingestion_number(call: Call) -> int:

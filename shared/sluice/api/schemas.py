@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sluice.ingestion.events import PROGRESS, State
+from sluice.ingestion.events import PROGRESS
+from sluice.ingestion.model import State
 
 Schema = dict[str, Any]
 

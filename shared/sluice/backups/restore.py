@@ -31,9 +31,9 @@ from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import NAME, rollup_table, store_table, view
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.errors import BackupMismatchError, DamagedBackupError, ParameterError
-from sluice.ingestion.events import State
-from sluice.ingestion.ingestions import move, withdraw
-from sluice.ingestion.merge import forget_replaced
+from sluice.ingestion.ingestions import move
+from sluice.ingestion.merge import forget_replaced, withdraw
+from sluice.ingestion.model import State
 from sluice.ingestion.outbox import relay
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare_within, dictionary_sql, view_sql

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sluice.errors import BodyError, NotFoundError, PubsubUnavailableError, TooLargeError
-from sluice.ingestion.events import PROGRESS, State
+from sluice.ingestion.events import PROGRESS
+from sluice.ingestion.model import State
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluice.datasets import identifiers
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.errors import IllegalTransitionError
 from sluice.ingestion.dispatch import announce
-from sluice.ingestion.events import State
-from sluice.ingestion.ingestions import move, select_ingestion, withdraw
+from sluice.ingestion.ingestions import move, select_ingestion
+from sluice.ingestion.merge import withdraw
+from sluice.ingestion.model import Ingestion, State
 from sluice.ingestion.outbox import relay
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
 from sluice.postgres.registry import find_dataset, read_dataset
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine
 
     from sluice.ports import Publisher
     from sluice.settings import Settings
@@ -36,7 +37,7 @@ class Control:
         self._engine = engine
         self._publisher = publisher
 
-    def cancel(self, ingestion: int) -> Row[Any]:
+    def cancel(self, ingestion: int) -> Ingestion:
         """Stop an ingestion that is not published yet; loaders leave its other chunks alone.
 
         Raises:
@@ -48,7 +49,7 @@ class Control:
         relay(self._engine, self._publisher, ingestion)
         return row
 
-    def undo(self, ingestion: int) -> Row[Any]:
+    def undo(self, ingestion: int) -> Ingestion:
         """Take back the rows of a published ingestion, in one small update.
 
         Where the dataset has a key, its rows are deleted, and the rows they replaced come back.
@@ -68,7 +69,7 @@ class Control:
         relay(self._engine, self._publisher, ingestion)
         return row
 
-    def retry(self, ingestion: int) -> Row[Any]:
+    def retry(self, ingestion: int) -> Ingestion:
         """Begin a failed or cancelled ingestion anew, from the first byte of its file.
 
         What is left of the earlier attempt is deleted first, so that a changed declaration or a
@@ -92,11 +93,11 @@ class Control:
         announce(self._publisher, row)
         return row
 
-    def _find(self, ingestion: int) -> Row[Any]:
+    def _find(self, ingestion: int) -> Ingestion:
         with transaction(self._engine) as connection:
             return select_ingestion(connection, ingestion)
 
-    def _begin_anew(self, row: Row[Any]) -> Row[Any]:
+    def _begin_anew(self, row: Ingestion) -> Ingestion:
         """Move it to `received` and clear away the earlier attempt, once nobody works on that."""
         key = {"ingestion": row.id}
         dataset = find_dataset(self._engine, row.dataset or "")

@@ -1,40 +1,28 @@
-"""The events of an ingestion as CloudEvents 1.0, and the attributes that subscriptions filter by."""
+"""The events of an ingestion as CloudEvents 1.0, and the attributes that subscriptions filter by; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
+from sluice.ingestion.model import Ingestion, State
 
-class State(StrEnum):
-    """The states of an ingestion; see the enum in `sql/migrations/0001_engine.sql` for the moves."""
-
-    RECEIVED = "received"
-    SPLITTING = "splitting"
-    LOADING = "loading"
-    PUBLISHING = "publishing"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    SKIPPED = "skipped"
-    UNDONE = "undone"
-
-
-UNFINISHED = (State.RECEIVED, State.SPLITTING, State.LOADING, State.PUBLISHING)
-FINAL = (State.DONE, State.FAILED, State.CANCELLED, State.SKIPPED, State.UNDONE)
 PROGRESS = "progress"
-#: What follows this in a type is the state, or `progress`.
+#: The type of an event is this prefix and a state, or `progress`.
 TYPE_PREFIX = "sluice.ingestion."
 
-_SEVERITIES = {State.FAILED: "ERROR", State.CANCELLED: "WARNING", State.SKIPPED: "WARNING"}
+_SEVERITIES = {
+    State.FAILED.value: "ERROR",
+    State.CANCELLED.value: "WARNING",
+    State.SKIPPED.value: "WARNING",
+}
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event: a transition, or progress, of one ingestion.
+    """One event of one ingestion: a transition, or progress.
 
     Attributes:
         name: the state reached, or `progress`.
@@ -43,11 +31,43 @@ class Event:
     """
 
     ingestion: int
-    dataset: str
     name: str
     sequence: int
     severity: str
     body: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, ingestion: Ingestion, name: str, sequence: int, project: str) -> Self:
+        """Make the event of a change.
+
+        Args:
+            ingestion: the ingestion after the change.
+            name: the state reached, or `progress`.
+            sequence: its number among the ingestion's events.
+            project: the Google Cloud project, part of the event's source.
+        """
+        body = {
+            "specversion": "1.0",
+            "id": f"{ingestion.id}-{sequence}",
+            "source": f"//sluice/projects/{project}",
+            "type": TYPE_PREFIX + name,
+            "subject": f"ingestions/{ingestion.id}",
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "datacontenttype": "application/json",
+            "sequence": sequence,
+            "data": _data(ingestion, sequence),
+        }
+        return cls(ingestion.id, name, sequence, _severity(ingestion, name), body)
+
+    @classmethod
+    def from_row(cls, row: Mapping[Any, Any]) -> Self:
+        """Return the event of a row of `sluice.events`."""
+        return cls(row["ingestion"], row["state"], row["sequence"], row["severity"], row["body"])
+
+    @property
+    def dataset(self) -> str:
+        """The dataset of its ingestion; empty where no dataset fits."""
+        return self.body["data"]["dataset"] or ""
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -60,56 +80,20 @@ class Event:
         }
 
 
-def account_of(row: Any) -> dict[str, int]:  # a row of sluice.ingestions
-    """Return the account of an ingestion: `read = loaded + rejected + duplicates`."""
-    return {
-        "read": row.records_read,
-        "loaded": row.rows_loaded,
-        "rejected": row.rows_rejected,
-        "duplicates": row.duplicates,
-    }
+def _severity(ingestion: Ingestion, name: str) -> str:
+    account = ingestion.account
+    if name == State.DONE and (account.rejected or account.duplicates or ingestion.warnings):
+        return "WARNING"
+    return _SEVERITIES.get(name, "INFO")
 
 
-def make_event(row: Any, name: str, sequence: int, project: str) -> Event:
-    """Make the event of an ingestion as it now stands.
-
-    Args:
-        row: a row of the table `sluice.ingestions`, after the change.
-        name: the state reached, or `progress`.
-        sequence: its place among the ingestion's events.
-        project: the Google Cloud project, part of the event's source.
-    """
-    severity = _SEVERITIES.get(State(name), "INFO") if name != PROGRESS else "INFO"
-    if name == State.DONE and (row.rows_rejected or row.duplicates or row.warnings):
-        severity = "WARNING"
-    data = {
-        "ingestion": row.id,
-        "dataset": row.dataset,
-        "state": str(row.state),
-        "sequence": sequence,
-        "bucket": row.bucket,
-        "object": row.object,
-        "generation": str(row.generation),
-        "size_bytes": row.size_bytes,
-        "bytes_loaded": row.bytes_loaded,
-        "chunks": {"total": row.chunks_total, "loaded": row.chunks_loaded},
-        "account": account_of(row),
-    }
-    if row.warnings:
-        data["warnings"] = row.warnings
-    if row.output:
-        data["output"] = {"size_bytes": row.output["size_bytes"]}
-    if row.problem:
-        data["problem"] = row.problem
-    body = {
-        "specversion": "1.0",
-        "id": f"{row.id}-{sequence}",
-        "source": f"//sluice/projects/{project}",
-        "type": TYPE_PREFIX + name,
-        "subject": f"ingestions/{row.id}",
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "datacontenttype": "application/json",
-        "sequence": sequence,
-        "data": data,
-    }
-    return Event(row.id, row.dataset or "", name, sequence, severity, body)
+def _data(ingestion: Ingestion, sequence: int) -> dict[str, object]:
+    data: dict[str, object] = {"ingestion": ingestion.id, **ingestion.document()}
+    data["sequence"] = sequence
+    if ingestion.warnings:
+        data["warnings"] = ingestion.warnings
+    if ingestion.output:
+        data["output"] = {"size_bytes": ingestion.output.size_bytes}
+    if ingestion.problem:
+        data["problem"] = ingestion.problem
+    return data

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Reupload, Rollup
 from sluice.errors import PermanentError, UnknownDatasetError
-from sluice.ingestion.events import State
-from sluice.ingestion.ingestions import lock_ingestion, move, select_ingestion, withdraw
-from sluice.ingestion.merge import lock_datasets, merge_rows, refuse_rows
+from sluice.ingestion.ingestions import (
+    Changes,
+    fail,
+    lock_ingestion,
+    move,
+    same_content,
+    select_ingestion,
+)
+from sluice.ingestion.merge import lock_datasets, merge_rows, refuse_rows, withdraw
+from sluice.ingestion.model import Ingestion, State
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.output import Outputs, write_output
 from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
@@ -20,9 +27,9 @@ from sluice.postgres.named_sql import composed, statement
 from sluice.postgres.registry import find_dataset
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine
 
-    from sluice.ports import Publisher
+    from sluice.ports import Publisher, StoredObject
     from sluice.settings import Settings
 
 
@@ -80,13 +87,13 @@ class Finish:
 
     def _output(
         self, connection: Connection, ingestion: int, dataset: Dataset
-    ) -> dict[str, Any] | None:
+    ) -> StoredObject | None:
         """Write the output of an ingestion that will be published, before anything is locked."""
         row = select_ingestion(connection, ingestion)
         if not dataset.output or row.state != State.PUBLISHING:
             return None
         check_accounts(connection, [row])
-        too_many = too_many_rejects(row.rows_rejected, row.records_read, dataset)
+        too_many = too_many_rejects(row.account, dataset)
         if too_many or _same_or_newer(connection, row, dataset):
             return None
         return write_output(connection, self._outputs, dataset, ingestion)
@@ -95,16 +102,16 @@ class Finish:
         with transaction(self._engine) as connection:
             row = lock_ingestion(connection, ingestion)
             if row is not None and row.state == State.PUBLISHING:
-                move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+                fail(connection, ingestion, error, self._settings.project)
 
 
 def publish(
     connection: Connection,
-    row: Row[Any],
+    row: Ingestion,
     dataset: Dataset,
     project: str,
     *,
-    output: dict[str, Any] | None = None,
+    output: StoredObject | None = None,
 ) -> None:
     """Publish an ingestion, or skip it where a published one makes it superfluous.
 
@@ -125,14 +132,14 @@ def publish(
     check_accounts(connection, [row])
     other = _same_or_newer(connection, row, dataset)
     if other is not None:
-        move(connection, row.id, State.SKIPPED, project, replaced_by=other)
+        move(connection, row.id, State.SKIPPED, project, Changes(replaced_by=other))
         return
     older = _older(connection, row, dataset)
     if dataset.is_staged:
         row = refuse_rows(connection, row, dataset, older)
-    too_many = too_many_rejects(row.rows_rejected, row.records_read, dataset)
+    too_many = too_many_rejects(row.account, dataset)
     if too_many:
-        move(connection, row.id, State.FAILED, project, problem=too_many)
+        fail(connection, row.id, too_many, project)
         return
     withdraw(connection, dataset, older, row.id, project)
     if dataset.is_staged:
@@ -142,39 +149,32 @@ def publish(
     key = {"ingestion": row.id, "dataset": dataset.name}
     connection.execute(statement("publish"), key)
     connection.execute(statement("refresh"), key)
-    move(connection, row.id, State.DONE, project, output=output)
+    move(connection, row.id, State.DONE, project, Changes(output=output))
 
 
-def _older(connection: Connection, row: Row[Any], dataset: Dataset) -> Sequence[int]:
+def _older(connection: Connection, row: Ingestion, dataset: Dataset) -> Sequence[int]:
     """Return the published older generations of the object, where the dataset replaces them."""
     if dataset.reupload is not Reupload.REPLACE:
         return ()
     return connection.scalars(statement("older_generations"), _place(row)).all()
 
 
-def _same_or_newer(connection: Connection, row: Row[Any], dataset: Dataset) -> int | None:
+def _same_or_newer(connection: Connection, row: Ingestion, dataset: Dataset) -> int | None:
     """Return the published ingestion that makes this one superfluous, if there is one.
 
     Generations may overtake one another: one that comes late may not bring back what a newer one
     replaced.
     """
-    other: int | None = connection.scalar(statement("content_done"), _content(row))
+    other = same_content(connection, row)
     if other is None and dataset.reupload is Reupload.REPLACE:
-        other = connection.scalar(statement("newer_generation_done"), _place(row))
+        newer: int | None = connection.scalar(statement("newer_generation_done"), _place(row))
+        return newer
     return other
 
 
-def _place(row: Row[Any]) -> dict[str, Any]:
-    return {"bucket": row.bucket, "object": row.object, "generation": row.generation}
-
-
-def _content(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "dataset": row.dataset,
-        "crc32c": row.crc32c,
-        "size_bytes": row.size_bytes,
-        "ingestion": row.id,
-    }
+def _place(row: Ingestion) -> dict[str, object]:
+    file = row.file
+    return {"bucket": file.bucket, "object": file.name, "generation": file.generation}
 
 
 def _merge(connection: Connection, dataset: Dataset, rollup: Rollup, ingestion: int) -> None:

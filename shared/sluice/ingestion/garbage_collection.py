@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluice.csv.decompression import compression_of
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, SETTLEMENT_COLUMN
-from sluice.ingestion.dispatch import object_of
-from sluice.ingestion.events import State
+from sluice.ingestion.ingestions import query_ingestions, select_chunks
+from sluice.ingestion.model import Ingestion, State
 from sluice.ingestion.sources import open_source
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine
 
     from sluice.ports import Objects
     from sluice.settings import Settings
@@ -62,8 +62,8 @@ class Clearing:
         cleared = Cleared()
         wanted = {"idle_s": self._settings.sweep_idle_s, "limit": _MAX_INGESTIONS}
         with transaction(self._engine) as connection:
-            ended = connection.execute(statement("uncleared_ingestions"), wanted).all()
-        by_dataset: dict[str, list[Row[Any]]] = {}
+            ended = query_ingestions(connection, "uncleared_ingestions", wanted)
+        by_dataset: dict[str, list[Ingestion]] = {}
         for each in ended:
             by_dataset.setdefault(each.dataset or "", []).append(each)
         for dataset, ingestions in by_dataset.items():
@@ -71,7 +71,7 @@ class Clearing:
         self._clear_settlements(wanted)
         return cleared
 
-    def _clear_settlements(self, wanted: dict[str, Any]) -> None:
+    def _clear_settlements(self, wanted: Mapping[str, object]) -> None:
         """Delete what projections hold of dissolved settlements, and these."""
         with transaction(self._engine) as connection:
             dissolved = connection.execute(statement("dissolved_settlements"), wanted).all()
@@ -88,8 +88,8 @@ class Clearing:
                 for number in settlements:
                     connection.execute(statement("delete_settlement"), {"settlement": number})
 
-    def _clear(self, dataset: str, ended: list[Row[Any]], cleared: Cleared) -> None:
-        hidden = [each for each in ended if each.rows_loaded and each.state != State.DONE]
+    def _clear(self, dataset: str, ended: list[Ingestion], cleared: Cleared) -> None:
+        hidden = [each for each in ended if each.account.loaded and each.state != State.DONE]
         if hidden and not self._delete_rows(dataset, hidden, cleared):
             return
         for each in ended:
@@ -98,18 +98,18 @@ class Clearing:
                 key = {"ingestion": each.id, "sequence": each.sequence}
                 cleared.ingestions += connection.execute(statement("mark_cleared"), key).rowcount
 
-    def _delete_chunks(self, row: Row[Any]) -> None:
+    def _delete_chunks(self, row: Ingestion) -> None:
         """Delete the content of a compressed file from the outbox, while no retry needs it."""
-        if not compression_of(row.object, row.content_encoding):
+        if not compression_of(row.file.name, row.file.content_encoding):
             return
-        source = open_source(self._objects, object_of(row), row.id, self._settings.outbox)
+        source = open_source(self._objects, row.file, row.id, self._settings.outbox)
         with transaction(self._engine) as connection:
             if _hold(connection, [row]):
-                for chunk in connection.execute(statement("select_chunks"), {"ingestion": row.id}):
-                    place = source.place(chunk)
+                for chunk in select_chunks(connection, row.id):
+                    place = source.place(chunk.cut)
                     self._objects.delete(place.bucket, place.object)
 
-    def _delete_rows(self, dataset: str, ended: Sequence[Row[Any]], cleared: Cleared) -> bool:
+    def _delete_rows(self, dataset: str, ended: Sequence[Ingestion], cleared: Cleared) -> bool:
         """Delete rows from every table of the dataset; False when the time did not suffice."""
         for table, page in self._pages(dataset, INGESTION_COLUMN):
             if time.monotonic() > self._give_up_at:
@@ -141,7 +141,7 @@ def _delete_pages(
     return int(connection.execute(sql, {"numbers": list(numbers), **pages}).rowcount)
 
 
-def _hold(connection: Connection, ended: Sequence[Row[Any]]) -> Sequence[int]:
+def _hold(connection: Connection, ended: Sequence[Ingestion]) -> Sequence[int]:
     """Return those that are still as they were found, and keep them so in this transaction."""
     found = {
         "ingestions": [each.id for each in ended],

@@ -11,25 +11,27 @@ this module does not do is no loss.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from sluice.csv.decompression import compression_of
 from sluice.datasets import identifiers
 from sluice.errors import AccountImbalanceError, PermanentError
-from sluice.ingestion.events import PROGRESS, Event, State, make_event
+from sluice.ingestion.events import PROGRESS, Event
+from sluice.ingestion.ingestions import query_ingestions, write_events
 from sluice.ingestion.load import codes_of_texts, copy_stream, keep_rejects
 from sluice.ingestion.merge import lock_datasets
+from sluice.ingestion.model import Account, Ingestion, State
 from sluice.ingestion.notifications import dataset_of
-from sluice.ingestion.outbox import send_events
+from sluice.ingestion.outbox import publish_events
 from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
 from sluice.parsing.batch import Counted, ParsedFiles, parse_together
 from sluice.parsing.chunk import copied_columns, copied_rollup_columns
@@ -39,7 +41,7 @@ from sluice.postgres.named_sql import statement
 from sluice.postgres.registry import find_dataset
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine
 
     from sluice.datasets.model import Dataset
     from sluice.ports import Objects, Publisher, StoredObject
@@ -53,22 +55,17 @@ _MAX_FILES = 64
 _MAX_BYTES = 8 * 1024 * 1024
 #: Attribute of events after which the engine itself has nothing left to do; finish does not get them.
 TOGETHER = "together"
-_NOTHING = {
-    "chunks_total": None,
-    "chunks_loaded": 0,
-    "bytes_loaded": 0,
-    "records_read": 0,
-    "rows_loaded": 0,
-    "rows_rejected": 0,
-}
-#: What each event tells, in order: its name, and in which the ingestion was otherwise than at the end.
+#: The ingestion after each step, in the order of its events, as it differs from the end.
+_NOT_LOADED: Mapping[str, Any] = {
+    "chunks_total": None, "chunks_loaded": 0, "bytes_loaded": 0, "account": Account()
+}  # fmt: skip
 _STEPS: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    (State.RECEIVED, {**_NOTHING, "state": State.RECEIVED}),
-    (State.SPLITTING, {**_NOTHING, "state": State.SPLITTING}),
-    (State.LOADING, {**_NOTHING, "state": State.LOADING, "chunks_total": 1}),
+    (State.RECEIVED, {**_NOT_LOADED, "state": State.RECEIVED}),
+    (State.SPLITTING, {**_NOT_LOADED, "state": State.SPLITTING}),
+    (State.LOADING, {**_NOT_LOADED, "state": State.LOADING, "chunks_total": 1}),
     (PROGRESS, {"state": State.PUBLISHING}),
     (State.PUBLISHING, {"state": State.PUBLISHING}),
-    (State.DONE, {"state": State.DONE}),
+    (State.DONE, {}),
 )
 
 
@@ -152,18 +149,20 @@ class Together:
         files = [
             _facts(turn, each)
             for turn, each in zip(turns, counted, strict=True)
-            if not too_many_rejects(len(each.rejects), turn.whole.cut.records, dataset)
+            if not too_many_rejects(_account(each), dataset)
         ]
         facts = {"dataset": dataset.name, "files": json.dumps(files), "sequence": len(_STEPS) - 1}
-        rows = connection.execute(statement("receive_together"), facts).all()
-        if not rows:
+        received = query_ingestions(connection, "receive_together", facts)
+        if not received:
             return {}
-        ids = {row.object: row.id for row in rows}
+        ids = {each.file.name: each.id for each in received}
         named = [ids.get(turn.announced.name) for turn in turns]
-        self._write(connection, dataset, parsed, named, sum(row.rows_loaded for row in rows))
+        self._write(
+            connection, dataset, parsed, named, sum(each.account.loaded for each in received)
+        )
         rejects = zip(named, counted, strict=True)
         keep_rejects(connection, [(i, r) for i, each in rejects if i for r in each.rejects])
-        check_accounts(connection, rows)
+        check_accounts(connection, received)
         return self._publish(connection, list(ids.values()))
 
     def _write(
@@ -187,12 +186,11 @@ class Together:
 
     def _publish(self, connection: Connection, ingestions: list[int]) -> dict[int, list[Event]]:
         given = {"ingestions": ingestions}
-        done = connection.execute(statement("publish_together"), given).all()
+        done = query_ingestions(connection, "publish_together", given)
         if len(done) != len(ingestions):
             raise AccountImbalanceError(f"{len(done)} of {len(ingestions)} files were published")
-        events = {row.id: _events(row, self._settings.project) for row in done}
-        documents = [_document(event) for each in events.values() for event in each]
-        connection.execute(statement("insert_events"), {"events": json.dumps(documents)})
+        events = {each.id: _events(each, self._settings.project) for each in done}
+        write_events(connection, itertools.chain.from_iterable(events.values()))
         return events
 
     def _tell(self, turn: _Turn, batch: _Batch) -> None:
@@ -201,7 +199,9 @@ class Together:
         asks = batch.asks(ingestion)
         is_told = False
         try:
-            send_events(self._publisher, [(each, _attributes(each, asks)) for each in turn.events])
+            publish_events(
+                self._publisher, [(each, _attributes(each, asks)) for each in turn.events]
+            )
             is_told = True
         finally:
             told = batch.end(ingestion if is_told else None)
@@ -337,23 +337,17 @@ def _facts(turn: _Turn, counted: Counted) -> dict[str, Any]:
     }
 
 
-def _events(row: Row[Any], project: str) -> list[Event]:
-    """Return the events of an ingestion that took all its steps at once."""
-    end = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
+def _account(counted: Counted) -> Account:
+    rejected = len(counted.rejects)
+    return Account(counted.rows + rejected, counted.rows, rejected)
+
+
+def _events(ingestion: Ingestion, project: str) -> list[Event]:
+    """Return the events of an ingestion that took all its steps in one transaction."""
     return [
-        make_event(SimpleNamespace(**{**end, **then}), name, number, project)
+        Event.of(replace(ingestion, **then), name, number, project)
         for number, (name, then) in enumerate(_STEPS, 1)
     ]
-
-
-def _document(event: Event) -> dict[str, Any]:
-    return {
-        "ingestion": event.ingestion,
-        "sequence": event.sequence,
-        "state": event.name,
-        "severity": event.severity,
-        "body": event.body,
-    }
 
 
 def _attributes(event: Event, asks: bool) -> dict[str, str]:

@@ -1,180 +1,259 @@
-"""The life of an ingestion: each transition is one guarded statement, its event in the same transaction."""
+"""The record of ingestions: each transition is one guarded statement, its event in the same transaction."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from sluice.csv.splitting import Cut
 from sluice.errors import IllegalTransitionError, NotFoundError, SluiceError
-from sluice.ingestion.events import PROGRESS, Event, State, make_event
-from sluice.ingestion.merge import take_back
+from sluice.ingestion.events import PROGRESS, Event
+from sluice.ingestion.model import TRANSITIONS, Account, Ingestion, State
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from sqlalchemy import Connection
 
-    from sqlalchemy import Connection, Row
-
-    from sluice.datasets.model import Dataset
     from sluice.ports import StoredObject
 
-#: From which states each state may be reached.
-TRANSITIONS: dict[State, tuple[State, ...]] = {
-    State.RECEIVED: (State.FAILED, State.CANCELLED),
-    State.SPLITTING: (State.RECEIVED,),
-    State.LOADING: (State.SPLITTING,),
-    State.PUBLISHING: (State.LOADING,),
-    State.DONE: (State.PUBLISHING,),
-    State.FAILED: (State.RECEIVED, State.SPLITTING, State.LOADING, State.PUBLISHING),
-    State.CANCELLED: (State.RECEIVED, State.SPLITTING, State.LOADING),
-    State.SKIPPED: (State.RECEIVED, State.PUBLISHING),
-    State.UNDONE: (State.DONE,),
-}
+
+@dataclass(frozen=True)
+class Changes:
+    """What a transition records besides the state; None leaves a fact as it is.
+
+    Attributes:
+        problem: why the ingestion failed; the next transition clears it.
+        layout: dialect and header of the file.
+        chunks_total, records_total, content_bytes: what split counted in the file.
+        replaced_by: the ingestion that replaced this one, or made it superfluous.
+        output: the file written from the dataset's output query.
+    """
+
+    problem: SluiceError | None = None
+    layout: Mapping[str, object] | None = None
+    chunks_total: int | None = None
+    records_total: int | None = None
+    content_bytes: int | None = None
+    replaced_by: int | None = None
+    output: StoredObject | None = None
+
+    def values(self) -> dict[str, object]:
+        """Return the values of the statement `move_ingestion`."""
+        return {
+            **vars(self),
+            "problem": self.problem and json.dumps(self.problem.problem()),
+            "layout": self.layout and json.dumps(self.layout),
+            "output": self.output and json.dumps(_output_document(self.output)),
+        }
 
 
-def receive(connection: Connection, announced: StoredObject, project: str) -> int:
-    """Make the ingestion of a generation, or find the one that an earlier delivery made."""
-    dataset = announced.name.partition("/")[0] if "/" in announced.name else None
-    place = {
-        "bucket": announced.bucket,
-        "object": announced.name,
-        "generation": announced.generation,
+NO_CHANGES = Changes()
+
+
+def _output_document(output: StoredObject) -> dict[str, object]:
+    return {
+        "bucket": output.bucket,
+        "object": output.name,
+        "generation": str(output.generation),
+        "size_bytes": output.size_bytes,
     }
+
+
+def receive(connection: Connection, file: StoredObject, project: str) -> Ingestion:
+    """Create the ingestion of a file, or return the one that an earlier delivery created."""
+    key = {"bucket": file.bucket, "object": file.name, "generation": file.generation}
     facts = {
-        "dataset": dataset,
-        "size_bytes": announced.size_bytes,
-        "crc32c": announced.crc32c,
-        "content_encoding": announced.content_encoding,
+        "dataset": file.name.partition("/")[0] if "/" in file.name else None,
+        "size_bytes": file.size_bytes,
+        "crc32c": file.crc32c,
+        "content_encoding": file.content_encoding,
     }
-    made = connection.scalar(statement("receive_ingestion"), {**place, **facts})
-    if made is None:
-        return int(connection.execute(statement("find_ingestion"), place).one().id)
-    row = select_ingestion(connection, made)
-    sequence = connection.scalar(statement("next_sequence"), {"ingestion": made})
-    write_event(connection, row, State.RECEIVED, sequence, project)
-    return int(made)
+    created = query_ingestion(connection, "receive_ingestion", {**key, **facts})
+    if created is None:
+        return query_ingestions(connection, "find_ingestion", key)[0]
+    write_event(connection, created, State.RECEIVED, created.sequence, project)
+    return created
+
+
+def query_ingestions(
+    connection: Connection, name: str, values: Mapping[str, object]
+) -> list[Ingestion]:
+    """Run a named statement that returns rows of `sluice.ingestions`."""
+    rows = connection.execute(statement(name), values).mappings()
+    return [Ingestion.from_row(row) for row in rows]
+
+
+def query_ingestion(
+    connection: Connection, name: str, values: Mapping[str, object]
+) -> Ingestion | None:
+    """Run a named statement that returns one row of `sluice.ingestions` or none."""
+    return next(iter(query_ingestions(connection, name, values)), None)
+
+
+def select_ingestion(connection: Connection, ingestion: int) -> Ingestion:
+    """Return an ingestion.
+
+    Raises:
+        NotFoundError: there is no such ingestion.
+    """
+    found = query_ingestion(connection, "select_ingestion", {"ingestion": ingestion})
+    if found is None:
+        raise NotFoundError(f"there is no ingestion {ingestion}")
+    return found
+
+
+def same_content(connection: Connection, ingestion: Ingestion) -> int | None:
+    """Return the published ingestion of the same content in the same dataset, if there is one."""
+    values = {
+        "dataset": ingestion.dataset,
+        "crc32c": ingestion.file.crc32c,
+        "size_bytes": ingestion.file.size_bytes,
+        "ingestion": ingestion.id,
+    }
+    found: int | None = connection.scalar(statement("content_done"), values)
+    return found
+
+
+def lock_ingestion(connection: Connection, ingestion: int) -> Ingestion | None:
+    """Return an ingestion, locked until the transaction ends; None where there is none."""
+    return query_ingestion(connection, "lock_ingestion", {"ingestion": ingestion})
 
 
 def write_event(
-    connection: Connection, row: Row[Any], name: str, sequence: int, project: str
-) -> Event:
+    connection: Connection, ingestion: Ingestion, name: str, sequence: int, project: str
+) -> None:
     """Write the event of a change into the outbox, in the change's own transaction."""
-    event = make_event(row, name, sequence, project)
-    connection.execute(
-        statement("insert_event"),
+    write_events(connection, [Event.of(ingestion, name, sequence, project)])
+
+
+def write_events(connection: Connection, events: Iterable[Event]) -> None:
+    """Write events into the outbox, in the transaction of what they report."""
+    documents = [
         {
-            "ingestion": event.ingestion,
-            "sequence": event.sequence,
-            "state": event.name,
-            "severity": event.severity,
-            "body": json.dumps(event.body),
-        },
-    )
-    return event
+            "ingestion": each.ingestion,
+            "sequence": each.sequence,
+            "state": each.name,
+            "severity": each.severity,
+            "body": each.body,
+        }
+        for each in events
+    ]
+    connection.execute(statement("insert_events"), {"events": json.dumps(documents)})
 
 
-def move(  # noqa: PLR0913
+def move(
     connection: Connection,
     ingestion: int,
     to: State,
     project: str,
-    *,
-    problem: SluiceError | None = None,
-    chunks_total: int | None = None,
-    records_total: int | None = None,
-    content_bytes: int | None = None,
-    layout: dict[str, Any] | None = None,
-    replaced_by: int | None = None,
-    output: dict[str, Any] | None = None,
-) -> Row[Any]:
+    changes: Changes = NO_CHANGES,
+) -> Ingestion:
     """Move an ingestion to a state and write the event of it.
 
     Returns:
-        The row of `sluice.ingestions` after the move.
+        The ingestion after the move.
 
     Raises:
-        IllegalTransitionError: the ingestion is in a state from which there is no such move.
+        IllegalTransitionError: the ingestion's state does not allow the move.
         NotFoundError: there is no such ingestion.
     """
-    row = connection.execute(
-        statement("move_ingestion"),
-        {
-            "ingestion": ingestion,
-            "to_state": str(to),
-            "from_states": [str(each) for each in TRANSITIONS[to]],
-            "problem": None if problem is None else json.dumps(problem.problem()),
-            "chunks_total": chunks_total,
-            "records_total": records_total,
-            "content_bytes": content_bytes,
-            "layout": None if layout is None else json.dumps(layout),
-            "replaced_by": replaced_by,
-            "output": None if output is None else json.dumps(output),
-        },
-    ).one_or_none()
-    if row is None:
-        raise _refusal(connection, ingestion, to)
-    write_event(connection, row, str(to), row.sequence, project)
-    return row
+    values = {
+        "ingestion": ingestion,
+        "to_state": str(to),
+        "from_states": [str(each) for each in TRANSITIONS[to]],
+        **changes.values(),
+    }
+    moved = query_ingestion(connection, "move_ingestion", values)
+    if moved is None:
+        state = select_ingestion(connection, ingestion).state
+        raise IllegalTransitionError(
+            f"ingestion {ingestion} is {state}; only from {', '.join(TRANSITIONS[to])} can it"
+            f" become {to}",
+            state=str(state),
+        )
+    write_event(connection, moved, to, moved.sequence, project)
+    return moved
 
 
-def _refusal(connection: Connection, ingestion: int, to: State) -> SluiceError:
-    row = select_ingestion(connection, ingestion)
-    allowed = ", ".join(TRANSITIONS[to])
-    return IllegalTransitionError(
-        f"ingestion {ingestion} is {row.state}; only from {allowed} can it become {to}",
-        state=str(row.state),
-    )
-
-
-def select_ingestion(connection: Connection, ingestion: int) -> Row[Any]:
-    """Return the row of an ingestion.
+def fail(connection: Connection, ingestion: int, error: SluiceError, project: str) -> None:
+    """Move an ingestion to `failed` and record why.
 
     Raises:
-        NotFoundError: there is no such ingestion.
+        IllegalTransitionError: it ended before.
     """
-    row = connection.execute(statement("select_ingestion"), {"ingestion": ingestion}).one_or_none()
-    if row is None:
-        raise NotFoundError(f"there is no ingestion {ingestion}")
-    return row
+    move(connection, ingestion, State.FAILED, project, Changes(problem=error))
 
 
-def lock_ingestion(connection: Connection, ingestion: int) -> Row[Any] | None:
-    """Return the row of an ingestion, held until the transaction ends; None when there is none."""
-    return connection.execute(statement("lock_ingestion"), {"ingestion": ingestion}).one_or_none()
-
-
-def count_chunk(connection: Connection, counts: dict[str, int], project: str) -> Row[Any] | None:
+def count_chunk(
+    connection: Connection, ingestion: int, size_bytes: int, account: Account, project: str
+) -> Ingestion | None:
     """Add a loaded chunk to its ingestion's account and write the event of it.
 
     The event of the last chunk is followed by that of the move to `publishing`.
 
     Returns:
-        The row after the change, or None when the ingestion no longer takes chunks.
+        The ingestion after the change, or None when it no longer takes chunks.
     """
-    row = connection.execute(statement("count_chunk"), counts).one_or_none()
-    if row is None:
+    values = {"ingestion": ingestion, "size_bytes": size_bytes, **account_values(account)}
+    counted = query_ingestion(connection, "count_chunk", values)
+    if counted is None:
         return None
-    if row.state == State.PUBLISHING:
-        write_event(connection, row, PROGRESS, row.sequence - 1, project)
-        write_event(connection, row, State.PUBLISHING, row.sequence, project)
+    if counted.state == State.PUBLISHING:
+        write_event(connection, counted, PROGRESS, counted.sequence - 1, project)
+        write_event(connection, counted, State.PUBLISHING, counted.sequence, project)
     else:
-        write_event(connection, row, PROGRESS, row.sequence, project)
-    return row
+        write_event(connection, counted, PROGRESS, counted.sequence, project)
+    return counted
 
 
-def withdraw(
-    connection: Connection,
-    dataset: Dataset | None,
-    ingestions: Iterable[int],
-    by: int | None,
-    project: str,
+def insert_receipt(
+    connection: Connection, ingestion: int, chunk: int, account: Account, recovered: int = 0
 ) -> None:
-    """Take back the rows of published ingestions; readers stop seeing them when this commits."""
-    for ingestion in ingestions:
-        if dataset is not None:
-            take_back(connection, dataset, ingestion)
-        key = {"ingestion": ingestion}
-        connection.execute(statement("withdraw"), key)
-        connection.execute(statement("dissolve"), key)
-        connection.execute(statement("leave_dissolved"))
-        move(connection, ingestion, State.UNDONE, project, replaced_by=by)
+    """Write the receipt of a chunk; a second one violates the constraint `receipts_pk`."""
+    key = {"ingestion": ingestion, "chunk": chunk, "recovered": recovered}
+    connection.execute(statement("insert_receipt"), {**key, **account_values(account)})
+
+
+def account_values(account: Account) -> dict[str, int]:
+    """Return an account under the names of its columns."""
+    return {
+        "records_read": account.read,
+        "rows_loaded": account.loaded,
+        "rows_rejected": account.rejected,
+        "duplicates": account.duplicates,
+    }
+
+
+@dataclass(frozen=True)
+class RecordedChunk:
+    """A chunk in the database, and whether it has its receipt."""
+
+    cut: Cut
+    is_loaded: bool
+
+
+def insert_chunk(connection: Connection, ingestion: int, cut: Cut) -> None:
+    """Record a chunk, before its message is sent."""
+    connection.execute(statement("insert_chunk"), {"ingestion": ingestion, **vars(cut)})
+
+
+def select_chunks(connection: Connection, ingestion: int) -> list[RecordedChunk]:
+    """Return the recorded chunks of an ingestion in the order of the file."""
+    rows = connection.execute(statement("select_chunks"), {"ingestion": ingestion})
+    return [
+        RecordedChunk(
+            Cut(
+                row.number,
+                row.first_byte,
+                row.end_byte,
+                row.first_line,
+                row.first_record,
+                row.records,
+                row.lines,
+            ),
+            row.is_loaded,
+        )
+        for row in rows
+    ]

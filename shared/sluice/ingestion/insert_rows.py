@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sluice.csv.splitting import Cut
 from sluice.datasets.identifiers import quote, view
 from sluice.errors import IdempotencyKeyError, PermanentError
 from sluice.ingestion.constraint_errors import refused_rows
-from sluice.ingestion.events import State, account_of
 from sluice.ingestion.finish import publish
-from sluice.ingestion.ingestions import count_chunk, move, select_ingestion, write_event
+from sluice.ingestion.ingestions import (
+    Changes,
+    count_chunk,
+    fail,
+    insert_chunk,
+    insert_receipt,
+    move,
+    query_ingestions,
+    select_ingestion,
+    write_event,
+)
 from sluice.ingestion.load import encode_texts, keep_rejects, store_rows
-from sluice.ingestion.merge import keyed_rows
+from sluice.ingestion.merge import KeyedRow, keyed_rows
+from sluice.ingestion.model import Account, State
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.submissions import Group, Submission, parsed
 from sluice.parsing.json_rows import row_layout
@@ -27,7 +38,7 @@ from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine
 
     from sluice.datasets.model import Dataset
     from sluice.ports import Publisher
@@ -125,7 +136,7 @@ class Admit:
             keyed = keyed_rows(connection, group.dataset, ingestion)
             problem = problem or self._publish(connection, ingestion, group.dataset)
             if problem:
-                move(connection, ingestion, State.FAILED, self._settings.project, problem=problem)
+                fail(connection, ingestion, problem, self._settings.project)
             return _document(connection, ingestion, submission, keyed)
 
     def _receive(self, connection: Connection, submission: Submission) -> int:
@@ -133,30 +144,21 @@ class Admit:
         project = self._settings.project
         records, size_bytes = len(submission.rows), submission.size_bytes
         facts = {"dataset": submission.dataset.name, "size_bytes": size_bytes}
-        row = connection.execute(statement("receive_rows"), facts).one()
+        (row,) = query_ingestions(connection, "receive_rows", facts)
         write_event(connection, row, State.RECEIVED, row.sequence, project)
         layout = row_layout(submission.dataset).to_json()
-        move(connection, row.id, State.SPLITTING, project, layout=layout)
-        place = {"first_byte": 0, "end_byte": size_bytes, "first_line": 1, "first_record": 0}
-        chunk = {"ingestion": row.id, "number": 0, "records": records, "lines": records, **place}
-        connection.execute(statement("insert_chunk"), chunk)
-        move(
-            connection,
-            row.id,
-            State.LOADING,
-            project,
-            chunks_total=1,
-            records_total=records,
-            content_bytes=size_bytes,
-        )
-        return int(row.id)
+        move(connection, row.id, State.SPLITTING, project, Changes(layout=layout))
+        insert_chunk(connection, row.id, Cut(0, 0, size_bytes, 1, 0, records, records))
+        counted = Changes(chunks_total=1, records_total=records, content_bytes=size_bytes)
+        move(connection, row.id, State.LOADING, project, counted)
+        return row.id
 
     def _store(self, connection: Connection, ingestion: int, submission: Submission) -> None:
         encode_texts(self._engine, submission.dataset, submission.parsed)
-        counts = store_rows(
+        account = store_rows(
             connection, ingestion, submission.dataset, submission.parsed, self._settings
         )
-        self._count(connection, ingestion, submission, counts)
+        self._count(connection, ingestion, submission, account)
 
     def _keep_rejects_alone(
         self, connection: Connection, ingestion: int, submission: Submission
@@ -164,22 +166,14 @@ class Admit:
         """Count as read what is kept, where the database takes none of the rows."""
         rejected = len(submission.parsed.rejects)
         keep_rejects(connection, [(ingestion, each) for each in submission.parsed.rejects])
-        counts = {"records_read": rejected, "rows_rejected": rejected}
-        self._count(
-            connection, ingestion, submission, {**counts, "rows_loaded": 0, "duplicates": 0}
-        )
+        account = Account(read=rejected, rejected=rejected)
+        self._count(connection, ingestion, submission, account)
 
     def _count(
-        self,
-        connection: Connection,
-        ingestion: int,
-        submission: Submission,
-        counts: Mapping[str, int],
+        self, connection: Connection, ingestion: int, submission: Submission, account: Account
     ) -> None:
-        receipt = {"ingestion": ingestion, "chunk": 0, "recovered": 0, **counts}
-        connection.execute(statement("insert_receipt"), receipt)
-        facts = {"ingestion": ingestion, "size_bytes": submission.size_bytes, **counts}
-        count_chunk(connection, facts, self._settings.project)
+        insert_receipt(connection, ingestion, 0, account)
+        count_chunk(connection, ingestion, submission.size_bytes, account, self._settings.project)
 
     def _publish(
         self, connection: Connection, ingestion: int, dataset: Dataset
@@ -240,7 +234,7 @@ def _others(group: Group, names: Sequence[str]) -> set[str]:
 
 
 def _document(
-    connection: Connection, ingestion: int, submission: Submission, keyed: Sequence[Row[Any]]
+    connection: Connection, ingestion: int, submission: Submission, keyed: Sequence[KeyedRow]
 ) -> Document:
     row = select_ingestion(connection, ingestion)
     key = {"ingestion": ingestion}
@@ -249,7 +243,7 @@ def _document(
         "dataset": row.dataset,
         "ingestion": row.id,
         "state": str(row.state),
-        "account": account_of(row),
+        "account": row.account.document(),
         "problem": row.problem,
         "rows": submission.outcomes(rejects, keyed, is_loaded=row.state == State.DONE),
     }

@@ -20,8 +20,8 @@ from sluice.errors import (
     UnknownDatasetError,
 )
 from sluice.ingestion.constraint_errors import refused_rows
-from sluice.ingestion.events import UNFINISHED, State
-from sluice.ingestion.ingestions import count_chunk, lock_ingestion, move
+from sluice.ingestion.ingestions import count_chunk, fail, insert_receipt, lock_ingestion
+from sluice.ingestion.model import UNFINISHED, Account, State
 from sluice.ingestion.outbox import relay
 from sluice.parsing.chunk import (
     ParsedChunk,
@@ -38,7 +38,7 @@ from sluice.postgres.registry import find_dataset
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine
 
     from sluice.csv.rejects import Reject
     from sluice.datasets.model import Dataset
@@ -84,8 +84,8 @@ class Load:
         if dataset is None:
             raise UnknownDatasetError(f"dataset {chunk.dataset} is not declared any more")
         with transaction(self._engine) as connection:
-            work = self._find_work(connection, chunk)
-            if work is None:
+            layout = self._find_work(connection, chunk)
+            if layout is None:
                 return
             data = self._objects.read(
                 chunk.bucket,
@@ -94,7 +94,6 @@ class Load:
                 chunk.first_byte - chunk.offset,
                 chunk.end_byte - chunk.offset,
             )
-            layout = Layout.from_json(work.layout)
             with parse_chunk(
                 data,
                 dataset,
@@ -108,11 +107,11 @@ class Load:
                     encode_texts(self._engine, dataset, parsed)
                     self._write(connection, chunk, dataset, parsed)
 
-    def _find_work(self, connection: Connection, chunk: Chunk) -> Row[Any] | None:
-        """Return what is to be known of the chunk's ingestion, or None when nothing is left to do.
+    def _find_work(self, connection: Connection, chunk: Chunk) -> Layout | None:
+        """Return how the file lays out its columns, or None when nothing is left to do.
 
         Raises:
-            ChunkInProgressError: another loader has the chunk in hand.
+            ChunkInProgressError: another loader is loading the chunk.
             NotFoundError: the message names an ingestion that does not exist.
         """
         key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
@@ -127,19 +126,16 @@ class Load:
         work = connection.execute(statement("find_work"), {**key, **place}).one_or_none()
         if work is None:
             raise NotFoundError(f"there is no ingestion {chunk.ingestion}")
-        is_due = work.state in _LOADABLE and work.is_current and not work.has_receipt
-        return work if is_due else None
+        is_due = State(work.state) in _LOADABLE and work.is_current and not work.has_receipt
+        return Layout.from_json(work.layout) if is_due else None
 
     def _write(
         self, connection: Connection, chunk: Chunk, dataset: Dataset, parsed: ParsedChunk
     ) -> None:
-        counts = store_rows(connection, chunk.ingestion, dataset, parsed, self._settings)
-        key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
-        connection.execute(
-            statement("insert_receipt"), {**key, **counts, "recovered": parsed.recovered}
-        )
-        facts = {"ingestion": chunk.ingestion, "size_bytes": chunk.size_bytes, **counts}
-        if count_chunk(connection, facts, self._settings.project) is None:
+        ingestion, project = chunk.ingestion, self._settings.project
+        account = store_rows(connection, ingestion, dataset, parsed, self._settings)
+        insert_receipt(connection, ingestion, chunk.number, account, parsed.recovered)
+        if count_chunk(connection, ingestion, chunk.size_bytes, account, project) is None:
             connection.rollback()  # cancelled or failed meanwhile: nothing of the chunk stays
 
     def _fail(self, ingestion: int, error: PermanentError) -> None:
@@ -148,7 +144,7 @@ class Load:
             if row is None:
                 raise error
             if row.state in UNFINISHED:
-                move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+                fail(connection, ingestion, error, self._settings.project)
 
 
 def known_codes(engine: Engine, dataset: Dataset) -> dict[str, dict[str, int]]:
@@ -180,8 +176,8 @@ def store_rows(
     dataset: Dataset,
     parsed: ParsedChunk,
     settings: Settings,
-) -> dict[str, int]:
-    """Write rows, parts of roll-ups and rejects of a parsed chunk; return what was counted.
+) -> Account:
+    """Write rows, parts of roll-ups and rejects of a parsed chunk; return its account.
 
     Raises:
         AccountImbalanceError: PostgreSQL wrote another number of rows.
@@ -200,12 +196,7 @@ def store_rows(
         part = parsed.copy_rollup(rollup, ingestion, block_bytes)
         copy_stream(connection, table, copied_rollup_columns(rollup), part)
     keep_rejects(connection, [(ingestion, each) for each in parsed.rejects])
-    return {
-        "records_read": parsed.records_read,
-        "rows_loaded": written,
-        "rows_rejected": len(parsed.rejects),
-        "duplicates": 0,
-    }
+    return Account(parsed.records_read, written, len(parsed.rejects))
 
 
 def copy_stream(

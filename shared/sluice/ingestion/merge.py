@@ -7,12 +7,15 @@ ingestion or none of it, and no key comes in between.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sluice.datasets.model import Dangling, Dataset, Duplicates
 from sluice.errors import AccountImbalanceError, DeclarationError
 from sluice.ingestion.constraint_errors import refused_rows
+from sluice.ingestion.ingestions import Changes, move, query_ingestions
+from sluice.ingestion.model import Ingestion, State
 from sluice.postgres.merge_sql import Merging
 from sluice.postgres.named_sql import composed, statement
 from sluice.postgres.registry import read_dataset
@@ -34,8 +37,17 @@ def lock_datasets(connection: Connection, dataset: Dataset) -> None:
         connection.execute(statement("lock_dataset"), {"dataset": name})
 
 
-def keyed_rows(connection: Connection, dataset: Dataset, ingestion: int) -> Sequence[Row[Any]]:
-    """Return the staged rows that have a key: record, key, and whether the key is in the dataset.
+@dataclass(frozen=True)
+class KeyedRow:
+    """A staged row with a key: its record number, and whether the dataset has the key already."""
+
+    record: int
+    key: str
+    was_there: bool
+
+
+def keyed_rows(connection: Connection, dataset: Dataset, ingestion: int) -> list[KeyedRow]:
+    """Return the staged rows that have a key.
 
     Args:
         connection: a transaction that holds the dataset's lock.
@@ -43,14 +55,14 @@ def keyed_rows(connection: Connection, dataset: Dataset, ingestion: int) -> Sequ
         ingestion: whose rows.
     """
     if not dataset.key:
-        return ()
-    sql = composed(Merging(dataset).keyed())
-    return connection.execute(sql, {"ingestion": ingestion}).all()
+        return []
+    rows = connection.execute(composed(Merging(dataset).keyed()), {"ingestion": ingestion})
+    return [KeyedRow(*row) for row in rows]
 
 
 def refuse_rows(
-    connection: Connection, row: Row[Any], dataset: Dataset, older: Sequence[int]
-) -> Row[Any]:
+    connection: Connection, row: Ingestion, dataset: Dataset, older: Sequence[int]
+) -> Ingestion:
     """Make rejects of the staged rows that break a rule of the whole dataset.
 
     Args:
@@ -69,17 +81,17 @@ def refuse_rows(
     """
     work = _Work(connection, row, older)
     merging = Merging(dataset)
-    _check_staged(work, merging, row.rows_loaded)
+    _check_staged(work, merging, row.account.loaded)
     with refused_rows():
         if numbering := merging.number():
             work.change(numbering)
         warnings, rejected = _check_references(work, merging, dataset)
         if repeated := merging.refuse_repeated():
             rejected += work.change(repeated)
-    return work.settle(rejected=rejected, warnings=warnings)
+    return work.adjust_account(rejected=rejected, warnings=warnings)
 
 
-def merge_rows(connection: Connection, row: Row[Any], dataset: Dataset) -> Row[Any]:
+def merge_rows(connection: Connection, row: Ingestion, dataset: Dataset) -> Ingestion:
     """Bring the staged rows into the dataset, and empty the staging table of them.
 
     Args:
@@ -101,20 +113,43 @@ def merge_rows(connection: Connection, row: Row[Any], dataset: Dataset) -> Row[A
             work.change(keeping)
         loaded = work.change(merging.merge())
     lost, staged = work.count(merging.lost()), work.change(merging.clear())
-    if lost or staged != row.rows_loaded:
+    if lost or staged != row.account.loaded:
         raise AccountImbalanceError(
-            f"ingestion {row.id}: {staged} rows waited instead of {row.rows_loaded}, and {lost} of"
+            f"ingestion {row.id}: {staged} rows waited instead of {row.account.loaded}, and {lost} of"
             " their keys are not in the dataset. Nothing of it is published; retry it"
         )
     duplicates = staged - loaded
     warnings = [_duplicates_warning(dataset, duplicates)] if duplicates else []
-    return work.settle(duplicates=duplicates, warnings=warnings)
+    return work.adjust_account(duplicates=duplicates, warnings=warnings)
 
 
-def take_back(connection: Connection, dataset: Dataset, ingestion: int) -> None:
-    """Take the rows of a published ingestion out, and bring back those they replaced."""
-    for sql in Merging(dataset).take_back():
-        connection.execute(composed(sql), {"ingestion": ingestion})
+def withdraw(
+    connection: Connection,
+    dataset: Dataset | None,
+    ingestions: Iterable[int],
+    by: int | None,
+    project: str,
+) -> None:
+    """Withdraw the rows of published ingestions, and bring back those they replaced.
+
+    Readers see the change when the transaction commits.
+
+    Args:
+        connection: a transaction that holds the dataset's lock.
+        dataset: their dataset; None where its tables need no change.
+        ingestions: what is withdrawn.
+        by: the ingestion that replaces them, if one does.
+        project: part of the source of their events.
+    """
+    for ingestion in ingestions:
+        if dataset is not None:
+            for sql in Merging(dataset).take_back():
+                connection.execute(composed(sql), {"ingestion": ingestion})
+        key = {"ingestion": ingestion}
+        connection.execute(statement("withdraw"), key)
+        connection.execute(statement("dissolve"), key)
+        connection.execute(statement("leave_dissolved"))
+        move(connection, ingestion, State.UNDONE, project, Changes(replaced_by=by))
 
 
 def forget_replaced(connection: Connection, dataset: Dataset, ingestions: Sequence[int]) -> None:
@@ -127,7 +162,7 @@ def forget_replaced(connection: Connection, dataset: Dataset, ingestions: Sequen
 class _Work:
     """One ingestion and the statements about its staged rows."""
 
-    def __init__(self, connection: Connection, row: Row[Any], older: Sequence[int] = ()) -> None:
+    def __init__(self, connection: Connection, row: Ingestion, older: Sequence[int] = ()) -> None:
         self.connection = connection
         self._ingestion: int = row.id
         self._values = {"ingestion": row.id, "older": list(older)}
@@ -143,12 +178,13 @@ class _Work:
     def count(self, sql: str) -> int:
         return int(self.one(sql)[0])
 
-    def settle(
-        self, *, rejected: int = 0, duplicates: int = 0, warnings: Sequence[dict[str, Any]] = ()
-    ) -> Row[Any]:
+    def adjust_account(
+        self, *, rejected: int = 0, duplicates: int = 0, warnings: Sequence[dict[str, object]] = ()
+    ) -> Ingestion:
         facts = {"rejected": rejected, "duplicates": duplicates, "warnings": json.dumps(warnings)}
         facts["ingestion"] = self._ingestion
-        return self.connection.execute(statement("settle"), facts).one()
+        (adjusted,) = query_ingestions(self.connection, "adjust_account", facts)
+        return adjusted
 
 
 def _check_staged(work: _Work, merging: Merging, counted: int) -> None:
@@ -164,7 +200,7 @@ def _check_staged(work: _Work, merging: Merging, counted: int) -> None:
 
 def _check_references(
     work: _Work, merging: Merging, dataset: Dataset
-) -> tuple[list[dict[str, Any]], int]:
+) -> tuple[list[dict[str, object]], int]:
     """Return the warnings about dangling references, and how many rows became rejects."""
     warnings, rejected = [], 0
     for column in dataset.references:
@@ -204,7 +240,7 @@ def _referred(work: _Work, column: Column, dataset: Dataset) -> Dataset:
     return other
 
 
-def _dangling_warning(column: Column, other: Dataset, found: Row[Any]) -> dict[str, Any]:
+def _dangling_warning(column: Column, other: Dataset, found: Row[Any]) -> dict[str, object]:
     return {
         "rule": "references",
         "column": column.name,
@@ -214,7 +250,7 @@ def _dangling_warning(column: Column, other: Dataset, found: Row[Any]) -> dict[s
     }
 
 
-def _duplicates_warning(dataset: Dataset, duplicates: int) -> dict[str, Any]:
+def _duplicates_warning(dataset: Dataset, duplicates: int) -> dict[str, object]:
     key = ", ".join(dataset.key)
     stays = (
         f"the last row of the file with the same {key} counts"

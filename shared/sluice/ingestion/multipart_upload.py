@@ -138,7 +138,7 @@ class Assemble:
             names = [_object(piece.upload, *row) for row in rows]
             made = list(self._joined(piece, names))
             stored = self._deliver(piece, made[-1])
-            ingestion = receive(connection, stored, self._settings.project)
+            ingestion = receive(connection, stored, self._settings.project).id
             connection.execute(statement("end_upload"), {**key, "ingestion": ingestion})
         for name in {*names, *made}:
             self._depot.delete(self._settings.outbox, name)

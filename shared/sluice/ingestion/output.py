@@ -8,7 +8,7 @@ between leaves an object that nobody was told of; the next handler writes it aga
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluice.errors import OutputInProgressError, OutputRefusedError
 from sluice.postgres.connection import copy_csv_out, message_of, sqlstate, translated
@@ -36,7 +36,7 @@ class Outputs:
 
 def write_output(
     connection: Connection, outputs: Outputs, dataset: Dataset, ingestion: int
-) -> dict[str, Any]:
+) -> StoredObject:
     """Write the output of an ingestion that is about to be published, and return where it lies.
 
     Its rows are seen by this transaction alone, and only while the query runs.
@@ -56,15 +56,8 @@ def write_output(
         raise OutputInProgressError(
             f"the output of ingestion {ingestion} is being written elsewhere"
         )
-    stored = _write(
-        connection, outputs, f"outputs/{dataset.name}/{ingestion}.csv", dataset, ingestion
-    )
-    return {
-        "bucket": stored.bucket,
-        "object": stored.name,
-        "generation": str(stored.generation),
-        "size_bytes": stored.size_bytes,
-    }
+    name = f"outputs/{dataset.name}/{ingestion}.csv"
+    return _write(connection, outputs, name, dataset, ingestion)
 
 
 def _select(connection: Connection, dataset: Dataset, ingestion: int) -> str:

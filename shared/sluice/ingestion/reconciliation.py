@@ -7,25 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.datasets.model import Dataset, LoadPolicy
 from sluice.errors import AccountImbalanceError, TooManyRejectsError
+from sluice.ingestion.model import Account, Ingestion
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
 
-def check_accounts(connection: Connection, rows: Sequence[Row[Any]]) -> None:
-    """Hold the receipts of ingestions against their chunks, and both against what split counted.
+def check_accounts(connection: Connection, ingestions: Sequence[Ingestion]) -> None:
+    """Reconcile the receipts of ingestions with their chunks, and both with what split counted.
 
     Raises:
         AccountImbalanceError: what was counted does not add up.
     """
-    given = {"ingestions": [row.id for row in rows]}
+    given = {"ingestions": [each.id for each in ingestions]}
     found = {each.ingestion: each for each in connection.execute(statement("balance"), given)}
-    for row in rows:
-        _check_account(row, found[row.id])
+    for each in ingestions:
+        _check_account(each, found[each.id])
 
 
-def _check_account(row: Row[Any], found: Row[Any]) -> None:
+def _check_account(row: Ingestion, found: Row[Any]) -> None:
     header_end = (row.layout or {}).get("header_end")
     facts = (
         ("receipts", found.receipts, row.chunks_total),
@@ -36,7 +37,7 @@ def _check_account(row: Row[Any], found: Row[Any]) -> None:
             found.rows_loaded + found.rows_rejected + found.duplicates,
             found.records_read,
         ),
-        ("records read", found.records_read, row.records_read),
+        ("records read", found.records_read, row.account.read),
         ("rejects kept", found.rejects_kept, found.rows_rejected),
         ("records of the file", found.records_read - found.recovered, row.records_total),
     )
@@ -53,17 +54,17 @@ def _check_account(row: Row[Any], found: Row[Any]) -> None:
         )
 
 
-def too_many_rejects(rejected: int, read: int, dataset: Dataset) -> TooManyRejectsError | None:
+def too_many_rejects(account: Account, dataset: Dataset) -> TooManyRejectsError | None:
     """Return the error of a file with more rejects than its dataset allows."""
     limit = dataset.max_rejects
     if dataset.load is LoadPolicy.ALL_OR_NOTHING:
         limit = limit or 0
-    if limit is None or rejected <= limit:
+    if limit is None or account.rejected <= limit:
         return None
     return TooManyRejectsError(
-        f"{rejected} of {read} rows are rejects, {limit} are allowed; "
-        "nothing is published. The rejects are listed with line and reason: mend the file and "
+        f"{account.rejected} of {account.read} rows are rejects, {limit} are allowed; "
+        "nothing is published. The rejects are listed with line and reason: fix the file and "
         "upload it again",
-        rejected=rejected,
+        rejected=account.rejected,
         allowed=limit,
     )

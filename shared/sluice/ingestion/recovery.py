@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluice.compaction.compact import Settle
-from sluice.ingestion.dispatch import announce, object_of, send_chunks
-from sluice.ingestion.events import State
+from sluice.ingestion.dispatch import announce, send_chunks
+from sluice.ingestion.events import Event
 from sluice.ingestion.garbage_collection import Clearing
+from sluice.ingestion.ingestions import query_ingestion, select_chunks
+from sluice.ingestion.model import Ingestion, State
 from sluice.ingestion.outbox import publish_events, relay
 from sluice.ingestion.sources import open_source
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine
 
     from sluice.ports import Objects, Publisher
     from sluice.settings import Settings
@@ -99,24 +101,25 @@ class Sweep:
         """Push one ingestion on; what could not be sent is not claimed."""
         wanted = {"idle_s": self._settings.sweep_idle_s, "passed": passed}
         with transaction(self._engine) as connection:
-            row = connection.execute(statement("claim_idle"), wanted).one_or_none()
+            row = query_ingestion(connection, "claim_idle", wanted)
             if row is None:
                 return None
             self._send_again(connection, row)
-        fields = {"ingestion": row.id, "state": str(row.state), "sweeps": row.sweeps}
+        fields = {"ingestion": row.id, "state": str(row.state), "resumed": row.resumed}
         LOGGER.warning("stood still", extra={"fields": fields})
-        return int(row.id)
+        return row.id
 
-    def _send_again(self, connection: Connection, row: Row[Any]) -> None:
+    def _send_again(self, connection: Connection, row: Ingestion) -> None:
         """Send the messages that an ingestion waits for in its state."""
         key = {"ingestion": row.id}
         if row.state == State.PUBLISHING:
-            event = connection.execute(statement("publishing_event"), key).one()
-            publish_events(self._publisher, row.id, [event])
+            found = connection.execute(statement("publishing_event"), key).mappings().one()
+            event = Event.from_row(found)
+            publish_events(self._publisher, [(event, event.attributes)])
         elif row.state == State.LOADING:
-            chunks = connection.execute(statement("select_chunks"), key).all()
-            source = open_source(self._objects, object_of(row), row.id, self._settings.outbox)
-            missing = [each for each in chunks if not each.is_loaded]
+            chunks = select_chunks(connection, row.id)
+            source = open_source(self._objects, row.file, row.id, self._settings.outbox)
+            missing = [each.cut for each in chunks if not each.is_loaded]
             send_chunks(self._publisher, row, source, missing)
         else:  # split goes on where it was, and sends what is known and not loaded
             announce(self._publisher, row)

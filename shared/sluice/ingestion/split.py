@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluice.csv.encodings import EncodingWatch
 from sluice.csv.splitting import Cut, Splitter
@@ -22,9 +22,20 @@ from sluice.errors import (
     UnknownDatasetError,
 )
 from sluice.ingestion.dispatch import send_chunks
-from sluice.ingestion.events import UNFINISHED, State
 from sluice.ingestion.group_commit import Together
-from sluice.ingestion.ingestions import lock_ingestion, move, receive, select_ingestion
+from sluice.ingestion.ingestions import (
+    Changes,
+    RecordedChunk,
+    fail,
+    insert_chunk,
+    lock_ingestion,
+    move,
+    receive,
+    same_content,
+    select_chunks,
+    select_ingestion,
+)
+from sluice.ingestion.model import UNFINISHED, Ingestion, State
 from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.sources import Source, open_source
@@ -34,7 +45,7 @@ from sluice.postgres.named_sql import statement
 from sluice.postgres.registry import find_dataset
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, Row
+    from sqlalchemy import Engine
 
     from sluice.datasets.model import Dataset
     from sluice.ports import Objects, Publisher, StoredObject
@@ -86,8 +97,8 @@ class Split:
 
     def _begin(self, announced: StoredObject) -> int:
         with transaction(self._engine) as connection:
-            ingestion = receive(connection, announced, self._settings.project)
-            is_due = select_ingestion(connection, ingestion).state in _DUE
+            received = receive(connection, announced, self._settings.project)
+        ingestion, is_due = received.id, received.state in _DUE
         self._relay(ingestion)
         if is_due:
             try:
@@ -135,27 +146,23 @@ class Split:
             return
         self._cut(row, announced, dataset)
 
-    def _is_known_content(self, row: Row[Any]) -> bool:
+    def _is_known_content(self, row: Ingestion) -> bool:
         """Skip a file whose content is published in the dataset already."""
         with transaction(self._engine) as connection:
-            facts = {
-                "dataset": row.dataset,
-                "crc32c": row.crc32c,
-                "size_bytes": row.size_bytes,
-                "ingestion": row.id,
-            }
-            same = connection.scalar(statement("content_done"), facts)
+            same = same_content(connection, row)
             if same is None:
                 move(connection, row.id, State.SPLITTING, self._settings.project)
                 return False
-            move(connection, row.id, State.SKIPPED, self._settings.project, replaced_by=same)
+            changes = Changes(replaced_by=same)
+            move(connection, row.id, State.SKIPPED, self._settings.project, changes)
             return True
 
-    def _cut(self, row: Row[Any], announced: StoredObject, dataset: Dataset) -> None:
+    def _cut(self, row: Ingestion, announced: StoredObject, dataset: Dataset) -> None:
         self._relay(row.id)
         known = self._known_chunks(row.id)
         source = open_source(self._objects, announced, row.id, self._settings.outbox)
-        send_chunks(self._publisher, row, source, [each for each in known if not each.is_loaded])
+        missing = [each.cut for each in known if not each.is_loaded]
+        send_chunks(self._publisher, row, source, missing)
         splitter = self._splitter(dataset, known)
         has_layout = row.layout is not None
         watch = _watch(row, dataset)
@@ -181,26 +188,15 @@ class Split:
         if self._remember(row, source, cuts):
             self._complete(row.id, splitter, count + len(cuts))
 
-    def _known_chunks(self, ingestion: int) -> list[Row[Any]]:
+    def _known_chunks(self, ingestion: int) -> list[RecordedChunk]:
         with transaction(self._engine) as connection:
-            rows = connection.execute(statement("select_chunks"), {"ingestion": ingestion})
-            return list(rows)
+            return select_chunks(connection, ingestion)
 
-    def _splitter(self, dataset: Dataset, known: list[Row[Any]]) -> Splitter:
+    def _splitter(self, dataset: Dataset, known: list[RecordedChunk]) -> Splitter:
         size_bytes = self._settings.chunk_bytes
         if not known:
             return Splitter(dataset.dialect, size_bytes)
-        last = known[-1]
-        at = Cut(
-            last.number,
-            last.first_byte,
-            last.end_byte,
-            last.first_line,
-            last.first_record,
-            last.records,
-            last.lines,
-        )
-        return Splitter.resume(dataset.dialect, at, size_bytes)
+        return Splitter.resume(dataset.dialect, known[-1].cut, size_bytes)
 
     def _keep_layout(
         self, ingestion: int, dataset: Dataset, splitter: Splitter, watch: EncodingWatch
@@ -222,7 +218,7 @@ class Split:
                 facts = {"ingestion": ingestion, "encoding": encoding}
                 connection.execute(statement("keep_encoding"), facts)
 
-    def _remember(self, row: Row[Any], source: Source, cuts: list[Cut]) -> bool:
+    def _remember(self, row: Ingestion, source: Source, cuts: list[Cut]) -> bool:
         """Remember chunks, then send them: what was sent is known, what is known is sent again.
 
         Returns:
@@ -234,7 +230,7 @@ class Split:
             if select_ingestion(connection, row.id).state != State.SPLITTING:
                 return False
             for cut in cuts:
-                connection.execute(statement("insert_chunk"), {"ingestion": row.id, **vars(cut)})
+                insert_chunk(connection, row.id, cut)
         send_chunks(self._publisher, row, source, cuts)
         return True
 
@@ -249,9 +245,11 @@ class Split:
                 ingestion,
                 State.LOADING,
                 self._settings.project,
-                chunks_total=chunks,
-                records_total=splitter.records,
-                content_bytes=splitter.position,
+                Changes(
+                    chunks_total=chunks,
+                    records_total=splitter.records,
+                    content_bytes=splitter.position,
+                ),
             )
             if row.chunks_loaded == row.chunks_total:
                 move(connection, ingestion, State.PUBLISHING, self._settings.project)
@@ -260,10 +258,10 @@ class Split:
         with transaction(self._engine) as connection:
             row = lock_ingestion(connection, ingestion)
             if row is not None and row.state in UNFINISHED:
-                move(connection, ingestion, State.FAILED, self._settings.project, problem=error)
+                fail(connection, ingestion, error, self._settings.project)
 
 
-def _watch(row: Row[Any], dataset: Dataset) -> EncodingWatch:
+def _watch(row: Ingestion, dataset: Dataset) -> EncodingWatch:
     """Watch for the encoding, unless it is declared or an earlier run has found it."""
     is_known = not dataset.detects_encoding or (row.layout or {}).get("is_detected", False)
     return EncodingWatch(is_known=is_known)

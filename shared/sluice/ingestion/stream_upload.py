@@ -50,6 +50,6 @@ class Deposit:
         whole = itertools.chain((first,), full)
         stored = self._depot.stream(self._settings.inbox, name, whole)
         with transaction(self._engine) as connection:
-            ingestion = receive(connection, stored, self._settings.project)
+            ingestion = receive(connection, stored, self._settings.project).id
         relay(self._engine, self._publisher, ingestion)
         return ingestion

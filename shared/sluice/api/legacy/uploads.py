@@ -13,14 +13,13 @@ from sluice.api.downloads import hand_out
 from sluice.api.legacy.multipart import Part, read_parts
 from sluice.api.responses import json_response
 from sluice.errors import BodyError, NotFoundError, RequestError, TooLargeError
-from sluice.ingestion.events import FINAL, State, account_of
 from sluice.ingestion.ingestions import select_ingestion
+from sluice.ingestion.model import FINAL, Ingestion, State
 from sluice.ingestion.notifications import SUFFIXES
 from sluice.postgres.catalog import declared_datasets
 from sluice.querying.reading import snapshot
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
     from werkzeug.wrappers import Response
 
     from sluice.api.legacy.hits import Hit
@@ -74,7 +73,7 @@ def _load_file(call: Call, part: Part, given: Mapping[str, str]) -> Response:
     number = _deposit(call, f"{dataset}/{name}", part.blocks)
     row = _wait(call, number)
     if row.problem:
-        body = {**row.problem, "ingestion": number, "account": account_of(row)}
+        body = {**row.problem, "ingestion": number, "account": row.account.document()}
         return _problem(body)
     is_over = row.state in FINAL
     told = "processed it with status: 0" if is_over else "it is being processed"
@@ -83,7 +82,7 @@ def _load_file(call: Call, part: Part, given: Mapping[str, str]) -> Response:
         "dataset": dataset,
         "ingestion": number,
         "state": str(row.state),
-        "account": account_of(row),
+        "account": row.account.document(),
     }
     return json_response(answer, 200 if is_over else 202)
 
@@ -104,7 +103,7 @@ def _check_declared(call: Call, dataset: str) -> None:
         )
 
 
-def _wait(call: Call, ingestion: int) -> Row[Any]:
+def _wait(call: Call, ingestion: int) -> Ingestion:
     """Return an ingestion at its end, or as it stands when that takes too long."""
     from sluice.postgres.listen_notify import listener_of  # noqa: PLC0415  # SQLAlchemy, paid here
 
@@ -118,7 +117,7 @@ def _wait(call: Call, ingestion: int) -> Row[Any]:
             box.wait(left_s)
 
 
-def _ingestion(call: Call, ingestion: int) -> Row[Any]:
+def _ingestion(call: Call, ingestion: int) -> Ingestion:
     with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
         return select_ingestion(connection, ingestion)
 
@@ -252,10 +251,10 @@ def tell_job(hit: Hit) -> Response:
     return json_response(answer, headers={"Cache-Control": "no-store"})
 
 
-def job_status(row: Row[Any]) -> str:
+def job_status(row: Ingestion) -> str:
     """Return how far an ingestion is, in the words of a job queue."""
     is_retried = row.state == State.RECEIVED and row.sequence > 1
-    return "RETRY" if is_retried else JOB_STATUSES[State(row.state)]
+    return "RETRY" if is_retried else JOB_STATUSES[row.state]
 
 
 def answer_job(hit: Hit) -> Response:
@@ -274,7 +273,7 @@ def answer_job(hit: Hit) -> Response:
     return hand_out(hit.call, row.id)
 
 
-def _job(call: Call, dataset: Dataset, job: str) -> Row[Any] | None:
+def _job(call: Call, dataset: Dataset, job: str) -> Ingestion | None:
     """Return the ingestion of a job of this dataset."""
     if not (job.isascii() and job.isdigit()) or int(job) >= 2**31:
         return None

@@ -17,8 +17,8 @@ from sluice.api.responses import json_response, stream_response
 from sluice.api.sse import EVENT_STREAM, stream_all, stream_ingestion
 from sluice.datasets.model import Field
 from sluice.errors import BodyError, ParameterError
-from sluice.ingestion.events import State
-from sluice.ingestion.ingestions import select_ingestion
+from sluice.ingestion.ingestions import query_ingestions, select_ingestion
+from sluice.ingestion.model import State
 from sluice.postgres.catalog import standing
 from sluice.postgres.named_sql import statement
 from sluice.querying.filters import Bindings
@@ -53,7 +53,7 @@ def list_ingestions(call: Call) -> Response:
         "limit": limit + 1,
     }
     with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
-        rows = connection.execute(statement("list_ingestions"), values).all()
+        rows = query_ingestions(connection, "list_ingestions", values)
     page = rows[:limit]
     following = _NEWEST_FIRST.cursor(json.dumps([str(page[-1].id)])) if len(rows) > limit else None
     return json_response({"ingestions": [ingestion_document(r) for r in page], "next": following})

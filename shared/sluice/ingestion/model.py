@@ -1,0 +1,165 @@
+"""The values of the life of a file: its states, its account, the ingestion itself; pure, does no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from sluice.ports import StoredObject
+
+
+class State(StrEnum):
+    """The states of an ingestion."""
+
+    RECEIVED = "received"
+    SPLITTING = "splitting"
+    LOADING = "loading"
+    PUBLISHING = "publishing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    UNDONE = "undone"
+
+
+#: The states from which each state can be reached.
+TRANSITIONS: Mapping[State, Sequence[State]] = {
+    State.RECEIVED: (State.FAILED, State.CANCELLED),
+    State.SPLITTING: (State.RECEIVED,),
+    State.LOADING: (State.SPLITTING,),
+    State.PUBLISHING: (State.LOADING,),
+    State.DONE: (State.PUBLISHING,),
+    State.FAILED: (State.RECEIVED, State.SPLITTING, State.LOADING, State.PUBLISHING),
+    State.CANCELLED: (State.RECEIVED, State.SPLITTING, State.LOADING),
+    State.SKIPPED: (State.RECEIVED, State.PUBLISHING),
+    State.UNDONE: (State.DONE,),
+}
+UNFINISHED = (State.RECEIVED, State.SPLITTING, State.LOADING, State.PUBLISHING)
+FINAL = (State.DONE, State.FAILED, State.CANCELLED, State.SKIPPED, State.UNDONE)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of the records of a file: `read = loaded + rejected + duplicates`."""
+
+    read: int = 0
+    loaded: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether every record read is accounted for."""
+        return self.read == self.loaded + self.rejected + self.duplicates
+
+    def document(self) -> dict[str, int]:
+        """Return the account as events and the API show it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Ingestion:
+    """The processing of one file, as the database last recorded it.
+
+    Attributes:
+        dataset: its dataset; None where none fits the object's prefix.
+        file: the generation of the object.
+        source: `file`, `rows` of a request, or `restore` of a backup.
+        sequence: sequence number of its newest event.
+        layout: dialect and header of the file as JSON, once it was opened.
+        chunks_total: None until the file is read to its end.
+        records_total, content_bytes: what split counted, independently of the parser; the content is
+            decompressed.
+        bytes_loaded: size of the loaded chunks, decompressed.
+        warnings: what was found but rejected nothing.
+        output: the file written from the dataset's output query.
+        problem: problem document of a failure.
+        replaced_by: the ingestion that replaced this one, or made it superfluous.
+        resumed: how often recovery sent its messages again.
+    """
+
+    id: int
+    dataset: str | None
+    file: StoredObject
+    source: str
+    state: State
+    sequence: int
+    account: Account
+    layout: Mapping[str, Any] | None
+    chunks_total: int | None
+    chunks_loaded: int
+    records_total: int | None
+    content_bytes: int | None
+    bytes_loaded: int
+    warnings: Sequence[Mapping[str, object]]
+    output: StoredObject | None
+    problem: Mapping[str, Any] | None
+    replaced_by: int | None
+    resumed: int
+    received_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[Any, Any]) -> Self:
+        """Return the ingestion of a row of `sluice.ingestions`."""
+        output = row["output"]
+        return cls(
+            id=row["id"],
+            dataset=row["dataset"],
+            file=StoredObject(
+                bucket=row["bucket"],
+                name=row["object"],
+                generation=row["generation"],
+                size_bytes=row["size_bytes"],
+                crc32c=row["crc32c"],
+                content_encoding=row["content_encoding"],
+            ),
+            source=row["source"],
+            state=State(row["state"]),
+            sequence=row["sequence"],
+            account=Account(
+                row["records_read"], row["rows_loaded"], row["rows_rejected"], row["duplicates"]
+            ),
+            layout=row["layout"],
+            chunks_total=row["chunks_total"],
+            chunks_loaded=row["chunks_loaded"],
+            records_total=row["records_total"],
+            content_bytes=row["content_bytes"],
+            bytes_loaded=row["bytes_loaded"],
+            warnings=row["warnings"],
+            output=output and _output_of(output),
+            problem=row["problem"],
+            replaced_by=row["replaced_by"],
+            resumed=row["sweeps"],
+            received_at=row["received_at"],
+            updated_at=row["updated_at"],
+            finished_at=row["finished_at"],
+        )
+
+    def document(self) -> dict[str, object]:
+        """Return what events and the API both show of an ingestion."""
+        return {
+            "dataset": self.dataset,
+            "state": str(self.state),
+            "sequence": self.sequence,
+            "bucket": self.file.bucket,
+            "object": self.file.name,
+            "generation": str(self.file.generation),
+            "size_bytes": self.file.size_bytes,
+            "bytes_loaded": self.bytes_loaded,
+            "chunks": {"total": self.chunks_total, "loaded": self.chunks_loaded},
+            "account": self.account.document(),
+        }
+
+
+def _output_of(document: Mapping[str, Any]) -> StoredObject:
+    return StoredObject(
+        bucket=document["bucket"],
+        name=document["object"],
+        generation=int(document["generation"]),
+        size_bytes=document["size_bytes"],
+    )
