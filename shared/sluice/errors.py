@@ -128,7 +128,7 @@ class EncodingMismatchError(FileError):
 
 
 class CompressionError(FileError):
-    """The compressed stream is cut short or damaged."""
+    """The compressed stream is truncated or damaged."""
 
     code = "CSV109"
     title = "The compressed file is damaged"
@@ -142,7 +142,7 @@ class DuplicateKeyError(FileError):
 
 
 class RecordTooLongError(FileError):
-    """A record does not end within the limit: most likely a quote opens a field and never closes."""
+    """A record does not end within the limit: most likely a quoted field is not closed."""
 
     code = "CSV112"
     title = "A record is too long"

@@ -1,4 +1,4 @@
-"""Decompressing a stream as it passes."""
+"""Decompression of a stream in bounded blocks."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def pieces(data: bytes, size: int = 1000) -> list[bytes]:
     ],
 )
 @pytest.mark.parametrize("size", [1, 1000, 10**7])
-def test_the_content_comes_out_whole(compression: str, data: bytes, size: int) -> None:
+def test_decompression_restores_the_content(compression: str, data: bytes, size: int) -> None:
     assert b"".join(decompress(pieces(data, size), compression)) == CONTENT
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
-def test_a_stream_cut_short_is_an_error(compression: str) -> None:
+def test_a_truncated_stream_is_an_error(compression: str) -> None:
     data = gzip.compress(CONTENT) if compression == "gzip" else zstandard.compress(CONTENT)
-    with pytest.raises(CompressionError, match="cut short"):
+    with pytest.raises(CompressionError, match="truncated"):
         list(decompress(pieces(data[:-20]), compression))
 
 
@@ -59,5 +59,7 @@ def test_a_stream_that_is_not_compressed_is_an_error(compression: str) -> None:
         ("a.csv", "gzip", "gzip"),
     ],
 )
-def test_the_name_or_the_encoding_tells(name: str, encoding: str, compression: str) -> None:
+def test_the_compression_follows_from_the_name_or_the_content_encoding(
+    name: str, encoding: str, compression: str
+) -> None:
     assert compression_of(name, encoding) == compression

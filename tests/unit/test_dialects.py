@@ -1,4 +1,4 @@
-"""A dialect is refused where its file could not be scanned byte by byte."""
+"""A dialect is refused if its files could not be scanned byte by byte."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def test_a_dialect_survives_json() -> None:
     assert Dialect.from_json(dialect.to_json()) == dialect
 
 
-def test_what_json_leaves_out_has_its_default() -> None:
+def test_missing_keys_have_their_defaults() -> None:
     assert Dialect.from_json({"delimiter": ";"}) == Dialect(delimiter=";")
 
 
@@ -29,15 +29,15 @@ def test_delimiter_and_quote_are_bytes_of_the_file() -> None:
         ({"delimiter": "||"}, "delimiter: '||' is not one character"),
         ({"delimiter": "¦"}, "delimiter: '¦' is not one character of one byte in utf-8"),
         ({"delimiter": "€", "encoding": "latin-1"}, "delimiter: '€' is not one character"),
-        ({"delimiter": "\n"}, "cannot be told from the data"),
-        ({"delimiter": "x"}, "cannot be told from the data"),
-        ({"delimiter": '"'}, "quote: '\"' is the delimiter too"),
+        ({"delimiter": "\n"}, "occurs in the data"),
+        ({"delimiter": "x"}, "occurs in the data"),
+        ({"delimiter": '"'}, "quote: '\"' is also the delimiter"),
         ({"delimiter": "|", "encoding": "shift_jis"}, "is part of other characters in shift_jis"),
         ({"encoding": "utf-16"}, "'utf-16' does not contain ASCII"),
-        ({"encoding": "klingon"}, "'klingon' is not known"),
+        ({"encoding": "klingon"}, "'klingon' is unknown"),
         ({"header": "yes"}, "header: 'yes' is not a boolean"),
         ({"quote": None}, "quote: None is not a string"),
-        ({"escape": "\\"}, "escape: is not known; a dialect has delimiter, encoding"),
+        ({"escape": "\\"}, "escape: is unknown; the keys of a dialect are delimiter, encoding"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

@@ -1,4 +1,4 @@
-"""The encoding of a file is found while it passes, once, and before a chunk depends on it."""
+"""The encoding of a file is detected while it is read, before any chunk depends on it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def found(*blocks: bytes) -> str | None:
     ],
     ids=["ascii", "utf8", "windows", "cut-2", "cut-3", "cut-4", "cut-no", "end", "decided", "both", "bom"],
 )  # fmt: skip
-def test_the_first_bytes_beyond_ascii_decide(blocks: list[bytes], encoding: str | None) -> None:
+def test_the_first_non_ascii_bytes_decide(blocks: list[bytes], encoding: str | None) -> None:
     assert found(*blocks) == encoding
 
 
@@ -45,14 +45,14 @@ def test_utf8_is_found_wherever_blocks_end(text: str, size: int) -> None:
     assert found(*blocks) == (None if data.isascii() else "utf-8")
 
 
-def test_what_is_known_is_not_looked_for() -> None:
+def test_a_known_encoding_is_not_detected() -> None:
     watch = EncodingWatch(is_known=True)
     watch.feed(b"\xe9\n")
     watch.finish()
     assert watch.take() is None
 
 
-def test_an_encoding_is_given_out_once() -> None:
+def test_an_encoding_is_returned_once() -> None:
     watch = EncodingWatch()
     watch.feed(b"\xe9\n")
     assert (watch.take(), watch.take()) == ("cp1252", None)

@@ -104,7 +104,7 @@ def test_a_point_may_be_spaced_in_any_way(point: str) -> None:
         ("1,a,,yesterday", "seen_at", "type", '"yesterday" is not a date and time'),
         ("1,a,", None, "columns", "has 3 columns instead of 4"),
         ("1,a,,,", None, "columns", "has 5 columns instead of 4"),
-        ('1,a"b,,', None, "stray_quote", "quote stands inside an unquoted field"),
+        ('1,a"b,,', None, "stray_quote", "quote is inside an unquoted field"),
         ('1,"a"b,,', None, "junk_after_quote", "text follows a closing quote"),
     ],
 )
@@ -131,7 +131,7 @@ def test_a_quoted_newline_stays_in_one_row_and_counts_lines() -> None:
     assert reject.line == 12
 
 
-def test_an_unclosed_quote_costs_its_own_record_alone() -> None:
+def test_an_unclosed_quote_costs_only_its_own_record() -> None:
     rows, (reject,) = parse(b'1,a,,\n2,"b,,\n3,c,,\n4,d,,\n')
     assert [row[0] for row in rows] == [1, 3, 4]
     assert (reject.rule, reject.original) == ("unclosed_quote", b'2,"b,,')

@@ -1,4 +1,4 @@
-"""The records of a chunk are found with their lines, and the malformed ones by what is wrong."""
+"""The records of a chunk are found with their lines, and malformed ones with their flaw."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_index_is_that_of_the_automaton_run_byte_by_byte(
 
 @given(data=csv_like, tile_bytes=tile_sizes, max_guesses=st.sampled_from([0, 3]))
 @a_property
-def test_clean_records_are_counted_and_malformed_ones_refused(
+def test_well_formed_records_are_counted_and_malformed_ones_refused(
     data: bytes, tile_bytes: int, max_guesses: int
 ) -> None:
     expected = csv_automaton.index(data)
@@ -144,7 +144,7 @@ def test_a_well_formed_record_has_no_flaw(record: bytes) -> None:
     assert count.records == 1
 
 
-def test_an_unclosed_quote_costs_its_own_record_alone() -> None:
+def test_an_unclosed_quote_costs_only_its_own_record() -> None:
     data = b'1,a\n2,"b\n3,c\r\n4,""\n5,5""\n'
     index = index_records(data, DIALECT)
     assert texts(data, index) == [b"1,a", b'2,"b', b"3,c", b'4,""', b'5,5""']
@@ -175,7 +175,7 @@ def test_lines_quoted_before_the_unclosed_quote_stay_in_its_record() -> None:
     ],
     ids=repr,
 )
-def test_where_tiles_meet_changes_nothing(
+def test_the_position_of_tiles_does_not_change_the_result(
     data: bytes, max_guesses: int, tile_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = index_records(data, DIALECT)
@@ -186,13 +186,13 @@ def test_where_tiles_meet_changes_nothing(
     assert index.malformed == whole.malformed
 
 
-def test_no_bytes_hold_no_records() -> None:
+def test_empty_data_has_no_records() -> None:
     index = index_records(b"", DIALECT)
     assert (len(index), index.malformed, index.recovered) == (0, (), 0)
     assert count_clean(b"", DIALECT) == (0, 0)
 
 
-def test_another_delimiter_and_quote_are_heeded() -> None:
+def test_the_dialect_sets_delimiter_and_quote() -> None:
     dialect = Dialect(delimiter="|", quote="'", header=False)
     data = b"'a|\nb'|\"\n|'c\n"
     index = index_records(data, dialect)

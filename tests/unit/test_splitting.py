@@ -1,4 +1,4 @@
-"""Chunks begin and end at record boundaries, whatever the file holds and however it arrives."""
+"""Chunks start and end at record boundaries, for any content and any block size."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_splitting_and_joining_is_the_identity(data: bytes, chunk_bytes: int) ->
 
 @given(data=csv_like, chunk_bytes=st.integers(1, 40))
 @a_property
-def test_parsing_chunk_by_chunk_is_parsing_the_file_whole(data: bytes, chunk_bytes: int) -> None:
+def test_parsing_chunks_gives_the_rows_of_the_file(data: bytes, chunk_bytes: int) -> None:
     cuts = split(data, chunk_bytes=chunk_bytes)
     by_chunk = [
         (cut.first_byte + start, cut.first_byte + end, cut.first_line + line)
@@ -104,7 +104,7 @@ def test_parsing_chunk_by_chunk_is_parsing_the_file_whole(data: bytes, chunk_byt
 
 @given(data=files, chunk_bytes=st.integers(1, 9), known=st.integers(0, 40), header=st.booleans())
 @a_property
-def test_a_split_resumed_behind_any_chunk_ends_as_if_never_stopped(
+def test_a_split_resumed_after_any_chunk_finds_the_same_chunks(
     data: bytes, chunk_bytes: int, known: int, header: bool
 ) -> None:
     dialect = Dialect(header=header)
@@ -154,17 +154,17 @@ def test_a_doubled_quote_before_a_newline_does_not_end_the_field() -> None:
     assert pieces(data, split(data)) == [b'1,"say ""yes""\nor no"\n', b"2,b\n"]
 
 
-def test_a_stray_quote_costs_nothing() -> None:
+def test_a_stray_quote_does_not_join_records() -> None:
     data = b'1,5" pipe\n2,b\n3,c\n'
     assert pieces(data, split(data)) == [b'1,5" pipe\n', b"2,b\n", b"3,c\n"]
 
 
-def test_many_stray_quotes_in_one_tile_cost_nothing() -> None:
+def test_many_stray_quotes_in_one_tile_do_not_join_records() -> None:
     lines = [b'%d,5" pipe,"a\nb",""\n' % number for number in range(50)]
     assert pieces(b"".join(lines), split(b"".join(lines))) == lines
 
 
-def test_a_quote_in_the_junk_behind_a_quoted_field_does_not_open_it_again() -> None:
+def test_a_quote_in_junk_after_a_quoted_field_does_not_reopen_it() -> None:
     data = b'"a"b"c\nd\n'
     assert pieces(data, split(data)) == [b'"a"b"c\n', b"d\n"]
 
@@ -202,7 +202,7 @@ def test_the_bom_belongs_to_no_record(block_bytes: int) -> None:
     assert pieces(data, [cut]) == [b"1,2\n"]
 
 
-def test_without_a_header_the_first_chunk_begins_behind_the_bom() -> None:
+def test_without_a_header_the_first_chunk_starts_after_the_bom() -> None:
     splitter = Splitter(WITHOUT_HEADER)
     (cut,) = feed(splitter, BOM + b"1,2\n")
     assert cut.first_byte == splitter.header_end == len(BOM)
@@ -213,20 +213,20 @@ def test_the_last_record_needs_no_line_end() -> None:
     assert (cut.end_byte, cut.records, cut.lines) == (7, 1, 1)
 
 
-def test_blank_lines_are_lines_but_no_records() -> None:
+def test_blank_lines_count_as_lines_but_not_as_records() -> None:
     splitter = Splitter(WITH_HEADER)
     (cut,) = feed(splitter, b"\n\na,b\n\n\n1,2\n\r\n3,4\n\n")
     assert splitter.header == b"a,b"
     assert (cut.first_line, cut.records, cut.lines) == (4, 2, 6)
 
 
-def test_a_resumed_split_goes_on_with_numbers_lines_and_records() -> None:
+def test_a_resumed_split_continues_numbers_lines_and_records() -> None:
     cuts = split(b'h\n1,"a\nb"\n2,c\n', WITH_HEADER)
     resumed = Splitter.resume(WITH_HEADER, cuts[0], 1)
     assert feed(resumed, b"2,c\n") == [cuts[1]] == [Cut(1, 10, 14, 4, 1, 1, 1)]
 
 
-def test_an_unclosed_quote_takes_the_rest_into_one_record() -> None:
+def test_after_an_unclosed_quote_the_rest_is_one_record() -> None:
     data = b'1,a\n2,"b\n3,c\n4,d\n'
     cuts = split(data)
     assert pieces(data, cuts) == [b"1,a\n", b'2,"b\n3,c\n4,d\n']
@@ -249,7 +249,7 @@ def test_a_record_larger_than_a_chunk_makes_a_larger_chunk() -> None:
     assert [len(piece) for piece in pieces(data, split(data, chunk_bytes=8))] == [4, 103, 4]
 
 
-def test_the_first_chunk_is_known_while_the_file_is_still_being_read() -> None:
+def test_the_first_chunk_is_known_while_the_file_is_being_read() -> None:
     splitter = Splitter(WITH_HEADER, 8)
     assert splitter.feed(b"a,b\n1,2\n3,4\n") == []
     assert splitter.header == b"a,b"
@@ -257,7 +257,7 @@ def test_the_first_chunk_is_known_while_the_file_is_still_being_read() -> None:
     assert (first.first_byte, first.end_byte, first.first_line) == (4, 12, 2)
 
 
-def test_lines_within_quotes_count() -> None:
+def test_lines_inside_quotes_count() -> None:
     data = b'h\n"a\r\nb\rc\nd"\ne\n'
     assert [cut.first_line for cut in split(data, WITH_HEADER)] == [2, 6]
 
@@ -275,20 +275,20 @@ def test_a_file_without_rows_has_no_chunks(
     assert (splitter.header, splitter.header_end) == (header, header_end)
 
 
-def test_another_delimiter_and_quote_are_heeded() -> None:
+def test_the_dialect_sets_delimiter_and_quote() -> None:
     data = b"1;'a\nb';\"\n2;c,'d\n"
     dialect = Dialect(delimiter=";", quote="'", header=False)
     assert pieces(data, split(data, dialect)) == [b"1;'a\nb';\"\n", b"2;c,'d\n"]
 
 
-def test_an_endless_header_is_refused_and_not_kept() -> None:
+def test_an_endless_header_is_refused_without_being_buffered() -> None:
     splitter = Splitter(WITH_HEADER)
     splitter.feed(b'"' + b"a\n" * (MAX_HEADER_BYTES // 2 - 1))
-    with pytest.raises(HeaderMismatchError, match=r"line 1: the header is longer .* not closed"):
+    with pytest.raises(HeaderMismatchError, match=r"line 1: the header is longer .* unclosed"):
         splitter.feed(b"a\n")
 
 
-def test_a_chunk_of_no_bytes_is_refused() -> None:
+def test_a_chunk_size_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Splitter(WITH_HEADER, 0)
 

@@ -1,4 +1,4 @@
-"""Decompresses a stream as it passes, in blocks of bounded size; knows bytes, no objects."""
+"""Decompresses a gzip or zstd stream into blocks of bounded size."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sluice.errors import CompressionError
 
 _BLOCK_BYTES = 8 * 1024 * 1024
 _SLICE_BYTES = 64 * 1024
-_GZIP_WINDOW = 31  # zlib's word for "a gzip header, the largest window"
+_GZIP_WINDOW = 31  # for zlib: a gzip header and the largest window
 
 
 def compression_of(name: str, content_encoding: str) -> str:
-    """Return how an object is compressed: `gzip`, `zstd` or an empty string."""
+    """Return the compression of an object: `gzip`, `zstd` or an empty string."""
     if name.lower().endswith(".gz") or content_encoding == "gzip":
         return "gzip"
     return "zstd" if name.lower().endswith(".zst") else ""
@@ -23,11 +23,11 @@ def decompress(blocks: Iterable[bytes], compression: str) -> Iterator[bytes]:
     """Yield the content of a compressed stream.
 
     Args:
-        blocks: the stream, in blocks of any size.
+        blocks: the compressed stream, in blocks of any size.
         compression: `gzip` (several members are one stream, RFC 1952) or `zstd`.
 
     Raises:
-        CompressionError: the stream is damaged or cut short.
+        CompressionError: the stream is damaged or truncated.
     """
     return _gunzip(blocks) if compression == "gzip" else _unzstd(blocks)
 
@@ -50,11 +50,11 @@ def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
     except zlib.error as error:
         raise CompressionError(f"the gzip stream is damaged: {error}") from None
     if not member.eof and not is_fresh:
-        raise CompressionError("the gzip stream is cut short; upload the file again")
+        raise CompressionError("the gzip stream is truncated; upload the file again")
 
 
 def _unzstd(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    import zstandard  # noqa: PLC0415  # paid by those who use it
+    import zstandard  # noqa: PLC0415  # slow to import, and rarely needed
 
     frame = None
     try:
@@ -68,11 +68,11 @@ def _unzstd(blocks: Iterable[bytes]) -> Iterator[bytes]:
     except zstandard.ZstdError as error:
         raise CompressionError(f"the zstd stream is damaged: {error}") from None
     if frame is not None and not frame.eof:
-        raise CompressionError("the zstd stream is cut short; upload the file again")
+        raise CompressionError("the zstd stream is truncated; upload the file again")
 
 
 def _slices(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut the blocks small: what comes out of one call cannot be bounded otherwise."""
+    """Cut blocks into slices: zstandard can bound the output of a call only by its input."""
     for block in blocks:
         for first in range(0, len(block), _SLICE_BYTES):
             yield block[first : first + _SLICE_BYTES]

@@ -1,4 +1,4 @@
-"""How a CSV file is written: delimiter, quote, encoding, header; not how it is read."""
+"""The dialect of a CSV file: delimiter, quote, encoding, header."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def _fail(key: str, detail: str) -> DeclarationError:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the fields of a file are set apart; a quote inside quotes is doubled (RFC 4180).
+    """How a file separates and quotes fields; a quote inside quotes is doubled (RFC 4180).
 
-    Delimiter and quote are single bytes of the file, and the encoding is a superset of ASCII in
-    which no other character contains those bytes: so bytes can be scanned without decoding them.
+    Delimiter and quote are single bytes, and the encoding is a superset of ASCII in which no other
+    character contains those bytes. Therefore bytes can be scanned without decoding them.
 
     Raises:
-        DeclarationError: a value is of the wrong type, or the file could not be scanned with it.
+        DeclarationError: a value has the wrong type, or bytes could not be scanned with it.
     """
 
     delimiter: str = ","
@@ -41,16 +41,16 @@ class Dialect:
         _check_mark("delimiter", self.delimiter, self.encoding)
         _check_mark("quote", self.quote, self.encoding)
         if self.delimiter == self.quote:
-            raise _fail("quote", f"{self.quote!r} is the delimiter too; choose another")
+            raise _fail("quote", f"{self.quote!r} is also the delimiter; choose another")
 
     @property
     def delimiter_byte(self) -> bytes:
-        """The delimiter as it stands in the file."""
+        """The encoded delimiter."""
         return self.delimiter.encode(self.encoding)
 
     @property
     def quote_byte(self) -> bytes:
-        """The quote as it stands in the file."""
+        """The encoded quote."""
         return self.quote.encode(self.encoding)
 
     def to_json(self) -> dict[str, str | bool]:
@@ -59,15 +59,17 @@ class Dialect:
 
     @classmethod
     def from_json(cls, document: Mapping[str, object]) -> Dialect:
-        """Read a dialect from a JSON object; what it leaves out has its default.
+        """Read a dialect from a JSON object; missing keys have their defaults.
 
         Raises:
-            DeclarationError: a key is unknown or a value is not valid.
+            DeclarationError: a key is unknown or a value is invalid.
         """
         known = {each.name for each in fields(cls)}
         for key in document:
             if key not in known:
-                raise _fail(key, f"is not known; a dialect has {', '.join(sorted(known))}")
+                raise _fail(
+                    key, f"is unknown; the keys of a dialect are {', '.join(sorted(known))}"
+                )
         return cls(**document)  # type: ignore[arg-type]  # the constructor checks the types
 
 
@@ -80,7 +82,7 @@ def _check_encoding(encoding: str) -> None:
     try:
         is_ascii_superset = _ASCII.decode(encoding) == _ASCII.decode("ascii")
     except LookupError:
-        raise _fail("encoding", f"{encoding!r} is not known; try utf-8 or cp1252") from None
+        raise _fail("encoding", f"{encoding!r} is unknown; try utf-8 or cp1252") from None
     except UnicodeError:
         is_ascii_superset = False
     if not is_ascii_superset:
@@ -95,10 +97,10 @@ def _check_mark(key: str, mark: str, encoding: str) -> None:
     if len(mark) != 1 or len(encoded) != 1:
         raise _fail(key, f"{mark!r} is not one character of one byte in {encoding}")
     if mark in "\r\n\0" or (mark.isascii() and mark.isalnum()):
-        raise _fail(key, f"{mark!r} cannot be told from the data; choose a sign")
-    if any(_is_one_character(bytes((lead, encoded[0])), encoding) for lead in _LEAD_BYTES):
+        raise _fail(key, f"{mark!r} occurs in the data; choose a punctuation character")
+    if any(_forms_character(bytes((lead, encoded[0])), encoding) for lead in _LEAD_BYTES):
         raise _fail(key, f"{mark!r} is part of other characters in {encoding}; choose another")
 
 
-def _is_one_character(pair: bytes, encoding: str) -> bool:
+def _forms_character(pair: bytes, encoding: str) -> bool:
     return len(pair.decode(encoding, "replace")) == 1

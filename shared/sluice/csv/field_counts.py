@@ -1,4 +1,4 @@
-"""How many fields each record of well-formed CSV has; knows the bytes, not the columns."""
+"""Counts the fields of well-formed records, and repairs stray quotes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def quote_strays(record: bytes, dialect: Dialect) -> bytes | None:
-    """Quote the fields of a record in which stray quotes stand, and so take these literally.
+    """Quote the fields of a record that contain stray quotes, so that the quotes are literal.
 
     Returns:
-        The record, or None where text follows a closing quote: nobody knows what was meant.
+        The record, or None if text follows a closing quote, which is ambiguous.
     """
     mark, delimiter = dialect.quote_byte, dialect.delimiter_byte
     one, end = re.escape(mark), re.escape(delimiter)
@@ -42,12 +42,12 @@ def count_fields(data: bytes, starts: NDArray[np.int64], dialect: Dialect) -> ND
     """Count the fields of each record.
 
     Args:
-        data: records of which none is malformed.
+        data: well-formed records.
         starts: offset of each record's first byte; the first is 0.
-        dialect: how they are written.
+        dialect: their dialect.
 
     Returns:
-        Number of fields, one for each start.
+        Number of fields of each record.
     """
     if not len(starts):
         return np.zeros(0, np.int64)
@@ -57,7 +57,7 @@ def count_fields(data: bytes, starts: NDArray[np.int64], dialect: Dialect) -> ND
 
 
 def _delimiters(data: bytes, dialect: Dialect) -> NDArray[np.bool_]:
-    """Mark the delimiters outside quotes: an even number of quotes stands before each."""
+    """Mark the delimiters outside quotes, those after an even number of quotes."""
     codes = np.frombuffer(data, np.uint8)
     is_delimiter = codes == dialect.delimiter_byte[0]
     is_inside = np.logical_xor.accumulate(codes == dialect.quote_byte[0])

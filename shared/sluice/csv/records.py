@@ -1,4 +1,4 @@
-"""Where the records of one chunk are and which are malformed; knows the bytes, not the columns."""
+"""Finds the records of a chunk and the malformed ones among them."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class Flaw(StrEnum):
-    """What is wrong with the quotes of a malformed record."""
+    """What is wrong with the quoting of a malformed record."""
 
     STRAY_QUOTE = "stray_quote"
-    """A quote inside an unquoted field; a parser may glue fields there and still count right."""
+    """A quote inside an unquoted field; a parser may join fields there and still count correctly."""
 
     JUNK_AFTER_QUOTE = "junk_after_quote"
     """Bytes between a closing quote and the end of its field."""
 
     UNCLOSED_QUOTE = "unclosed_quote"
-    """A quoted field that the end of the data ends."""
+    """A quoted field that ends with the data."""
 
 
 class Malformed(NamedTuple):
-    """A malformed record, by its unclosed quote or else by the first flaw in it.
+    """A malformed record, with its unclosed quote or else its first flaw.
 
     Attributes:
         record: its position in the index.
-        kind: what is wrong.
-        offset: byte of the chunk at which: the stray quote, the first junk, the opening quote.
+        kind: the flaw.
+        offset: byte of the chunk: the stray quote, the first junk byte, or the opening quote.
     """
 
     record: int
@@ -51,11 +51,11 @@ class RecordIndex:
 
     Attributes:
         starts: offset of the first byte of each record.
-        ends: offset behind its last byte, without the line end.
+        ends: offset after its last byte, without the line end.
         lines: 0-based physical line of the chunk on which it starts.
-        malformed: the malformed ones, in order.
-        recovered: how many records were saved from behind an unclosed quote. The splitter takes
-            these into the record of that quote, so its count is `len(index) - recovered`.
+        malformed: the malformed records, in order.
+        recovered: number of records recovered after an unclosed quote. The splitter counts them
+            as part of that record, so its count is `len(index) - recovered`.
     """
 
     starts: Offsets
@@ -69,18 +69,18 @@ class RecordIndex:
 
 
 class CleanCount(NamedTuple):
-    """What a chunk without a malformed record holds: records, and delimiters between fields."""
+    """Number of records of a well-formed chunk, and of delimiters between their fields."""
 
     records: int
     delimiters: int
 
 
 def index_records(data: bytes, dialect: Dialect) -> RecordIndex:
-    """Find the records of one chunk: no BOM, no header, and no record cut in two.
+    """Find the records of one chunk, which has no BOM, no header and only complete records.
 
-    An unclosed quote costs its own record alone: that record ends with the physical line on which
-    the unclosed field opens, and the index goes on with the next line. It goes on to the end,
-    since behind the unclosed quote all quotes are doubled, and so none of them stays open.
+    An unclosed quote costs only its own record, which ends with the physical line on which the
+    unclosed field opens; the index resumes with the next line. This happens at most once: after
+    the unclosed quote all quotes are doubled, so none of them stays open.
     """
     if dialect.quote_byte not in data and b"\r" not in data:
         return _index_lines(data)
@@ -96,7 +96,7 @@ def index_records(data: bytes, dialect: Dialect) -> RecordIndex:
 
 
 def _index_lines(data: bytes) -> RecordIndex:
-    """Find the records of a chunk without quotes: every line that is not blank is one."""
+    """Find the records of a chunk without quotes: each line that is not blank is one."""
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _LINE_FEED)
     if not data.endswith(b"\n"):
         ends = np.append(ends, len(data))
@@ -106,7 +106,7 @@ def _index_lines(data: bytes) -> RecordIndex:
 
 
 def count_clean(data: bytes, dialect: Dialect) -> CleanCount | None:
-    """Count what one chunk holds, or return None if `index_records` finds a record malformed."""
+    """Count the records and delimiters of a chunk, or return None if a record is malformed."""
     scanner = Scanner(dialect)
     delimiter = dialect.delimiter_byte[0]
     records = delimiters = 0
@@ -119,12 +119,12 @@ def count_clean(data: bytes, dialect: Dialect) -> CleanCount | None:
 
 
 def count_plain_records(data: bytes, dialect: Dialect, width: int) -> int | None:
-    """Count the records of one chunk, or return None where a parser might read it in another way.
+    """Count the records of a chunk, or return None if parsers might disagree about it.
 
     Args:
         data: the chunk, in UTF-8.
-        dialect: how it is written.
-        width: how many fields each record must have.
+        dialect: its dialect.
+        width: number of fields that each record must have.
     """
     if b"\0" in data or not is_utf8(data):
         return None
@@ -137,7 +137,7 @@ def count_plain_records(data: bytes, dialect: Dialect, width: int) -> int | None
 
 
 def is_utf8(data: bytes) -> bool:
-    """Whether bytes are text in UTF-8."""
+    """Whether bytes are valid UTF-8."""
     if data.isascii():
         return True
     try:
@@ -148,7 +148,7 @@ def is_utf8(data: bytes) -> bool:
 
 
 class _Builder:
-    """Collects an index tile by tile; all offsets and lines count from the start of the chunk."""
+    """Builds an index tile by tile; offsets and lines count from the start of the chunk."""
 
     def __init__(self) -> None:
         self._starts, self._ends, self._lines = [NOWHERE], [NOWHERE], [NOWHERE]
@@ -158,7 +158,7 @@ class _Builder:
         self._line_count = 0
 
     def take(self, tile: Tile) -> None:
-        """Add the records that end in the next tile, and the flaws in it."""
+        """Add the records that end in the next tile, and its flaws."""
         found = tile.boundaries(self._open_start - tile.start)
         lines = np.concatenate(([self._open_line], self._line_count + found.lines))
         is_record = found.is_record
@@ -173,13 +173,13 @@ class _Builder:
         self._line_count += found.line_count
 
     def end_record(self, end: int) -> None:
-        """End the record that is open."""
+        """End the open record."""
         self._starts.append(np.array([self._open_start]))
         self._ends.append(np.array([end]))
         self._lines.append(np.array([self._open_line]))
 
     def index(self) -> RecordIndex:
-        """Return the index of what was added."""
+        """Return the index of the tiles added."""
         starts = np.concatenate(self._starts)
         strays, junk = np.concatenate(self._strays), np.concatenate(self._junk)
         return RecordIndex(
@@ -191,7 +191,7 @@ class _Builder:
         )
 
     def recover(self, data: bytes, dialect: Dialect) -> RecordIndex:
-        """Return the index of what was added, of the unclosed record, and of what is behind it."""
+        """Return the index of the tiles added, the unclosed record, and the records after it."""
         start, line, record = self._open_start, self._open_line, sum(map(len, self._starts))
         opening = _unclosed_opening(data, start, dialect)
         end, resume = _line_end(data, opening)
@@ -235,7 +235,7 @@ def _first_flaws(starts: Offsets, strays: Offsets, junk: Offsets) -> tuple[Malfo
 
 
 def _unclosed_opening(data: bytes, start: int, dialect: Dialect) -> int:
-    """Pass the fields of a record that ends inside quotes, up to the quote that opens its last."""
+    """Return the offset of the quote that opens the last field of a record ending inside quotes."""
     marks = {
         b"q": re.escape(dialect.quote_byte),
         b"d": re.escape(dialect.delimiter_byte),
@@ -248,6 +248,6 @@ def _unclosed_opening(data: bytes, start: int, dialect: Dialect) -> int:
 
 
 def _line_end(data: bytes, offset: int) -> tuple[int, int]:
-    """Return where the physical line of an offset ends: before and behind its line end."""
+    """Return the start and end of the line end of the physical line at an offset."""
     found = _LINE_END.search(data, offset)
     return found.span() if found else (len(data), len(data))

@@ -1,4 +1,4 @@
-"""A reject: a refused row, kept whole, with where it stands and which rule it broke."""
+"""A reject: a refused row with its position, the rule that it broke, and its original bytes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 #: Column, rule, value and reason of a reject.
 Finding = tuple[str | None, str, str | None, str]
-#: What to tell about a record that is not well-formed CSV, by the kind of damage.
+#: Reasons of malformed records, by the kind of flaw.
 RECORD_REASONS = {
-    "stray_quote": "a quote stands inside an unquoted field; quote the field and double the quote",
+    "stray_quote": "a quote is inside an unquoted field; quote the field and double the quote",
     "junk_after_quote": "text follows a closing quote; double the quotes inside the field",
-    "unclosed_quote": "a quote opens a field and never closes",
+    "unclosed_quote": "a quoted field is not closed",
     "columns": "has {found} columns instead of {expected}",
     "encoding": "is not text in {encoding}",
-    "nul": "holds a NUL byte, which no text may",
+    "nul": "contains a NUL byte, which text cannot",
 }
 
 
@@ -27,12 +27,12 @@ class Reject:
     """A refused row.
 
     Attributes:
-        record: number in the file, from 0, the header not counted.
+        record: number in the file, from 0, without the header.
         line: physical line of the file on which the record begins, from 1.
-        column: the declared column, or None where the record as a whole is refused.
+        column: the declared column, or None if the record itself is malformed.
         rule: `type`, `required`, ... or a kind of `RECORD_REASONS`.
         value: the cell as written, or None.
-        original: the bytes of the record as they stand in the file, without the line end.
+        original: the bytes of the record in the file, without the line end.
     """
 
     record: int
@@ -51,7 +51,7 @@ def rejects_of(
     first_line: int,
     first_record: int,
 ) -> list[Reject]:
-    """Return the rejects of a chunk from what was found wrong, by record of the chunk."""
+    """Return the rejects of a chunk from the findings about its records."""
     return [
         Reject(
             record=first_record + number,

@@ -1,18 +1,18 @@
-"""Which quotes of CSV bytes open and close fields, and where lines end; knows no chunk.
+"""Finds the quotes that open and close fields, and the line ends, in CSV bytes.
 
-The automaton. A quote opens a field only as its first byte: at the start, behind a delimiter or
-behind a record end. Inside a quoted field a doubled quote is a literal. Any other quote is a
-*stray* one and means nothing. Bytes between a closing quote and the next delimiter or record end
-are *junk* of that field: unquoted, and a quote among them does not open it again. A line ends
-with LF, CR or CRLF; outside quotes it ends a record too, unless it is blank.
+The automaton: a quote opens a field only as its first byte, which is the first byte of the data or
+follows a delimiter or a record end. Inside a quoted field, a doubled quote is a literal. Any other quote
+is *stray* and has no meaning. Bytes between a closing quote and the next delimiter or record end
+are *junk*: unquoted, and a quote among them does not reopen the field. LF, CR and CRLF end a line;
+outside quotes they also end a record, unless the line is blank.
 
-The fast way to it. Were every quote structural, their parity would tell inside from outside. So
-each tile is taken that way first, and every quote that ought to open a field is checked to stand
-where one may: at the start of a field, or right behind a closing quote, which makes a doubled
-one. If all do, parity was exact, by induction over the quotes. The first that does not is a stray
-one: it is dropped, and parity taken anew. Where a tile has more than a few of them its quotes, and
-they alone, go through the automaton. (Speculation and check: Ge et al., SIGMOD 2019. Parity of 64
-bytes at once: Langdale and Lemire, VLDB Journal 2019.)
+The implementation: if every quote were structural, the parity of quotes would separate inside from
+outside. Each tile is first resolved that way, and each opening quote is then checked to be at the start
+of a field or directly after a closing quote, which makes a doubled quote. If all pass, parity
+was exact, by induction over the quotes. The first quote that fails is stray; it is dropped and
+parity is computed again. If a tile has more than a few stray quotes, its quotes (and only they)
+go through the automaton. (Speculation and check: Ge et al., SIGMOD 2019. Parity of 64 bytes in one
+step: Langdale and Lemire, VLDB Journal 2019.)
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ Offsets = NDArray[np.intp]
 
 CR, LF = 0x0D, 0x0A
 NEUTRAL = 0x00
-"""Stands for a stray quote as the byte before a tile: neither delimiter, quote nor line end."""
+"""Replaces a stray quote as the byte before a tile: neither delimiter, quote nor line end."""
 
 TILE_BYTES = 128 * 1024
-"""Large enough to hide the cost of a call, small enough for a second-level cache."""
+"""Large enough to amortise the cost of a call, small enough for the L2 cache."""
 
 NOWHERE: Offsets = np.empty(0, np.intp)
 
 _MAX_GUESSES = 3
-"""Stray quotes of a tile that are dropped one by one, before the automaton is the cheaper way."""
+"""Number of stray quotes of a tile above which the automaton is cheaper than dropping each."""
 
 _OPENING, _DOUBLING, _OTHER = b"odx"
 _QUOTED_FIELD = re.compile(rb"(o(?:.d)*.?)")
-"""The quotes of one quoted field, by what stands before each: opening, any doubled ones, closing.
+"""The quotes of one quoted field, by the byte before each: opening, doubled ones, closing.
 
-A quote that follows a border opens a field, one that follows a closing quote doubles it; what
-stands before a quote inside a field does not matter.
+A quote after a border opens a field, a quote after a closing quote doubles it; the byte before a
+quote inside a field does not matter.
 """
 
 
@@ -59,11 +59,11 @@ class Boundaries:
     """The line ends outside quotes of a tile; each ends a record or a blank line.
 
     Attributes:
-        starts: offset at which that record or blank line began.
+        starts: offset of the first byte of that record or blank line.
         content_ends: offset of its CR, LF or CRLF.
-        ends: offset behind its CR, LF or CRLF.
-        lines: physical lines complete there, counted from the start of the tile.
-        line_count: physical lines that end in the tile, inside quotes as well.
+        ends: offset after its CR, LF or CRLF.
+        lines: number of physical lines from the start of the tile to there.
+        line_count: number of physical lines that end in the tile, including those inside quotes.
     """
 
     starts: Offsets
@@ -74,18 +74,18 @@ class Boundaries:
 
     @property
     def is_record(self) -> Flags:
-        """Which of them end a record and not a blank line."""
+        """Which of them end a record rather than a blank line."""
         return self.starts < self.content_ends
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quotes:
-    """What the quotes of a tile mean.
+    """The resolved quotes of a tile.
 
     Attributes:
-        inside: for each byte, whether it is inside quotes; an opening quote is, a closing is not.
-        is_border: for each byte, whether it is a delimiter, a quote (no stray one), CR or LF.
-        strays: offsets of the quotes that mean nothing.
+        inside: for each byte, whether it is inside quotes; an opening quote is, a closing quote is not.
+        is_border: for each byte, whether it is a delimiter, a quote that is not stray, CR or LF.
+        strays: offsets of the stray quotes.
     """
 
     inside: Flags
@@ -95,17 +95,17 @@ class Quotes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tile:
-    """A stretch of bytes whose quotes are resolved; never ends between CR and LF.
+    """A range of bytes with resolved quotes; never ends between CR and LF.
 
     Attributes:
-        data: the scanned piece of which it is a part.
-        start: offset of its first byte in that piece; all other offsets count from here.
+        data: the scanned data of which it is a part.
+        start: offset of its first byte in that data; all other offsets are relative to it.
         codes: its bytes.
-        has_cr: whether a CR is among them.
+        has_cr: whether they include a CR.
         begins_inside: whether the byte before it is inside quotes.
         begins_in_record: whether the byte before it is neither CR nor LF.
-        begins_with_junk: whether its first byte is junk behind a closing quote.
-        quotes: what its quotes mean; None if it has none.
+        begins_with_junk: whether its first byte is junk after a closing quote.
+        quotes: its resolved quotes; None if it has none.
     """
 
     data: bytes
@@ -121,9 +121,9 @@ class Tile:
         return len(self.codes)
 
     def count(self) -> tuple[int, int]:
-        """Count the physical lines and the records that end here.
+        """Count the physical lines and the records that end in the tile.
 
-        A record ends where content is followed by a line end outside quotes.
+        A record ends where a line end outside quotes follows content.
         """
         is_newline = self.codes == LF
         lines = int(np.count_nonzero(is_newline))
@@ -143,18 +143,18 @@ class Tile:
         return int(np.count_nonzero(is_step)) + first
 
     def count_outside(self, byte: int) -> int:
-        """Count how often a byte stands outside quotes."""
+        """Count the occurrences of a byte outside quotes."""
         is_byte = self.codes == byte
         if self.quotes:
             return int(np.count_nonzero(is_byte > self.quotes.inside))
         return 0 if self.begins_inside else int(np.count_nonzero(is_byte))
 
     def boundaries(self, record_start: int) -> Boundaries:
-        """Find all places here where a record could be cut off from the next.
+        """Find all record boundaries of the tile.
 
         Args:
-            record_start: offset at which the record began that is open at the start of the tile,
-                so 0 or negative.
+            record_start: offset of the first byte of the record that is open at the start of the
+                tile; 0 or negative.
         """
         line_ends = self._line_ends()
         lines = np.flatnonzero(self._is_outside(line_ends))
@@ -168,7 +168,7 @@ class Tile:
         return Boundaries(starts, content_ends, ends, lines + 1, len(line_ends))
 
     def _line_ends(self) -> Offsets:
-        """Find the last byte of each line end, inside quotes as well."""
+        """Find the last byte of each line end, including those inside quotes."""
         is_end = self.codes == LF
         if self.has_cr:
             is_cr = self.codes == CR
@@ -182,7 +182,7 @@ class Tile:
         return np.full(len(offsets), not self.begins_inside)
 
     def last_line_end(self) -> int:
-        """Return the offset behind the last line end, or 0 if there is none."""
+        """Return the offset after the last line end, or 0 if there is none."""
         end = self.start + len(self)
         last = self.data.rfind(b"\n", self.start, end)
         if self.has_cr:
@@ -190,11 +190,11 @@ class Tile:
         return max(last + 1 - self.start, 0)
 
     def strays(self) -> Offsets:
-        """Return the quotes that mean nothing."""
+        """Return the offsets of the stray quotes."""
         return self.quotes.strays if self.quotes else NOWHERE
 
     def junk(self) -> Offsets:
-        """Find the bytes that follow a closing quote where the field or the record must end."""
+        """Find the first junk byte after each closing quote that does not end its field."""
         first = np.zeros(int(self.begins_with_junk), np.intp)
         if self.quotes is None:
             return first
@@ -205,9 +205,9 @@ class Tile:
 
 
 class Scanner:
-    """The automaton over the bytes of one file or chunk, fed in any pieces, tile by tile out.
+    """Resolves the quotes of one file or chunk, given in pieces of any size, tile by tile.
 
-    A piece must not end between CR and LF: the caller holds the CR back.
+    A piece must not end between CR and LF: the caller keeps the CR for the next piece.
 
     Attributes:
         is_inside: whether the data so far ends inside quotes.
@@ -227,7 +227,7 @@ class Scanner:
         return self._previous not in (CR, LF)
 
     def tiles(self, data: bytes) -> Iterator[Tile]:
-        """Walk over the next piece of the data."""
+        """Yield the tiles of the next piece of the data."""
         codes = np.frombuffer(data, np.uint8)
         start = 0
         while start < len(data):
@@ -244,7 +244,7 @@ class Scanner:
         quotes = None
         if data.find(self._quote_byte, start, end) >= 0:
             quotes = self._resolve(codes, previous, has_cr=has_cr)
-        is_behind_closing = previous == self._quote and not begins_inside
+        is_after_closing = previous == self._quote and not begins_inside
         return Tile(
             data=data,
             start=start,
@@ -252,12 +252,12 @@ class Scanner:
             has_cr=has_cr,
             begins_inside=begins_inside,
             begins_in_record=previous not in (CR, LF),
-            begins_with_junk=is_behind_closing and data[start] not in self._borders,
+            begins_with_junk=is_after_closing and data[start] not in self._borders,
             quotes=quotes,
         )
 
     def _resolve(self, codes: Codes, previous: int, *, has_cr: bool) -> Quotes:
-        """Tell structural from stray quotes, and move the state behind them."""
+        """Separate structural from stray quotes, and advance the state."""
         is_quote = codes == self._quote
         is_border = is_quote | (codes == self._delimiter)
         is_border |= codes == LF
@@ -285,39 +285,39 @@ class Scanner:
             strays = np.concatenate((strays, found))
 
     def _first_stray(self, is_opening: Flags, is_border: Flags, previous: int) -> Offsets:
-        """Find the first quote that parity takes for an opening one and that cannot be one."""
+        """Find the first quote that parity takes for an opening quote and that cannot be one."""
         if is_opening[0] and previous not in self._borders:
             return np.zeros(1, np.intp)
         is_stray = is_opening[1:] > is_border[:-1]
         return np.array([is_stray.argmax() + 1]) if is_stray.any() else NOWHERE
 
     def _find_strays(self, is_quote: Flags, is_border: Flags, previous: int) -> Offsets:
-        """Put the quotes of a tile through the automaton, which is a regular expression here."""
+        """Run the automaton, here a regular expression, over the quotes of a tile."""
         quotes = np.flatnonzero(is_quote)
         kinds = np.where(is_border[quotes - 1], _OPENING, _OTHER).astype(np.uint8)
         kinds[1:][quotes[1:] == quotes[:-1] + 1] = _DOUBLING
         if quotes[0] == 0:
-            kinds[0] = self._kind_behind(previous)
+            kinds[0] = self._kind_after(previous)
         earlier = self._quotes_of_open_field(previous)
         parts = _QUOTED_FIELD.split(earlier + kinds.tobytes())
         is_stray = np.repeat(np.arange(len(parts)) % 2 == 0, [len(part) for part in parts])
         strays: Offsets = quotes[is_stray[len(earlier) :]]
         return strays
 
-    def _kind_behind(self, previous: int) -> int:
+    def _kind_after(self, previous: int) -> int:
         if previous == self._quote:
             return _DOUBLING
         return _OPENING if previous in self._borders else _OTHER
 
     def _quotes_of_open_field(self, previous: int) -> bytes:
-        """Stand in for the quotes before the tile: one that is open, or a pair just closed."""
+        """Return the kinds of the quotes before the tile: an open one, or a pair just closed."""
         if self.is_inside:
             return b"o"
         return b"oo" if previous == self._quote else b""
 
 
 def _parity(is_quote: Flags, *, begins_inside: bool) -> Flags:
-    """Tell for each byte whether the quotes up to it, and itself, are odd in number."""
+    """Return for each byte whether the number of quotes up to and including it is odd."""
     packed = np.packbits(is_quote, bitorder="little")
     words = np.zeros(-(-len(packed) // 8), "<u8")
     words.view(np.uint8)[: len(packed)] = packed

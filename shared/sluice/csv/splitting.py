@@ -1,4 +1,4 @@
-"""Where a CSV file can be cut into chunks; holds counters, never the data; does no I/O."""
+"""Cuts a CSV file into chunks at record boundaries; keeps counters, not the data; does no I/O."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ BOM: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Cut:
-    """A chunk: the bytes `first_byte <= offset < end_byte` of a file, all of them whole records.
+    """A chunk: the bytes `first_byte <= offset < end_byte` of a file, which are complete records.
 
     Attributes:
         number: 0-based number of the chunk in its file.
         first_byte: offset in the file of its first byte.
-        end_byte: offset behind its last byte, so the first byte of the next chunk.
-        first_line: 1-based physical line at which it starts; LF, CR and CRLF end a line.
-        first_record: 0-based index of its first record; the header and blank lines do not count.
-        records: how many records it holds; 0 where it has nothing but blank lines.
-        lines: how many physical lines it holds, inside quotes and blank ones as well.
+        end_byte: offset after its last byte, the first byte of the next chunk.
+        first_line: 1-based physical line on which it starts; LF, CR and CRLF end a line.
+        first_record: 0-based index of its first record, without the header and blank lines.
+        records: number of records; 0 if it has only blank lines.
+        lines: number of physical lines, including blank lines and those inside quotes.
     """
 
     number: int
@@ -42,7 +42,7 @@ class Cut:
 
 
 class _Mark(NamedTuple):
-    """A place where a record could be cut off from the next, and what is complete before it."""
+    """A record boundary, with the lines and records complete before it."""
 
     byte: int
     lines: int
@@ -65,19 +65,19 @@ class _Marks:
 
 
 class Splitter:
-    """Finds the chunks of one file while it is being read, in blocks of any size.
+    """Finds the chunks of one file while it is read, in blocks of any size.
 
-    A chunk ends at the last record end within `chunk_bytes` of its start, or, where a record is
-    longer than that, at the first one after it. The end of the file ends a record. Blank lines
-    are no records, but they lie in the range of some chunk: `[0, header_end)` and the chunks
-    tile the file. An unclosed quote takes all that follows into one last record; what can be
-    saved of it is the business of `sluice.csv.records`.
+    A chunk ends at the last record end within `chunk_bytes` of its start or, if a record is
+    longer than that, at the first record end after it. The end of the file ends a record. Blank
+    lines are not records, but they belong to the range of a chunk: `[0, header_end)` and the
+    chunks tile the file. After an unclosed quote, the rest of the file is one last record;
+    `sluice.csv.records` recovers the records in it.
 
     Attributes:
-        header: bytes of the header record without BOM and line end; None until it is known,
-            and for ever where the dialect has none, the file holds no record, or split resumed.
-        header_end: offset of the first byte of the first chunk, behind BOM and header; None
-            until it is known, and for ever where split resumed.
+        header: bytes of the header record without BOM and line end; None until it is known, and
+            always None if the dialect has no header, the file has no record, or split resumed.
+        header_end: offset of the first byte of the first chunk, after BOM and header; None until
+            it is known, and always None if split resumed.
     """
 
     def __init__(self, dialect: Dialect, chunk_bytes: int = CHUNK_BYTES) -> None:
@@ -98,7 +98,7 @@ class Splitter:
 
     @classmethod
     def resume(cls, dialect: Dialect, at: Cut, chunk_bytes: int = CHUNK_BYTES) -> Self:
-        """Go on behind a known chunk: the first byte to feed is the one at `at.end_byte`."""
+        """Continue after a known chunk; the first byte to feed is that at `at.end_byte`."""
         splitter = cls(dialect, chunk_bytes)
         splitter._is_at_bom = splitter._is_in_head = False
         splitter._number = at.number + 1
@@ -110,26 +110,26 @@ class Splitter:
 
     @property
     def records(self) -> int:
-        """Records known to be complete, from the start of the file, without the header."""
+        """Number of complete records from the start of the file, without the header."""
         return max(self._last.records, 0)
 
     @property
     def position(self) -> int:
-        """Offset in the file behind the last byte scanned; after `finish`, its size."""
+        """Offset in the file after the last byte scanned; after `finish`, its size."""
         return self._position
 
     @property
     def open_bytes(self) -> int:
-        """How many bytes were scanned behind the end of the last complete record."""
+        """Number of bytes scanned after the last complete record."""
         return self._position - self._last.byte
 
     @property
     def open_line(self) -> int:
-        """1-based physical line behind the end of the last complete record."""
+        """1-based physical line after the last complete record."""
         return self._last.lines + 1
 
     def feed(self, block: bytes) -> list[Cut]:
-        """Take the next bytes of the file and return the chunks known to be complete.
+        """Process the next bytes of the file and return the chunks that are complete.
 
         Raises:
             HeaderMismatchError: the header is longer than `MAX_HEADER_BYTES`.
@@ -140,7 +140,7 @@ class Splitter:
         return self._scan(known) if known else []
 
     def finish(self) -> list[Cut]:
-        """Take the end of the file and return the last chunks.
+        """Process the end of the file and return the last chunks.
 
         Raises:
             HeaderMismatchError: the header is longer than `MAX_HEADER_BYTES`.
@@ -157,7 +157,7 @@ class Splitter:
         return cuts
 
     def _tail_to_hold(self, data: bytes) -> bytes:
-        """Return the last bytes that only the next ones explain: half a BOM or half a CRLF."""
+        """Return the last bytes that depend on the next block: half a BOM or half a CRLF."""
         if self._is_at_bom and len(data) < len(BOM) and BOM.startswith(data):
             return data
         return b"\r" if data.endswith(b"\r") else b""
@@ -165,17 +165,17 @@ class Splitter:
     def _scan(self, data: bytes) -> list[Cut]:
         cuts: list[Cut] = []
         if self._is_at_bom:
-            data = self._pass_bom(data)
+            data = self._skip_bom(data)
         for tile in self._scanner.tiles(data):
             is_within = self._position + len(tile) <= self._limit
             if is_within and not self._is_in_head and tile.quotes is None:
-                self._skim(tile)
+                self._count(tile)
             else:
                 cuts += self._walk(tile)
             self._position += len(tile)
         return cuts
 
-    def _pass_bom(self, data: bytes) -> bytes:
+    def _skip_bom(self, data: bytes) -> bytes:
         self._is_at_bom = False
         self._position = len(BOM) if data.startswith(BOM) else 0
         self._start = self._last = self._start._replace(byte=self._position)
@@ -183,8 +183,8 @@ class Splitter:
             self.header_end = self._position
         return data[self._position :]
 
-    def _skim(self, tile: Tile) -> None:
-        """Count what ends in a tile that has no quotes and in which no chunk ends."""
+    def _count(self, tile: Tile) -> None:
+        """Count the lines and records of a tile without quotes in which no chunk ends."""
         lines, records = tile.count()
         self._lines += lines
         end = 0 if tile.begins_inside else tile.last_line_end()
@@ -211,7 +211,7 @@ class Splitter:
         )
 
     def _cuts(self, marks: _Marks, end: int) -> list[Cut]:
-        """Cut while there are bytes beyond the limit of the chunk, and a mark to cut at."""
+        """Cut while there are bytes after the limit of the chunk, and a mark to cut at."""
         cuts: list[Cut] = []
         while self._limit < end and (mark := self._mark_to_cut_at(marks)):
             cuts.append(self._cut(mark))
@@ -251,7 +251,7 @@ class Splitter:
         if len(self._head) > MAX_HEADER_BYTES:
             raise HeaderMismatchError(
                 f"line 1: the header is longer than {MAX_HEADER_BYTES:,} bytes; "
-                "look for a quote in it that is not closed"
+                "look for an unclosed quote in it"
             )
         if is_found:
             self._end_head(marks[index])
