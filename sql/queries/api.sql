@@ -1,5 +1,5 @@
--- name: standings_named
--- Datasets as they stand for their readers, each found by a name that it may have.
+-- name: dataset_versions_named
+-- What readers see of the datasets of some names.
 SELECT
     datasets.name, datasets.version, datasets.origin, datasets.declared_at,
     coalesce(freshness.version, 0) AS freshness,
@@ -19,8 +19,8 @@ ORDER BY datasets.name;
 -- Every dataset by the version of its declaration.
 SELECT name, version, declared_at FROM sluice.datasets ORDER BY name;
 
--- name: list_standings
--- Every dataset as it stands for its readers.
+-- name: list_dataset_versions
+-- What readers see of one dataset or of all, with the rows that were loaded.
 SELECT
     datasets.name, datasets.version, datasets.origin, datasets.declared_at,
     coalesce(freshness.version, 0) AS freshness,

@@ -2,6 +2,10 @@
 -- Lets one transaction at a time declare, publish or take back a dataset.
 SELECT pg_advisory_xact_lock(hashtext('sluice dataset ' || :dataset));
 
+-- name: declared_version
+-- The version of a dataset's current declaration.
+SELECT name, version, declared_at FROM sluice.datasets WHERE name = :dataset;
+
 -- name: select_declaration
 -- The current declaration of a dataset.
 SELECT version, declaration FROM sluice.datasets WHERE name = :dataset;

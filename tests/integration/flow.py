@@ -29,7 +29,7 @@ from sluice.ingestion.output import Outputs
 from sluice.ingestion.recovery import Sweep
 from sluice.ingestion.split import Split
 from sluice.ports import Sink, StoredObject
-from sluice.postgres.catalog import standing
+from sluice.postgres.catalog import dataset_version
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
@@ -271,7 +271,7 @@ class Flow:
     def ask(self, dataset: str, query: str, **arguments: object) -> list[dict[str, Any]]:
         """Answer a named query as the API does."""
         with snapshot(self.engine, 30) as connection:
-            found = standing(connection, dataset).dataset.query(query)
+            found = dataset_version(connection, dataset).dataset.query(query)
             assert found is not None, f"{dataset} has no query {query}"
             given = [(name, str(value)) for name, value in arguments.items()]
             values = read_parameters(found, given)

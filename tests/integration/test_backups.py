@@ -25,7 +25,7 @@ from sluice.errors import (
     ParameterError,
     StorageUnavailableError,
 )
-from sluice.postgres.catalog import standings
+from sluice.postgres.catalog import dataset_versions
 from sluice.postgres.migrations import migrate
 
 #: Every type, with what is awkward of it.
@@ -567,6 +567,6 @@ def test_a_manifest_carries_the_declaration(keeper: Keeper) -> None:
     assert dataset["declaration"]["columns"] == THINGS["columns"]
     with keeper.flow.engine.begin() as connection:
         keeper.restore(saved)
-        found = {each.dataset.name: each for each in standings(connection)}
+        found = {each.dataset.name: each for each in dataset_versions(connection)}
     assert found["things2"].origin == "restored"
     assert found["things2"].rows_loaded == 60

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sluice.datasets.model import Query
     from sluice.errors import RequestError
-    from sluice.postgres.catalog import Standing
+    from sluice.postgres.catalog import DatasetVersion
 
 Row = Mapping[str, Any]
 
@@ -35,7 +35,7 @@ _INPUTS = {"integer": "number", "number": "number", "date": "date", "timestamp":
 
 
 def picture(
-    found: Standing, query: Query, values: Mapping[str, object], rows: Sequence[Row]
+    found: DatasetVersion, query: Query, values: Mapping[str, object], rows: Sequence[Row]
 ) -> str:
     """Return the picture that a query declares, as the text of an SVG file."""
     from sluice.charts.svg import draw  # noqa: PLC0415  # 0.7 s, paid where first used
@@ -44,7 +44,7 @@ def picture(
 
 
 def page(
-    found: Standing,
+    found: DatasetVersion,
     query: Query,
     given: Mapping[str, str],
     values: Mapping[str, object],
@@ -76,12 +76,14 @@ def page(
     )
 
 
-def refusal(found: Standing, query: Query, given: Mapping[str, str], error: RequestError) -> str:
+def refusal(
+    found: DatasetVersion, query: Query, given: Mapping[str, str], error: RequestError
+) -> str:
     """Return the page of a request that could not be answered: what is wrong, and the form."""
     return _template().render(**_of_both(found, query, given), problem=error.detail)
 
 
-def _of_both(found: Standing, query: Query, given: Mapping[str, str]) -> dict[str, object]:
+def _of_both(found: DatasetVersion, query: Query, given: Mapping[str, str]) -> dict[str, object]:
     url = f"/v1/datasets/{found.dataset.name}/queries/{query.name}"
     kinds = ("json", "csv", "parquet", *(("svg",) if query.drawing else ()))
     return {
@@ -96,7 +98,7 @@ def _of_both(found: Standing, query: Query, given: Mapping[str, str]) -> dict[st
 
 
 def _caption(
-    found: Standing, query: Query, values: Mapping[str, object], rows: Sequence[Row]
+    found: DatasetVersion, query: Query, values: Mapping[str, object], rows: Sequence[Row]
 ) -> Caption:
     shown = [f"{name} = {_shown(each)}" for name, each in values.items() if each is not None]
     notes = (f"of the first {MAX_ROWS:,} rows",) if len(rows) >= MAX_ROWS else ()

@@ -15,7 +15,7 @@ from sluice.api.formats import FORMATS
 if TYPE_CHECKING:
     from werkzeug.wrappers import Request
 
-    from sluice.postgres.catalog import Standing
+    from sluice.postgres.catalog import DatasetVersion
 
 
 def json_response(
@@ -49,7 +49,9 @@ def stream_response(
     return response
 
 
-def freshness_headers(standing: Standing, kind: str, *, is_lasting: bool = True) -> dict[str, str]:
+def freshness_headers(
+    version: DatasetVersion, kind: str, *, is_lasting: bool = True
+) -> dict[str, str]:
     """Return the headers that say how fresh an answer about a dataset is.
 
     An answer that may change by itself has no ETag, and nobody may keep it.
@@ -57,12 +59,12 @@ def freshness_headers(standing: Standing, kind: str, *, is_lasting: bool = True)
     if not is_lasting:
         return {"Cache-Control": "no-store", "Vary": "Accept, Authorization"}
     headers = {
-        "ETag": f'W/"{standing.etag}-{kind}"',
+        "ETag": f'W/"{version.etag}-{kind}"',
         "Cache-Control": "no-cache",
         "Vary": "Accept, Authorization",
     }
-    if standing.ingestion is not None:
-        headers["Sluice-Ingestion"] = str(standing.ingestion)
+    if version.ingestion is not None:
+        headers["Sluice-Ingestion"] = str(version.ingestion)
     return headers
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sluice.backups.manifest import FOLDER, Manifest, SavedDataset
 from sluice.datasets.identifiers import quote, view
 from sluice.errors import BackupMismatchError, NotFoundError, ParameterError
-from sluice.postgres.catalog import Standing, standing
+from sluice.postgres.catalog import DatasetVersion, dataset_version
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
 
@@ -73,13 +73,13 @@ def compare(
 
 def _is_declared(connection: Connection, name: str) -> bool:
     key = {"dataset": name}
-    return connection.execute(statement("list_standings"), key).one_or_none() is not None
+    return connection.execute(statement("list_dataset_versions"), key).one_or_none() is not None
 
 
 def _compare(
     connection: Connection, manifest: Manifest, saved: SavedDataset, suffix: str
 ) -> Comparison:
-    here, there = (standing(connection, name) for name in (saved.name, saved.name + suffix))
+    here, there = (dataset_version(connection, name) for name in (saved.name, saved.name + suffix))
     _check_origin(connection, manifest, saved, there)
     columns = [
         quote(each.name)
@@ -121,7 +121,7 @@ def _sample(listed: str, sign: str) -> str:
 
 
 def _check_origin(
-    connection: Connection, manifest: Manifest, saved: SavedDataset, copy: Standing
+    connection: Connection, manifest: Manifest, saved: SavedDataset, copy: DatasetVersion
 ) -> None:
     sources = connection.execute(
         statement("published_sources"), {"dataset": copy.dataset.name}

@@ -166,7 +166,7 @@ def _prepare(
     if not NAME.fullmatch(name):
         raise ParameterError(f'suffix: "{name}" is not the name of a dataset', parameter="suffix")
     connection.execute(statement("hold_restore"), {"dataset": name})
-    known = connection.execute(statement("list_standings"), {"dataset": name}).one_or_none()
+    known = connection.execute(statement("list_dataset_versions"), {"dataset": name}).one_or_none()
     if suffix and known is not None and known.origin != "restored":
         raise BackupMismatchError(
             f"{name} is a dataset of its own and no copy; give another suffix", dataset=name

@@ -23,9 +23,9 @@ from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import SETTLEMENT_COLUMN, Dataset, Projection
 from sluice.errors import SettlingError
+from sluice.postgres.catalog import read_dataset
 from sluice.postgres.connection import run_script, transaction, translated
 from sluice.postgres.named_sql import composed, statement
-from sluice.postgres.registry import read_dataset
 from sluice.postgres.storage_sql import projection_rows, rows_of, slice_of
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from sluice.ingestion.ingestions import move, select_ingestion
 from sluice.ingestion.merge import withdraw
 from sluice.ingestion.model import Ingestion, State
 from sluice.ingestion.outbox import relay
+from sluice.postgres.catalog import find_dataset, read_dataset
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
-from sluice.postgres.registry import find_dataset, read_dataset
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

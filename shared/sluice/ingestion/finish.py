@@ -22,9 +22,9 @@ from sluice.ingestion.model import Ingestion, State
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.output import Outputs, write_output
 from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
+from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
-from sluice.postgres.registry import find_dataset
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

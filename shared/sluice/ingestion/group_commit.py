@@ -36,9 +36,9 @@ from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
 from sluice.parsing.batch import Counted, ParsedFiles, parse_together
 from sluice.parsing.chunk import copied_columns, copied_rollup_columns
 from sluice.parsing.small_file import Whole, take_whole
+from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
-from sluice.postgres.registry import find_dataset
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

@@ -31,9 +31,9 @@ from sluice.parsing.chunk import (
 )
 from sluice.parsing.column_mapping import Layout
 from sluice.parsing.parser import parse_chunk
+from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import copy_in, transaction
 from sluice.postgres.named_sql import composed, statement
-from sluice.postgres.registry import find_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

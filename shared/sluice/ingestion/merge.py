@@ -16,9 +16,9 @@ from sluice.errors import AccountImbalanceError, DeclarationError
 from sluice.ingestion.constraint_errors import refused_rows
 from sluice.ingestion.ingestions import Changes, move, query_ingestions
 from sluice.ingestion.model import Ingestion, State
+from sluice.postgres.catalog import read_dataset
 from sluice.postgres.merge_sql import Merging
 from sluice.postgres.named_sql import composed, statement
-from sluice.postgres.registry import read_dataset
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row

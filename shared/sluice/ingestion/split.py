@@ -40,9 +40,9 @@ from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.sources import Source, open_source
 from sluice.parsing.column_mapping import lay_out
+from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import transaction, translated
 from sluice.postgres.named_sql import statement
-from sluice.postgres.registry import find_dataset
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -1,15 +1,18 @@
-"""The declared datasets as they stand for readers: declaration, freshness, newest ingestion."""
+"""The declared datasets in the database: their declarations, parsed once, and the version readers see."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+import threading
+import time
+import weakref
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sluice.datasets.identifiers import NAME
 from sluice.errors import NotFoundError
-from sluice.postgres.connection import run_plain
+from sluice.postgres.connection import run_plain, transaction
 from sluice.postgres.named_sql import statement
 from sluice.querying.dependencies import names_read
 
@@ -17,22 +20,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
     from sluice.datasets.model import Dataset, Query
 
+#: Age up to which a loader may use a declaration without asking the database for a newer one.
+_MAX_AGE_S = 5.0
+_PREPARED = "dataset_versions_named"
+
 
 @dataclass(frozen=True)
-class Standing:
-    """A dataset at the moment of a request.
+class DatasetVersion:
+    """A dataset as one snapshot of the database shows it to readers.
 
     Attributes:
         document: the declaration as it was given.
         freshness: grows with every change of what readers see.
         ingestion: the newest published ingestion.
-        rows_loaded: rows that the published ingestions loaded, where they were counted.
-        etag: what changes whenever an answer may change that is made of it, and of the other datasets
-            that were asked for with it.
+        rows_loaded: rows that the published ingestions loaded, if they were counted.
+        etag: differs whenever an answer made of this dataset, and of the others read with it, may differ.
     """
 
     dataset: Dataset
@@ -45,11 +51,8 @@ class Standing:
     etag: str
 
 
-_PREPARED = "standings_named"
-
-
 class _Facts(NamedTuple):
-    """A row of the statement `standings_named`, in the order of its columns."""
+    """A row of the statements on dataset versions, in the order of their columns."""
 
     name: str
     version: int
@@ -61,38 +64,93 @@ class _Facts(NamedTuple):
     rows_loaded: int | None
 
 
-def standings(connection: Connection) -> list[Standing]:
-    """Return every declared dataset."""
-    rows = connection.execute(statement("list_standings"), {"dataset": None})
-    return [_standing(connection, row, [row]) for row in rows.all()]
+@dataclass(frozen=True)
+class _Declaration:
+    """A parsed declaration, and when it was last seen to be the current one (`time.monotonic`)."""
+
+    version: int
+    declared_at: datetime
+    document: dict[str, Any]
+    dataset: Dataset
+    confirmed_at: float
+
+
+class _Cache:
+    """The newest declaration of each dataset of each database; any thread may use it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: weakref.WeakKeyDictionary[Engine, dict[str, _Declaration]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def find(self, engine: Engine, name: str) -> _Declaration | None:
+        with self._lock:
+            return self._kept.get(engine, {}).get(name)
+
+    def keep(self, engine: Engine, declaration: _Declaration) -> None:
+        with self._lock:
+            self._kept.setdefault(engine, {})[declaration.dataset.name] = declaration
+
+
+_cache = _Cache()
+
+
+def find_dataset(engine: Engine, name: str) -> Dataset | None:
+    """Return the declared dataset of that name, at most a few seconds old; None when there is none.
+
+    Raises:
+        DatabaseUnavailableError: try again later.
+    """
+    kept = _cache.find(engine, name)
+    if kept is not None and kept.confirmed_at + _MAX_AGE_S > time.monotonic():
+        return kept.dataset
+    with transaction(engine) as connection:
+        return read_dataset(connection, name)
+
+
+def read_dataset(connection: Connection, name: str) -> Dataset | None:
+    """Return the dataset of that name as it is declared now; None when there is none."""
+    row = connection.execute(statement("declared_version"), {"dataset": name}).one_or_none()
+    if row is None:
+        return None
+    return _declaration(connection, row.name, row.version, row.declared_at).dataset
 
 
 def declared_datasets(connection: Connection) -> list[Dataset]:
-    """Return every declared dataset, without asking how it stands."""
+    """Return every declared dataset, without its freshness."""
     rows = connection.execute(statement("list_declarations")).all()
-    return [_declarations(connection, r.name, r.version, r.declared_at)[1] for r in rows]
+    return [_declaration(connection, r.name, r.version, r.declared_at).dataset for r in rows]
 
 
-def standing(connection: Connection, name: str, *, has_counts: bool = False) -> Standing:
-    """Return a declared dataset; its rows are counted where asked for, else None.
+def dataset_versions(connection: Connection) -> list[DatasetVersion]:
+    """Return every declared dataset, with its rows counted."""
+    rows = connection.execute(statement("list_dataset_versions"), {"dataset": None})
+    return [_version(connection, row, [row]) for row in rows.all()]
+
+
+def dataset_version(
+    connection: Connection, name: str, *, has_counts: bool = False
+) -> DatasetVersion:
+    """Return a declared dataset, with its rows counted if asked for.
 
     Raises:
         NotFoundError: there is none of that name.
     """
     rows: Sequence[Any]
     if has_counts:
-        rows = connection.execute(statement("list_standings"), {"dataset": name}).all()
+        rows = connection.execute(statement("list_dataset_versions"), {"dataset": name}).all()
     else:
         rows = _named(connection, (name,))
-    return _standing(connection, _one(rows, name), rows)
+    return _version(connection, _one(rows, name), rows)
 
 
-def standing_of_query(
+def version_for_query(
     connection: Connection, name: str, query: str
-) -> tuple[Standing, Query | None]:
-    """Return a declared dataset and its query of a name, which the etag fits: of all that it reads.
+) -> tuple[DatasetVersion, Query | None]:
+    """Return a declared dataset and its query of a name; the etag covers all that the query reads.
 
-    Which datasets these are, the query tells; one asked before is asked for with all of them at once.
+    Which datasets these are, the query says; of one answered before, they are read together.
 
     Raises:
         NotFoundError: there is no dataset of that name.
@@ -100,7 +158,7 @@ def standing_of_query(
     names = _names_of().get((name, query), ())
     while True:
         rows = _named(connection, (name, *names))
-        found = _standing(connection, _one(rows, name), rows)
+        found = _version(connection, _one(rows, name), rows)
         asked_query = found.dataset.query(query)
         if asked_query is None or names_read(asked_query.sql) == names:
             return found, asked_query
@@ -115,13 +173,14 @@ def _one(rows: Sequence[Any], name: str) -> Any:
 
 
 def _named(connection: Connection, names: tuple[str, ...]) -> list[_Facts]:
-    """Return a row of `standings_named` for each dataset of these names; asked with every request.
+    """Return the facts of the datasets of these names.
 
-    Prepared once on each connection: to plan it takes longer than to run it.
+    Every request asks for them, so the statement is prepared once on each connection: to plan it
+    takes longer than to run it.
     """
     if _PREPARED not in connection.info:
-        asked = str(statement(_PREPARED)).replace(":names", "$1").rstrip(";")
-        run_plain(connection, f"PREPARE {_PREPARED} (text[]) AS {asked}")
+        sql = str(statement(_PREPARED)).replace(":names", "$1").rstrip(";")
+        run_plain(connection, f"PREPARE {_PREPARED} (text[]) AS {sql}")
         connection.info[_PREPARED] = True
     found = run_plain(connection, f"EXECUTE {_PREPARED} ({names_literal(names)})")
     return [_Facts(*each) for each in found.rows]
@@ -129,7 +188,7 @@ def _named(connection: Connection, names: tuple[str, ...]) -> list[_Facts]:
 
 @functools.lru_cache(maxsize=1024)
 def names_literal(names: tuple[str, ...]) -> str:
-    """Return the names as the literal of an array; a text that cannot be a name is no dataset's."""
+    """Return names as the literal of an array, without texts that are no valid names."""
     return "'{" + ",".join(f'"{name}"' for name in names if NAME.fullmatch(name)) + "}'"
 
 
@@ -144,11 +203,11 @@ def _etag(rows: Sequence[Any]) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
 
 
-def _standing(connection: Connection, row: Any, rows: Sequence[Any]) -> Standing:
-    document, dataset = _declarations(connection, row.name, row.version, row.declared_at)
-    return Standing(
-        dataset=dataset,
-        document=document,
+def _version(connection: Connection, row: Any, rows: Sequence[Any]) -> DatasetVersion:
+    declaration = _declaration(connection, row.name, row.version, row.declared_at)
+    return DatasetVersion(
+        dataset=declaration.dataset,
+        document=declaration.document,
         origin=row.origin,
         freshness=row.freshness,
         changed_at=row.changed_at,
@@ -158,24 +217,19 @@ def _standing(connection: Connection, row: Any, rows: Sequence[Any]) -> Standing
     )
 
 
-def _declarations(
+def _declaration(
     connection: Connection, name: str, version: int, declared_at: datetime
-) -> tuple[dict[str, Any], Dataset]:
-    """Return a version of a declaration, parsed once in this process."""
-    key = (name, version, declared_at)
-    if key not in _parsed():
-        _parsed()[key] = _read(connection, name, version)
-    return _parsed()[key]
-
-
-@functools.cache
-def _parsed() -> dict[tuple[str, int, datetime], tuple[dict[str, Any], Dataset]]:
-    return {}
-
-
-def _read(connection: Connection, name: str, version: int) -> tuple[dict[str, Any], Dataset]:
+) -> _Declaration:
+    """Return the declaration that the connection sees as the current one."""
     from sluice.datasets.declarations import parse_document  # noqa: PLC0415  # paid where first used
 
-    row = connection.execute(statement("select_declaration"), {"dataset": name}).one()
-    document: dict[str, Any] = row.declaration
-    return document, parse_document({**document, "version": version})
+    now = time.monotonic()
+    kept = _cache.find(connection.engine, name)
+    if kept is None or (kept.version, kept.declared_at) != (version, declared_at):
+        row = connection.execute(statement("select_declaration"), {"dataset": name}).one()
+        dataset = parse_document({**row.declaration, "version": version})
+        kept = _Declaration(version, declared_at, row.declaration, dataset, now)
+    else:
+        kept = replace(kept, confirmed_at=now)
+    _cache.keep(connection.engine, kept)
+    return kept

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sluice.api.responses import freshness_headers, is_known, not_modified, stream_response
 from sluice.datasets.json_numbers import read_json, write_json
 from sluice.errors import NotFoundError
-from sluice.postgres.catalog import standing_of_query
+from sluice.postgres.catalog import version_for_query
 from sluice.querying.dependencies import is_lasting
 from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import snapshot, stream, without_comments
@@ -48,7 +48,7 @@ def answer_query(
     """
     with ExitStack() as stack:
         connection = stack.enter_context(snapshot(call.engine, call.settings.statement_timeout_s))
-        found, query = standing_of_query(connection, dataset, alias.query)
+        found, query = version_for_query(connection, dataset, alias.query)
         if query is None:
             raise NotFoundError(f"{dataset} has no query {alias.query} any more")
         values = read_parameters(query, arguments)

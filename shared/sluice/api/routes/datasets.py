@@ -22,7 +22,7 @@ from sluice.api.responses import (
 )
 from sluice.datasets.identifiers import view
 from sluice.errors import NotFoundError, TooLargeError
-from sluice.postgres.catalog import Standing, standing, standings
+from sluice.postgres.catalog import DatasetVersion, dataset_version, dataset_versions
 from sluice.postgres.named_sql import composed
 from sluice.querying.reading import BATCH_ROWS, fetch_json, snapshot, stream
 from sluice.querying.rows import RowsRequest, Statement, parse_rows_request, row_by_key
@@ -51,21 +51,21 @@ def _text(connection: Connection, found: Statement) -> Any:  # a CursorResult
 def list_datasets(call: Call) -> Response:
     """Answer `GET /v1/datasets`."""
     with _snapshot(call) as connection:
-        found = [_summary(connection, each) for each in standings(connection)]
+        found = [_summary(connection, each) for each in dataset_versions(connection)]
     return json_response({"datasets": found})
 
 
 def describe_dataset(call: Call) -> Response:
     """Answer `GET /v1/datasets/{dataset}`."""
     with _snapshot(call) as connection:
-        found = standing(connection, call.path["dataset"], has_counts=True)
+        found = dataset_version(connection, call.path["dataset"], has_counts=True)
         headers = freshness_headers(found, "json")
         if is_known(call.request, headers):
             return not_modified(headers)
         return json_response(_description(connection, found), headers=headers)
 
 
-def _summary(connection: Connection, found: Standing) -> dict[str, object]:
+def _summary(connection: Connection, found: DatasetVersion) -> dict[str, object]:
     return {
         "name": found.dataset.name,
         "description": found.dataset.description,
@@ -80,7 +80,7 @@ def _summary(connection: Connection, found: Standing) -> dict[str, object]:
     }
 
 
-def _count(connection: Connection, found: Standing) -> int:
+def _count(connection: Connection, found: DatasetVersion) -> int:
     """Return how many rows readers see: counted where a row may replace another, else added up."""
     if not found.dataset.key:
         return found.rows_loaded or 0
@@ -88,7 +88,7 @@ def _count(connection: Connection, found: Standing) -> int:
     return int(_text(connection, count).scalar_one())
 
 
-def _description(connection: Connection, found: Standing) -> dict[str, object]:
+def _description(connection: Connection, found: DatasetVersion) -> dict[str, object]:
     dataset = found.dataset
     return {
         **_summary(connection, found),
@@ -120,7 +120,7 @@ def _column_document(column: Column) -> dict[str, object]:
 
 
 def _freshness(connection: Connection, call: Call, kind: str) -> dict[str, str]:
-    return freshness_headers(standing(connection, call.path["dataset"]), kind)
+    return freshness_headers(dataset_version(connection, call.path["dataset"]), kind)
 
 
 def list_rows(call: Call) -> Response:
@@ -131,7 +131,7 @@ def list_rows(call: Call) -> Response:
         return answer
     with ExitStack() as stack:
         connection = stack.enter_context(_snapshot(call))
-        found = standing(connection, call.path["dataset"])
+        found = dataset_version(connection, call.path["dataset"])
         wanted = parse_rows_request(found.dataset, call.arguments, max_rows)
         if kind == "json" and wanted.limit is None:
             wanted = replace(wanted, limit=min(PAGE_ROWS, max_rows))
@@ -182,7 +182,7 @@ def show_row(call: Call) -> Response:
     if answer := kept_answer(call, lambda connection: _freshness(connection, call, "json")):
         return answer
     with _snapshot(call) as connection:
-        found = standing(connection, call.path["dataset"])
+        found = dataset_version(connection, call.path["dataset"])
         headers = freshness_headers(found, "json")
         wanted = row_by_key(found.dataset, call.path["key"])
         if answer := find_answer(call, headers):

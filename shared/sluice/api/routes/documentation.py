@@ -18,7 +18,7 @@ from sluice.api.routes import ingestions as status
 from sluice.api.routes import queries as asking
 from sluice.api.routes import rows as admission
 from sluice.api.routes import uploads as intake
-from sluice.postgres.catalog import standings
+from sluice.postgres.catalog import dataset_versions
 from sluice.querying.reading import snapshot
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def show_docs(call: Call) -> Response:
 
 def _document(call: Call) -> dict[str, Any]:
     with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
-        datasets = [each.dataset for each in standings(connection)]
+        datasets = [each.dataset for each in dataset_versions(connection)]
     return document(operations(), datasets, call.settings)
 
 

@@ -19,7 +19,7 @@ from sluice.datasets.model import Field
 from sluice.errors import BodyError, ParameterError
 from sluice.ingestion.ingestions import query_ingestions, select_ingestion
 from sluice.ingestion.model import State
-from sluice.postgres.catalog import standing
+from sluice.postgres.catalog import dataset_version
 from sluice.postgres.named_sql import statement
 from sluice.querying.filters import Bindings
 from sluice.querying.keysets import Order, Term
@@ -191,7 +191,7 @@ def subscribe(call: Call) -> Response:
     wish = make_wish(endpoint, dataset, states)
     if dataset is not None:
         with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
-            standing(connection, dataset)
+            dataset_version(connection, dataset)
     row = _subscriptions(call).create(wish)
     place = {"Location": f"/v1/subscriptions/{row.id}"}
     return json_response(_subscription_document(row), 201, place)

@@ -29,7 +29,7 @@ from sluice.api.responses import (
 )
 from sluice.charts.chart import MAX_ROWS
 from sluice.errors import NotFoundError, ParameterError, RequestError
-from sluice.postgres.catalog import Standing, standing, standing_of_query
+from sluice.postgres.catalog import DatasetVersion, dataset_version, version_for_query
 from sluice.querying.dependencies import is_lasting
 from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import snapshot, stream, without_comments
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 def list_queries(call: Call) -> Response:
     """Answer `GET /v1/datasets/{dataset}/queries`."""
     with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
-        dataset = standing(connection, call.path["dataset"]).dataset
+        dataset = dataset_version(connection, call.path["dataset"]).dataset
     return json_response({"queries": [query_document(dataset.name, q) for q in dataset.queries]})
 
 
@@ -102,8 +102,8 @@ def _freshness(connection: Connection, call: Call) -> dict[str, str]:
     return freshness_headers(found, _format(call, query), is_lasting=is_lasting(query.sql))
 
 
-def _asked(connection: Connection, dataset: str, name: str) -> tuple[Standing, Query]:
-    found, query = standing_of_query(connection, dataset, name)
+def _asked(connection: Connection, dataset: str, name: str) -> tuple[DatasetVersion, Query]:
+    found, query = version_for_query(connection, dataset, name)
     if query is None:
         known = ", ".join(each.name for each in found.dataset.queries) or "none"
         raise NotFoundError(f"{found.dataset.name} has no query {name}; it has {known}")
@@ -157,7 +157,7 @@ def _first_rows(
     return rows[:MAX_ROWS], len(rows) > MAX_ROWS
 
 
-def _page(call: Call, connection: Connection, found: Standing, query: Query) -> Response:
+def _page(call: Call, connection: Connection, found: DatasetVersion, query: Query) -> Response:
     """Answer with a page; what is wrong with the request stands above its form."""
     given = _arguments(call, "html")
     try:

@@ -9,7 +9,7 @@ from sluice.api.operations import Argument, Operation
 from sluice.api.responses import json_response
 from sluice.datasets.json_numbers import read_json
 from sluice.errors import BodyError, ParameterError, RowsRefusedError, SluiceError, TooLargeError
-from sluice.postgres.catalog import standing
+from sluice.postgres.catalog import dataset_version
 from sluice.querying.reading import snapshot
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _check_count(count: int) -> None:
 
 def _dataset(call: Call, name: str) -> Dataset:
     with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
-        return standing(connection, name).dataset
+        return dataset_version(connection, name).dataset
 
 
 def _once(call: Call, body: object) -> Any:  # Once, or None

@@ -10,7 +10,7 @@ from sluice.api.operations import Operation
 from sluice.api.responses import json_response
 from sluice.errors import BodyError
 from sluice.ingestion.ingestions import select_ingestion
-from sluice.postgres.catalog import standing
+from sluice.postgres.catalog import dataset_version
 from sluice.postgres.connection import transaction
 from sluice.querying.reading import snapshot
 
@@ -38,7 +38,7 @@ def open_upload(call: Call) -> Response:
     )
     dataset, name = _text(body, "dataset"), _file_name(_text(body, "name"))
     with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
-        standing(connection, dataset)
+        dataset_version(connection, dataset)
     stored = _object_name(dataset, name)
     url = open_session(
         call.settings,
@@ -104,7 +104,7 @@ def declare_dataset(call: Call) -> Response:
         raise BodyError(f"name: the body says {document['name']!r}, the path {name!r}")
     is_changed = declare(call.engine, document, origin="api")
     with transaction(call.engine) as connection:
-        version = standing(connection, name).dataset.version
+        version = dataset_version(connection, name).dataset.version
     answer = {"name": name, "version": version, "changed": is_changed}
     return json_response(answer, headers={"Location": f"/v1/datasets/{name}"})
 
