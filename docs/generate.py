@@ -1,7 +1,7 @@
-"""Writes the tables of the documentation from the code: `python docs/generate.py`.
+"""Generates the tables of the documentation from the code: `python docs/generate.py`.
 
-A table stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->`; what lies between is
-replaced, everything else is left alone. `docs/cli.md` is made whole by `sluice.cli.reference`.
+Replaces the text between `<!-- generated: NAME -->` and `<!-- end: NAME -->`, and nothing else. The page
+`docs/cli.md` is generated completely, by `sluice.cli.reference`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ sys.path.insert(0, str(ROOT / "shared"))
 
 import sluice  # noqa: E402
 from sluice.api.routes.documentation import operations  # noqa: E402
-from sluice.cli.main import sluice as commands  # noqa: E402
 from sluice.cli.reference import render as cli_reference  # noqa: E402
 from sluice.datasets.declarations import read_folders  # noqa: E402
 from sluice.datasets.model import Dangling, Dataset, Parameter, Query  # noqa: E402
@@ -27,12 +26,12 @@ from sluice.errors import SluiceError, TransientError  # noqa: E402
 from sluice.routes import ROUTES  # noqa: E402
 from sluice.settings import PREFIX, Settings  # noqa: E402
 
-PAGES = ("README.md", "docs/api.md", "docs/datasets.md")
+PAGES = ("docs/api.md", "docs/datasets.md", "docs/settings.md")
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
 
 def settings_table() -> str:
-    """Return every setting with its default."""
+    """Return all settings with their defaults."""
     rows = [
         (f"`{PREFIX}{each.name.upper()}`", _default(each.default), each.metadata["unit"],
          each.metadata["sentence"])
@@ -41,17 +40,8 @@ def settings_table() -> str:
     return _table(("Variable", "Default", "Unit", "Meaning"), rows)
 
 
-def commands_table() -> str:
-    """Return every command of the command line with its sentence."""
-    rows = [
-        (f"`sluice {name}`", command.get_short_help_str(200))
-        for name, command in commands.commands.items()
-    ]
-    return _table(("Command", "What it does"), rows)
-
-
 def routes_table() -> str:
-    """Return every route that is served, and those that only have their place in the table."""
+    """Return all routes, and those that are reserved."""
     functions = {(each.method, each.path): each.function for each in ROUTES}
     served = [(each.method, each.path) for each in operations()]
     rows = [
@@ -66,7 +56,7 @@ def routes_table() -> str:
 
 
 def errors_table() -> str:
-    """Return every error code that the code raises."""
+    """Return all error codes that are raised."""
     rows = [
         (f"`{each.code}`", str(each.status), each.title, "yes" if _is_transient(each) else "",
          _first_sentence(each.__doc__))
@@ -76,17 +66,17 @@ def errors_table() -> str:
 
 
 def datasets_table() -> str:
-    """Return every dataset with what it answers and the routes of an older system that it serves."""
+    """Return all datasets with their queries and the legacy routes that they serve."""
     rows = [
         (f"`{each.name}`", each.description, _names(query.name for query in each.queries),
          _names(f"{alias.method} {alias.path}" for alias in each.aliases))
         for each in _datasets()
     ]  # fmt: skip
-    return _table(("Dataset", "What it holds", "Queries", "Routes of an older system"), rows)
+    return _table(("Dataset", "Content", "Queries", "Legacy routes"), rows)
 
 
 def files_table() -> str:
-    """Return what a file of each dataset looks like, and what becomes of its rows."""
+    """Return the file format of each dataset, and its policies for keys and references."""
     rows = [
         (f"`{each.name}`", "yes" if each.dialect.header else "no",
          ", ".join(f"`{column.headers[0]}`" + "!" * column.required for column in each.columns),
@@ -98,7 +88,7 @@ def files_table() -> str:
 
 
 def queries_table() -> str:
-    """Return every named query with its parameters, its picture and its command."""
+    """Return all named queries with their parameters, drawing and verb."""
     rows = [
         (f"`{dataset.name}`", f"`{query.name}`", query.summary, _parameters(query),
          query.drawing.kind if query.drawing else "", f"`sluice {query.verb}`" if query.verb else "")
@@ -109,9 +99,9 @@ def queries_table() -> str:
 
 
 def errors() -> list[type[SluiceError]]:
-    """Return the class of each error code that something raises, in order of the codes.
+    """Return the error classes that are raised, in order of their codes.
 
-    Classes that only give a group its name, or are kept for a part to come, are not among them.
+    Base classes that only name a group are not included.
     """
     text = "\n".join(path.read_text("utf-8") for path in ROOT.glob("shared/sluice/**/*.py"))
     _import_all()
@@ -125,30 +115,29 @@ def errors() -> list[type[SluiceError]]:
 
 
 def render(text: str) -> str:
-    """Return a page with its tables made anew."""
+    """Return a page with its tables regenerated."""
     return _BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", text)
 
 
 def pages() -> dict[Path, str]:
-    """Return every page as it should be."""
+    """Return all generated pages."""
     found = {ROOT / name: render((ROOT / name).read_text("utf-8")) for name in PAGES}
     return {**found, ROOT / "docs" / "cli.md": cli_reference()}
 
 
 def main() -> None:
-    """Write the pages that are not current."""
+    """Write the pages that changed."""
     for path, text in pages().items():
         if path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
             sys.stdout.write(f"{path.relative_to(ROOT)}\n")
 
 
-#: What becomes of a row whose reference dangles.
+#: The effect of a dangling reference.
 DANGLING = {Dangling.REJECT: "else rejected", Dangling.WARN: "else a warning"}
 
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings_table,
-    "commands": commands_table,
     "routes": routes_table,
     "errors": errors_table,
     "datasets": datasets_table,

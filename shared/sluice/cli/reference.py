@@ -44,7 +44,12 @@ in order or as `name=value`. `sluice query DATASET` lists the verbs of a dataset
 
 def render() -> str:
     """Return the page as Markdown."""
-    parts = [INTRODUCTION, "## Commands\n"]
+    rows = [
+        f"| [`sluice {name}`](#sluice-{name}) | {command.get_short_help_str(200)} |"
+        for name, command in sluice.commands.items()
+    ]
+    table = "\n".join(["| Command | Description |", "|---|---|", *rows])
+    parts = [INTRODUCTION, f"## Commands\n\n{table}\n"]
     parts += [f"### sluice {name}\n\n```text\n{help_of(name)}\n```\n" for name in sluice.commands]
     return "\n".join(parts)
 
