@@ -80,6 +80,23 @@ def parse(data: bytes) -> Parsed:
     return parsed
 
 
+def fields(record: bytes) -> list[bytes]:
+    """Return the fields of a record that is not malformed."""
+    found, field, state = [], bytearray(), "start"
+    for at in range(len(record)):
+        byte = record[at : at + 1]
+        kind = KINDS.get(byte, "other")
+        kind = "other" if kind == "newline" else kind
+        after = STEPS[state][kind]
+        if kind == "delimiter" and state != "quoted":
+            found.append(bytes(field))
+            field.clear()
+        elif (state, kind) != ("start", "quote") and after != "closed":
+            field += byte
+        state = after
+    return [*found, bytes(field)]
+
+
 def index(data: bytes) -> Parsed:
     """Parse bytes that begin at a record, and go on behind the line of an unclosed quote."""
     parsed = parse(data)

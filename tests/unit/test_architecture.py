@@ -45,7 +45,7 @@ PURE = {
     "csv.dialects",
     "csv.encodings",
     "csv.field_counts",
-    "parsing.column_mapping",
+    "parsing.layout",
     "csv.records",
     "csv.rejects",
     "csv.scanning",

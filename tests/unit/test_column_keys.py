@@ -11,7 +11,7 @@ import pytest
 from sluice.csv.rejects import Reject
 from sluice.datasets.declarations import parse_document
 from sluice.errors import HeaderMismatchError
-from sluice.parsing.column_mapping import lay_out
+from sluice.parsing.layout import lay_out
 from sluice.parsing.parser import parse_chunk
 
 
@@ -21,8 +21,7 @@ def parse(
     dataset = parse_document({"name": "things", "header": header is not None, **document})
     layout = lay_out(dataset, header)
     with parse_chunk(data, dataset, layout, first_line=1, first_record=0) as parsed:
-        parsed.encode({})
-        return parsed._cursor.execute("SELECT * FROM rows").fetchall(), parsed.rejects
+        return [tuple(each.values()) for each in parsed.rows.to_pylist()], parsed.rejects
 
 
 def cell(text: str, **column: Any) -> tuple[Any, str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,9 +11,8 @@ from hypothesis import strategies as st
 from sluice.csv.rejects import Reject
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
-from sluice.parsing import parser as parsing
-from sluice.parsing import parsing_on_grid
-from sluice.parsing.column_mapping import lay_out
+from sluice.parsing.chunk import ParsedChunk
+from sluice.parsing.layout import lay_out
 from sluice.parsing.parser import parse_chunk
 
 THINGS = {
@@ -28,6 +26,10 @@ THINGS = {
 }
 
 
+def rows_of(parsed: ParsedChunk) -> list[tuple[Any, ...]]:
+    return [tuple(each.values()) for each in parsed.rows.to_pylist()]
+
+
 def parse(
     data: bytes, document: dict[str, Any] = THINGS
 ) -> tuple[list[tuple[Any, ...]], list[Reject]]:
@@ -35,35 +37,12 @@ def parse(
     return parse_with(data, dataset)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_ways_may_find_anything() -> Iterator[None]:
-    """A quick way gives up where a hundredth is unusual, which in a few records is any."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parsing_on_grid, "_ODD_SHARE", 1.0)
-        patch.setattr(parsing, "_USUAL_SHARE", 0.0)
-        yield
-
-
 def parse_with(data: bytes, dataset: Dataset) -> tuple[list[tuple[Any, ...]], list[Reject]]:
-    """Parse in steps and in the quick ways, which must come to the same."""
-    rows, rejects = parse_in_one_way(data, dataset, None)
-    quick_rows, quick_rejects = parse_in_one_way(data, dataset, {})
-    assert sorted(map(repr, quick_rows)) == sorted(map(repr, rows))
-    assert quick_rejects == rejects
-    return rows, rejects
-
-
-def parse_in_one_way(
-    data: bytes, dataset: Dataset, codes: dict[str, dict[str, int]] | None
-) -> tuple[list[tuple[Any, ...]], list[Reject]]:
     layout = lay_out(dataset, None)
-    with parse_chunk(data, dataset, layout, first_line=10, first_record=5, codes=codes) as parsed:
-        assert parsed.records_read == parsed.rows + len(parsed.rejects)
-        if not parsed.is_encoded:
-            parsed.encode({each.name: {} for each in dataset.dictionaries})
-        rows = parsed._cursor.execute("SELECT * FROM rows").fetchall()
-        assert len(rows) == parsed.rows
-        return rows, parsed.rejects
+    with parse_chunk(data, dataset, layout, first_line=10, first_record=5) as parsed:
+        assert parsed.records_read == len(parsed.rows) + len(parsed.rejects)
+        parsed.encode({each.name: {} for each in dataset.dictionaries})
+        return rows_of(parsed), parsed.rejects
 
 
 def test_values_become_typed() -> None:
@@ -224,7 +203,8 @@ def test_a_row_knows_the_number_of_its_record(data: bytes) -> None:
         data, dataset, lay_out(dataset, None), first_line=10, first_record=5
     ) as parsed:
         parsed.encode({})
-        found = parsed._cursor.execute(dataset.rollups[0].sql).fetchall()
+        parsed.cursor.register("rows", parsed.rows)
+        found = parsed.cursor.execute(dataset.rollups[0].sql).fetchall()
     lines = [line for line in data.replace(b"c\nd", b"c").split(b"\n") if line]
     whole = {number for number, line in enumerate(lines, 5)} - {
         each.record for each in parsed.rejects

@@ -21,7 +21,7 @@ from sluice.datasets.types import (
     TypeDefinition,
     stored_from_duckdb,
 )
-from sluice.parsing.column_mapping import lay_out
+from sluice.parsing.layout import lay_out
 from sluice.parsing.parser import parse_chunk
 
 DEFINITIONS = pytest.mark.parametrize("kind", TYPES.values(), ids=str)

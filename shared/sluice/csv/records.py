@@ -68,6 +68,10 @@ class RecordIndex:
         return len(self.starts)
 
 
+#: The index of an empty chunk.
+NO_RECORDS = RecordIndex(NOWHERE, NOWHERE, NOWHERE, (), 0)
+
+
 class CleanCount(NamedTuple):
     """Number of records of a well-formed chunk, and of delimiters between their fields."""
 
@@ -122,29 +126,16 @@ def count_plain_records(data: bytes, dialect: Dialect, width: int) -> int | None
     """Count the records of a chunk, or return None if parsers might disagree about it.
 
     Args:
-        data: the chunk, in UTF-8.
+        data: the chunk, in an encoding that contains ASCII.
         dialect: its dialect.
         width: number of fields that each record must have.
     """
-    if b"\0" in data or not is_utf8(data):
-        return None
-    if b"\r" in data and not data.count(b"\r") == data.count(b"\n") == data.count(b"\r\n"):
+    if b"\0" in data:
         return None
     found = count_clean(data, dialect)
     if found is None or found.delimiters != found.records * (width - 1):
         return None
     return found.records
-
-
-def is_utf8(data: bytes) -> bool:
-    """Whether bytes are valid UTF-8."""
-    if data.isascii():
-        return True
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class _Builder:

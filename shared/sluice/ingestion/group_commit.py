@@ -33,9 +33,9 @@ from sluice.ingestion.model import Account, Ingestion, State
 from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import publish_events
 from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
-from sluice.parsing.batch import Counted, ParsedFiles, parse_together
+from sluice.parsing.batch import FileOutcome, ParsedFiles, parse_files
 from sluice.parsing.chunk import copied_columns, copied_rollup_columns
-from sluice.parsing.small_file import Whole, take_whole
+from sluice.parsing.small_file import SmallFile, read_small_file
 from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
@@ -113,7 +113,7 @@ class Together:
                 return None
             place = (announced.bucket, announced.name, announced.generation)
             data = self._objects.read(*place, 0, announced.size_bytes)
-            whole = take_whole(data, dataset)
+            whole = read_small_file(data, dataset)
         except PermanentError:
             return None  # the ordinary way finds it too, and tells
         return None if whole is None else _Turn(announced, dataset, whole)
@@ -122,7 +122,7 @@ class Together:
         """Load files of one dataset and kind in one transaction; give their events to those that were."""
         dataset = turns[0].dataset
         try:
-            with parse_together([each.whole for each in turns], dataset) as parsed:
+            with parse_files([each.whole for each in turns], dataset) as parsed:
                 codes = codes_of_texts(self._engine, dataset, parsed.chunk)
                 counted = parsed.encode(codes)
                 with transaction(self._engine) as connection:
@@ -142,7 +142,7 @@ class Together:
         dataset: Dataset,
         turns: Sequence[_Turn],
         parsed: ParsedFiles,
-        counted: Sequence[Counted],
+        counted: Sequence[FileOutcome],
     ) -> dict[int, list[Event]]:
         """Write all there is of the files; return the events of each ingestion."""
         lock_datasets(connection, dataset)
@@ -174,7 +174,7 @@ class Together:
         rows: int,
     ) -> None:
         block_bytes = self._settings.copy_block_bytes
-        parsed.name(ingestions)
+        parsed.assign(ingestions)
         table, columns = identifiers.store_table(dataset.name), copied_columns(dataset)
         written = copy_stream(connection, table, columns, parsed.copy_rows(block_bytes))
         if written != rows:
@@ -222,7 +222,7 @@ class _Turn:
 
     announced: StoredObject
     dataset: Dataset
-    whole: Whole
+    whole: SmallFile
     received_at: datetime = field(default_factory=partial(datetime.now, UTC))
     events: list[Event] = field(default_factory=list)
     batch: _Batch | None = None
@@ -315,7 +315,7 @@ def _gathering(engine: Engine) -> _Gathering:
         return _gatherings.setdefault(engine, _Gathering())
 
 
-def _facts(turn: _Turn, counted: Counted) -> dict[str, Any]:
+def _facts(turn: _Turn, counted: FileOutcome) -> dict[str, Any]:
     """Return what the ledger keeps of a file."""
     own, cut = turn.announced, turn.whole.cut
     return {
@@ -325,7 +325,7 @@ def _facts(turn: _Turn, counted: Counted) -> dict[str, Any]:
         "size_bytes": own.size_bytes,
         "crc32c": own.crc32c,
         "content_encoding": own.content_encoding,
-        "layout": turn.whole.kept_layout(),
+        "layout": turn.whole.to_json(),
         "first_byte": cut.first_byte,
         "end_byte": cut.end_byte,
         "first_line": cut.first_line,
@@ -337,7 +337,7 @@ def _facts(turn: _Turn, counted: Counted) -> dict[str, Any]:
     }
 
 
-def _account(counted: Counted) -> Account:
+def _account(counted: FileOutcome) -> Account:
     rejected = len(counted.rejects)
     return Account(counted.rows + rejected, counted.rows, rejected)
 

@@ -28,7 +28,7 @@ from sluice.ingestion.ingestions import (
     select_ingestion,
     write_event,
 )
-from sluice.ingestion.load import encode_texts, keep_rejects, store_rows
+from sluice.ingestion.load import codes_of_texts, keep_rejects, store_rows
 from sluice.ingestion.merge import KeyedRow, keyed_rows
 from sluice.ingestion.model import Account, State
 from sluice.ingestion.outbox import relay
@@ -111,7 +111,7 @@ class Admit:
         """Give new texts their codes first: in the transaction that would take a second connection."""
         if group.dataset.dictionaries:
             with parsed(group.numbered(0) if group.next_key else group) as submission:
-                encode_texts(self._engine, group.dataset, submission.parsed)
+                codes_of_texts(self._engine, group.dataset, submission.parsed)
 
     def _admit_all(self, connection: Connection, groups: Sequence[Group]) -> list[Document]:
         """Admit each group, those first to which others refer; nobody else changes their datasets."""
@@ -154,7 +154,8 @@ class Admit:
         return row.id
 
     def _store(self, connection: Connection, ingestion: int, submission: Submission) -> None:
-        encode_texts(self._engine, submission.dataset, submission.parsed)
+        dataset, parsed = submission.dataset, submission.parsed
+        parsed.encode(codes_of_texts(self._engine, dataset, parsed))
         account = store_rows(
             connection, ingestion, submission.dataset, submission.parsed, self._settings
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
@@ -23,13 +23,9 @@ from sluice.ingestion.constraint_errors import refused_rows
 from sluice.ingestion.ingestions import count_chunk, fail, insert_receipt, lock_ingestion
 from sluice.ingestion.model import UNFINISHED, Account, State
 from sluice.ingestion.outbox import relay
-from sluice.parsing.chunk import (
-    ParsedChunk,
-    copied_columns,
-    copied_rollup_columns,
-    copy_rejects,
-)
-from sluice.parsing.column_mapping import Layout
+from sluice.parsing.chunk import ParsedChunk, copied_columns, copied_rollup_columns
+from sluice.parsing.copy_stream import CopyStream, stream_rejects
+from sluice.parsing.layout import Layout
 from sluice.parsing.parser import parse_chunk
 from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import copy_in, transaction
@@ -100,11 +96,10 @@ class Load:
                 layout,
                 first_line=chunk.first_line,
                 first_record=chunk.first_record,
-                codes=known_codes(self._engine, dataset),
             ) as parsed:
                 del data
                 with refused_rows(f"lines from {chunk.first_line}"):
-                    encode_texts(self._engine, dataset, parsed)
+                    parsed.encode(codes_of_texts(self._engine, dataset, parsed))
                     self._write(connection, chunk, dataset, parsed)
 
     def _find_work(self, connection: Connection, chunk: Chunk) -> Layout | None:
@@ -147,19 +142,6 @@ class Load:
                 fail(connection, ingestion, error, self._settings.project)
 
 
-def known_codes(engine: Engine, dataset: Dataset) -> dict[str, dict[str, int]]:
-    """Return the codes of each dictionary column's texts that this process has met."""
-    return {
-        each.name: _codes.known(engine, dataset.name, each.name) for each in dataset.dictionaries
-    }
-
-
-def encode_texts(engine: Engine, dataset: Dataset, parsed: ParsedChunk) -> None:
-    """Replace the texts of dictionary columns by their codes, which new ones are given here."""
-    if not parsed.is_encoded:
-        parsed.encode(codes_of_texts(engine, dataset, parsed))
-
-
 def codes_of_texts(
     engine: Engine, dataset: Dataset, parsed: ParsedChunk
 ) -> dict[str, dict[str, int]]:
@@ -187,9 +169,9 @@ def store_rows(
     table = place(dataset.name)
     rows = parsed.copy_rows(ingestion, block_bytes)
     written = copy_stream(connection, table, copied_columns(dataset), rows)
-    if written != parsed.rows:
+    if written != len(parsed.rows):
         raise AccountImbalanceError(
-            f"ingestion {ingestion}: PostgreSQL wrote {written} of {parsed.rows} rows of a chunk"
+            f"ingestion {ingestion}: PostgreSQL wrote {written} of {len(parsed.rows)} rows of a chunk"
         )
     for rollup in dataset.rollups:
         table = identifiers.rollup_table(dataset.name, rollup.name)
@@ -200,9 +182,9 @@ def store_rows(
 
 
 def copy_stream(
-    connection: Connection, table: str, columns: tuple[str, ...], stream: tuple[str, Any]
+    connection: Connection, table: str, columns: tuple[str, ...], stream: CopyStream
 ) -> int:
-    """Write a stream of rows, as `sluice.parsing.chunk` makes it; return how many they were."""
+    """Write a stream of rows; return how many they were."""
     options, blocks = stream
     names = ", ".join(quote(name) for name in columns)
     return copy_in(connection, f"COPY {table} ({names}) FROM STDIN {options}", blocks)
@@ -213,7 +195,7 @@ def keep_rejects(connection: Connection, rejects: Sequence[tuple[int, Reject]]) 
     if not rejects:
         return
     columns = ("ingestion", "record", "line", "column_name", "rule", "value", "reason", "original")
-    copy_stream(connection, "sluice.rejects", columns, copy_rejects(rejects))
+    copy_stream(connection, "sluice.rejects", columns, stream_rejects(rejects))
 
 
 class _Codes:
@@ -224,12 +206,6 @@ class _Codes:
         self._known: weakref.WeakKeyDictionary[Engine, dict[str, dict[str, int]]] = (
             weakref.WeakKeyDictionary()
         )
-
-    def known(self, engine: Engine, dataset: str, column: str) -> dict[str, int]:
-        """Return the codes that are known already."""
-        table = identifiers.dictionary_table(dataset, column)
-        with self._lock:
-            return dict(self._known.get(engine, {}).get(table, {}))
 
     def codes_of(
         self, engine: Engine, dataset: str, column: str, texts: list[str]

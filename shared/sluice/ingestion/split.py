@@ -39,7 +39,7 @@ from sluice.ingestion.model import UNFINISHED, Ingestion, State
 from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.sources import Source, open_source
-from sluice.parsing.column_mapping import lay_out
+from sluice.parsing.layout import lay_out
 from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import transaction, translated
 from sluice.postgres.named_sql import statement

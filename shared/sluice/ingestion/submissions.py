@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sluice.csv.rejects import Reject
 from sluice.datasets.json_numbers import write_json
 from sluice.datasets.model import Duplicates
-from sluice.parsing.chunk import origins_of
+from sluice.parsing.chunk import originals_of
 from sluice.parsing.json_rows import CellError, CellReader, row_layout
 from sluice.parsing.parser import parse_chunk
 
@@ -97,10 +97,11 @@ class Submission:
             self._refused.append(replace(each, record=number, line=number + 1, original=whole))
         parsed.rejects = sorted(self._refused, key=lambda each: each.record)
         parsed.records_read = len(self.rows)
-        if parsed.origins is not None:
+        parsed.renumber(self._sound)
+        if parsed.originals is not None:
             lines = [number + 1 for number in self._sound]
             texts = [self._texts[number] for number in self._sound]
-            parsed.origins = origins_of(range(len(lines)), self._sound, lines, texts)
+            parsed.originals = originals_of(self._sound, lines, texts)
         self.parsed = parsed
 
     def outcomes(

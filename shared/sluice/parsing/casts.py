@@ -1,160 +1,178 @@
-"""Types the cells of a regular chunk column by column, by the casts of Arrow; knows no rule.
+"""Casts the cells of one column to its type with Arrow; knows no rule and no declaration beyond the column.
 
-A cell is typed if it is written in the usual way. Any other is *odd*: it has no value here, and must be
-looked at by somebody else. Arrow's casts take less than DuckDB's and read what they take alike, but for
-what is set aside below; `tests/unit/test_parsing_on_grid.py` holds the one against the other.
+A cell that is written in the usual way becomes a value. Any other is *odd*: it is null here, and the
+thorough reader decides what it means. Arrow accepts a few texts that are not values of ours, and those are
+made odd below; a property test compares both readers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sluice.datasets.model import Column, Dataset
-from sluice.datasets.types import ColumnType
+from sluice.datasets.model import Column
+from sluice.datasets.types import ColumnType, TypeDefinition
+from sluice.parsing.plan import MAX_LATITUDE, MAX_LONGITUDE, WHITE_SPACE
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
-    from sluice.parsing.grids import Codes, Places
-
-Flags = NDArray[np.bool_]
-#: A column of Arrow for each stored column, and which cells are odd.
-Typed = tuple[list[Any], Flags]
+    Flags = NDArray[np.bool_]
+    Codes = NDArray[np.uint8]
+    Offsets = NDArray[np.int32]
 
 _POINT = b"POINT ("
 _SHORTEST_POINT = len(b"POINT (1 2)")
-#: Length of a moment that ends with its hour, which is no moment to DuckDB.
-HOUR_ALONE = len("2018-05-28 09")
-#: More values that a cast refuses are not picked out one by one.
-_MOST_REFUSED = 256
+#: Length of a timestamp that ends with its hour, which Arrow accepts.
+_HOUR_ALONE = len("2018-05-28 09")
+#: If more cells of a column are odd than this share, and than a few, the thorough reader takes all.
+_MOST_ODD = 1 / 64
+_FEW = 64
+#: Cells of a batch, about, by which the search for refused cells is limited.
+_FULL_BATCH = 16 * 1024
 #: Every other piece is a cell, those between are not.
 _ALTERNATE = 0b01010101
 
-#: Arrow's names of the types that are known here.
-ARROW_TYPES = {
-    ColumnType.TEXT: "string",
-    ColumnType.INTEGER: "int32",
-    ColumnType.BIGINT: "int64",
-    ColumnType.FLOAT: "float64",
-    ColumnType.DATE: "date32",
-    ColumnType.TIMESTAMP: "timestamp[us]",
-    ColumnType.POINT: "float64",
-}
+
+class _TooOddError(Exception):
+    """So many cells are odd that a cast does not pay."""
 
 
-class TooOddError(Exception):
-    """So many cells are odd that this way does not pay."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Cast:
+    """The cells of a column as values.
+
+    Attributes:
+        arrays: an Arrow array for each stored column.
+        odd: which cells have no value yet; None where all have.
+    """
+
+    arrays: list[pa.Array]
+    odd: Flags | None = None
 
 
-def has_casts(dataset: Dataset) -> bool:
-    """Whether every column of the dataset is of a kind that is known here."""
-    return all(each.type in ARROW_TYPES and not each.is_special for each in dataset.columns)
-
-
-def type_column(
-    column: Column, codes: Codes, starts: Places, ends: Places, texts: Mapping[str, int] | None
-) -> Typed:
-    """Type the cells of a column.
+def cast_column(column: Column, cells: pa.Array) -> Cast | None:
+    """Cast the cells of a column; None where the thorough reader has to type the whole column.
 
     Args:
         column: the declaration.
-        codes: the bytes of the chunk.
-        starts: offsets of the first bytes of its cells.
-        ends: offsets behind their last bytes.
-        texts: the codes of its texts, if it is a dictionary column.
-
-    Raises:
-        TooOddError: a cast refuses too many cells.
+        cells: texts; an empty cell is null.
     """
-    if texts is not None:
-        return _coded(codes, starts, ends, texts)
+    if column.is_special or not column.definition.has_arrow_cast:
+        return None
+    if column.dictionary:
+        return Cast([_dictionary(cells, trims=column.trim)])
     if column.type is ColumnType.TEXT:
-        return _texts(codes, starts, ends, trims=column.trim)
-    if column.type is ColumnType.POINT:
-        return _points(codes, starts, ends)
-    return _values(column.type, codes, starts, ends)
+        return Cast([_trimmed(cells) if column.trim else cells])
+    try:
+        if column.type is ColumnType.POINT:
+            return _points(cells)
+        return _values(column.definition, cells)
+    except _TooOddError:
+        return None
 
 
-def absent_column(column: Column, rows: int) -> Typed:
-    """Return the nulls of a column that the file does not have."""
+def _dictionary(cells: pa.Array, *, trims: bool) -> pa.Array:
+    """Return texts by reference to their distinct ones, of which each is trimmed once."""
     import pyarrow as pa  # noqa: PLC0415
 
-    name = "int16" if column.dictionary else ARROW_TYPES[column.type]
-    nulls = pa.nulls(rows, pa.type_for_alias(name))
-    return [nulls] * len(column.fields), np.zeros(rows, bool)
+    encoded = cells.dictionary_encode()
+    texts = _trimmed(encoded.dictionary) if trims else encoded.dictionary
+    if texts is encoded.dictionary:
+        return encoded
+    distinct = texts.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(
+        distinct.indices.take(encoded.indices), distinct.dictionary
+    )
 
 
-def _coded(codes: Codes, starts: Places, ends: Places, texts: Mapping[str, int]) -> Typed:
-    """The codes of texts; a text that has none is odd."""
-    import pyarrow as pa  # noqa: PLC0415
+def _trimmed(cells: pa.Array) -> pa.Array:
+    """Return texts without white space around them, null where nothing else is left."""
     from pyarrow import compute  # noqa: PLC0415
 
+    if _has_visible_ends(cells):
+        return cells
+    texts = compute.utf8_trim(cells, WHITE_SPACE)
+    is_empty = compute.equal(compute.binary_length(texts), 0)
+    return compute.if_else(is_empty, None, texts) if is_empty.true_count else texts
+
+
+def _has_visible_ends(cells: pa.Array) -> bool:
+    """Whether every text begins and ends with visible ASCII, and so needs no trim."""
+    codes, starts, ends = _bytes_of(cells)
     present = starts < ends
-    cells = _pieces(codes, present, starts, ends)
-    found = compute.index_in(cells, value_set=pa.array(texts.keys(), pa.string()))
-    known = np.asarray(found.is_valid())[::2]
-    places = _numbers(found, np.int32)[::2]
-    values = np.fromiter(texts.values(), np.int16, len(texts))
-    return [_array(pa.int16(), values[np.where(known, places, 0)], known)], present & ~known
+    for edges in (starts[present], ends[present] - 1):
+        found = codes[edges]
+        if len(found) and (found.min() <= ord(" ") or found.max() > ord("~")):
+            return False
+    return True
 
 
-def _texts(codes: Codes, starts: Places, ends: Places, *, trims: bool) -> Typed:
-    """Texts; one that does not begin and end with visible ASCII may need a trim, and is odd."""
+def _values(kind: TypeDefinition, cells: pa.Array) -> Cast:
     import pyarrow as pa  # noqa: PLC0415
 
-    present = starts < ends
-    odd = np.zeros(len(starts), bool)
-    if trims:
-        for edge in (starts, ends - 1):
-            code = codes[np.where(present, edge, 0)]
-            odd |= present & ((code < ord("!")) | (code > ord("~")))
-    cells = _pieces(codes, present, starts, ends)
-    return [cells.take(pa.array(np.arange(0, len(cells), 2)))], odd
+    target = pa.type_for_alias(kind.stored.arrow)
+    refused: list[int] = []
+    try:
+        values = cells.cast(target)
+    except pa.ArrowInvalid:
+        cells = _trimmed(cells)
+        values = _cast_in_halves(cells, target, 0, refused)
+    odd = _mistaken(kind, cells, values)
+    odd[refused] = True
+    if not odd.any():
+        return Cast([values])
+    _limit(int(np.count_nonzero(odd)), len(odd))
+    return Cast([_array(target, _numbers(values), ~odd & _is_valid(values))], odd)
 
 
-def _values(kind: ColumnType, codes: Codes, starts: Places, ends: Places) -> Typed:
-    import pyarrow as pa  # noqa: PLC0415
+def _mistaken(kind: TypeDefinition, cells: pa.Array, values: pa.Array) -> Flags:
+    """Return which cells Arrow takes for another value than we do, or for one at all."""
+    from pyarrow import compute  # noqa: PLC0415
 
-    present = starts < ends
-    cells = _pieces(codes, present, starts, ends)
-    cast, refused = _cast(cells, pa.type_for_alias(ARROW_TYPES[kind]))
-    odd = np.zeros(len(starts), bool)
-    odd[refused // 2] = True
-    if kind is ColumnType.TIMESTAMP:
-        odd |= ends - starts == HOUR_ALONE
-    if kind in (ColumnType.INTEGER, ColumnType.BIGINT):
-        second = codes[np.where(ends - starts > 2, starts + 1, 0)]
-        odd |= (second == ord("x")) | (second == ord("X"))  # 0x10 is 16 to Arrow
-    dtype = f"i{cast.type.bit_width // 8}" if kind is not ColumnType.FLOAT else "f8"
-    return [_array(cast.type, _numbers(cast, dtype)[::2], present & ~odd)], odd
+    codes, starts, ends = _bytes_of(cells)
+    found: Flags = np.zeros(len(cells), bool)
+    if kind.name is ColumnType.FLOAT:  # nan(1) is a number to Arrow
+        found = ~np.asarray(compute.fill_null(compute.is_finite(values), fill_value=True))
+    elif kind.name is ColumnType.TIMESTAMP:
+        found = ends - starts == _HOUR_ALONE
+    elif kind.is_whole:  # 0x10 is 16 to Arrow
+        is_long = ends - starts > 2
+        found = is_long & (codes[np.where(is_long, starts + 1, 0)] | 0x20 == ord("x"))
+    return found
 
 
-def _points(codes: Codes, starts: Places, ends: Places) -> Typed:
+def _points(cells: pa.Array) -> Cast:
     """The halves of points, each written `POINT (longitude latitude)`."""
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import compute  # noqa: PLC0415
 
+    codes, starts, ends = _bytes_of(cells)
     odd = ~_is_point(codes, starts, ends)
     first = np.where(odd, starts, starts + len(_POINT))
     end = np.where(odd, starts, ends - 1)
     found = compute.find_substring(_pieces(codes, ~odd, first, end), " ")
-    space = _numbers(found, np.int32)[::2]
+    space = _numbers(found)[::2]
     odd |= space <= 0
     space = np.where(odd, first, first + space)
     odd |= space + 1 >= end
     second = np.where(odd, space, space + 1)
-    cast, refused = _cast(_pieces(codes, ~odd, first, space, second, end), pa.float64())
-    odd[refused // 4] = True
-    numbers = _numbers(cast, np.float64)
-    halves = [_array(pa.float64(), half, ~odd) for half in (numbers[::4], numbers[2::4])]
-    return halves, odd & (starts < ends)
+    refused: list[int] = []
+    pieces = _pieces(codes, ~odd, first, space, second, end)
+    _limit(int(np.count_nonzero(odd & (starts < ends))), len(odd))
+    values = _cast_in_halves(pieces, pa.float64(), 0, refused)
+    odd[np.array(refused, np.intp) // 4] = True
+    lon, lat = _numbers(values)[::4], _numbers(values)[2::4]
+    odd |= ~((abs(lon) <= MAX_LONGITUDE) & (abs(lat) <= MAX_LATITUDE))
+    halves = [_array(values.type, half, ~odd) for half in (lon, lat)]
+    odd &= starts < ends
+    return Cast(halves, odd if odd.any() else None)
 
 
-def _is_point(codes: Codes, starts: Places, ends: Places) -> Flags:
+def _is_point(codes: Codes, starts: Offsets, ends: Offsets) -> Flags:
     """Whether cells begin and end as points do; what is between is not looked at."""
     is_long: Flags = ends - starts >= _SHORTEST_POINT
     if not is_long.any():
@@ -168,13 +186,13 @@ def _is_point(codes: Codes, starts: Places, ends: Places) -> Flags:
     return found
 
 
-def _pieces(codes: Codes, present: Flags, *bounds: Places) -> pa.Array:
+def _pieces(codes: Codes, present: Flags, *bounds: Offsets) -> pa.Array:
     """Return the text between each two bounds, and what is between those, as one array without a copy.
 
     Args:
-        codes: the bytes of the chunk.
-        present: records of which there are texts; the pieces of others, and those between, are null.
-        bounds: begin and end of the first text of each record, of the second, and so on.
+        codes: the bytes of the cells.
+        present: cells of which there are texts; the pieces of others, and those between, are null.
+        bounds: begin and end of the first text of each cell, of the second, and so on.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -182,7 +200,7 @@ def _pieces(codes: Codes, present: Flags, *bounds: Places) -> pa.Array:
     offsets = np.empty(rows * width + 1, np.int32)
     for number, each in enumerate(bounds):
         offsets[number:-1:width] = each
-    offsets[-1] = offsets[-2]
+    offsets[-1] = offsets[-2] if rows else 0
     if present.all():
         bits = np.full((rows * width + 7) // 8, _ALTERNATE, np.uint8)
     else:
@@ -193,36 +211,50 @@ def _pieces(codes: Codes, present: Flags, *bounds: Places) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), rows * width, buffers)
 
 
-def _cast(pieces: pa.Array, kind: pa.DataType) -> tuple[pa.Array, NDArray[np.int64]]:
-    """Return the values of texts, null where a cast refuses, and the places of those."""
-    import pyarrow as pa  # noqa: PLC0415
+def _cast_in_halves(
+    cells: pa.Array, target: pa.DataType, first: int, refused: list[int]
+) -> pa.Array:
+    """Cast texts of which the first is number `first`; those that Arrow refuses become null.
 
-    refused: list[int] = []
-    parts = _halved(pieces, kind, 0, refused)
-    values = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
-    return values, np.array(refused, np.int64)
-
-
-def _halved(pieces: pa.Array, kind: pa.DataType, first: int, refused: list[int]) -> list[Any]:
-    """Cast texts of which the first is number `first`; those that are refused in halves of halves."""
+    Arrow refuses an array as a whole: halves of halves show which cells it refuses.
+    """
     import pyarrow as pa  # noqa: PLC0415
 
     try:
-        return [pieces.cast(kind)]
+        return cells.cast(target)
     except pa.ArrowInvalid:
-        if middle := len(pieces) // 2:
-            left = _halved(pieces[:middle], kind, first, refused)
-            return left + _halved(pieces[middle:], kind, first + middle, refused)
+        if middle := len(cells) // 2:
+            left = _cast_in_halves(cells[:middle], target, first, refused)
+            right = _cast_in_halves(cells[middle:], target, first + middle, refused)
+            return pa.concat_arrays([left, right])
     refused.append(first)
-    if len(refused) > _MOST_REFUSED:
-        raise TooOddError
-    return [pa.nulls(1, kind)]
+    _limit(len(refused), _FULL_BATCH)
+    return pa.nulls(1, target)
 
 
-def _numbers(array: pa.Array, dtype: Any) -> NDArray[Any]:
+def _limit(odd: int, cells: int) -> None:
+    if odd > max(_FEW, cells * _MOST_ODD):
+        raise _TooOddError
+
+
+def _bytes_of(texts: pa.Array) -> tuple[Codes, Offsets, Offsets]:
+    """Return the bytes of texts, and where each begins and ends in them."""
+    _, offsets, data = texts.buffers()
+    places = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    codes = np.frombuffer(data or b"\0", np.uint8)
+    return (codes if len(codes) else np.zeros(1, np.uint8)), places[:-1], places[1:]
+
+
+def _numbers(array: pa.Array) -> NDArray[Any]:
     """Return the numbers behind an array, whatever they are where it is null."""
-    numbers: NDArray[Any] = np.frombuffer(array.buffers()[1], dtype, len(array))
-    return numbers
+    is_float = str(array.type) == "double"
+    dtype = "f8" if is_float else f"i{array.type.bit_width // 8}"
+    numbers: NDArray[Any] = np.frombuffer(array.buffers()[1], dtype)
+    return numbers[array.offset : array.offset + len(array)]
+
+
+def _is_valid(array: pa.Array) -> Flags:
+    return np.asarray(array.is_valid())
 
 
 def _array(kind: pa.DataType, numbers: NDArray[Any], present: Flags) -> pa.Array:

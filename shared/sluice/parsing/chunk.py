@@ -1,15 +1,13 @@
-"""A chunk in the loader's hands: typed rows inside DuckDB, encoded, ordered and streamed to PostgreSQL."""
+"""A parsed chunk: typed rows in Arrow, their rejects, and both as streams for COPY."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluice.csv.rejects import Reject
-from sluice.datasets.identifiers import literal, quote
+from sluice.datasets.identifiers import quote
 from sluice.datasets.model import (
     INGESTION_COLUMN,
     LINE_COLUMN,
@@ -19,99 +17,94 @@ from sluice.datasets.model import (
     Rollup,
 )
 from sluice.errors import AccountImbalanceError
-from sluice.parsing.duckdb_session import distinct_texts
+from sluice.parsing.copy_stream import CopyStream, stream
+from sluice.parsing.sort_keys import key_expressions, order_of
 
 if TYPE_CHECKING:
     import duckdb
-
-#: Stored types that pgpq does not encode; a dataset that has one is copied as CSV.
-_TEXT_ONLY = frozenset({"numeric", "time", "uuid"})
-#: How much is encoded at once: larger pieces cost new memory each, smaller ones a call for each column.
-_BATCH_ROWS = 16 * 1024
-_BATCH_CELLS = 128 * 1024
-_BATCH_BYTES = 1024 * 1024
+    import pyarrow as pa
 
 
 @dataclass
 class ParsedChunk:
-    """A chunk in the loader's hands: typed rows inside DuckDB, rejects beside them.
+    """The typed rows of a chunk, and its rejects.
 
     Attributes:
         records_read: records of the chunk, counted on its bytes.
-        rows: how many of them became rows.
-        rejects: the others.
-        recovered: how many of the records were saved from behind an unclosed quote.
-        is_encoded: whether the relation `rows` is there already, for every text was known.
-        origins: an Arrow table of what each row that may yet be refused was, see `origins_of`; None
-            where no row may.
-        ordered: an Arrow table of the rows in the order of `cluster`, where there is one.
+        rows: the rows that break no rule; dictionary columns are texts until `encode`.
+        rejects: the other records.
+        recovered: how many of the records follow an unclosed quote and were recovered.
+        originals: of each record, where a row may be refused later: see `originals_of`; None elsewhere.
+        cursor: a cursor of DuckDB, on which roll-ups run.
     """
 
     dataset: Dataset
     records_read: int
-    rows: int
+    rows: pa.Table
     rejects: list[Reject]
     recovered: int
-    origins: Any
-    is_encoded: bool
-    _cursor: duckdb.DuckDBPyConnection
-    _texts: dict[str, list[str]]
-    ordered: Any = None
+    originals: pa.Table | None
+    cursor: duckdb.DuckDBPyConnection
 
     def texts(self, column: str) -> list[str]:
-        """Return the distinct texts of a dictionary column."""
-        if column not in self._texts:
-            self._texts[column] = distinct_texts(self._cursor, column)
-        return self._texts[column]
+        """Return the distinct texts of a dictionary column, in order."""
+        found = self.rows[column].unique().to_pylist()
+        return sorted(each for each in found if each is not None)
 
     def encode(self, codes: Mapping[str, Mapping[str, int]]) -> None:
-        """Make the relation `rows`: stored columns, texts replaced by codes.
-
-        The relation is kept, for the rows and each roll-up are read from it.
+        """Replace the texts of dictionary columns by their codes.
 
         Args:
             codes: the codes of each dictionary column's texts.
         """
-        if self.is_encoded:
-            return
-        selected, joins = coded_columns(self._cursor, self.dataset, codes)
-        if self.dataset.is_numbered:
-            selected.append(f"typed.{RECORD_COLUMN}")
-        coded = f"SELECT {', '.join(selected)} FROM typed {joins} WHERE _ok"
-        self._cursor.execute(f"CREATE TEMP TABLE rows AS {coded}")
-        self._cursor.execute("DROP TABLE typed")
+        self.rows = self.rows.combine_chunks()
+        for number, name in enumerate(self.rows.column_names):
+            if name in codes:
+                coded = _coded(self.rows[name], codes[name])
+                self.rows = self.rows.set_column(number, name, coded)
 
-    def copy_rows(self, ingestion: int, block_bytes: int) -> tuple[str, Iterator[bytes]]:
-        """Return the options of a COPY of the rows, and its stream in blocks of at least `block_bytes`.
+    def renumber(self, records: Sequence[int]) -> None:
+        """Replace the number of each row's record, where it is kept: n by the n-th of these."""
+        import pyarrow as pa  # noqa: PLC0415
 
-        The columns are those of `copied_columns`, the order is that of `cluster`.
+        if RECORD_COLUMN in self.rows.column_names:
+            place = self.rows.column_names.index(RECORD_COLUMN)
+            numbers = pa.array(records, pa.int64()).take(self.rows[RECORD_COLUMN].combine_chunks())
+            self.rows = self.rows.set_column(place, RECORD_COLUMN, numbers)
+
+    def copy_rows(self, ingestion: int, block_bytes: int) -> CopyStream:
+        """Return the rows in the order of `cluster`, as `copied_columns` has them.
+
+        Args:
+            ingestion: the ingestion that they belong to.
+            block_bytes: least size of a block.
         """
-        if self.ordered is not None and not self.dataset.keeps_originals:
-            return "(FORMAT binary)", self._ordered_blocks(ingestion, block_bytes)
-        order = f" ORDER BY {', '.join(self.dataset.cluster)}" if self.dataset.cluster else ""
-        return self.stream_rows(self._rows(ingestion) + order, block_bytes)
+        import pyarrow as pa  # noqa: PLC0415
 
-    def stream_rows(self, sql: str, block_bytes: int) -> tuple[str, Iterator[bytes]]:
-        """Return the options of a COPY of selected rows, and its stream."""
-        if any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields):
-            return "(FORMAT csv)", self._csv_blocks(sql, block_bytes)
-        return "(FORMAT binary)", self.stream(sql, block_bytes)
+        rows = self.in_order()
+        owner = pa.repeat(pa.scalar(ingestion, pa.int32()), len(rows))
+        rows = rows.append_column(INGESTION_COLUMN, owner)
+        if self.originals is not None:
+            rows = _with_originals(rows, self.originals)
+        return stream(rows.select(copied_columns(self.dataset)), self.dataset, block_bytes)
 
-    def _rows(self, ingestion: int) -> str:
-        names = ", ".join(quote(each.name) for each in self.dataset.fields)
-        sql = f"SELECT {names}, CAST({ingestion} AS INTEGER)"
-        if self.dataset.keeps_originals:
-            self._cursor.register("origins", self.origins)
-            as_text = any(each.postgres_type in _TEXT_ONLY for each in self.dataset.fields)
-            original = f"'\\x' || hex({ORIGINAL_COLUMN})" if as_text else ORIGINAL_COLUMN
-            places = f"origins.{RECORD_COLUMN}, {LINE_COLUMN}, {original}"
-            return f"{sql}, {places} FROM rows JOIN origins ON number = rows.{RECORD_COLUMN}"
-        return f"{sql}, {RECORD_COLUMN} FROM rows" if self.dataset.is_staged else f"{sql} FROM rows"
+    def in_order(self) -> pa.Table:
+        """Return the encoded rows in the order of `cluster`."""
+        if not self.dataset.cluster:
+            return self.rows
+        self.cursor.register("rows", self.rows)
+        expressions = key_expressions(self.dataset.cluster)
+        order = None
+        if expressions:
+            keys = self.cursor.sql(f"SELECT {', '.join(expressions)} FROM rows").to_arrow_table()
+            order = order_of(keys.columns)
+        if order is not None:
+            return self.rows.take(order)
+        sql = f"FROM rows ORDER BY {', '.join(self.dataset.cluster)}"
+        return self.cursor.sql(sql).to_arrow_table().cast(self.rows.schema)
 
-    def copy_rollup(
-        self, rollup: Rollup, ingestion: int, block_bytes: int
-    ) -> tuple[str, Iterator[bytes]]:
-        """Return the options of a COPY of the roll-up's part of this chunk, and its stream."""
+    def copy_rollup(self, rollup: Rollup, ingestion: int, block_bytes: int) -> CopyStream:
+        """Return the roll-up of the encoded rows, as `copied_rollup_columns` has it."""
         names = (*rollup.keys, *(name for name, _ in rollup.measures))
         types = dict(self.describe(rollup))
         casts = ", ".join(
@@ -119,67 +112,35 @@ class ParsedChunk:
             for name in names
         )
         sql = f"SELECT {casts}, CAST({ingestion} AS INTEGER) FROM ({rollup.sql})"
-        return "(FORMAT binary)", self.stream(sql, block_bytes)
+        return stream(self.cursor.sql(sql).to_arrow_table(), None, block_bytes)
 
     def describe(self, rollup: Rollup) -> list[tuple[str, str]]:
-        """Return (column, DuckDB type) of a roll-up over the relation `rows`."""
-        described = self._cursor.execute(f"DESCRIBE {rollup.sql}").fetchall()
+        """Return (column, DuckDB type) of a roll-up of the encoded rows."""
+        self.cursor.register("rows", self.rows)
+        described = self.cursor.execute(f"DESCRIBE {rollup.sql}").fetchall()
         return [(name, kind) for name, kind, *_ in described]
 
-    def stream(self, sql: str, block_bytes: int) -> Iterator[bytes]:
-        """Yield what DuckDB selects as the stream of a binary COPY."""
-        rows = min(_BATCH_ROWS, _BATCH_CELLS // len(self.dataset.fields))
-        return _blocks(self._cursor.sql(sql).to_arrow_reader(rows), block_bytes)
 
-    def _ordered_blocks(self, ingestion: int, block_bytes: int) -> Iterator[bytes]:
-        import pyarrow as pa  # noqa: PLC0415
-
-        ingestions = pa.repeat(pa.scalar(ingestion, pa.int32()), self.rows)
-        whole = self.ordered.append_column(INGESTION_COLUMN, ingestions)
-        table = whole.select(copied_columns(self.dataset))
-        rows = min(_BATCH_ROWS, 1 + _BATCH_BYTES * len(table) // (table.nbytes + 1))
-        return _blocks(table.to_reader(rows), block_bytes)
-
-    def _csv_blocks(self, sql: str, block_bytes: int) -> Iterator[bytes]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "rows.csv"  # DuckDB puts a new file in the place of an old one
-            target = literal(str(path))
-            self._cursor.execute(f"COPY ({sql}) TO {target} (FORMAT csv, HEADER false)")
-            with path.open("rb") as file:
-                while block := file.read(block_bytes):
-                    yield block
-
-
-def _blocks(reader: Any, block_bytes: int) -> Iterator[bytes]:  # a pyarrow RecordBatchReader
-    """Yield rows as a binary COPY, in blocks of at least `block_bytes`."""
-    import pgpq  # noqa: PLC0415
-
-    encoder = pgpq.ArrowToPostgresBinaryEncoder(reader.schema)
-    pieces = [encoder.write_header()]
-    for batch in reader:
-        pieces.append(encoder.write_batch(batch))
-        if sum(map(len, pieces)) >= block_bytes:
-            yield b"".join(pieces)
-            pieces.clear()
-    pieces.append(encoder.finish())
-    yield b"".join(pieces)
-
-
-def copy_rejects(rejects: Sequence[tuple[int, Reject]]) -> tuple[str, Iterator[bytes]]:
-    """Return the options of a COPY of rejects, each with its ingestion, and its stream."""
+def _coded(texts: pa.ChunkedArray, codes: Mapping[str, int]) -> pa.Array:
     import pyarrow as pa  # noqa: PLC0415
 
-    columns = {
-        "ingestion": pa.array([ingestion for ingestion, _ in rejects], pa.int32()),
-        "record": pa.array([each.record for _, each in rejects], pa.int64()),
-        "line": pa.array([each.line for _, each in rejects], pa.int64()),
-        "column_name": pa.array([each.column for _, each in rejects], pa.string()),
-        "rule": pa.array([each.rule for _, each in rejects], pa.string()),
-        "value": pa.array([each.value for _, each in rejects], pa.string()),
-        "reason": pa.array([each.reason for _, each in rejects], pa.string()),
-        "original": pa.array([each.original for _, each in rejects], pa.binary()),
-    }
-    return "(FORMAT binary)", _blocks(pa.table(columns).to_reader(), 1)
+    array = texts.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # of an empty table
+        return pa.array([], pa.int16())
+    known = pa.array([codes.get(each) for each in array.dictionary.to_pylist()], pa.int16())
+    return known.take(array.indices)
+
+
+def _with_originals(rows: pa.Table, originals: pa.Table) -> pa.Table:
+    """Return rows with the line and the bytes of their records."""
+    from pyarrow import compute  # noqa: PLC0415
+
+    numbers = originals[RECORD_COLUMN].combine_chunks()
+    places = compute.index_in(rows[RECORD_COLUMN], value_set=numbers)
+    found = originals.take(places)
+    for name in (LINE_COLUMN, ORIGINAL_COLUMN):
+        rows = rows.append_column(name, found[name])
+    return rows
 
 
 def copied_columns(dataset: Dataset) -> tuple[str, ...]:
@@ -190,22 +151,25 @@ def copied_columns(dataset: Dataset) -> tuple[str, ...]:
     return (*names, RECORD_COLUMN) if dataset.is_staged else names
 
 
-def origins_of(
-    numbers: Sequence[int], records: Sequence[int], lines: Sequence[int], originals: Sequence[bytes]
-) -> Any:  # a pyarrow Table
-    """Return what to keep of rows that may yet be refused.
+def copied_rollup_columns(rollup: Rollup) -> tuple[str, ...]:
+    """Return the columns that `copy_rollup` streams, in its order."""
+    return (*rollup.keys, *(name for name, _ in rollup.measures), INGESTION_COLUMN)
+
+
+def originals_of(
+    records: Sequence[int], lines: Sequence[int], originals: Sequence[bytes]
+) -> pa.Table:
+    """Return what to keep of records whose rows may be refused later.
 
     Args:
-        numbers: the numbers by which the parser knows the records.
         records: their numbers in the file or request, from 0.
         lines: the lines on which they begin, from 1.
-        originals: their bytes as they came.
+        originals: their bytes as received.
     """
     import pyarrow as pa  # noqa: PLC0415
 
     return pa.table(
         {
-            "number": pa.array(numbers, pa.int64()),
             RECORD_COLUMN: pa.array(records, pa.int64()),
             LINE_COLUMN: pa.array(lines, pa.int64()),
             ORIGINAL_COLUMN: pa.array(originals, pa.large_binary()),
@@ -213,59 +177,13 @@ def origins_of(
     )
 
 
-def copied_rollup_columns(rollup: Rollup) -> tuple[str, ...]:
-    """Return the columns that `copy_rollup` streams, in its order."""
-    return (*rollup.keys, *(name for name, _ in rollup.measures), INGESTION_COLUMN)
-
-
 def check_account(records: int, rows: int, rejects: int, first_line: int) -> None:
-    """Hold the records of a chunk, counted on its bytes, against what became of them.
+    """Compare the records of a chunk, counted on its bytes, with its rows and rejects.
 
     Raises:
-        AccountImbalanceError: some are missing, or too many.
+        AccountImbalanceError: they differ.
     """
     if records != rows + rejects:
         raise AccountImbalanceError(
             f"lines from {first_line}: {records} records gave {rows} rows and {rejects} rejects"
         )
-
-
-def encoded(
-    cursor: duckdb.DuckDBPyConnection,
-    dataset: Dataset,
-    codes: Mapping[str, Mapping[str, int]],
-    typing: str,
-) -> str:
-    """Return the query of typed rows with codes for texts, and a flag `_known`: every text has a code."""
-    selected, joins = coded_columns(cursor, dataset, codes)
-    known = " AND ".join(
-        f"(typed.{quote(each.name)} IS NULL OR codes_{number}.code IS NOT NULL)"
-        for number, each in enumerate(dataset.fields)
-        if each.dictionary
-    )
-    others = ", ".join(quote(each.name) for each in dataset.fields)
-    flags = f"typed.* EXCLUDE ({others}), {known or 'true'} AS _known"
-    return f"SELECT {', '.join(selected)}, {flags} FROM ({typing}) AS typed {joins}"
-
-
-def coded_columns(
-    cursor: duckdb.DuckDBPyConnection, dataset: Dataset, codes: Mapping[str, Mapping[str, int]]
-) -> tuple[list[str], str]:
-    """Return the select list of stored columns over `typed`, and the joins that give the codes."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    selected, joins = [], []
-    for number, each in enumerate(dataset.fields):
-        name = quote(each.name)
-        if not each.dictionary:
-            selected.append(f"typed.{name}")
-            continue
-        table, pairs = f"codes_{number}", codes[each.name]
-        columns = {
-            "text": pa.array(pairs.keys(), pa.string()),
-            "code": pa.array(pairs.values(), pa.int16()),
-        }
-        cursor.register(table, pa.table(columns))
-        joins.append(f"LEFT JOIN {table} ON {table}.text = typed.{name}")
-        selected.append(f"{table}.code AS {name}")
-    return selected, " ".join(joins)

@@ -1,9 +1,7 @@
-"""The way by columns through a chunk: Arrow reads it and types what is written plainly, DuckDB the rest.
+"""The columnar reader: Arrow splits well-formed records into cells and types whole columns at once.
 
-Arrow splits records four times as fast as DuckDB and types whole columns at once, but knows neither
-our rules nor all the ways in which a value may be written, and it takes or refuses a column whole.
-So a column of a few thousand cells is Arrow's only where Arrow and the thorough way are known to
-agree on each of its cells; any other is typed thoroughly, by DuckDB.
+It handles every dataset, quoted or not. What Arrow does not type alike goes to the thorough reader: whole
+columns of types or formats that Arrow does not have, and records with an odd cell or a broken rule.
 """
 
 from __future__ import annotations
@@ -13,195 +11,133 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sluice.csv.records import RecordIndex, index_records
-from sluice.csv.rejects import Reject, rejects_of
-from sluice.csv.splitting import BOM
-from sluice.datasets.identifiers import quote
-from sluice.datasets.model import RECORD_COLUMN, Column
-from sluice.datasets.types import ColumnType
-from sluice.parsing.casts import ARROW_TYPES, HOUR_ALONE
-from sluice.parsing.chunk import ParsedChunk, check_account
-from sluice.parsing.duckdb_session import memory_file
-from sluice.parsing.plan import WHITE_SPACE
+from sluice.datasets.model import RECORD_COLUMN, Dataset
+from sluice.parsing.casts import cast_column
+from sluice.parsing.thorough import Thorough, schema_of
 
 if TYPE_CHECKING:
-    from sluice.parsing.parser import Parser
+    import duckdb
+    import pyarrow as pa
 
-#: Cells of so many bytes are in hand at once, as texts and as values.
+    from sluice.csv.rejects import Finding
+    from sluice.parsing.layout import Layout
+    from sluice.parsing.plan import Plan
+    from sluice.parsing.well_formed import WellFormed
+
+#: Cells of so many bytes are in memory at once, as texts and as values.
 _BLOCK_BYTES = 4 * 1024 * 1024
-_WHOLE = (ColumnType.INTEGER, ColumnType.BIGINT)
+_BOM = b"\xef\xbb\xbf"
 
 
-class ByColumns:
-    """Types a chunk of well-formed records column by column, into the relation `rows`."""
+class NotWellFormedError(Exception):
+    """Some record is not UTF-8, or has too few or too many fields."""
 
-    def __init__(self, parser: Parser) -> None:
-        self._parser = parser
-        self._dataset = parser.dataset
-        self._plan = parser.plan
-        self._cursor = parser.cursor
-        self._seen = 0
-        self._refused: list[int] = []
 
-    def parse(self, data: bytes, plain: bytes, records: int, first_line: int) -> ParsedChunk | None:
-        """Parse well-formed records; None where Arrow cannot, or another way is the faster one."""
+class Columnar:
+    """Reads the well-formed records of one chunk.
+
+    Attributes:
+        findings: what is wrong with records that break a rule, by position in the chunk.
+    """
+
+    def __init__(
+        self, dataset: Dataset, layout: Layout, plan: Plan, cursor: duckdb.DuckDBPyConnection
+    ) -> None:
+        self._dataset = dataset
+        self._layout = layout
+        self._plan = plan
+        self._schema = schema_of(dataset, plan)
+        self._thorough = Thorough(plan, cursor, self._schema)
+        self.findings: dict[int, Finding] = {}
+
+    def read(self, records: WellFormed, first_record: int) -> pa.Table:
+        """Return the rows of the records that break no rule.
+
+        Args:
+            records: the records.
+            first_record: number of the chunk's first record in the file, from 0.
+
+        Raises:
+            NotWellFormedError: use `pick_well_formed`.
+        """
         import pyarrow as pa  # noqa: PLC0415
 
-        if not records or not self._plan.by_columns or plain.startswith(BOM):
-            return None
-        try:
-            batches = [self._typed(each) for each in self._cells(plain)]
-        except (
-            pa.ArrowInvalid
-        ):  # too long a record for a block, or too many or too few cells in one
-            return None
-        if self._seen != records:
-            return None
-        rejects, index = self._look_again(data, batches, first_line)
-        rows = sum(map(len, batches))
-        check_account(records, rows, len(rejects), first_line)
-        origins = self._parser.origins(data, index, first_line)
-        table = pa.Table.from_batches(batches)
-        self._cursor.register("rows", table)
-        ordered = None if self._dataset.cluster else table
-        return ParsedChunk(
-            self._dataset, records, rows, rejects, 0, origins, True, self._cursor, {}, ordered
-        )
+        if not records.count:
+            return self._schema.empty_table()
+        self.findings.clear()
+        seen = 0
+        rows: list[pa.RecordBatch] = []
+        for batch in self._batches(records):
+            numbers = np.arange(seen, seen + len(batch))
+            if records.numbers is not None:
+                numbers = records.numbers[numbers]
+            rows += self._typed(batch, numbers, first_record)
+            seen += len(batch)
+        if seen != records.count:
+            raise NotWellFormedError
+        return pa.Table.from_batches(rows, self._schema)
 
-    def _cells(self, plain: bytes) -> Iterator[Any]:
-        """Yield batches of the declared columns' cells as texts; an empty cell is null."""
+    def _batches(self, records: WellFormed) -> Iterator[pa.RecordBatch]:
+        """Yield batches of cells as texts; an empty cell is null."""
         import pyarrow as pa  # noqa: PLC0415
         from pyarrow import csv  # noqa: PLC0415
 
-        parser, dialect = self._parser, self._parser.dialect
-        names = [f"f{at}" for at in range(parser.width)]
-        return csv.open_csv(  # type: ignore[no-any-return]
-            pa.BufferReader(plain),
-            csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=names),
-            csv.ParseOptions(
-                delimiter=dialect.delimiter,
-                quote_char=dialect.quote,
-                newlines_in_values=dialect.quote.encode() in plain,
-            ),
-            csv.ConvertOptions(
-                check_utf8=False,
-                include_columns=[f"f{at}" for at in parser.order if at is not None],
-                column_types=dict.fromkeys(names, pa.string()),
-                null_values=[""],
-                strings_can_be_null=True,
-            ),
-        )
+        data, dialect = records.data, self._layout.dialect
+        block_bytes = max(_BLOCK_BYTES, 2 * records.longest_bytes)
+        names = [f"f{at}" for at in range(self._layout.width)]
+        try:
+            # Arrow drops a byte order mark at the start, but here it is part of a value.
+            yield from csv.open_csv(
+                pa.BufferReader(b"\n" + data if data.startswith(_BOM) else data),
+                csv.ReadOptions(use_threads=False, block_size=block_bytes, column_names=names),
+                csv.ParseOptions(
+                    delimiter=dialect.delimiter,
+                    quote_char=dialect.quote,
+                    newlines_in_values=dialect.quote_byte in data,
+                ),
+                csv.ConvertOptions(
+                    include_columns=[f"f{at}" for at in self._layout.order if at is not None],
+                    column_types=dict.fromkeys(names, pa.string()),
+                    null_values=[""],
+                    strings_can_be_null=True,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            raise NotWellFormedError(str(error)) from None
 
-    def _typed(self, batch: Any) -> Any:
-        """Return the batch of the rows that break no rule, and remember which do."""
+    def _typed(
+        self, batch: pa.RecordBatch, numbers: np.ndarray[Any, Any], first_record: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows that break no rule; the last ones are those that had an odd cell."""
         import pyarrow as pa  # noqa: PLC0415
 
         absent = pa.nulls(len(batch), pa.string())
-        cells = [absent if at is None else batch.column(f"f{at}") for at in self._parser.order]
-        typed: dict[str, Any] = {}
-        for number, column in enumerate(self._dataset.columns):
-            values = self._values(column, cells[number]) if self._plan.plain[number] else None
-            if values is not None:
-                typed[column.name] = values
-        is_good = self._settle(cells, typed)
-        numbers = np.arange(self._seen, self._seen + len(batch))
-        self._seen += len(batch)
-        names = list(self._plan.stored)
+        cells = [absent if at is None else batch.column(f"f{at}") for at in self._layout.order]
+        typed: dict[str, pa.Array] = {}
+        done, full = set(), set()
+        odd = np.zeros(len(batch), bool)
+        for column, texts in zip(self._dataset.columns, cells, strict=True):
+            cast = cast_column(column, texts)
+            if cast is None:
+                continue
+            done.add(column.name)
+            if not any(each.null_count for each in cast.arrays):
+                full.add(column.name)
+            typed |= zip((each.name for each in column.fields), cast.arrays, strict=True)
+            if cast.odd is not None:
+                odd |= cast.odd
+        raw = {f"_{number}": each for number, each in enumerate(cells)}
         if self._plan.numbered:
-            typed[RECORD_COLUMN] = pa.array(numbers + self._parser.first_record)
-            names.append(RECORD_COLUMN)
-        rows = pa.record_batch([typed[name] for name in names], names)
-        if is_good is None or is_good.true_count == len(batch):
-            return rows
-        is_bad = ~is_good.to_numpy(zero_copy_only=False)
-        self._refused += numbers[is_bad].tolist()
-        return rows.filter(is_good)
-
-    def _values(self, column: Column, cells: Any) -> Any:
-        """Return the values of plain cells, or None where Arrow might see another than we do."""
-        if column.type is ColumnType.TEXT:
-            return _trimmed(cells) if column.trim else cells
-        if column.type in _WHOLE and _has_hexadecimals(cells):
-            return None
-        values = _cast(cells, column.type)
-        if values is None:
-            cells = _trimmed(cells)
-            values = _cast(cells, column.type)
-        is_certain = values is not None and _is_certain(column.type, cells, values)
-        return values if is_certain else None
-
-    def _settle(self, cells: list[Any], typed: dict[str, Any]) -> Any:
-        """Type the other columns thoroughly, and try the rules; return which rows break none."""
-        import pyarrow as pa  # noqa: PLC0415
-
-        full = {name for name, values in typed.items() if not values.null_count}
-        sql = self._plan.settling("cells", typed.keys(), full)
-        if sql is None:
-            return None
-        rest = {
-            f"_{number}": cells[number]
-            for number, column in enumerate(self._dataset.columns)
-            if column.name not in typed
-        }
-        self._cursor.register("cells", pa.table({**typed, **rest}))
-        found = self._cursor.sql(sql).to_arrow_table().combine_chunks()
-        self._cursor.unregister("cells")
-        for name in self._plan.stored:
-            if name not in typed:
-                typed[name] = found[name].chunk(0)
-        return found["_ok"].chunk(0)
-
-    def _look_again(
-        self, data: bytes, batches: list[Any], first_line: int
-    ) -> tuple[list[Reject], RecordIndex | None]:
-        """Explain the refused records; a row that is good after all joins the batches."""
-        if not self._refused:
-            return [], None
-        parser, cursor = self._parser, self._cursor
-        index = index_records(data, parser.dialect)
-        with memory_file(b"") as path:
-            typing = self._plan.typing(parser.source(path, "\\n"), thorough=True)
-            cursor.execute(f"CREATE OR REPLACE TEMP TABLE typed AS {typing} WITH NO DATA")
-        found = parser.look_again(
-            data, index, self._refused, "INSERT INTO typed", lambda typing: typing
-        )
-        names = ", ".join(map(quote, batches[0].schema.names))
-        sql = f"SELECT {names} FROM typed WHERE _ok"
-        batches += cursor.sql(sql).to_arrow_table().cast(batches[0].schema).to_batches()
-        return rejects_of(data, index, found, first_line, parser.first_record), index
-
-
-def _cast(texts: Any, kind: ColumnType) -> Any:
-    """Return the values of texts, or None where Arrow takes one of them for none."""
-    import pyarrow as pa  # noqa: PLC0415
-    from pyarrow import compute  # noqa: PLC0415
-
-    try:
-        return compute.cast(texts, ARROW_TYPES[kind])
-    except pa.ArrowInvalid:
-        return None
-
-
-def _trimmed(cells: Any) -> Any:
-    from pyarrow import compute  # noqa: PLC0415
-
-    texts = compute.utf8_trim(cells, WHITE_SPACE)
-    is_empty = compute.equal(compute.binary_length(texts), 0)
-    return compute.if_else(is_empty, None, texts) if is_empty.true_count else texts
-
-
-def _has_hexadecimals(cells: Any) -> bool:
-    """Whether Arrow may take some text for a whole number that is none: 0x1F."""
-    texts = bytes(cells.buffers()[2] or b"")
-    return b"x" in texts or b"X" in texts
-
-
-def _is_certain(kind: ColumnType, cells: Any, values: Any) -> bool:
-    """Whether each value that Arrow made of a cell is what the cell means to us."""
-    from pyarrow import compute  # noqa: PLC0415
-
-    if kind is ColumnType.FLOAT:
-        return not compute.is_finite(values).false_count  # nan(1) is a number to Arrow
-    if kind is ColumnType.TIMESTAMP:
-        return not compute.equal(compute.binary_length(cells), HOUR_ALONE).true_count
-    return True
+            raw[RECORD_COLUMN] = typed[RECORD_COLUMN] = pa.array(numbers + first_record)
+        good = self._thorough.complete(typed, raw, done, full)
+        is_good = ~odd if good is None else ~odd & good
+        rows = pa.record_batch([typed[name] for name in self._schema.names], self._schema)
+        if is_good.all():
+            yield rows
+            return
+        yield rows.filter(pa.array(is_good))
+        doubtful = np.flatnonzero(~is_good)
+        table = pa.table({name: each.take(pa.array(doubtful)) for name, each in raw.items()})
+        again, findings = self._thorough.judge(table)
+        self.findings |= {int(numbers[doubtful[place]]): each for place, each in findings.items()}
+        yield from again.to_batches()

@@ -11,7 +11,7 @@ from sluice.csv.rejects import RECORD_REASONS
 from sluice.datasets.json_numbers import Numeral
 from sluice.datasets.model import Column, Dataset
 from sluice.datasets.types import ColumnType
-from sluice.parsing.column_mapping import Layout
+from sluice.parsing.layout import Layout
 
 #: Digits of a number written with an exponent that are still written out.
 _MAX_DIGITS = 60

@@ -9,7 +9,7 @@ which never begins with an underscore.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from sluice.datasets.identifiers import literal, quote
@@ -22,8 +22,8 @@ WHITE_SPACE = (
     "\u2007\u2008\u2009\u200a\u202f\u205f\u3000\ufeff"
 )
 
-#: A text that begins and ends with visible ASCII needs no trim.
-VISIBLE_ENDS = r"(?s)^[!-~](.*[!-~])?$"
+#: Degrees of a point on Earth.
+MAX_LONGITUDE, MAX_LATITUDE = 180, 90
 
 
 @dataclass(frozen=True)
@@ -46,108 +46,77 @@ class Rule:
 
 @dataclass(frozen=True)
 class Plan:
-    """The statements of one dataset.
-
-    Most cells are written in the usual way, and reading only that way is twice as fast. So a chunk
-    is read as usual first; the rows that are not usual, or break a rule, are not `_ok`. They are
-    read again thoroughly.
+    """The expressions and rules of one dataset.
 
     Attributes:
-        stored: names of the typed columns, in the order of the declaration.
-        pieces: what cells fall into, by name; `usual` and `is_usual` both use them.
-        usual: select list of the typed columns for cells written in the usual way.
-        is_usual: conditions that every cell is written so and has a value of its type.
-        unseen: dictionary columns whose few texts are looked at by themselves, and not in each row.
-        thorough: select list of the typed columns, however the cells are written.
-        plain: of each column whether its cells mean no more than its type says, so that a reader that
-            knows types alone may try them.
-        by_columns: whether columns are to be typed one by one, see `sluice.parsing.columnar`.
+        columns: for each declared column its name, and its stored columns as pairs of name and expression.
         rules: the rules in the order in which they are tried.
-        numbered: whether the source has, and the rows keep, the number of their record.
+        numbered: whether the cells come with, and the rows keep, the number of their record.
     """
 
-    stored: tuple[str, ...]
-    pieces: tuple[str, ...]
-    usual: tuple[str, ...]
-    is_usual: tuple[str, ...]
-    unseen: tuple[str, ...]
-    thorough: tuple[str, ...]
-    plain: tuple[bool, ...]
-    by_columns: bool
+    columns: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     rules: tuple[Rule, ...]
     numbered: bool
 
-    def typing(self, source: str, *, thorough: bool) -> str:
-        """Return the query of typed rows in the order of the file, each with a flag `_ok`."""
-        rules = [rule for rule in self.rules if thorough or rule.name != "type"]
-        conditions = [f"NOT ({rule.broken})" for rule in rules]
-        conditions += [] if thorough else [f"({each})" for each in self.is_usual]
-        kept = (*self.stored, RECORD_COLUMN) if self.numbered else self.stored
-        names = ", ".join(quote(name) for name in kept)
-        ok = " AND ".join(conditions) or "true"
-        if self.pieces and not thorough:
-            source = f"(SELECT *, {', '.join(self.pieces)} FROM {source})"
-        return f"SELECT {names}, {ok} AS _ok FROM (SELECT *, {self._list(thorough)} FROM {source})"
+    def typing(self, source: str) -> str:
+        """Return the query of the typed rows that break no rule, in the order of the source."""
+        names = [name for _, fields in self.columns for name, _ in fields]
+        kept = ", ".join(quote(name) for name in (*names, *self._number()))
+        return f"SELECT {kept} FROM {self._typed(source)} WHERE {_none_broken(self.rules)}"
 
-    def settling(self, source: str, typed: Collection[str], full: Collection[str]) -> str | None:
-        """Return the query of what is still to be found out about rows, in their order.
+    def completing(self, source: str, typed: Collection[str], full: Collection[str]) -> str | None:
+        """Return the query of what is unknown about rows of which some columns are typed.
 
         Args:
-            source: relation of the typed columns and the raw cells of the others.
-            typed: names of the columns that are typed already.
-            full: those of them that have no null.
+            source: relation of the typed columns and the raw cells of all.
+            typed: names of the declared columns that are typed; their values have the type's range.
+            full: those of them that contain no null.
 
         Returns:
-            The query of the other columns' values and a flag `_ok`; None where nothing is left.
+            The query of the other columns and a flag `_ok`, in order; None where nothing is unknown.
         """
         rules = [
             rule
             for rule in self.rules
-            if not (rule.name == "type" and rule.column in typed)
+            if not (rule.name in ("type", "range") and rule.column in typed)
             and not (rule.name == "required" and rule.column in full)
         ]
-        rest = [
-            (sql, quote(name))
-            for sql, name in zip(self.thorough, self.stored, strict=True)
-            if name not in typed
-        ]
-        if not rules and not rest:
+        others = [each for column, fields in self.columns for each in fields if column not in typed]
+        if not rules and not others:
             return None
-        ok = " AND ".join(f"NOT ({rule.broken})" for rule in rules) or "true"
-        names = "".join(f"{name}, " for _, name in rest)
-        made = "".join(f", {sql} AS {name}" for sql, name in rest)
-        return f"SELECT {names}{ok} AS _ok FROM (SELECT *{made} FROM {source})"
+        names = "".join(f"{quote(name)}, " for name, _ in others)
+        made = "".join(f", {sql} AS {quote(name)}" for name, sql in others)
+        return f"SELECT {names}{_none_broken(rules)} AS _ok FROM (SELECT *{made} FROM {source})"
 
     def explaining(self, source: str) -> str:
-        """Return the query of (number of the first broken rule, its cell) of every row in order."""
+        """Return the query of (number of the first broken rule, its cell) of every row, in order."""
         rules = list(enumerate(self.rules))
         which = " ".join(f"WHEN {rule.broken} THEN {number}" for number, rule in rules)
         cell = " ".join(f"WHEN {rule.broken} THEN {rule.cell}" for _, rule in rules)
         if not rules:
             return f"SELECT NULL, NULL FROM {source}"
-        typed = f"(SELECT *, {self._list(thorough=True)} FROM {source})"
-        return f"SELECT CASE {which} END, CASE {cell} END FROM {typed}"
+        return f"SELECT CASE {which} END, CASE {cell} END FROM {self._typed(source)}"
 
-    def _list(self, thorough: bool) -> str:
-        columns = self.thorough if thorough else self.usual
-        pairs = zip(self.stored, columns, strict=True)
-        return ", ".join(f"{sql} AS {quote(name)}" for name, sql in pairs)
+    def _typed(self, source: str) -> str:
+        fields = [each for _, fields in self.columns for each in fields]
+        made = ", ".join(f"{sql} AS {quote(name)}" for name, sql in fields)
+        return f"(SELECT *, {made} FROM {source})"
+
+    def _number(self) -> tuple[str, ...]:
+        return (RECORD_COLUMN,) if self.numbered else ()
 
 
-def compile_dataset(dataset: Dataset) -> Plan:
-    """Return the plan of a dataset."""
-    compiled = [_Cell(number, column) for number, column in enumerate(dataset.columns)]
+def _none_broken(rules: Iterable[Rule]) -> str:
+    return " AND ".join(f"NOT ({rule.broken})" for rule in rules) or "true"
+
+
+def compile_dataset(dataset: Dataset, *, is_numbered: bool = False) -> Plan:
+    """Return the plan of a dataset; `is_numbered` keeps record numbers where the dataset needs none."""
+    cells = [_Cell(number, column) for number, column in enumerate(dataset.columns)]
     return Plan(
-        stored=tuple(each.name for each in dataset.fields),
-        pieces=tuple(sql for cell in compiled for sql in cell.pieces()),
-        usual=tuple(sql for cell in compiled for sql in cell.usual()),
-        is_usual=tuple(sql for cell in compiled for sql in cell.is_usual()),
-        unseen=tuple(cell.column.name for cell in compiled if cell.is_unseen),
-        thorough=tuple(sql for cell in compiled for sql in cell.thorough()),
-        plain=tuple(cell.is_plain for cell in compiled),
-        by_columns=not any(cell.is_better_in_rows for cell in compiled),
-        rules=tuple(rule for cell in compiled for rule in cell.rules()),
-        numbered=dataset.is_numbered,
+        columns=tuple((cell.column.name, cell.fields()) for cell in cells),
+        rules=tuple(rule for cell in cells for rule in cell.rules()),
+        numbered=is_numbered or dataset.is_numbered,
     )
 
 
@@ -172,78 +141,13 @@ class _Cell:
             text = f"CASE WHEN {text} IN ({nulls}) THEN NULL ELSE {text} END"
         return f"coalesce({text}, {literal(self.column.default)})" if self.column.default else text
 
-    def pieces(self) -> Iterator[str]:
-        """What the cell falls into, as `expression AS name`."""
-        if self.column.type is ColumnType.POINT:
-            inner = f"substr({self.raw}, 8, length({self.raw}) - 8)"
-            for position, half in enumerate(self._halves, 1):
-                yield f"split_part({inner}, ' ', {position}) AS {half}"
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The stored columns: name and expression of the value, however the cell is written."""
+        names = (each.name for each in self.column.fields)
+        return tuple(zip(names, self._values(), strict=True))
 
-    @property
-    def _halves(self) -> tuple[str, str]:
-        return f"_lon{self.raw}", f"_lat{self.raw}"
-
-    def usual(self) -> tuple[str, ...]:
-        """The values, if the cell is written in the usual way."""
+    def _values(self) -> tuple[str, ...]:
         kind = self.column.type
-        if kind is ColumnType.POINT:
-            return tuple(f"try_cast({half} AS DOUBLE)" for half in self._halves)
-        if kind is ColumnType.TEXT and not self.column.is_special:
-            return (self.raw,)
-        if kind is not ColumnType.TEXT and not self.column.is_special:
-            return (f"try_cast({self.raw} AS {self.kind.duckdb})",)
-        return self.thorough()
-
-    def is_usual(self) -> Iterator[str]:
-        """Conditions under which `usual` and `thorough` agree."""
-        raw, kind = self.raw, self.column.type
-        if kind is ColumnType.POINT:
-            shape = f"starts_with({raw}, 'POINT (') AND ends_with({raw}, ')')"
-            lon, lat = self.names
-            # 9 is `POINT (`, the space between and `)`: nothing else is there.
-            size = " + ".join(f"strlen({half})" for half in self._halves)
-            yield (
-                f"{raw} IS NULL OR ({shape} AND strlen({raw}) = {size} + 9"
-                f" AND {lon} IS NOT NULL AND {lat} IS NOT NULL)"
-            )
-        elif self.is_unseen:
-            return
-        elif kind is ColumnType.TEXT and self.column.trim and not self.column.is_special:
-            yield f"{raw} IS NULL OR {self._has_visible_ends()}"
-        elif self.kind.is_whole and not self.column.is_special:
-            # A cast rounds "2.5" and reads "1e3": only what comes back as it was is usual.
-            yield f"{raw} IS NULL OR coalesce({self._is_same(self.names[0])}, false)"
-        elif kind is not ColumnType.TEXT and not self.column.is_special:
-            yield f"{self.names[0]} IS NOT NULL OR {raw} IS NULL"
-        elif kind is not ColumnType.TEXT:
-            yield f"{self.names[0]} IS NOT NULL OR {self.clean()} IS NULL"
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the cell means no more than its type says."""
-        is_plain = self.kind.has_arrow_cast and not self.kind.is_compound
-        is_trimmed = self.column.trim or self.column.type is ColumnType.TEXT
-        return is_plain and is_trimmed and not self.column.is_special
-
-    @property
-    def is_better_in_rows(self) -> bool:
-        """Whether the quick way by rows does more for the column than the way by columns."""
-        is_plain = self.kind.stored.has_binary_copy and not self.kind.is_compound
-        return self.column.dictionary or not is_plain
-
-    @property
-    def is_unseen(self) -> bool:
-        """A dictionary column that may need a trim: its distinct texts tell."""
-        return self.column.dictionary and self.column.trim and not self.column.is_special
-
-    def thorough(self) -> tuple[str, ...]:
-        """The values, however the cell is written."""
-        kind = self.column.type
-        if kind is ColumnType.TEXT and self.column.trim and not self.column.is_special:
-            # A trim looks at each character; most cells need none.
-            return (
-                f"CASE WHEN {self._has_visible_ends()} THEN {self.raw} ELSE {self.clean()} END",
-            )
         if kind is ColumnType.TEXT:
             return (self.clean(),)
         if kind is ColumnType.POINT:
@@ -253,11 +157,6 @@ class _Cell:
         if self.kind.is_number and self.column.is_localized:
             return (f"try_cast({self._plain_number()} AS {self.kind.duckdb})",)
         return (self._cast(),)
-
-    def _has_visible_ends(self) -> str:
-        """As VISIBLE_ENDS says, which would look at all that is between."""
-        raw = self.raw
-        return f"({raw} >= '!' AND {raw} < chr(127) AND right({raw}, 1) BETWEEN '!' AND '~')"
 
     def _cast(self) -> str:
         text, kind = self.clean(), self.kind.duckdb
@@ -318,7 +217,7 @@ class _Cell:
             yield self._rule("type", broken, f'"{{value}}" is not {self.kind.meaning}')
         if column.type is ColumnType.POINT:
             lon, lat = self.names
-            outside = f"NOT ({lon} BETWEEN -180 AND 180 AND {lat} BETWEEN -90 AND 90)"
+            outside = f"NOT (abs({lon}) <= {MAX_LONGITUDE} AND abs({lat}) <= {MAX_LATITUDE})"
             yield self._rule(
                 "range",
                 f"coalesce({outside}, false)",

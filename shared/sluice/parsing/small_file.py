@@ -1,4 +1,4 @@
-"""Small files whose every byte can be trusted: one chunk of plain records; pure, does no I/O."""
+"""Small files that can be parsed together with others: one chunk of well-formed records; does no I/O."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from sluice.csv.encodings import EncodingWatch
 from sluice.csv.records import count_plain_records
 from sluice.csv.splitting import Cut, Splitter
 from sluice.datasets.model import Dataset
-from sluice.parsing.column_mapping import Layout, lay_out
+from sluice.parsing.layout import Layout, lay_out
 
 _BLANK_LINE = re.compile(rb"\A\r?\n|\n\r?\n")
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A file that is one chunk, in which nothing is unusual but perhaps the values.
+class SmallFile:
+    """A file that is one chunk without a malformed record.
 
     Attributes:
-        data: its records, the last one ended like the others.
-        cut: the chunk as it lies in the file.
-        layout: how it lays out the dataset's columns.
+        data: its records; the last one has a line end too.
+        cut: the chunk's place in the file.
+        layout: how the file is laid out.
         header_end: first byte of the chunk.
     """
 
@@ -32,17 +32,17 @@ class Whole:
     header_end: int
 
     @property
-    def kind(self) -> tuple[Layout, bool]:
-        """What files have in common that can be parsed as one: their layout and their line ends."""
-        return replace(self.layout, is_detected=False), b"\r" in self.data
+    def kind(self) -> Layout:
+        """The layout that files must share to be parsed together."""
+        return replace(self.layout, is_detected=False)
 
-    def kept_layout(self) -> dict[str, Any]:
-        """Return what is kept of the layout with the ingestion."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the layout as it is recorded with the ingestion."""
         return {**self.layout.to_json(), "header_end": self.header_end}
 
 
-def take_whole(data: bytes, dataset: Dataset) -> Whole | None:
-    """Return a file as one chunk of plain records, or None where it is not that.
+def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
+    """Return a file as one chunk, or None where some record is malformed or the file needs more chunks.
 
     Args:
         data: all of the file.
@@ -50,7 +50,7 @@ def take_whole(data: bytes, dataset: Dataset) -> Whole | None:
 
     Raises:
         HeaderMismatchError: its header is not one of the dataset's.
-        EncodingMismatchError: the same, for it is no text.
+        EncodingMismatchError: its header is not text.
     """
     splitter = Splitter(dataset.dialect, max(len(data), 1))
     cuts = [*splitter.feed(data), *splitter.finish()]
@@ -59,15 +59,28 @@ def take_whole(data: bytes, dataset: Dataset) -> Whole | None:
     cut = cuts[0]
     layout = lay_out(dataset, splitter.header, _encoding_of(data, dataset))
     records = data[cut.first_byte : cut.end_byte]
-    if not records.isascii() and layout.dialect.encoding != "utf-8":
+    if not _is_utf8(records, layout.dialect.encoding):
+        return None
+    if records.count(b"\r") != records.count(b"\r\n"):
         return None
     if not records.endswith(b"\n"):
-        records += b"\r\n" if b"\r" in records else b"\n"
+        records += b"\n"
     if _BLANK_LINE.search(records):
         return None
     if count_plain_records(records, layout.dialect, layout.width) != cut.records:
         return None
-    return Whole(records, cut, layout, splitter.header_end)
+    return SmallFile(records, cut, layout, splitter.header_end)
+
+
+def _is_utf8(data: bytes, encoding: str) -> bool:
+    """Whether bytes in an encoding are the same text in UTF-8."""
+    if data.isascii():
+        return True
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return encoding == "utf-8"
 
 
 def _encoding_of(data: bytes, dataset: Dataset) -> str | None:

@@ -1,4 +1,4 @@
-"""The layout of one file: which of its columns is which of the dataset's; pure."""
+"""How one file is laid out: its dialect, and which of its columns is which of the dataset."""
 
 from __future__ import annotations
 

@@ -1,0 +1,196 @@
+"""Separates the well-formed records of a chunk from the malformed; works on bytes, not on columns.
+
+The columnar reader accepts whatever resembles CSV. So quoting, encoding, NUL bytes and the number of
+fields are checked here first, by the automaton of `sluice.csv`, and only records that can be read in one
+way reach the reader. A malformed record becomes a reject of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sluice.csv.field_counts import count_fields, quote_strays
+from sluice.csv.records import Flaw, RecordIndex, count_plain_records, index_records
+from sluice.csv.rejects import RECORD_REASONS, Finding
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sluice.csv.records import Malformed
+    from sluice.datasets.model import Dataset
+    from sluice.parsing.layout import Layout
+
+
+#: Bytes in UTF-8 of what may be one byte in another encoding.
+_LARGEST_CHARACTER = 4
+
+
+@dataclass(frozen=True, eq=False)
+class WellFormed:
+    """The well-formed records of a chunk.
+
+    Attributes:
+        data: their bytes in UTF-8, with line ends.
+        count: how many they are.
+        records: how many records the chunk has, the malformed ones included.
+        numbers: the position of each in the chunk, from 0; None where no record is malformed.
+        malformed: what is wrong with the other records, by position.
+        recovered: records that follow an unclosed quote and were recovered.
+        longest_bytes: size of the longest of them, 0 where it is unknown.
+    """
+
+    data: bytes
+    count: int
+    records: int
+    numbers: NDArray[np.intp] | None = None
+    malformed: dict[int, Finding] = field(default_factory=dict)
+    recovered: int = 0
+    longest_bytes: int = 0
+
+
+def find_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellFormed:
+    """Return the well-formed records of a chunk.
+
+    In the usual chunk no record is malformed, which counting shows. Counting misses a short and a long
+    record that make up for each other, and bytes that are not UTF-8: the reader detects them, and needs
+    `pick_well_formed` then.
+
+    Args:
+        data: whole records: no byte order mark, no header.
+        dataset: the declaration.
+        layout: how the file is laid out.
+    """
+    text = _in_utf8(data, layout.dialect.encoding)
+    records = None if text is None else count_plain_records(text, layout.dialect, layout.width)
+    if text is None or records is None:
+        return pick_well_formed(data, dataset, layout)
+    return WellFormed(text, records, records)
+
+
+def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellFormed:
+    """Return the well-formed records of a chunk, after checking each of them."""
+    dialect, width = layout.dialect, layout.width
+    index = index_records(data, dialect)
+    malformed, rewritten = _flawed_quotes(data, index, dataset, layout)
+    for number in _undecodable(data, index, dialect.encoding):
+        reason = RECORD_REASONS["encoding"].format(encoding=dialect.encoding)
+        malformed.setdefault(number, (None, "encoding", None, reason))
+    for number in _with_nul(data, index):
+        malformed[number] = (None, "nul", None, RECORD_REASONS["nul"])
+    kept = _keep(data, index, malformed, rewritten)
+    counts = count_fields(kept.data, kept.starts, dialect)
+    for place in np.flatnonzero(counts != width).tolist():
+        number, found = int(kept.numbers[place]), int(counts[place])
+        if found < width and dataset.ragged == "pad":
+            record = rewritten.get(number) or data[index.starts[number] : index.ends[number]]
+            rewritten[number] = record + dialect.delimiter_byte * (width - found)
+        else:
+            reason = RECORD_REASONS["columns"].format(found=found, expected=width)
+            malformed[number] = (None, "columns", None, reason)
+    kept = _keep(data, index, malformed, rewritten)
+    return WellFormed(
+        data=kept.data if dialect.encoding == "utf-8" else _decoded(kept.data, dialect.encoding),
+        count=len(kept.numbers),
+        records=len(index),
+        numbers=kept.numbers,
+        malformed=malformed,
+        recovered=index.recovered,
+        longest_bytes=_LARGEST_CHARACTER * int((index.ends - index.starts).max(initial=0)),
+    )
+
+
+def _in_utf8(data: bytes, encoding: str) -> bytes | None:
+    """Return bytes as UTF-8, or None where some are not text in their encoding."""
+    if encoding == "utf-8" or data.isascii():
+        return data
+    try:
+        return _decoded(data, encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def _decoded(data: bytes, encoding: str) -> bytes:
+    return data.decode(encoding).encode()
+
+
+def _flawed_quotes(
+    data: bytes, index: RecordIndex, dataset: Dataset, layout: Layout
+) -> tuple[dict[int, Finding], dict[int, bytes]]:
+    """Return the records whose quotes are flawed, and those whose stray quotes are text, rewritten."""
+    malformed: dict[int, Finding] = {}
+    rewritten: dict[int, bytes] = {}
+    for flaw in index.malformed:
+        literal = None
+        if dataset.stray_quotes == "literal" and flaw.kind is Flaw.STRAY_QUOTE:
+            literal = quote_strays(_record(data, index, flaw), layout.dialect)
+        if literal is None:
+            malformed[flaw.record] = (None, flaw.kind.value, None, RECORD_REASONS[flaw.kind])
+        else:
+            rewritten[flaw.record] = literal
+    return malformed, rewritten
+
+
+def _record(data: bytes, index: RecordIndex, flaw: Malformed) -> bytes:
+    return data[index.starts[flaw.record] : index.ends[flaw.record]]
+
+
+def _undecodable(data: bytes, index: RecordIndex, encoding: str) -> Iterator[int]:
+    """Yield the records that are not text in their encoding."""
+    view, offset = memoryview(data), 0
+    while offset < len(data):
+        try:
+            str(view[offset:], encoding)
+        except UnicodeDecodeError as error:
+            number = _record_at(index, offset + error.start)
+            yield number
+            offset = int(index.ends[number])
+        else:
+            return
+
+
+def _with_nul(data: bytes, index: RecordIndex) -> Iterator[int]:
+    """Yield the records that contain a NUL byte."""
+    offset = data.find(b"\0")
+    while offset >= 0:
+        number = _record_at(index, offset)
+        yield number
+        offset = data.find(b"\0", int(index.ends[number]))
+
+
+def _record_at(index: RecordIndex, offset: int) -> int:
+    return int(np.searchsorted(index.starts, offset, side="right")) - 1
+
+
+class _Kept(NamedTuple):
+    """Some records of a chunk: their bytes, their offsets in these, their positions in the chunk."""
+
+    data: bytes
+    starts: NDArray[np.intp]
+    numbers: NDArray[np.intp]
+
+
+def _keep(
+    data: bytes, index: RecordIndex, malformed: dict[int, Finding], rewritten: dict[int, bytes]
+) -> _Kept:
+    """Return the records that are not malformed: runs of them as they are, rewritten ones one by one."""
+    is_kept = np.ones(len(index), bool)
+    is_kept[list(malformed)] = False
+    pieces: list[bytes] = []
+    starts: list[NDArray[np.intp]] = [np.empty(0, np.intp)]
+    size = 0
+    breaks = sorted({*malformed, *rewritten})
+    for first, end in zip([0, *(each + 1 for each in breaks)], [*breaks, len(index)], strict=True):
+        if first < end:
+            begin = index.starts[first]
+            pieces.append(data[begin : index.ends[end - 1]] + b"\n")
+            starts.append(index.starts[first:end] - begin + size)
+            size += len(pieces[-1])
+        if end in rewritten and end not in malformed:
+            pieces.append(rewritten[end] + b"\n")
+            starts.append(np.array([size], np.intp))
+            size += len(pieces[-1])
+    return _Kept(b"".join(pieces), np.concatenate(starts), np.flatnonzero(is_kept))
