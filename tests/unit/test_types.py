@@ -24,7 +24,7 @@ from sluice.datasets.types import (
 from sluice.parsing.layout import lay_out
 from sluice.parsing.parser import parse_chunk
 
-DEFINITIONS = pytest.mark.parametrize("kind", TYPES.values(), ids=str)
+DEFINITIONS = pytest.mark.parametrize("kind", TYPES.values(), ids=TYPES.keys())
 STORED = sorted({each.name for each in STORED_TYPES.values()})
 
 #: Cells inside and outside of each grammar.
