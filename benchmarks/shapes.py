@@ -1,15 +1,19 @@
-r"""Files of other shapes than trips, each against `\copy` on the same PostgreSQL in the same run.
+r"""Loads files of different shapes, each compared with `\copy` into the same PostgreSQL in the same run.
 
-Run `python benchmarks/shapes.py [--share 0.1] [--only wide,keyed,text,small] [--json FILE]`; a share of 1 is
+Run `python benchmarks/shapes.py [--share 0.1] [--only trips,wide,keyed,text,small] [--json FILE]`. With a
+share of 1 the shapes are
 
+  trips   2 million trips, in four files: plain, quoted (a quoted field in a fifth of the rows), non-ascii
+          (city names such as São Paulo and Łódź), and both. Each is loaded several times, in turns, and
+          the fastest load of each is also compared with that of the plain file.
   wide    1 million rows of 200 columns
-  keyed   10 million rows with a key, then a file that updates a third of them; against `\copy` into a
+  keyed   10 million rows with a key, then a file that updates a third of them; compared with `\copy` into a
           staging table and `INSERT ... ON CONFLICT DO UPDATE`
-  text    5 GB of long texts with quotes and line ends inside
-  small   10,000 files of 50 rows, dropped at once; then again with a large file in their middle, and
-          a hundred in the middle of a large file; against `\copy` of all their rows as one file
+  text    5 GB of long texts that contain quotes and line ends
+  small   10,000 files of 50 rows, uploaded together; then again with a large file among them, and
+          a hundred among the chunks of a large file; compared with `\copy` of all rows as one file
 
-`\copy` goes into text columns, which checks and types nothing, except into the staging table.
+`\copy` writes text columns, without types or checks, except into the staging table.
 """
 
 from __future__ import annotations
@@ -31,10 +35,19 @@ import seeding
 from generator import write_trips
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sluice.local.cloud import Cloud
 
+TRIPS_ROWS = 2_000_000
+TRIPS_ROUNDS = 3
+TRIPS_SHAPES = {
+    "plain": {},
+    "quoted": {"is_quoted": True},
+    "non-ascii": {"is_accented": True},
+    "both": {"is_quoted": True, "is_accented": True},
+}
+TRIPS_COLUMNS = ("region", "origin", "destination", "started_at", "datasource")
 WIDE_KINDS = (("float", 100), ("integer", 50), ("text", 30), ("timestamp", 20))
 TEXT_BYTES = 5_000_000_000
 SMALL_FILES = 10_000
@@ -46,7 +59,7 @@ CONNECTIONS_WATCHED_S = 0.2
 
 @dataclass(frozen=True)
 class Shape:
-    r"""What a shape came to: seconds of Sluice and of `\copy` for the same rows."""
+    r"""The seconds that Sluice and `\copy` took for the same rows."""
 
     name: str
     rows: int
@@ -67,12 +80,15 @@ class Shape:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--share", type=float, default=0.1)
-    parser.add_argument("--only", default="wide,keyed,text,small")
+    parser.add_argument("--only", default="trips,wide,keyed,text,small")
     parser.add_argument("--loaders", type=int, default=psutil.cpu_count() or 2)
-    parser.add_argument("--folder", type=Path, help="where there is room; a temporary one else")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument(
+        "--folder", type=Path, help="a folder with enough space; by default a temporary one"
+    )
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     made: dict[str, Callable[[Shapes, float], list[Shape]]] = {
+        "trips": Shapes.trips,
         "wide": Shapes.wide,
         "keyed": Shapes.keyed,
         "text": Shapes.text,
@@ -95,12 +111,28 @@ def main() -> None:
 
 
 class Shapes:
-    """The files of each shape, and what loads them."""
+    """Writes and loads the files of each shape."""
 
     def __init__(self, cloud: Cloud, folder: Path) -> None:
         self.cloud = cloud
         self.folder = folder
         self.duckdb = duckdb.connect()
+
+    def trips(self, share: float) -> list[Shape]:
+        """The same trips: plain, with quotes, with characters that are not ASCII, with both."""
+        rows = int(TRIPS_ROWS * share)
+        fastest: dict[str, Shape] = {}
+        for number in range(TRIPS_ROUNDS):
+            for title, options in TRIPS_SHAPES.items():
+                name = f"trips/{title}-{number}.csv"
+                path = seeding.place(self.cloud, name)
+                write_trips(path, rows, seed=10 + number, **options)
+                shape = self.shape(title, [name], rows, self.copy(path, TRIPS_COLUMNS))
+                if title not in fastest or shape.sluice_s < fastest[title].sluice_s:
+                    fastest[title] = shape
+        for shape in fastest.values():
+            shape.notes["x plain"] = round(shape.sluice_s / fastest["plain"].sluice_s, 2)
+        return list(fastest.values())
 
     def wide(self, share: float) -> list[Shape]:
         """Two hundred columns of four types."""
@@ -149,7 +181,7 @@ class Shapes:
         return found
 
     def text(self, share: float) -> list[Shape]:
-        """Long texts with quotes, commas and line ends inside."""
+        """Long texts that contain quotes, commas and line ends."""
         columns = [
             {"name": "id", "type": "bigint", "required": True},
             {"name": "title", "type": "text"},
@@ -167,7 +199,7 @@ class Shapes:
         return [self.shape("long texts", ["texts/a.csv"], rows, copy_s)]
 
     def small(self, share: float) -> list[Shape]:
-        """Many small files at once; a large one among them; some among the chunks of a large one."""
+        """Many small files together; then around a large file; then some among the chunks of a large file."""
         files = int(SMALL_FILES * share)
         names, copy_s = self.cut("small", files, seed=1)
         found = [self.shape("small files", names, files * SMALL_ROWS, copy_s)]
@@ -182,21 +214,19 @@ class Shapes:
         write_trips(seeding.place(self.cloud, large), LARGE_ROWS, seed=4)
         names, _ = self.cut("among", FEW_FILES, seed=5)
         total = LARGE_ROWS + FEW_FILES * SMALL_ROWS
-        found.append(self.shape("small files behind a large one", [large, *names], total, copy_s))
+        found.append(self.shape("small files after a large one", [large, *names], total, copy_s))
         return found
 
     def cut(self, title: str, files: int, seed: int) -> tuple[list[str], float]:
-        r"""Put trips into place as small files; return their names, and what `\copy` takes for all rows."""
-        whole = self.folder / f"{title}.csv"
-        write_trips(whole, files * SMALL_ROWS, seed=seed)
-        header, *lines = whole.read_text().splitlines(keepends=True)
+        r"""Write trips as small objects; return their names, and the seconds of `\copy` for all rows."""
+        path = self.folder / f"{title}.csv"
+        write_trips(path, files * SMALL_ROWS, seed=seed)
+        header, *lines = path.read_text().splitlines(keepends=True)
         names = [f"trips/{title}-{number}.csv" for number in range(files)]
         for number, name in enumerate(names):
             part = lines[number * SMALL_ROWS : (number + 1) * SMALL_ROWS]
             seeding.place(self.cloud, name).write_text(header + "".join(part))
-        return names, self.copy(
-            whole, ["region", "origin", "destination", "started_at", "datasource"]
-        )
+        return names, self.copy(path, TRIPS_COLUMNS)
 
     def declare(self, name: str, columns: list[dict[str, Any]], **more: Any) -> None:
         """Declare a dataset."""
@@ -206,13 +236,13 @@ class Shapes:
         ).raise_for_status()
 
     def write(self, name: str, select: str) -> Path:
-        """Write what DuckDB selects as an object in its place."""
+        """Write the result of a SELECT in DuckDB as an object."""
         path = seeding.place(self.cloud, name)
         self.duckdb.execute(f"COPY ({select}) TO '{path}' (HEADER)")
         return path
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run a statement; return its rows."""
+        """Run a statement and return its rows."""
         with (
             psycopg2.connect(ingest.libpq(self.cloud)) as connection,
             connection.cursor() as cursor,
@@ -220,8 +250,8 @@ class Shapes:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
-    def copy(self, path: Path, names: list[str]) -> float:
-        r"""Time `\copy` into text columns."""
+    def copy(self, path: Path, names: Sequence[str]) -> float:
+        r"""Return the seconds of `\copy` into text columns."""
         columns = ", ".join(f"{name} text" for name in names)
         ingest.sql(self.cloud, f"DROP TABLE IF EXISTS raw; CREATE TABLE raw ({columns})")
         began = time.perf_counter()
@@ -231,7 +261,7 @@ class Shapes:
         return seconds
 
     def upsert(self, path: Path) -> float:
-        r"""Time `\copy` into a staging table, and the insert or update from there."""
+        r"""Return the seconds of `\copy` into a staging table and of the upsert from there."""
         ingest.sql(
             self.cloud,
             "DROP TABLE IF EXISTS staged; CREATE TABLE staged (LIKE peer)",
@@ -246,7 +276,7 @@ class Shapes:
         return time.perf_counter() - began
 
     def shape(self, title: str, names: list[str], rows: int, copy_s: float) -> Shape:
-        """Announce objects that are in place; see them loaded."""
+        """Announce the objects and wait until they are loaded."""
         objects = {name: seeding.seal(seeding.place(self.cloud, name)) for name in names}
         size = sum(int(facts["size"]) for facts in objects.values())
         self.sql("SELECT 1")
@@ -276,7 +306,7 @@ class Shapes:
         return Shape(title, rows, size, seconds, copy_s, notes)
 
     def waits(self, names: list[str], dropped_at: float) -> dict[str, Any]:
-        """Return how long small files, and a large one among them, took from the drop to `done`."""
+        """Return the seconds from the announcement to `done`, of small files and of a large one."""
         done = self.sql(
             "SELECT rows_loaded, extract(epoch FROM finished_at) FROM sluice.ingestions"
             f" WHERE object = ANY (ARRAY[{', '.join(map(repr, names))}])"
