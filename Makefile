@@ -71,7 +71,7 @@ format: env  ## format the code
 	$(BIN)/ruff check --fix .
 
 ROWS ?= 1000000
-scale: env  ## measure with ROWS trips: load, settle, ask, add, take back (a hundred million need 35 GB)
+scale: env  ## measure with ROWS trips: load, compact, ask, add, take back (a hundred million need 35 GB)
 	@$(BIN)/python benchmarks/scale.py --rows $(ROWS) $(if $(FOLDER),--folder $(FOLDER)) --json build/scale-$(ROWS).json
 
 bench: env  ## measure the ingestion against psql and against a plain script

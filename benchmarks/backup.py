@@ -107,27 +107,27 @@ def dump_and_restore(cloud: Cloud, folder: Path) -> Timing:
     sql(cloud, f"DROP DATABASE IF EXISTS {ELSEWHERE}")
     sql(cloud, f"CREATE DATABASE {ELSEWHERE}")
     program(cloud, "psql", ELSEWHERE, "-XAtqc", "CREATE SCHEMA store")
-    settle(cloud)
+    flush(cloud)
     there = timed(
         lambda: program(cloud, "pg_dump", postgres.DATABASE, "-Fc", *tables, "-f", str(archive))
     )
-    settle(cloud)
+    flush(cloud)
     back = timed(lambda: program(cloud, "pg_restore", ELSEWHERE, str(archive)))
     return Timing(there, back, archive.stat().st_size)
 
 
 def back_up_and_restore(cloud: Cloud, kind: str) -> Timing:
     with Client(cloud.url) as client:
-        settle(cloud)
+        flush(cloud)
         began = time.perf_counter()
         backup = client.backups.make([DATASET], kind)
         there = time.perf_counter() - began
-        settle(cloud)
+        flush(cloud)
         back = timed(lambda: client.backups.restore(backup["id"]))
     return Timing(there, back, backup["size_bytes"])
 
 
-def settle(cloud: Cloud) -> None:
+def flush(cloud: Cloud) -> None:
     """Write out what waits, so that nobody pays for another's work."""
     sql(cloud, "CHECKPOINT")
     os.sync()

@@ -129,7 +129,7 @@ def measure(cloud: Cloud, path: Path, number: int) -> Round:
         f"round {number + 1}: sluice {rate:,.0f} rows/s, \\copy {copy:,.0f}, execute_values "
         f"{result.usual:,.0f}: {result.to_copy:.2f} x \\copy, {result.to_usual:.1f} x execute_values"
     )
-    result.stages["settle, in the background"] = settled(cloud)
+    result.stages["compaction, in the background"] = compacted(cloud)
     forget(cloud, row["id"])
     return result
 
@@ -184,15 +184,15 @@ def wait(cloud: Cloud, name: str) -> dict[str, Any]:
     }
 
 
-def settled(cloud: Cloud) -> float:
+def compacted(cloud: Cloud) -> float:
     """Wait until the projections are complete; return how long that took since `done`."""
     with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         while True:
             cursor.execute(
-                "SELECT extract(epoch FROM max(settled_at - published_at)) FROM sluice.publications"
-                " LEFT JOIN sluice.settlements ON settlements.id = settlement"
-                " HAVING bool_and(settled_at IS NOT NULL)"
+                "SELECT extract(epoch FROM max(compacted_at - published_at)) FROM sluice.publications"
+                " LEFT JOIN sluice.segments ON segments.id = segment"
+                " HAVING bool_and(compacted_at IS NOT NULL)"
             )
             if row := cursor.fetchone():
                 return float(row[0])
@@ -204,11 +204,11 @@ def forget(cloud: Cloud, ingestion: int) -> None:
     with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE sluice.ingestions SET state = 'undone' WHERE id = %s", (ingestion,))
         cursor.execute("DELETE FROM sluice.publications")
-        cursor.execute("DELETE FROM sluice.settlements")
+        cursor.execute("DELETE FROM sluice.segments")
         cursor.execute(
             "SELECT string_agg(CAST(pg_class.oid AS regclass)::text, ', ') FROM pg_class JOIN pg_attribute"
             " ON attrelid = pg_class.oid WHERE relnamespace = 'store'::regnamespace AND relkind = 'r'"
-            " AND relname LIKE 'trips%' AND attname IN ('ingestion', 'settlement')"
+            " AND relname LIKE 'trips%' AND attname IN ('ingestion', 'segment')"
         )
         found = cursor.fetchone()
         cursor.execute(f"TRUNCATE {found[0] if found else ''}")
@@ -290,11 +290,11 @@ def resident() -> Iterator[dict[str, float]]:
 
 def report(rounds: list[Round]) -> None:
     best = sorted(rounds, key=lambda each: each.to_copy)[len(rounds) // 2]
-    settling = best.stages.pop("settle, in the background")
+    compaction = best.stages.pop("compaction, in the background")
     total = sum(best.stages.values())
     for name, seconds in best.stages.items():
         print(f"  {name:26} {seconds:6.2f} s  {seconds / total:4.0%}")
-    print(f"  {'settled in the background':26} {settling:6.2f} s  afterwards")
+    print(f"  {'compacted in the background':26} {compaction:6.2f} s  afterwards")
     for name, size in sorted(best.resident_mib.items()):
         print(f"  {name:26} {size:6.0f} MiB resident at most")
     to_copy = statistics.median(each.to_copy for each in rounds)

@@ -82,7 +82,7 @@ def measure(cloud: Cloud, folder: Path, rows: int) -> dict[str, float]:
     ingest.warm_up(cloud, folder)
     row = ingest.ingest(cloud, whole, "trips.csv")
     rates = {"sluice": row["rows"] / row["seconds"]}
-    ingest.settled(cloud)
+    ingest.compacted(cloud)
     rates["\\copy, as text"] = ingest.copy_rate(cloud, whole)
     rates["csv + execute_values"] = ingest.usual_rate(cloud, part)
     python = environment(folder)

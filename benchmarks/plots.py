@@ -78,7 +78,7 @@ def load_table(runs: list[dict[str, Any]]) -> str:
         "function with most memory": lambda run: "{} {:.0f} MiB".format(
             *max(run["resident_mib"].items(), key=lambda each: each[1])
         ),
-        "settled afterwards in": lambda run: f"{run['settle_s']:.0f} s",
+        "compacted afterwards in": lambda run: f"{run['compaction_s']:.0f} s",
         "bytes a row": lambda run: f"{sum(run['bytes_per_row'].values()):.0f}",
         "boxes that are wrong": lambda run: f"{run['wrong_boxes']}",
         "10,000 rows more, done in": lambda run: f"{run['little_s']:.2f} s",

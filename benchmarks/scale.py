@@ -5,7 +5,7 @@ Run `make scale ROWS=1000000` (1 %), `ROWS=10000000` (10 %), `ROWS=100000000`, o
 deployed functions and without a cache of answers, it
 
   loads       N trips of the generator in a few objects, announced at once
-  settles     their projections
+  compacts    their projections
   asks        each kind of question many times, boxes of every kind, and holds some against a count
   loads more  while asking the same again
   adds        a file of 10,000 rows to the full table, and takes everything back
@@ -93,11 +93,11 @@ class Scale:
         ingest.warm_up(self.cloud, self.folder)
         self.sql("UPDATE sluice.ingestions SET state = 'undone'")
         self.sql("DELETE FROM sluice.publications")
-        self.sql("DELETE FROM sluice.settlements")
+        self.sql("DELETE FROM sluice.segments")
         self.sql("TRUNCATE store.trips")
         self.copy()
         self.load()
-        self.settle()
+        self.compact()
         self.measure_size()
         idle = self.ask("idle")
         self.check_boxes()
@@ -196,15 +196,15 @@ class Scale:
             flush=True,
         )
 
-    def settle(self, name: str = "settle_s") -> None:
+    def compact(self, name: str = "compaction_s") -> None:
         """Wait until the projections are complete."""
         ((done,),) = self.sql("SELECT max(published_at) FROM sluice.publications")
-        while self.sql("SELECT 1 FROM sluice.publications WHERE settlement IS NULL LIMIT 1"):
+        while self.sql("SELECT 1 FROM sluice.publications WHERE segment IS NULL LIMIT 1"):
             time.sleep(0.2)
         ((seconds,),) = self.sql(
-            "SELECT extract(epoch FROM max(settled_at) - %s) FROM sluice.settlements", done
+            "SELECT extract(epoch FROM max(compacted_at) - %s) FROM sluice.segments", done
         )
-        self.say(name, float(seconds), f"settled {seconds:.1f} s after `done`, in the background")
+        self.say(name, float(seconds), f"compacted {seconds:.1f} s after `done`, in the background")
 
     def measure_size(self) -> None:
         """Keep the bytes a row of each table, indexes included."""
@@ -302,7 +302,7 @@ class Scale:
             slower,
             f"while loading at most {max(slower.values()):.1f} x slower",
         )
-        self.settle("more_settle_s")
+        self.compact("more_compaction_s")
 
     def keep_loading(self, objects: dict[str, dict[str, str]]) -> None:
         """See more objects loaded, on a connection of its own."""
@@ -315,10 +315,10 @@ class Scale:
         write_trips(path, 10_000, first=self.options.rows * 2)
         row = ingest.ingest(self.cloud, path, "little.csv")
         began = time.perf_counter()
-        self.settle("little_settle_s")
-        settled = time.perf_counter() - began
+        self.compact("little_compaction_s")
+        compacted = time.perf_counter() - began
         self.say("little_s", row["seconds"], f"10,000 rows more: done in {row['seconds']:.2f} s")
-        self.figures["little_settled_s"] = row["seconds"] + settled
+        self.figures["little_compacted_s"] = row["seconds"] + compacted
 
     def undo(self) -> None:
         """Take everything back."""

@@ -1,4 +1,4 @@
-"""Entry point of finish: publishes what reached `publishing`, settles what is `done`; and the sweep."""
+"""Entry point of finish: publishes what reached `publishing`, compacts what is `done`; and the sweep."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.compaction.debounce import settle_in_quiet
+from sluice.compaction.debounce import DebouncedCompact
 from sluice.errors import BodyError
 from sluice.gcloud.pubsub import Message, PubsubPublisher
 from sluice.gcloud.storage import StorageObjects
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 SETTINGS = read_settings(required=("project", "outbox"))
 LOGGER = configure_logging("finish", SETTINGS.log_level)
+COMPACT = DebouncedCompact()
 
 
 def handle(message: Message) -> None:
-    """Publish the ingestion that the event names, or settle the dataset of one that is done."""
+    """Publish the ingestion that the event names, or compact the dataset of one that is done."""
     state = message.attributes.get("state")
     if state == State.DONE:
-        settle_in_quiet(open_database(SETTINGS), message.attributes.get("dataset", ""))
+        COMPACT(open_database(SETTINGS), message.attributes.get("dataset", ""))
     if state != State.PUBLISHING:
         return
     try:
@@ -46,8 +47,7 @@ def handle(message: Message) -> None:
 
 def sweep() -> None:
     """Sweep once."""
-    publisher = PubsubPublisher(SETTINGS.project)
-    objects = StorageObjects(SETTINGS.project)
+    objects, publisher = StorageObjects(SETTINGS.project), PubsubPublisher(SETTINGS.project)
     swept = Sweep(SETTINGS, open_database(SETTINGS), objects, publisher)()
     LOGGER.info("swept", extra={"fields": asdict(swept)})
 

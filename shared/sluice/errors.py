@@ -375,11 +375,11 @@ class SplitInProgressError(TransientError):
     title = "The file is being split elsewhere"
 
 
-class SettlingError(TransientError):
-    """The projections of what is done need more time than one handler has."""
+class CompactionUnfinishedError(TransientError):
+    """The projections need more time than one handler has."""
 
     code = "SYS909"
-    title = "The rows are still being settled"
+    title = "Compaction is not finished"
 
 
 class OutputInProgressError(TransientError):

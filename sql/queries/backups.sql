@@ -1,24 +1,24 @@
--- name: hold_tables
+-- name: lock_tables_shared
 -- Waits until no restore swaps tables, and keeps them from it until the session lets go.
 SELECT pg_advisory_lock_shared(4, 0);
 
--- name: release_tables
+-- name: unlock_tables_shared
 -- Lets restores swap tables again.
 SELECT pg_advisory_unlock_shared(4, 0);
 
--- name: swap_tables
+-- name: lock_tables
 -- Waits until no backup reads; keeps new ones waiting until the transaction ends.
 SELECT pg_advisory_xact_lock(4, 0);
 
--- name: hold_backup
+-- name: lock_backup
 -- Says that a backup is being made, for as long as the transaction lives.
 SELECT pg_advisory_xact_lock(hashtextextended('sluice backup ' || :backup, 0));
 
--- name: is_backup_made
+-- name: is_backup_running
 -- Whether somebody is making a backup at this moment.
 SELECT NOT pg_try_advisory_xact_lock_shared(hashtextextended('sluice backup ' || :backup, 0));
 
--- name: hold_restore
+-- name: lock_restore
 -- Lets one restore at a time work on a dataset.
 SELECT pg_advisory_xact_lock(hashtextextended('sluice restore ' || :dataset, 0));
 
@@ -70,7 +70,7 @@ INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, 
 VALUES (:dataset, :bucket, :object, :generation, :size_bytes, 'restore', 'publishing', 0)
 RETURNING id;
 
--- name: count_restored
+-- name: count_restored_rows
 -- The account of what a restore brought.
 UPDATE sluice.ingestions SET records_read = :rows, records_total = :rows, rows_loaded = :rows
 WHERE id = :ingestion;

@@ -18,11 +18,11 @@ SELECT * FROM sluice.ingestions WHERE id = :ingestion;
 -- One ingestion, held until the transaction ends: events of it are numbered one after the other.
 SELECT * FROM sluice.ingestions WHERE id = :ingestion FOR UPDATE;
 
--- name: keep_layout
+-- name: store_layout
 -- How the file lays out its columns, for the loaders.
 UPDATE sluice.ingestions SET layout = CAST(:layout AS jsonb), updated_at = now() WHERE id = :ingestion;
 
--- name: keep_encoding
+-- name: store_encoding
 -- The encoding that was found in the file, for the loaders.
 UPDATE sluice.ingestions
 SET layout = jsonb_set(
@@ -36,7 +36,7 @@ UPDATE sluice.ingestions
 SET state = CAST(:to_state AS sluice.ingestion_state),
     sequence = sequence + 1,
     updated_at = now(),
-    cleared_at = NULL,
+    collected_at = NULL,
     finished_at = CASE WHEN :to_state IN ('done', 'failed', 'cancelled', 'skipped', 'undone') THEN now() END,
     problem = CAST(:problem AS jsonb),
     chunks_total = coalesce(CAST(:chunks_total AS integer), chunks_total),
@@ -94,7 +94,7 @@ SELECT pg_try_advisory_xact_lock_shared(3, :ingestion)
 -- transaction ends.
 SELECT pg_advisory_xact_lock(1, :ingestion), pg_advisory_xact_lock(3, :ingestion);
 
--- name: find_work
+-- name: select_chunk_state
 -- What a loader must know of its chunk: the ingestion's state, whether there is a receipt, and whether
 -- split still cuts so: a late message of an earlier attempt may name another range.
 SELECT ingestions.state, ingestions.dataset, ingestions.layout,
@@ -129,7 +129,7 @@ SET chunks_loaded = chunks_loaded + 1,
 WHERE id = :ingestion AND state IN ('splitting', 'loading')
 RETURNING *;
 
--- name: balance
+-- name: count_receipts
 -- Of each ingestion, whether its chunks tile the file and their receipts add up, as two independent counts.
 SELECT
     given.ingestion,
@@ -184,7 +184,7 @@ DELETE FROM sluice.publications WHERE ingestion = :ingestion;
 -- True for the one handler that may write this ingestion's output; held until its transaction ends.
 SELECT pg_try_advisory_xact_lock(4, :ingestion);
 
--- name: refresh
+-- name: touch_freshness
 -- The dataset changed for its readers.
 INSERT INTO sluice.freshness (dataset, ingestion, version) VALUES (:dataset, :ingestion, 1)
 ON CONFLICT (dataset) DO UPDATE
@@ -222,10 +222,6 @@ DELETE FROM sluice.chunks WHERE ingestion = :ingestion;
 -- An ingestion as it was when its object arrived; the sequence of its events goes on.
 UPDATE sluice.ingestions
 SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NULL, chunks_loaded = 0, bytes_loaded = 0,
-    records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, warnings = '[]', problem = NULL, finished_at = NULL, sweeps = 0,
+    records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, warnings = '[]', problem = NULL, finished_at = NULL, resends = 0,
     output = NULL
 WHERE id = :ingestion;
-
--- name: quiet_s
--- For how many seconds nothing of a dataset was published or taken back.
-SELECT extract(epoch FROM clock_timestamp() - changed_at) FROM sluice.freshness WHERE dataset = :dataset;

@@ -22,9 +22,9 @@ GRANT INSERT, DELETE ON sluice.publications TO sluice_finish;
 GRANT INSERT ON sluice.rejects TO sluice_finish;
 GRANT INSERT, UPDATE ON sluice.freshness, sluice.events TO sluice_finish;
 GRANT UPDATE ON sluice.ingestions TO sluice_finish;
--- finish: settles, which is to say fills projections.
+-- finish: compacts, which fills projections.
 GRANT UPDATE ON sluice.publications TO sluice_finish;
-GRANT INSERT, UPDATE, DELETE ON sluice.settlements, sluice.slices TO sluice_finish;
+GRANT INSERT, UPDATE, DELETE ON sluice.segments, sluice.slices TO sluice_finish;
 GRANT EXECUTE ON FUNCTION sluice.summarize(regclass) TO sluice_finish;
 
 -- status: remembers push subscriptions.

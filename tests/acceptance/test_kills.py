@@ -285,8 +285,8 @@ def test_messages_that_are_lost_for_good_are_sent_again_by_the_sweep(
         subscriber.seek(request={"subscription": CHUNKS, "time": datetime.now(UTC)})
         kill_loaders(cloud)
     assert_exact(cloud, engine, subscriber, name)
-    (row,) = select(engine, "SELECT sweeps FROM sluice.ingestions WHERE object = :name", name=name)
-    assert row.sweeps > 0
+    (row,) = select(engine, "SELECT resends FROM sluice.ingestions WHERE object = :name", name=name)
+    assert row.resends > 0
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, text
 
-from sluice.compaction.compact import Settle
+from sluice.compaction.compact import Compact
 from sluice.errors import ObjectGoneError
 from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
 from sluice.ingestion.commands import Control
@@ -212,11 +212,11 @@ class Flow:
         elif sent.topic == STATUS_TOPIC and sent.attributes["state"] == State.PUBLISHING:
             self.finish(int(sent.attributes["ingestion"]))
         elif sent.topic == STATUS_TOPIC and sent.attributes["state"] == State.DONE:
-            self.settle(sent.attributes["dataset"])
+            self.compact(sent.attributes["dataset"])
 
-    def settle(self, dataset: str, **options: Any) -> int:
-        """Settle a dataset, as finish does when it hears of something that is done."""
-        return Settle(self.engine, **options)(dataset)
+    def compact(self, dataset: str, **options: Any) -> bool:
+        """Compact a dataset, as finish does after something was published."""
+        return Compact(self.engine, **options)(dataset)
 
     def chunks(self, ingestion: int) -> list[Chunk]:
         """The messages of chunks sent for an ingestion, repeated ones too."""

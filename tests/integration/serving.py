@@ -135,6 +135,6 @@ def publish(
         )
         key = {"ingestion": ingestion, "dataset": dataset}
         connection.execute(statement("publish"), key)
-        connection.execute(statement("refresh"), key)
+        connection.execute(statement("touch_freshness"), key)
         move(connection, ingestion, State.DONE, "local")
     return ingestion

@@ -221,7 +221,7 @@ def test_the_same_sources_give_the_same_bytes(tmp_path: Path, monkeypatch) -> No
 def test_a_bundle_holds_only_what_ships(name: str) -> None:
     files = set(BUNDLES[name].files())
     assert {"main.py", "requirements.txt", "sluice/__init__.py"} <= files
-    assert "sql/migrations/0001_engine.sql" in files
+    assert "sql/migrations/0001_schema.sql" in files
     strange = {
         each
         for each in files

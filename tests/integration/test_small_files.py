@@ -280,7 +280,7 @@ def test_the_same_files_in_two_processes_are_loaded_once(flow: Flow, other: Flow
     assert flow.kinds() == {"a": 120}
 
 
-@pytest.mark.parametrize("step", ["receive_together", "insert_events", "publish_together"])
+@pytest.mark.parametrize("step", ["receive_group", "insert_events", "publish_group"])
 def test_a_delivery_killed_inside_its_transaction_leaves_nothing(flow: Flow, step: str) -> None:
     stored = some(flow, 3)
 
@@ -347,7 +347,7 @@ def test_one_that_failed_several_times_goes_the_ordinary_way(
 @pytest.mark.parametrize(
     "projections", [{}, {"sorted": "-- Things.\n-- columns: id\nSELECT id FROM rows ORDER BY id"}]
 )
-def test_finish_hears_once_of_files_that_came_together_if_there_is_something_to_settle(
+def test_finish_hears_once_of_files_that_came_together_if_there_is_something_to_compact(
     flow: Flow, projections: dict[str, str]
 ) -> None:
     if projections:

@@ -208,7 +208,7 @@ def test_an_ingestion_that_begins_anew_in_the_middle_keeps_what_it_loads(flow: F
             other.control.retry(ingestion)
             other.deliver()
 
-    with flow.before("hold_ended", retry):
+    with flow.before("lock_ended", retry):
         assert flow.sweep().cleared == 0
     assert flow.ids() == ROWS
     assert any(name.startswith("chunks/") for name in flow.bucket.names())

@@ -75,7 +75,7 @@ def _create_users(server: Any, database: str) -> None:
 
 def test_the_job_can_be_repeated(engines) -> None:
     first = _prepare(engines["migrate"])
-    assert "0001_engine" in first
+    assert "0001_schema" in first
     engines["migrate"].dispose()
     assert _prepare(engines["migrate"]) == []
 
@@ -149,12 +149,13 @@ def _may(engine: Engine, sql: str) -> bool:
 
 #: Statements of modules that several functions share, which these neither run nor may run.
 OTHERS = {
-    "split": {"withdraw", "dissolve", "leave_dissolved"},
-    "load": {"receive_ingestion", "withdraw", "dissolve", "leave_dissolved"},
+    "split": {"withdraw", "retire_segments", "detach_retired_segments"},
+    "load": {"receive_ingestion", "withdraw", "retire_segments", "detach_retired_segments"},
     "finish": {"receive_ingestion"},
     "status": {
         "receive_ingestion", "insert_events", "move_ingestion", "count_chunk",
-        "withdraw", "dissolve", "leave_dissolved", "adjust_account", "lock_ingestion", "mark_events",
+        "withdraw", "retire_segments", "detach_retired_segments", "adjust_account",
+        "lock_ingestion", "mark_events",
     },
 }  # fmt: skip
 

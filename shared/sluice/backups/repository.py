@@ -96,7 +96,7 @@ class Shelf:
 
     def _is_made(self, backup: str) -> bool:
         with transaction(self._engine) as connection:
-            return bool(connection.scalar(statement("is_backup_made"), {"backup": backup}))
+            return bool(connection.scalar(statement("is_backup_running"), {"backup": backup}))
 
 
 _EMPTY: dict[str, Any] = {"finished_at": None, "rows": 0, "size_bytes": 0, "problem": None}

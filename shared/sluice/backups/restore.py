@@ -140,7 +140,7 @@ class Restore:
             ]
             for target in targets:
                 run.build(connection, target)
-            connection.execute(statement("swap_tables"))
+            connection.execute(statement("lock_tables"))
             for target in targets:
                 _put_in_place(connection, target, self._settings.project)
         for target in targets:
@@ -165,7 +165,7 @@ def _prepare(
     name = saved.name + suffix
     if not NAME.fullmatch(name):
         raise ParameterError(f'suffix: "{name}" is not the name of a dataset', parameter="suffix")
-    connection.execute(statement("hold_restore"), {"dataset": name})
+    connection.execute(statement("lock_restore"), {"dataset": name})
     known = connection.execute(statement("list_dataset_versions"), {"dataset": name}).one_or_none()
     if suffix and known is not None and known.origin != "restored":
         raise BackupMismatchError(
@@ -393,9 +393,9 @@ def _put_in_place(connection: Connection, target: _Target, project: str) -> None
     withdraw(connection, None, target.withdrawn, target.ingestion, project)
     forget_replaced(connection, dataset, target.withdrawn)
     rows = {"ingestion": target.ingestion, "rows": target.own_rows}
-    connection.execute(statement("count_restored"), rows)
+    connection.execute(statement("count_restored_rows"), rows)
     connection.execute(statement("publish"), key)
-    connection.execute(statement("refresh"), key)
+    connection.execute(statement("touch_freshness"), key)
     move(connection, target.ingestion, State.DONE, project)
 
 

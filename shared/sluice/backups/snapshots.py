@@ -39,16 +39,16 @@ def exported_snapshot(engine: Engine, backup: str) -> Iterator[Moment]:
     """
     with translated(), engine.connect() as connection:
         with connection.begin():  # before the snapshot: what it shows must still be there
-            connection.execute(statement("hold_tables"))
+            connection.execute(statement("lock_tables_shared"))
         try:
             with connection.begin():
                 connection.exec_driver_sql(_BEGIN)
-                connection.execute(statement("hold_backup"), {"backup": backup})
+                connection.execute(statement("lock_backup"), {"backup": backup})
                 yield Moment(connection.scalar(statement("export_snapshot")) or "", connection)
         finally:
             if not connection.invalidated:
                 with connection.begin():
-                    connection.execute(statement("release_tables"))
+                    connection.execute(statement("unlock_tables_shared"))
 
 
 @contextmanager

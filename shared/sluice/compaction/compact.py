@@ -1,11 +1,11 @@
-"""The use case of settling: the projections of what is done, made in the background.
+"""The use case of compaction: builds the projections of published rows in the background.
 
-A projection holds rows in another arrangement, such as a tree of boxes, from which some questions are
-answered without looking at each row. Readers use it as soon as all of an ingestion is in it, and its
-rows until then, so answers are the same before and after.
+A projection holds the rows in another arrangement, such as a tree of boxes, which answers some queries
+without reading every row. Readers use a segment of it once the segment is complete, and the stored rows
+until then, so answers are the same before and after.
 
-Ingestions are settled together, see `sluice.compaction.tiers`, and in slices, each its own
-transaction: a handler that is killed, or runs out of time, is followed by one that goes on there.
+`sluice.compaction.tiers` chooses which ingestions become a segment. A segment is made in slices, each in
+its own transaction: after a handler that is killed or runs out of time, the next one continues there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -21,39 +22,65 @@ from typing import TYPE_CHECKING, Any
 from sluice.compaction.tiers import Group, next_group
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
-from sluice.datasets.model import SETTLEMENT_COLUMN, Dataset, Projection
-from sluice.errors import SettlingError
+from sluice.datasets.model import SEGMENT_COLUMN, Dataset, Projection
+from sluice.errors import CompactionUnfinishedError
 from sluice.postgres.catalog import read_dataset
 from sluice.postgres.connection import run_script, transaction, translated
 from sluice.postgres.named_sql import composed, statement
 from sluice.postgres.storage_sql import projection_rows, rows_of, slice_of
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import Connection, Engine, Row
 
-#: Rows that are sorted at once, and the memory for it.
+#: Rows of a slice, and the memory for sorting them.
 _SLICE_ROWS = 1_000_000
 _WORK_MEMORY = "128MB"
-#: Rows to look at for the bounds of slices.
+#: Rows to sample for the bounds of slices.
 _SAMPLE_ROWS = 50_000
-#: Slices that are made at the same time: the database sorts meanwhile, nothing else is to do here.
-_AT_ONCE = 2
-#: Share of new rows from which on the planner should hear of them.
-_NEWS = 0.1
+#: Slices made concurrently: the database sorts while the other one is read.
+_CONCURRENT_SLICES = 2
+#: Share of new rows from which on the planner's statistics are refreshed.
+_ANALYZE_SHARE = 0.1
 #: Time after which a handler leaves the rest to the next one; Pub/Sub waits for 600 s.
 _MAX_S = 400.0
 
 
-class _DissolvedError(Exception):
-    """An ingestion of the settlement was taken back meanwhile."""
+@dataclass(frozen=True)
+class Segment:
+    """Ingestions whose rows are in the projections together; see the table `sluice.segments`."""
+
+    id: int
+    ingestions: tuple[int, ...]
+    rows: int
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Segment:
+        """Return the segment of a database row."""
+        return cls(row.id, tuple(row.ingestions), row.rows)
 
 
-class Settle:
+@dataclass(frozen=True)
+class Slice:
+    """A range of a segment's rows in one projection; a bound of None is open."""
+
+    id: int
+    projection: str
+    first: str | None
+    last: str | None
+
+
+class _SegmentRetiredError(Exception):
+    """An ingestion of the segment was withdrawn while the segment was made."""
+
+
+class Compact:
     """Brings the projections of a dataset up to date.
 
     Args:
         engine: the database.
-        slice_rows: about how many rows are sorted at once.
+        slice_rows: about how many rows to sort in one transaction.
     """
 
     def __init__(self, engine: Engine, *, slice_rows: int = _SLICE_ROWS) -> None:
@@ -61,42 +88,45 @@ class Settle:
         self._slice_rows = slice_rows
         self._give_up_at = time.monotonic() + _MAX_S
 
-    def __call__(self, name: str, *, while_loading: bool = False) -> int:
-        """Settle the published ingestions of a dataset; return how many settlements were made.
+    def is_due(self, name: str) -> bool:
+        """Whether a dataset has rows to compact."""
+        with transaction(self._engine) as connection:
+            dataset = read_dataset(connection, name)
+            if dataset is None or not dataset.projections:
+                return False
+            return _next_group(connection, name) is not None
 
-        While others of its files are on their way it does nothing: whoever publishes the last of them
-        settles all, and meanwhile the database has better things to do.
+    def __call__(self, name: str, *, while_loading: bool = False) -> bool:
+        """Compact what was published before this call; return whether this handler did it.
+
+        What is published meanwhile is left to a later call, or a stream of small files would become a
+        segment each. Call again while `is_due`: a handler that found this one at work relies on it.
 
         Args:
             name: the dataset.
-            while_loading: settle nevertheless.
+            while_loading: compact even while other files of the dataset are in progress. Otherwise this
+                does nothing then, because the last of them to be published is followed by a compaction.
 
         Raises:
-            SettlingError: the time did not suffice; call again.
-            DatabaseUnavailableError: the same.
+            CompactionUnfinishedError: there was not enough time; call again.
+            DatabaseUnavailableError: call again.
         """
-        with transaction(self._engine) as connection:
-            dataset = read_dataset(connection, name)
-        if dataset is None or not dataset.projections:
-            return 0
-        settled = 0
-        while self._is_left(name):  # looked at again: who was not alone meanwhile is gone
-            with self._alone(name) as is_alone:
-                if not is_alone or (self._is_loading(name) and not while_loading):
-                    break
-                while (settlement := self._next(dataset)) is not None:
-                    settled += self._settle(dataset, settlement)
-        return settled
-
-    def _is_left(self, name: str) -> bool:
-        with transaction(self._engine) as connection:
-            return _next_group(connection, name) is not None
+        with self._alone(name) as is_alone:
+            if not is_alone or (not while_loading and self._is_loading(name)):
+                return False
+            with transaction(self._engine) as connection:
+                dataset = read_dataset(connection, name)
+                until: datetime = connection.scalars(composed("SELECT clock_timestamp()")).one()
+            if dataset is not None and dataset.projections:
+                while (segment := self._next(dataset, until)) is not None:
+                    self._make_segment(dataset, segment)
+        return True
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[bool]:
         with translated(), self._engine.connect() as connection:
             connection.detach()
-            is_alone = bool(connection.scalar(statement("lock_settling"), {"dataset": name}))
+            is_alone = bool(connection.scalar(statement("lock_compaction"), {"dataset": name}))
             connection.commit()
             yield is_alone
 
@@ -104,132 +134,127 @@ class Settle:
         with transaction(self._engine) as connection:
             return bool(connection.scalar(statement("is_loading"), {"dataset": name}))
 
-    def _next(self, dataset: Dataset) -> Row[Any] | None:
-        """Return the settlement that an earlier handler left, or a new one; None when all is settled."""
+    def _next(self, dataset: Dataset, until: datetime) -> Segment | None:
+        """Return the segment that an earlier handler left incomplete, or a new one, or None."""
         key = {"dataset": dataset.name}
         with transaction(self._engine) as connection:
-            self._check_version(connection, dataset)
-            left = connection.execute(statement("open_settlement"), key).first()
-            if left is not None:
-                return left
-            group = _next_group(connection, dataset.name)
+            _check_version(connection, dataset)
+            unfinished = connection.execute(statement("unfinished_segment"), key).first()
+            if unfinished is not None:
+                return Segment.of(unfinished)
+            group = _next_group(connection, dataset.name, until)
             if group is None:
                 return None
             facts = {**key, "ingestions": list(group.ingestions), "rows": group.rows}
-            return connection.execute(statement("begin_settlement"), facts).one()
+            return Segment.of(connection.execute(statement("begin_segment"), facts).one())
 
-    def _check_version(self, connection: Connection, dataset: Dataset) -> None:
-        key = {"dataset": dataset.name}
-        declared = connection.execute(statement("select_declaration"), key).one()
-        if declared.version != dataset.version:
-            raise SettlingError(f"dataset {dataset.name} was declared anew")
-
-    def _settle(self, dataset: Dataset, settlement: Row[Any]) -> bool:
-        """Make every slice of a settlement; False when one of its ingestions was taken back meanwhile."""
-        self._tell_planner(dataset, settlement)
-        self._cut(dataset, settlement)
+    def _make_segment(self, dataset: Dataset, segment: Segment) -> None:
+        """Make every slice of a segment and publish it, unless it is retired meanwhile."""
+        self._refresh_statistics(dataset, segment)
+        self._cut(dataset, segment)
         with transaction(self._engine) as connection:
-            key = {"settlement": settlement.id}
-            slices = connection.execute(statement("slices_to_make"), key).all()
+            rows = connection.execute(statement("pending_slices"), {"segment": segment.id})
+            slices = [Slice(*row) for row in rows]
         try:
-            with ThreadPoolExecutor(_AT_ONCE, "settle") as pool:
-                list(pool.map(partial(self._make, dataset, settlement), slices))
-            self._finish(dataset, settlement)
-        except _DissolvedError:
-            return False
-        return True
+            with ThreadPoolExecutor(_CONCURRENT_SLICES, "compact") as pool:
+                list(pool.map(partial(self._make_slice, dataset, segment), slices))
+            self._publish(dataset, segment)
+        except _SegmentRetiredError:
+            return
 
-    def _tell_planner(self, dataset: Dataset, settlement: Row[Any]) -> None:
-        """Tell the planner, and the indexes by blocks, of many new rows."""
+    def _refresh_statistics(self, dataset: Dataset, segment: Segment) -> None:
+        """Update the planner's statistics and the block range indexes when there are many new rows."""
         table = identifiers.store_table(dataset.name)
         with transaction(self._engine) as connection:
-            known = connection.scalar(statement("rows_stored"), {"table": table}) or 0
-            if settlement.rows > known * _NEWS or settlement.rows > _SLICE_ROWS:
+            known = connection.scalar(statement("estimated_rows"), {"table": table}) or 0
+            if segment.rows > known * _ANALYZE_SHARE or segment.rows > _SLICE_ROWS:
                 summarize = composed("SELECT sluice.summarize(CAST(:table AS regclass))")
                 connection.execute(summarize, {"table": table})
                 run_script(connection, f"ANALYZE {table}")
 
-    def _cut(self, dataset: Dataset, settlement: Row[Any]) -> None:
-        """Say of each projection where one slice ends and the next begins."""
-        key = {"settlement": settlement.id}
+    def _cut(self, dataset: Dataset, segment: Segment) -> None:
+        """Record the slices of each projection that has none yet."""
+        key = {"segment": segment.id}
         for each in dataset.projections:
             with transaction(self._engine) as connection:
                 if each.name in connection.scalars(statement("sliced_projections"), key).all():
                     continue
-                bounds = [None, *self._bounds(connection, dataset, each, settlement), None]
+                bounds = [None, *self._bounds(connection, dataset, each, segment), None]
                 firsts, lasts = zip(*pairwise(bounds), strict=True)
                 facts = {"projection": each.name, "firsts": list(firsts), "lasts": list(lasts)}
                 connection.execute(statement("begin_slices"), {**key, **facts})
 
     def _bounds(
-        self,
-        connection: Connection,
-        dataset: Dataset,
-        projection: Projection,
-        settlement: Row[Any],
+        self, connection: Connection, dataset: Dataset, projection: Projection, segment: Segment
     ) -> list[str]:
         """Return the bounds between slices of about the same size, as texts."""
-        slices = -(-settlement.rows // self._slice_rows)
+        slices = -(-segment.rows // self._slice_rows)
         if slices < 2 or not projection.slice:
             return []
         shares = [number / slices for number in range(1, slices)]
-        percent = min(100.0, 100 * _SAMPLE_ROWS / settlement.rows)
+        percent = min(100.0, 100 * _SAMPLE_ROWS / segment.rows)
         sql = (
             "SELECT array_agg(DISTINCT bound ORDER BY bound) FROM unnest(("
             "SELECT percentile_disc(CAST(:shares AS float8[]))"
             f" WITHIN GROUP (ORDER BY {quote(projection.slice)})"
             f" FROM {identifiers.store_table(dataset.name)} TABLESAMPLE SYSTEM ({percent})"
-            f" WHERE {rows_of(settlement.ingestions)})) AS bound"
+            f" WHERE {rows_of(segment.ingestions)})) AS bound"
         )
         return [str(each) for each in connection.scalar(composed(sql), {"shares": shares}) or []]
 
-    def _make(self, dataset: Dataset, settlement: Row[Any], part: Row[Any]) -> None:
-        """Make one slice."""
+    def _make_slice(self, dataset: Dataset, segment: Segment, part: Slice) -> None:
         if time.monotonic() > self._give_up_at:
-            raise SettlingError(f"{settlement.rows} rows of {dataset.name} take longer")
+            raise CompactionUnfinishedError(f"{segment.rows} rows of {dataset.name} take longer")
         key = {"slice": part.id}
         with transaction(self._engine) as connection:
-            if not connection.scalar(statement("is_to_make"), key):
-                raise _DissolvedError
-            self._check_version(connection, dataset)
+            if not connection.scalar(statement("is_slice_pending"), key):
+                raise _SegmentRetiredError
+            _check_version(connection, dataset)
             run_script(connection, f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
-            _insert(connection, dataset, settlement, part)
-            if connection.scalar(statement("mark_made"), key) is None:
-                raise _DissolvedError
+            insert_slice(connection, dataset, segment, part)
+            if connection.scalar(statement("complete_slice"), key) is None:
+                raise _SegmentRetiredError
 
-    def _finish(self, dataset: Dataset, settlement: Row[Any]) -> None:
-        """Hand the settlement to the readers, in place of those that it is made of."""
-        key = {"dataset": dataset.name, "settlement": settlement.id}
+    def _publish(self, dataset: Dataset, segment: Segment) -> None:
+        """Have readers use the segment in place of those that it was merged from."""
+        key = {"dataset": dataset.name, "segment": segment.id}
         with transaction(self._engine) as connection:
             connection.execute(statement("lock_dataset"), key)
-            facts = {**key, "ingestions": settlement.ingestions}
-            joined = connection.execute(statement("join_settlement"), facts).rowcount
-            marked = connection.scalar(statement("mark_settled"), key)
-            if marked is None or joined != len(settlement.ingestions):
-                raise _DissolvedError
-            connection.execute(statement("dissolve_merged"), key)
+            facts = {**key, "ingestions": list(segment.ingestions)}
+            assigned = connection.execute(statement("assign_segment"), facts).rowcount
+            completed = connection.scalar(statement("complete_segment"), key)
+            if completed is None or assigned != len(segment.ingestions):
+                raise _SegmentRetiredError
+            connection.execute(statement("retire_merged_segments"), key)
 
 
-def _next_group(connection: Connection, name: str) -> Group | None:
-    found = connection.execute(statement("settled_and_not"), {"dataset": name})
+def _check_version(connection: Connection, dataset: Dataset) -> None:
+    key = {"dataset": dataset.name}
+    declared = connection.execute(statement("select_declaration"), key).one()
+    if declared.version != dataset.version:
+        raise CompactionUnfinishedError(f"the declaration of {dataset.name} was changed meanwhile")
+
+
+def _next_group(connection: Connection, name: str, until: datetime | None = None) -> Group | None:
+    facts = {"dataset": name, "until": until}
+    found = connection.execute(statement("compaction_candidates"), facts)
     return next_group(
-        Group(tuple(row.ingestions), row.rows, row.settlement is not None) for row in found
+        Group(tuple(row.ingestions), row.rows, row.segment is not None) for row in found
     )
 
 
-def _insert(connection: Connection, dataset: Dataset, settlement: Row[Any], part: Row[Any]) -> None:
+def insert_slice(connection: Connection, dataset: Dataset, segment: Segment, part: Slice) -> None:
+    """Insert the rows of a slice into its projection."""
     projection = next(each for each in dataset.projections if each.name == part.projection)
     table = identifiers.rollup_table(dataset.name, projection.name)
     names = ", ".join(quote(each) for each in projection.columns)
-    condition = rows_of(settlement.ingestions) + slice_of(
-        dataset, projection, part.first, part.last
-    )
+    condition = rows_of(segment.ingestions) + slice_of(dataset, projection, part.first, part.last)
     rows = projection_rows(dataset, condition, str(part.id))
-    values = {"settlement": settlement.id, "first": part.first, "last": part.last}
+    values = {"segment": segment.id, "first": part.first, "last": part.last}
     connection.execute(
         composed(
-            f"INSERT INTO {table} ({names}, {SETTLEMENT_COLUMN}) "
-            f"WITH rows AS ({rows}) SELECT {names}, CAST(:settlement AS integer) "
+            f"INSERT INTO {table} ({names}, {SEGMENT_COLUMN}) "
+            f"WITH rows AS ({rows}) SELECT {names}, CAST(:segment AS integer) "
             f"FROM ({projection.sql}) AS made"
         ),
         {name: value for name, value in values.items() if value is not None},

@@ -1,4 +1,4 @@
-"""When to settle: once for all files of a burst, in a moment of quiet, and not between any two of them."""
+"""Debounces compaction: once for all files of a burst, after a pause, rather than once for each file."""
 
 from __future__ import annotations
 
@@ -6,59 +6,66 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from sluice.compaction.compact import Settle
+from sluice.compaction.compact import Compact
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-#: A dataset is quiet when nothing of it was published for so long.
-_QUIET_S = 1.0
-#: Who waits longer than this settles nevertheless.
-_MAX_WAIT_S = 20.0
-#: So many datasets may be waited for at once: the other threads publish.
-_MAX_WAITING = 2
 
-_lock = threading.Lock()
-_waiting: set[str] = set()
+class DebouncedCompact:
+    """Compacts a dataset once nothing of it was published for a while. Make one for a process.
 
-
-def settle_in_quiet(engine: Engine, dataset: str) -> None:
-    """Settle a dataset once it is quiet; leave that to whoever waits in this process already.
-
-    What it settles was published before, and who waits has not begun yet: so nothing is left out. If
-    this process is killed, the message of the one that waits comes again.
+    At most one thread waits for a dataset. Others return, because that thread has yet to begin and so
+    compacts what they were called for. If the process is killed, the waiting thread's message is
+    delivered again.
 
     Args:
-        engine: the database.
-        dataset: its name.
-
-    Raises:
-        TransientError: deliver the message again; see `sluice.compaction.compact`.
+        pause_s: how long nothing may be published before compaction begins.
+        max_wait_s: wait no longer than this.
+        max_waiting: datasets to wait for at the same time; the other threads publish.
     """
-    with _lock:
-        if dataset in _waiting:
-            return
-        may_wait = len(_waiting) < _MAX_WAITING
-        if may_wait:
-            _waiting.add(dataset)
-    if may_wait:
+
+    def __init__(
+        self, *, pause_s: float = 1.0, max_wait_s: float = 20.0, max_waiting: int = 2
+    ) -> None:
+        self._pause_s = pause_s
+        self._max_wait_s = max_wait_s
+        self._max_waiting = max_waiting
+        self._lock = threading.Lock()
+        self._waiting: set[str] = set()
+
+    def __call__(self, engine: Engine, dataset: str) -> None:
+        """Compact a dataset after a pause, until nothing is left or another thread waits for it.
+
+        Raises:
+            TransientError: deliver the message again; see `sluice.compaction.compact`.
+        """
+        compact = Compact(engine)
+        while compact.is_due(dataset) and self._wait(engine, dataset) and compact(dataset):
+            pass
+
+    def _wait(self, engine: Engine, dataset: str) -> bool:
+        """Wait for a pause; False when another thread does so already."""
+        with self._lock:
+            if dataset in self._waiting:
+                return False
+            max_wait_s = self._max_wait_s if len(self._waiting) < self._max_waiting else 0.0
+            self._waiting.add(dataset)
         try:
-            _wait(engine, dataset)
+            until = time.monotonic() + max_wait_s
+            while (left_s := self._pause_s - _unchanged_s(engine, dataset)) > 0:
+                if time.monotonic() + left_s > until:
+                    break
+                time.sleep(left_s)
         finally:
-            with _lock:
-                _waiting.discard(dataset)
-    Settle(engine)(dataset)
+            with self._lock:
+                self._waiting.discard(dataset)
+        return True
 
 
-def _wait(engine: Engine, dataset: str) -> None:
-    until = time.monotonic() + _MAX_WAIT_S
-    while (left_s := _QUIET_S - _quiet_s(engine, dataset)) > 0 and time.monotonic() < until:
-        time.sleep(left_s)
-
-
-def _quiet_s(engine: Engine, dataset: str) -> float:
+def _unchanged_s(engine: Engine, dataset: str) -> float:
     with transaction(engine) as connection:
-        quiet_s = connection.scalar(statement("quiet_s"), {"dataset": dataset})
-        return _QUIET_S if quiet_s is None else float(quiet_s)
+        unchanged_s = connection.scalar(statement("unchanged_s"), {"dataset": dataset})
+        return float("inf") if unchanged_s is None else float(unchanged_s)

@@ -19,7 +19,7 @@ from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import (
     INGESTION_COLUMN,
     RESERVED_COLUMNS,
-    UNSETTLED,
+    UNCOMPACTED,
     Check,
     Column,
     Dangling,
@@ -368,7 +368,7 @@ def _check_projections(dataset: Dataset) -> None:
                 "a dataset with a key or references has no projections: its rows may change later"
             )
             raise DeclarationError(told, file=file)
-        if each.name in rollups or each.name == UNSETTLED:
+        if each.name in rollups or each.name == UNCOMPACTED:
             raise DeclarationError(f"{each.name!r} is taken", file=file, key="name")
         if each.slice and each.slice not in required:
             known = ", ".join(sorted(required))

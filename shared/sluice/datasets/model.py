@@ -23,12 +23,12 @@ RECORD_COLUMN = "_record"
 #: What a staged row that may yet become a reject has besides.
 LINE_COLUMN = "_line"
 ORIGINAL_COLUMN = "_original"
-#: Name of the column that ties each row of a projection to its settlement.
-SETTLEMENT_COLUMN = "settlement"
+#: Name of the column that ties each row of a projection to its segment.
+SEGMENT_COLUMN = "segment"
 #: Name of the column that the relation `rows` of a projection has beside the stored ones.
 SLICE_COLUMN = "_slice"
-#: Name of the view of a dataset's ingestions that are in no projection yet, behind the dataset's.
-UNSETTLED = "unsettled"
+#: Name of the view of a dataset's ingestions that are in no projection yet, after the dataset's.
+UNCOMPACTED = "uncompacted"
 #: Names that the engine's tables, views and parser have for columns of their own.
 RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
 
@@ -183,7 +183,7 @@ class Projection:
         sql: PostgreSQL query over the relation `rows`, which has the stored columns, codes as codes,
             and `_slice`, a number that no other slice has.
         slice: stored column by whose ranges many rows are taken; groups may fall apart at the
-            bounds. Empty: what is settled together is taken whole.
+            bounds. Empty: a segment is one slice.
     """
 
     name: str

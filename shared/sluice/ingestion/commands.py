@@ -64,7 +64,7 @@ class Control:
             connection.execute(statement("lock_dataset"), {"dataset": row.dataset or ""})
             dataset = read_dataset(connection, row.dataset or "")
             withdraw(connection, dataset, [ingestion], None, self._settings.project)
-            connection.execute(statement("refresh"), key)
+            connection.execute(statement("touch_freshness"), key)
             row = select_ingestion(connection, ingestion)
         relay(self._engine, self._publisher, ingestion)
         return row

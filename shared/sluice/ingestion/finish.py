@@ -148,7 +148,7 @@ def publish(
         _merge(connection, dataset, rollup, row.id)
     key = {"ingestion": row.id, "dataset": dataset.name}
     connection.execute(statement("publish"), key)
-    connection.execute(statement("refresh"), key)
+    connection.execute(statement("touch_freshness"), key)
     move(connection, row.id, State.DONE, project, Changes(output=output))
 
 

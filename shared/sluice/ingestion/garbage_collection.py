@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sluice.csv.decompression import compression_of
 from sluice.datasets.identifiers import quote
-from sluice.datasets.model import INGESTION_COLUMN, SETTLEMENT_COLUMN
+from sluice.datasets.model import INGESTION_COLUMN, SEGMENT_COLUMN
 from sluice.ingestion.ingestions import query_ingestions, select_chunks
 from sluice.ingestion.model import Ingestion, State
 from sluice.ingestion.sources import open_source
@@ -62,31 +62,31 @@ class Clearing:
         cleared = Cleared()
         wanted = {"idle_s": self._settings.sweep_idle_s, "limit": _MAX_INGESTIONS}
         with transaction(self._engine) as connection:
-            ended = query_ingestions(connection, "uncleared_ingestions", wanted)
+            ended = query_ingestions(connection, "uncollected_ingestions", wanted)
         by_dataset: dict[str, list[Ingestion]] = {}
         for each in ended:
             by_dataset.setdefault(each.dataset or "", []).append(each)
         for dataset, ingestions in by_dataset.items():
             self._clear(dataset, ingestions, cleared)
-        self._clear_settlements(wanted)
+        self._clear_segments(wanted)
         return cleared
 
-    def _clear_settlements(self, wanted: Mapping[str, object]) -> None:
-        """Delete what projections hold of dissolved settlements, and these."""
+    def _clear_segments(self, wanted: Mapping[str, object]) -> None:
+        """Delete retired segments and their rows."""
         with transaction(self._engine) as connection:
-            dissolved = connection.execute(statement("dissolved_settlements"), wanted).all()
+            retired = connection.execute(statement("retired_segments"), wanted).all()
         by_dataset: dict[str, list[int]] = {}
-        for each in dissolved:
+        for each in retired:
             by_dataset.setdefault(each.dataset, []).append(each.id)
-        for dataset, settlements in by_dataset.items():
-            for table, page in self._pages(dataset, SETTLEMENT_COLUMN):
+        for dataset, segments in by_dataset.items():
+            for table, page in self._pages(dataset, SEGMENT_COLUMN):
                 if time.monotonic() > self._give_up_at:
                     return
                 with transaction(self._engine) as connection:
-                    _delete_pages(connection, table, page, SETTLEMENT_COLUMN, settlements)
+                    _delete_pages(connection, table, page, SEGMENT_COLUMN, segments)
             with transaction(self._engine) as connection:
-                for number in settlements:
-                    connection.execute(statement("delete_settlement"), {"settlement": number})
+                for number in segments:
+                    connection.execute(statement("delete_retired_segment"), {"segment": number})
 
     def _clear(self, dataset: str, ended: list[Ingestion], cleared: Cleared) -> None:
         hidden = [each for each in ended if each.account.loaded and each.state != State.DONE]
@@ -96,7 +96,7 @@ class Clearing:
             self._delete_chunks(each)
             with transaction(self._engine) as connection:
                 key = {"ingestion": each.id, "sequence": each.sequence}
-                cleared.ingestions += connection.execute(statement("mark_cleared"), key).rowcount
+                cleared.ingestions += connection.execute(statement("mark_collected"), key).rowcount
 
     def _delete_chunks(self, row: Ingestion) -> None:
         """Delete the content of a compressed file from the outbox, while no retry needs it."""
@@ -123,7 +123,7 @@ class Clearing:
         """Yield the tables of a dataset that have a column, each with the first page of every batch."""
         with transaction(self._engine) as connection:
             key = {"dataset": dataset, "column": column}
-            tables = connection.execute(statement("tables_of"), key).all()
+            tables = connection.execute(statement("tables_with_column"), key).all()
         for table in tables:
             for page in range(0, table.pages, _PAGES):
                 yield f"store.{quote(table.relname)}", page
@@ -147,4 +147,4 @@ def _hold(connection: Connection, ended: Sequence[Ingestion]) -> Sequence[int]:
         "ingestions": [each.id for each in ended],
         "sequences": [each.sequence for each in ended],
     }
-    return connection.scalars(statement("hold_ended"), found).all()
+    return connection.scalars(statement("lock_ended"), found).all()

@@ -152,7 +152,7 @@ class Together:
             if not too_many_rejects(_account(each), dataset)
         ]
         facts = {"dataset": dataset.name, "files": json.dumps(files), "sequence": len(_STEPS) - 1}
-        received = query_ingestions(connection, "receive_together", facts)
+        received = query_ingestions(connection, "receive_group", facts)
         if not received:
             return {}
         ids = {each.file.name: each.id for each in received}
@@ -186,7 +186,7 @@ class Together:
 
     def _publish(self, connection: Connection, ingestions: list[int]) -> dict[int, list[Event]]:
         given = {"ingestions": ingestions}
-        done = query_ingestions(connection, "publish_together", given)
+        done = query_ingestions(connection, "publish_group", given)
         if len(done) != len(ingestions):
             raise AccountImbalanceError(f"{len(done)} of {len(ingestions)} files were published")
         events = {each.id: _events(each, self._settings.project) for each in done}
@@ -208,7 +208,7 @@ class Together:
             if told:
                 facts = {"ingestions": told, "sequence": len(_STEPS)}
                 with transaction(self._engine) as connection:
-                    connection.execute(statement("mark_told"), facts)
+                    connection.execute(statement("mark_group_events"), facts)
 
 
 @dataclass(eq=False)
@@ -251,14 +251,14 @@ class _Batch:
 
     Args:
         ingestions: theirs.
-        must_settle: whether finish is to hear that something is done.
+        must_compact: whether finish is to hear that something is done.
     """
 
-    def __init__(self, ingestions: list[int], must_settle: bool) -> None:
+    def __init__(self, ingestions: list[int], must_compact: bool) -> None:
         self._lock = threading.Lock()
         self._left = len(ingestions)
         self._told: list[int] = []
-        self._asking = max(ingestions, default=0) if must_settle else 0
+        self._asking = max(ingestions, default=0) if must_compact else 0
 
     def asks(self, ingestion: int) -> bool:
         """Whether finish hears of the batch by this one's events: once is enough."""

@@ -102,7 +102,7 @@ class Admit:
             admission = known or Admission(self._admit_all(connection, groups))
             if once and not known:
                 answer = {"key": once.key, "answer": json.dumps(admission.groups)}
-                connection.execute(statement("keep_answer"), answer)
+                connection.execute(statement("store_answer"), answer)
         for document in admission.groups:
             relay(self._engine, self._publisher, document["ingestion"])
         return admission
@@ -191,10 +191,10 @@ class Admit:
 
 def _claim(connection: Connection, once: Once) -> Admission | None:
     """Claim a key, or return what the request that came with it before was answered."""
-    connection.execute(statement("forget_keys"))
-    if connection.scalar(statement("claim_key"), vars(once)):
+    connection.execute(statement("delete_expired_keys"))
+    if connection.scalar(statement("claim_idempotency_key"), vars(once)):
         return None
-    found = connection.execute(statement("find_key"), {"key": once.key}).one()
+    found = connection.execute(statement("find_idempotency_key"), {"key": once.key}).one()
     if found.fingerprint != once.fingerprint:
         raise IdempotencyKeyError(
             f"Idempotency-Key {once.key}: came with another request before; take a new key"

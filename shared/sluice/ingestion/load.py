@@ -118,7 +118,7 @@ class Load:
             "first_line": chunk.first_line,
             "first_record": chunk.first_record,
         }
-        work = connection.execute(statement("find_work"), {**key, **place}).one_or_none()
+        work = connection.execute(statement("select_chunk_state"), {**key, **place}).one_or_none()
         if work is None:
             raise NotFoundError(f"there is no ingestion {chunk.ingestion}")
         is_due = State(work.state) in _LOADABLE and work.is_current and not work.has_receipt

@@ -147,8 +147,8 @@ def withdraw(
                 connection.execute(composed(sql), {"ingestion": ingestion})
         key = {"ingestion": ingestion}
         connection.execute(statement("withdraw"), key)
-        connection.execute(statement("dissolve"), key)
-        connection.execute(statement("leave_dissolved"))
+        connection.execute(statement("retire_segments"), key)
+        connection.execute(statement("detach_retired_segments"))
         move(connection, ingestion, State.UNDONE, project, Changes(replaced_by=by))
 
 

@@ -78,7 +78,7 @@ class Ingestion:
         output: the file written from the dataset's output query.
         problem: problem document of a failure.
         replaced_by: the ingestion that replaced this one, or made it superfluous.
-        resumed: how often recovery sent its messages again.
+        resends: how often recovery sent its messages again.
     """
 
     id: int
@@ -98,7 +98,7 @@ class Ingestion:
     output: StoredObject | None
     problem: Mapping[str, Any] | None
     replaced_by: int | None
-    resumed: int
+    resends: int
     received_at: datetime
     updated_at: datetime
     finished_at: datetime | None
@@ -134,7 +134,7 @@ class Ingestion:
             output=output and _output_of(output),
             problem=row["problem"],
             replaced_by=row["replaced_by"],
-            resumed=row["sweeps"],
+            resends=row["resends"],
             received_at=row["received_at"],
             updated_at=row["updated_at"],
             finished_at=row["finished_at"],

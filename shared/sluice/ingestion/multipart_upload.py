@@ -123,8 +123,8 @@ class Assemble:
         with transaction(self._engine) as connection:
             connection.execute(statement("lock_upload"), {"upload": piece.upload})
             _check_overlaps(connection, piece)
-            connection.execute(statement("insert_piece"), piece.facts)
-            arrived = connection.scalar(statement("arrived_bytes"), {"upload": piece.upload})
+            connection.execute(statement("insert_part"), piece.facts)
+            arrived = connection.scalar(statement("received_bytes"), {"upload": piece.upload})
             return bool(arrived == piece.size_bytes)
 
     def _compose(self, piece: Piece) -> int:
@@ -134,12 +134,12 @@ class Assemble:
             upload = connection.execute(statement("lock_upload"), key).one()
             if upload.ingestion is not None:
                 return int(upload.ingestion)
-            rows = connection.execute(statement("list_pieces"), key).all()
+            rows = connection.execute(statement("list_parts"), key).all()
             names = [_object(piece.upload, *row) for row in rows]
             made = list(self._joined(piece, names))
             stored = self._deliver(piece, made[-1])
             ingestion = receive(connection, stored, self._settings.project).id
-            connection.execute(statement("end_upload"), {**key, "ingestion": ingestion})
+            connection.execute(statement("complete_upload"), {**key, "ingestion": ingestion})
         for name in {*names, *made}:
             self._depot.delete(self._settings.outbox, name)
         return ingestion
@@ -171,7 +171,7 @@ class Assemble:
 
 
 def _check_overlaps(connection: Connection, piece: Piece) -> None:
-    for row in connection.execute(statement("overlapping_pieces"), piece.facts):
+    for row in connection.execute(statement("overlapping_parts"), piece.facts):
         if tuple(row) != (piece.first_byte, piece.end_byte, piece.checksum):
             raise PieceMismatchError(
                 f"upload {piece.upload}: bytes {row.first_byte} to {row.end_byte - 1} came before, "

@@ -21,7 +21,9 @@ def check_accounts(connection: Connection, ingestions: Sequence[Ingestion]) -> N
         AccountImbalanceError: what was counted does not add up.
     """
     given = {"ingestions": [each.id for each in ingestions]}
-    found = {each.ingestion: each for each in connection.execute(statement("balance"), given)}
+    found = {
+        each.ingestion: each for each in connection.execute(statement("count_receipts"), given)
+    }
     for each in ingestions:
         _check_account(each, found[each.id])
 

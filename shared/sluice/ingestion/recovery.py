@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sluice.compaction.compact import Settle
+from sluice.compaction.compact import Compact
 from sluice.ingestion.dispatch import announce, send_chunks
 from sluice.ingestion.events import Event
 from sluice.ingestion.garbage_collection import Clearing
@@ -74,22 +74,22 @@ class Sweep:
         """
         told = self._tell()
         resumed = self._resume_idle()
-        self._settle()
+        self._compact()
         cleared = Clearing(self._settings, self._engine, self._objects)()
         return Swept(resumed, told, cleared.ingestions, cleared.rows)
 
     def _tell(self) -> int:
         with transaction(self._engine) as connection:
-            untold = connection.scalars(statement("untold_ingestions")).all()
+            untold = connection.scalars(statement("unpublished_ingestions")).all()
         return sum(relay(self._engine, self._publisher, each) for each in untold)
 
-    def _settle(self) -> None:
-        """Settle what nobody settled: of datasets whose files never cease to come, too."""
+    def _compact(self) -> None:
+        """Compact what has waited too long, even of datasets that never stop loading."""
         wanted = {"idle_s": self._settings.sweep_idle_s}
         with transaction(self._engine) as connection:
-            names = connection.scalars(statement("unsettled_datasets"), wanted).all()
+            names = connection.scalars(statement("uncompacted_datasets"), wanted).all()
         for name in names:
-            Settle(self._engine)(name, while_loading=True)
+            Compact(self._engine)(name, while_loading=True)
 
     def _resume_idle(self) -> int:
         passed: list[int] = []
@@ -101,12 +101,12 @@ class Sweep:
         """Push one ingestion on; what could not be sent is not claimed."""
         wanted = {"idle_s": self._settings.sweep_idle_s, "passed": passed}
         with transaction(self._engine) as connection:
-            row = query_ingestion(connection, "claim_idle", wanted)
+            row = query_ingestion(connection, "claim_stalled", wanted)
             if row is None:
                 return None
             self._send_again(connection, row)
-        fields = {"ingestion": row.id, "state": str(row.state), "resumed": row.resumed}
-        LOGGER.warning("stood still", extra={"fields": fields})
+        fields = {"ingestion": row.id, "state": str(row.state), "resends": row.resends}
+        LOGGER.warning("stalled", extra={"fields": fields})
         return row.id
 
     def _send_again(self, connection: Connection, row: Ingestion) -> None:

@@ -207,7 +207,7 @@ class Split:
         }
         with transaction(self._engine) as connection:
             connection.execute(
-                statement("keep_layout"), {"ingestion": ingestion, "layout": json.dumps(layout)}
+                statement("store_layout"), {"ingestion": ingestion, "layout": json.dumps(layout)}
             )
 
     def _keep_encoding(self, ingestion: int, watch: EncodingWatch) -> None:
@@ -216,7 +216,7 @@ class Split:
         if encoding:
             with transaction(self._engine) as connection:
                 facts = {"ingestion": ingestion, "encoding": encoding}
-                connection.execute(statement("keep_encoding"), facts)
+                connection.execute(statement("store_encoding"), facts)
 
     def _remember(self, row: Ingestion, source: Source, cuts: list[Cut]) -> bool:
         """Remember chunks, then send them: what was sent is known, what is known is sent again.

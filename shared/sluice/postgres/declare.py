@@ -13,8 +13,8 @@ from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import (
     INGESTION_COLUMN,
-    SETTLEMENT_COLUMN,
-    UNSETTLED,
+    SEGMENT_COLUMN,
+    UNCOMPACTED,
     Dataset,
     Field,
     Projection,
@@ -125,7 +125,7 @@ def _make_projections(
     old, new = (each.get("projections", {}) for each in (before, document))
     if old == new:
         return
-    connection.execute(statement("unsettle"), {"dataset": dataset.name})
+    connection.execute(statement("delete_segments"), {"dataset": dataset.name})
     for name in {*old, *(each.name for each in dataset.projections)}:
         table = identifiers.rollup_table(dataset.name, name)
         run_script(connection, f"DROP TABLE IF EXISTS {table} CASCADE")
@@ -138,7 +138,7 @@ def _make_projections(
 
 def _check_projection(connection: Connection, dataset: Dataset, projection: Projection) -> None:
     found = _columns_of(connection, f"{dataset.name}__{projection.name}")
-    wanted = {*projection.columns, SETTLEMENT_COLUMN}
+    wanted = {*projection.columns, SEGMENT_COLUMN}
     if wanted != set(found):
         listed = ", ".join(sorted(wanted ^ set(found)))
         raise DeclarationError(
@@ -248,7 +248,7 @@ def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
     rows = projection_rows(dataset, "false")
     made = f"SELECT * FROM ({projection.sql}) AS made"
     yield f"CREATE TABLE {table} AS WITH rows AS ({rows}) {made} WITH NO DATA"
-    yield f"ALTER TABLE {table} ADD COLUMN {SETTLEMENT_COLUMN} integer NOT NULL"
+    yield f"ALTER TABLE {table} ADD COLUMN {SEGMENT_COLUMN} integer NOT NULL"
     yield f"ALTER TABLE {table} SET (toast_tuple_target = 8160)"
     yield (
         "DO $$ DECLARE one name; BEGIN FOR one IN SELECT attname FROM pg_attribute"
@@ -299,10 +299,10 @@ def view_sql(dataset: Dataset) -> Iterator[str]:
     for projection in dataset.projections:
         yield from _projection_view(dataset, projection)
     if dataset.projections:
-        yield f"DROP VIEW IF EXISTS {identifiers.view(dataset.name, UNSETTLED)}"
+        yield f"DROP VIEW IF EXISTS {identifiers.view(dataset.name, UNCOMPACTED)}"
         yield (
-            f"CREATE VIEW {identifiers.view(dataset.name, UNSETTLED)} AS SELECT {INGESTION_COLUMN}"
-            f" FROM sluice.publications WHERE dataset = '{dataset.name}' AND settlement IS NULL"
+            f"CREATE VIEW {identifiers.view(dataset.name, UNCOMPACTED)} AS SELECT {INGESTION_COLUMN}"
+            f" FROM sluice.publications WHERE dataset = '{dataset.name}' AND segment IS NULL"
         )
 
 
@@ -330,9 +330,9 @@ def _view(
 
 
 def _projection_view(dataset: Dataset, projection: Projection) -> Iterator[str]:
-    """Yield the view of what is settled.
+    """Yield the view of a projection's complete segments.
 
-    Its conditions cost next to nothing a row, for a search reads some rows at a time: the settlements
+    Its conditions cost next to nothing a row, for a search reads some rows at a time: the segments
     are found once, and a dictionary is joined only where its text is asked for.
     """
     stored = {each.name: each for each in dataset.fields}
@@ -342,16 +342,16 @@ def _projection_view(dataset: Dataset, projection: Projection) -> Iterator[str]:
     ]
     selected, joins = _spelled_out(dataset, fields)
     view = identifiers.view(dataset.name, projection.name)
-    settled = (
-        f"SELECT id FROM sluice.settlements WHERE dataset = '{dataset.name}'"
-        " AND settled_at IS NOT NULL AND dissolved_at IS NULL"
+    segments = (
+        f"SELECT id FROM sluice.segments WHERE dataset = '{dataset.name}'"
+        " AND compacted_at IS NOT NULL AND retired_at IS NULL"
     )
     yield f"DROP VIEW IF EXISTS {view}"
     yield (
         f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}\n"
         f"FROM {identifiers.rollup_table(dataset.name, projection.name)} AS stored\n"
         + "\n".join(joins)
-        + f"\nWHERE stored.{SETTLEMENT_COLUMN} = ANY (ARRAY({settled}))"
+        + f"\nWHERE stored.{SEGMENT_COLUMN} = ANY (ARRAY({segments}))"
     )
 
 

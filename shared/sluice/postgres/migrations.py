@@ -32,7 +32,7 @@ def migrate(engine: Engine) -> list[str]:
     """Apply every migration that is missing and declare every dataset folder that changed.
 
     Returns:
-        What was done, a name each: `0001_engine`, `dataset trips`.
+        What was done, a name each: `0001_schema`, `dataset trips`.
 
     Raises:
         DeclarationError: a dataset's folder is wrong.

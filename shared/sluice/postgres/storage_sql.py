@@ -1,4 +1,4 @@
-"""How the rows of a dataset lie in the database, for who declares and who settles; knows no database."""
+"""SQL of how the rows of a dataset are stored, for declaring and compaction; imports no database."""
 
 from __future__ import annotations
 

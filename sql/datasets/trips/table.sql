@@ -11,5 +11,5 @@ CREATE TABLE store.trips (
 );
 -- Boxes by origin: each chunk is written in the order of its origins' cells, so that a few ranges of
 -- pages of each chunk hold a box; a block range index finds them and costs next to nothing to keep.
--- It serves the rows themselves and what is not settled yet; averages and groups have projections.
+-- It serves the rows themselves and what is not compacted yet; averages and groups have projections.
 CREATE INDEX trips_origin ON store.trips USING brin (ingestion, origin_lon, origin_lat) WITH (pages_per_range = 16);

@@ -81,9 +81,9 @@ other AS (
         SELECT * FROM trips WHERE NOT (:cell_size = 0.1 AND :bucket_hours = 6)
         UNION ALL
         SELECT * FROM trips
-        WHERE :cell_size = 0.1 AND :bucket_hours = 6 AND EXISTS (SELECT FROM trips_unsettled)
-            AND ingestion >= (SELECT min(ingestion) FROM trips_unsettled)
-            AND ingestion IN (SELECT ingestion FROM trips_unsettled)
+        WHERE :cell_size = 0.1 AND :bucket_hours = 6 AND EXISTS (SELECT FROM trips_uncompacted)
+            AND ingestion >= (SELECT min(ingestion) FROM trips_uncompacted)
+            AND ingestion IN (SELECT ingestion FROM trips_uncompacted)
     ) AS trips
     WHERE (CAST(:region AS text) IS NULL OR region = :region)
         AND (CAST(:min_lon AS double precision) IS NULL

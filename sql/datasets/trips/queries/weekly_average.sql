@@ -62,9 +62,9 @@ weekly AS (
     -- What was published a moment ago, or is asked for by another end, looks at each trip.
     SELECT CAST(date_trunc('week', started_at) AS date) AS week, count(*) AS trips
     FROM trips
-    WHERE :by = 'origin' AND EXISTS (SELECT FROM trips_unsettled)
-        AND ingestion >= (SELECT min(ingestion) FROM trips_unsettled)
-        AND ingestion IN (SELECT ingestion FROM trips_unsettled)
+    WHERE :by = 'origin' AND EXISTS (SELECT FROM trips_uncompacted)
+        AND ingestion >= (SELECT min(ingestion) FROM trips_uncompacted)
+        AND ingestion IN (SELECT ingestion FROM trips_uncompacted)
         AND origin_lon BETWEEN :min_lon AND :max_lon AND origin_lat BETWEEN :min_lat AND :max_lat
         AND (CAST(:region AS text) IS NULL OR region = :region)
     GROUP BY 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flow import HEADER, IDLE_S, THINGS, Flow, Killed, lines
 
-from sluice.compaction import compact as settle
+from sluice.compaction import compact
 from sluice.errors import DeclarationError
 from sluice.ingestion.ingestions import withdraw
 from sluice.postgres.connection import transaction
@@ -47,24 +47,24 @@ def projected(flow: Flow) -> list[int]:
     return sorted(row.id for row in rows)
 
 
-def unsettled(flow: Flow) -> list[int]:
-    return [row.ingestion for row in flow.all("SELECT ingestion FROM things_unsettled")]
+def uncompacted(flow: Flow) -> list[int]:
+    return [row.ingestion for row in flow.all("SELECT ingestion FROM things_uncompacted")]
 
 
 def load_only(flow: Flow, data: bytes, name: str = "things/a.csv") -> int:
-    """Bring a file to `done`, and settle nothing."""
-    held = flow.settle
-    flow.settle = lambda _dataset: 0  # type: ignore[method-assign, misc, assignment]
+    """Bring a file to `done`, and compact nothing."""
+    held = flow.compact
+    flow.compact = lambda _dataset: False  # type: ignore[method-assign, misc, assignment]
     try:
         return flow.run(data, name)
     finally:
-        flow.settle = held  # type: ignore[method-assign]
+        flow.compact = held  # type: ignore[method-assign]
 
 
-def test_what_is_done_is_settled(flow: Flow) -> None:
+def test_what_is_done_is_compacted(flow: Flow) -> None:
     flow.run(FILE)
     assert projected(flow) == list(range(1, 61))
-    assert unsettled(flow) == []
+    assert uncompacted(flow) == []
     (one,) = flow.all("SELECT kind, ids FROM things_numbers WHERE tens = 2")
     assert (one.kind, one.ids) == ("a", list(range(20, 30)))
 
@@ -72,42 +72,44 @@ def test_what_is_done_is_settled(flow: Flow) -> None:
 @pytest.mark.parametrize("slice_rows", [1, 7, 60])
 def test_any_size_of_slices_gives_every_row_once(flow: Flow, slice_rows: int) -> None:
     ingestion = load_only(flow, FILE)
-    assert (projected(flow), unsettled(flow)) == ([], [ingestion])
-    assert flow.settle("things", slice_rows=slice_rows) == 1
-    assert (projected(flow), unsettled(flow)) == (list(range(1, 61)), [])
+    assert (projected(flow), uncompacted(flow)) == ([], [ingestion])
+    assert flow.compact("things", slice_rows=slice_rows)
+    assert (projected(flow), uncompacted(flow)) == (list(range(1, 61)), [])
 
 
 @pytest.mark.parametrize("slices", [0, 1, 3])
-def test_a_killed_handler_is_followed_by_one_that_goes_on(
+def test_after_a_killed_handler_the_next_one_continues(
     flow: Flow, monkeypatch: pytest.MonkeyPatch, slices: int
 ) -> None:
     load_only(flow, FILE)
     made = itertools.count()
-    insert = settle._insert
+    insert = compact.insert_slice
 
     def killed(*arguments: Any) -> None:
         insert(*arguments)
         if next(made) == slices:
             raise Killed  # inside the transaction of the slice
 
-    monkeypatch.setattr(settle, "_insert", killed)
+    monkeypatch.setattr(compact, "insert_slice", killed)
     with pytest.raises(Killed):
-        flow.settle("things", slice_rows=10)
+        flow.compact("things", slice_rows=10)
     assert projected(flow) == []
-    monkeypatch.setattr(settle, "_insert", insert)
+    monkeypatch.setattr(compact, "insert_slice", insert)
     until = time.monotonic() + 10
-    while not flow.settle(
+    while not flow.compact(
         "things", slice_rows=10
     ):  # until PostgreSQL noticed that the other is gone
         assert time.monotonic() < until
     assert projected(flow) == list(range(1, 61))
 
 
-def test_what_is_taken_back_meanwhile_is_left(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ingestion_undone_meanwhile_is_left_out(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ingestion = load_only(flow, FILE)
     twin = flow.twin()
     undoing = threading.Thread(target=twin.control.undo, args=(ingestion,))
-    insert = settle._insert
+    insert = compact.insert_slice
 
     def undone_meanwhile(*arguments: Any) -> None:
         insert(*arguments)
@@ -115,126 +117,124 @@ def test_what_is_taken_back_meanwhile_is_left(flow: Flow, monkeypatch: pytest.Mo
             undoing.start()
         undoing.join(0.1)  # it waits for the slice's transaction
 
-    monkeypatch.setattr(settle, "_insert", undone_meanwhile)
-    flow.settle("things", slice_rows=1)
+    monkeypatch.setattr(compact, "insert_slice", undone_meanwhile)
+    flow.compact("things", slice_rows=1)
     undoing.join()
     twin.engine.dispose()
     assert flow.state(ingestion) == "undone"
     assert projected(flow) == []
-    assert unsettled(flow) == []
+    assert uncompacted(flow) == []
 
 
-def settlements(flow: Flow) -> list[list[int]]:
-    """The ingestions of each settlement that readers use."""
-    sql = "SELECT ingestions FROM sluice.settlements WHERE settled_at IS NOT NULL AND dissolved_at IS NULL"
+def segments(flow: Flow) -> list[list[int]]:
+    """The ingestions of each segment that readers use."""
+    sql = "SELECT ingestions FROM sluice.segments WHERE compacted_at IS NOT NULL AND retired_at IS NULL"
     return sorted(row.ingestions for row in flow.all(sql))
 
 
-def test_files_that_wait_are_settled_together(flow: Flow) -> None:
+def test_files_that_wait_become_one_segment(flow: Flow) -> None:
     loaded = [
         load_only(flow, HEADER + lines(first, first + 9), f"things/{first}.csv")
         for first in (1, 11, 21)
     ]
-    assert flow.settle("things") == 1
-    assert settlements(flow) == [loaded]
-    assert (projected(flow), unsettled(flow)) == (list(range(1, 31)), [])
+    assert flow.compact("things")
+    assert segments(flow) == [loaded]
+    assert (projected(flow), uncompacted(flow)) == (list(range(1, 31)), [])
 
 
-def test_eight_settlements_become_one_and_the_old_are_cleared_away(flow: Flow) -> None:
+def test_eight_segments_become_one_and_the_old_ones_are_deleted(flow: Flow) -> None:
     loaded = []
     for number in range(8):
         first = number * 10 + 1
         loaded.append(flow.run(HEADER + lines(first, first + 9), f"things/{number}.csv"))
         assert projected(flow) == list(range(1, first + 10))
-    assert settlements(flow) == [loaded]
+    assert segments(flow) == [loaded]
     rows = flow.one("SELECT count(*) AS n FROM store.things__numbers").n
     assert rows > flow.one("SELECT count(*) AS n FROM things_numbers").n
-    forget_settlements(flow)
+    delete_retired(flow)
     left = flow.one("SELECT count(*) AS n FROM store.things__numbers").n
     assert left == flow.one("SELECT count(*) AS n FROM things_numbers").n
-    assert flow.all("SELECT 1 FROM sluice.settlements WHERE dissolved_at IS NOT NULL") == []
+    assert flow.all("SELECT 1 FROM sluice.segments WHERE retired_at IS NOT NULL") == []
 
 
-def forget_settlements(flow: Flow) -> None:
-    """Sweep a while after settlements were dissolved."""
-    flow.run_sql(
-        f"UPDATE sluice.settlements SET dissolved_at = dissolved_at - interval '{IDLE_S + 1} s'"
-    )
+def delete_retired(flow: Flow) -> None:
+    """Collect garbage a while after segments were retired."""
+    flow.run_sql(f"UPDATE sluice.segments SET retired_at = retired_at - interval '{IDLE_S + 1} s'")
     flow.sweep()
 
 
-def test_who_takes_a_file_back_leaves_the_others_right(flow: Flow) -> None:
+def test_undoing_one_file_of_a_segment_keeps_the_others(flow: Flow) -> None:
     loaded = [
         load_only(flow, HEADER + lines(first, first + 9), f"things/{first}.csv")
         for first in (1, 11, 21)
     ]
-    flow.settle("things")
+    flow.compact("things")
     flow.control.undo(loaded[1])
-    assert (projected(flow), unsettled(flow)) == ([], [loaded[0], loaded[2]])
-    assert flow.settle("things") == 1
-    assert settlements(flow) == [[loaded[0], loaded[2]]]
-    assert (projected(flow), unsettled(flow)) == ([*range(1, 11), *range(21, 31)], [])
-    forget_settlements(flow)
+    assert (projected(flow), uncompacted(flow)) == ([], [loaded[0], loaded[2]])
+    assert flow.compact("things")
+    assert segments(flow) == [[loaded[0], loaded[2]]]
+    assert (projected(flow), uncompacted(flow)) == ([*range(1, 11), *range(21, 31)], [])
+    delete_retired(flow)
     assert projected(flow) == [*range(1, 11), *range(21, 31)]
 
 
-def test_who_restores_dissolves_too(flow: Flow) -> None:
+def test_a_restore_retires_segments(flow: Flow) -> None:
     loaded = [load_only(flow, HEADER + lines(n, n), f"things/{n}.csv") for n in (1, 2)]
-    flow.settle("things")
+    flow.compact("things")
     with transaction(flow.engine) as connection:
         withdraw(connection, None, [loaded[0]], None, "project")
-    assert (projected(flow), unsettled(flow)) == ([], [loaded[1]])
+    assert (projected(flow), uncompacted(flow)) == ([], [loaded[1]])
 
 
-def test_what_is_taken_back_while_settlements_are_merged_is_left(
+def test_an_ingestion_undone_while_segments_are_merged_is_left_out(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = [flow.run(HEADER + lines(n, n), f"things/{n}.csv") for n in range(1, 8)]
     twin = flow.twin()
-    insert = settle._insert
+    insert = compact.insert_slice
 
     def undone_meanwhile(*arguments: Any) -> None:
         insert(*arguments)
-        monkeypatch.setattr(settle, "_insert", insert)
+        monkeypatch.setattr(compact, "insert_slice", insert)
         twin.control.undo(loaded[3])
 
-    monkeypatch.setattr(settle, "_insert", undone_meanwhile)
+    monkeypatch.setattr(compact, "insert_slice", undone_meanwhile)
     eighth = flow.run(HEADER + lines(8, 8), "things/8.csv")
     twin.engine.dispose()
-    assert unsettled(flow) == []
-    assert sorted(each for one in settlements(flow) for each in one) == sorted(
+    assert uncompacted(flow) == []
+    assert sorted(each for one in segments(flow) for each in one) == sorted(
         {*loaded, eighth} - {loaded[3]}
     )
     assert projected(flow) == [1, 2, 3, 5, 6, 7, 8]
 
 
-def test_while_files_are_on_their_way_settling_waits(flow: Flow) -> None:
+def test_compaction_waits_while_files_load(flow: Flow) -> None:
     first = load_only(flow, FILE)
     second = flow.split(flow.put(HEADER + lines(61, 70), "things/b.csv"), ALONE)
-    assert flow.settle("things") == 0
+    assert not flow.compact("things")
     flow.deliver()
     assert flow.state(second) == "done"
-    assert unsettled(flow) == []
+    assert uncompacted(flow) == []
     assert projected(flow) == list(range(1, 71))
     assert flow.state(first) == "done"
 
 
-def test_the_sweep_settles_what_nobody_settled(flow: Flow) -> None:
+def test_recovery_compacts_what_was_left(flow: Flow) -> None:
     ingestion = load_only(flow, FILE)
     flow.split(flow.put(HEADER + lines(61, 70), "things/b.csv"), ALONE)  # never ends
     flow.sweep()
-    assert unsettled(flow) == [ingestion]
+    assert uncompacted(flow) == [ingestion]
     flow.run_sql(f"UPDATE sluice.publications SET published_at = now() - interval '{IDLE_S + 1} s'")
     flow.sweep()
-    assert unsettled(flow) == []
+    assert uncompacted(flow) == []
     assert projected(flow) == list(range(1, 61))
 
 
-def test_two_handlers_do_not_settle_the_same(flow: Flow) -> None:
+def test_handlers_do_not_compact_the_same_rows(flow: Flow) -> None:
     load_only(flow, FILE)
     flows = [flow.twin() for _ in range(4)]
     threads = [
-        threading.Thread(target=each.settle, args=("things",), kwargs={"slice_rows": 5})
+        threading.Thread(target=each.compact, args=("things",), kwargs={"slice_rows": 5})
         for each in flows
     ]
     for each in threads:
@@ -246,12 +246,12 @@ def test_two_handlers_do_not_settle_the_same(flow: Flow) -> None:
         twin.engine.dispose()
 
 
-def test_a_changed_projection_is_made_anew(flow: Flow) -> None:
+def test_a_changed_projection_is_built_again(flow: Flow) -> None:
     flow.run(FILE)
     other = NUMBERS.replace("id / 10", "id / 20")
     flow.declare({**PROJECTED, "projections": {"numbers": other}})
-    assert (projected(flow), len(unsettled(flow))) == ([], 1)
-    assert flow.settle("things") == 1
+    assert (projected(flow), len(uncompacted(flow))) == ([], 1)
+    assert flow.compact("things")
     assert projected(flow) == list(range(1, 61))
     assert flow.one("SELECT count(*) AS n FROM things_numbers").n == 4
     flow.declare(THINGS)
@@ -268,7 +268,7 @@ def test_a_changed_projection_is_made_anew(flow: Flow) -> None:
         ({"projections": {"a": NUMBERS.replace("-- columns", "-- column")}}, "columns"),
         ({"projections": {"a": "-- measure a: sum\n" + NUMBERS}}, "measure"),
         ({"projections": {"kinds": NUMBERS}}, "taken"),
-        ({"projections": {"unsettled": NUMBERS}}, "taken"),
+        ({"projections": {"uncompacted": NUMBERS}}, "taken"),
         ({"key": ["id"], "rollups": {}}, "key"),
     ],
     ids=["columns", "slice", "nullable", "sql", "header", "measure", "name", "engine", "key"],
@@ -328,11 +328,11 @@ def grouped(flow: Flow, box: dict[str, float]) -> list[tuple[Any, ...]]:
     return [tuple(each.values()) for each in found]
 
 
-@pytest.mark.parametrize("state", ["unsettled", "settled", "sliced", "mixed"])
+@pytest.mark.parametrize("state", ["stored", "compacted", "sliced", "mixed"])
 def test_boxes_are_exact_to_the_trip(flow: Flow, state: str) -> None:
     load_only(flow, trips(1, 400), "trips/a.csv")
-    if state != "unsettled":
-        flow.settle("trips", slice_rows=90 if state == "sliced" else 1000)
+    if state != "stored":
+        flow.compact("trips", slice_rows=90 if state == "sliced" else 1000)
     if state == "mixed":
         load_only(flow, trips(2, 100), "trips/b.csv")
     for number, box in enumerate(boxes(flow, 40)):

@@ -1,4 +1,4 @@
--- name: receive_together
+-- name: receive_group
 -- Small files, each at the step before it is published: ingestion, chunk and receipt. Left out is a file
 -- that is known already, of which another generation is, or whose content is published.
 WITH files AS (
@@ -49,7 +49,7 @@ SELECT * FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS event (
     ingestion integer, sequence integer, state text, severity text, body jsonb
 );
 
--- name: publish_together
+-- name: publish_group
 -- Turns the switch of several ingestions, and tells readers that the dataset changed; returns those that
 -- were at the step before.
 WITH done AS (
@@ -67,7 +67,7 @@ WITH done AS (
 )
 SELECT * FROM done;
 
--- name: mark_told
+-- name: mark_group_events
 -- The events of several ingestions up to a sequence went out.
 UPDATE sluice.events SET published_at = now()
 WHERE ingestion = ANY (CAST(:ingestions AS integer[])) AND sequence <= :sequence AND published_at IS NULL;

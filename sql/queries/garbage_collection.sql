@@ -1,0 +1,41 @@
+-- name: uncollected_ingestions
+-- Ingestions that ended a while ago and may have left something over.
+SELECT * FROM sluice.ingestions
+WHERE collected_at IS NULL AND state IN ('done', 'failed', 'cancelled', 'skipped', 'undone')
+    AND finished_at < now() - make_interval(secs => :idle_s)
+ORDER BY id
+LIMIT :limit;
+
+-- name: lock_ended
+-- Those of the ingestions that have not changed since they were found; none is retried before the
+-- transaction ends.
+SELECT id FROM sluice.ingestions
+WHERE (id, sequence) IN (
+    SELECT * FROM unnest(CAST(:ingestions AS integer[]), CAST(:sequences AS integer[]))
+)
+FOR SHARE;
+
+-- name: tables_with_column
+-- The tables of a dataset that have a column: `ingestion` is in the stored rows, the roll-ups and the
+-- staging table, `segment` is in the projections.
+SELECT relname, pg_relation_size(pg_class.oid) / current_setting('block_size')::integer AS pages
+FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND attname = :column
+    AND (relname = :dataset OR starts_with(relname, :dataset || '__'))
+ORDER BY relname;
+
+-- name: mark_collected
+-- Nothing is left over of an ingestion, unless it changed meanwhile.
+UPDATE sluice.ingestions SET collected_at = now()
+WHERE id = :ingestion AND sequence = :sequence;
+
+-- name: retired_segments
+-- Segments that readers stopped using a while ago, oldest first.
+SELECT id, dataset FROM sluice.segments
+WHERE retired_at < now() - make_interval(secs => :idle_s)
+ORDER BY id
+LIMIT :limit;
+
+-- name: delete_retired_segment
+-- Deletes a retired segment whose rows are deleted.
+DELETE FROM sluice.segments WHERE id = :segment AND retired_at IS NOT NULL;
