@@ -13,7 +13,7 @@ from flow import HEADER, IDLE_S, THINGS, Flow, Killed, lines
 
 from sluice.compaction import compact
 from sluice.errors import DeclarationError
-from sluice.ingestion.ingestions import withdraw
+from sluice.ingestion.merge import withdraw
 from sluice.postgres.connection import transaction
 
 if TYPE_CHECKING:

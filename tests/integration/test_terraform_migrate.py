@@ -26,7 +26,7 @@ from sluice.postgres.named_sql import statement
 
 CHECKOUT = Path(__file__).parents[2]
 JOB = CHECKOUT / "terraform" / "migrate" / "main.py"
-_NAMED = re.compile(r'\bstatement\("(\w+)"\)')
+_NAMED = re.compile(r'\b(?:statement\(|query_ingestions?\(\s*connection,)\s*"(\w+)"')
 _PLACEHOLDER = re.compile(r"(?<!:):[a-z_][a-z0-9_]*")
 FUNCTIONS = ("split", "load", "finish", "query", "intake", "status", "backup", "migrate")
 INSUFFICIENT_PRIVILEGE = "42501"
@@ -147,15 +147,14 @@ def _may(engine: Engine, sql: str) -> bool:
     return True
 
 
-#: Statements of modules that several functions share, which these neither run nor may run.
+#: Statements that a function's code names, in modules that it shares with others, but may not run.
 OTHERS = {
     "split": {"withdraw", "retire_segments", "detach_retired_segments"},
-    "load": {"receive_ingestion", "withdraw", "retire_segments", "detach_retired_segments"},
-    "finish": {"receive_ingestion"},
+    "load": {"receive_ingestion", "insert_chunk"},
+    "finish": {"receive_ingestion", "insert_chunk", "insert_receipt"},
     "status": {
-        "receive_ingestion", "insert_events", "move_ingestion", "count_chunk",
-        "withdraw", "retire_segments", "detach_retired_segments", "adjust_account",
-        "lock_ingestion", "mark_events",
+        "receive_ingestion", "insert_chunk", "insert_receipt", "insert_events", "move_ingestion",
+        "count_chunk", "lock_ingestion", "mark_events",
     },
 }  # fmt: skip
 
