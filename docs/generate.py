@@ -23,7 +23,7 @@ from sluice.cli.reference import render as cli_reference  # noqa: E402
 from sluice.datasets.declarations import read_folders  # noqa: E402
 from sluice.datasets.model import Dangling, Dataset, Parameter, Query  # noqa: E402
 from sluice.errors import SluiceError, TransientError  # noqa: E402
-from sluice.routes import ROUTES  # noqa: E402
+from sluice.routes import RESERVED, ROUTES  # noqa: E402
 from sluice.settings import PREFIX, Settings  # noqa: E402
 
 PAGES = ("docs/api.md", "docs/datasets.md", "docs/settings.md")
@@ -41,17 +41,13 @@ def settings_table() -> str:
 
 
 def routes_table() -> str:
-    """Return all routes, and those that are reserved."""
-    functions = {(each.method, each.path): each.function for each in ROUTES}
-    served = [(each.method, each.path) for each in operations()]
+    """Return every route, and those that have no handler yet."""
     rows = [
-        (f"`{each.method} {each.path}`", f"`{functions[each.method, each.path]}`", each.summary)
+        (f"`{each.route.method} {each.route.path}`", f"`{each.route.function}`", each.summary)
         for each in operations()
     ]
     table = _table(("Route", "Function", "What it does"), rows)
-    reserved = [f"`{method} {path}`" for method, path in functions if (method, path) not in served]
-    if not reserved:
-        return table
+    reserved = [f"`{each.method} {each.path}`" for each in ROUTES if each.name in RESERVED]
     return f"{table}\nReserved, and answered with 404 for now: {', '.join(reserved)}.\n"
 
 

@@ -1,4 +1,4 @@
-"""The function `backup`: makes backups, restores them, tells how a copy differs."""
+"""The function `backup`: makes backups, restores them, compares copies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import functions_framework
 
 from sluice.api.app import App
-from sluice.api.routes import backups as operations
+from sluice.api.routes import backups
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SETTINGS = read_settings(required=("project", "outbox"))
 LOGGER = configure_logging("backup", SETTINGS.log_level)
-APP = App(SETTINGS, operations.OPERATIONS)
+APP = App(SETTINGS, "backup", backups.OPERATIONS)
 
 
 @functions_framework.http

@@ -1,4 +1,4 @@
-"""The function `intake`: opens uploads, declares datasets, commands ingestions."""
+"""The function `intake`: rows, uploads, declarations, commands to ingestions, and aliases."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import functions_framework
 
 from sluice.api.app import App
 from sluice.api.legacy import aliases
-from sluice.api.routes import rows as admission
-from sluice.api.routes import uploads as uploads_and_commands
+from sluice.api.routes import commands, datasets, rows, uploads
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
 
@@ -19,8 +18,13 @@ if TYPE_CHECKING:
 
 SETTINGS = read_settings(required=("project",))
 LOGGER = configure_logging("intake", SETTINGS.log_level)
-OPERATIONS = (*admission.OPERATIONS, *uploads_and_commands.OPERATIONS)
-APP = App(SETTINGS, OPERATIONS, aliases.answer_alias)
+OPERATIONS = (
+    *datasets.OPERATIONS,
+    *rows.OPERATIONS,
+    *uploads.OPERATIONS,
+    *commands.OPERATIONS,
+)
+APP = App(SETTINGS, "intake", OPERATIONS, aliases.answer_alias)
 
 
 @functions_framework.http

@@ -1,4 +1,4 @@
-"""The function `query`: answers from the published rows of the datasets."""
+"""The function `query`: datasets, published rows, named queries, and the documentation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import functions_framework
 
 from sluice.api.app import App
-from sluice.api.routes import datasets, documentation
-from sluice.api.routes import queries as asking
+from sluice.api.routes import datasets, documentation, queries, rows
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
 
@@ -18,7 +17,11 @@ if TYPE_CHECKING:
 
 SETTINGS = read_settings(required=("project",))
 LOGGER = configure_logging("query", SETTINGS.log_level)
-APP = App(SETTINGS, (*datasets.OPERATIONS, *asking.OPERATIONS, *documentation.OPERATIONS))
+APP = App(
+    SETTINGS,
+    "query",
+    (*datasets.OPERATIONS, *rows.OPERATIONS, *queries.OPERATIONS, *documentation.OPERATIONS),
+)
 
 
 @functions_framework.http

@@ -1,4 +1,4 @@
-"""The function `status`: how far each file is, as documents, events and pushes."""
+"""The function `status`: ingestions with their events, and push subscriptions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.api import downloads as outputs
 from sluice.api.app import App
-from sluice.api.routes import ingestions
+from sluice.api.routes import ingestions, subscriptions
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 SETTINGS = read_settings(required=("project",))
 LOGGER = configure_logging("status", SETTINGS.log_level)
-APP = App(SETTINGS, (*ingestions.OPERATIONS, *outputs.OPERATIONS))
+APP = App(SETTINGS, "status", (*ingestions.OPERATIONS, *subscriptions.OPERATIONS))
 
 
 @functions_framework.http

@@ -1,4 +1,7 @@
-"""Which function serves which path: one table for the local gateway and for Terraform's URL map."""
+"""The public routes: method, path, function and name of each, the only place that has them.
+
+The local gateway, Terraform's URL map and `sluice.api` read this table.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,24 @@ from functools import cached_property
 
 from sluice.errors import NotAllowedError
 
-#: The function that serves every other path: those that datasets declare as aliases.
+#: The function that serves every other path: the aliases that datasets declare.
 ALIASES = "intake"
 
 
 @dataclass(frozen=True)
 class Route:
-    """One public path: `{name}` stands for one segment."""
+    """One method of one public path.
+
+    Attributes:
+        path: `{name}` matches one segment.
+        function: the function that serves it.
+        name: the operationId in OpenAPI.
+    """
 
     method: str
     path: str
     function: str
+    name: str
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -28,39 +38,41 @@ class Route:
 
 
 ROUTES = (
-    Route("GET", "/openapi.json", "query"),
-    Route("GET", "/docs", "query"),
-    Route("GET", "/v1/datasets", "query"),
-    Route("GET", "/v1/datasets/{dataset}", "query"),
-    Route("GET", "/v1/datasets/{dataset}/rows", "query"),
-    Route("GET", "/v1/datasets/{dataset}/rows/{key}", "query"),
-    Route("GET", "/v1/datasets/{dataset}/queries", "query"),
-    Route("GET", "/v1/datasets/{dataset}/queries/{query}", "query"),
-    Route("POST", "/v1/infer", "query"),
-    Route("PUT", "/v1/datasets/{dataset}", "intake"),
-    Route("POST", "/v1/datasets/{dataset}/rows", "intake"),
-    Route("POST", "/v1/rows", "intake"),
-    Route("POST", "/v1/uploads", "intake"),
-    Route("POST", "/v1/ingestions/{ingestion}/cancel", "intake"),
-    Route("POST", "/v1/ingestions/{ingestion}/retry", "intake"),
-    Route("POST", "/v1/ingestions/{ingestion}/undo", "intake"),
-    Route("GET", "/v1/ingestions", "status"),
-    Route("GET", "/v1/ingestions/{ingestion}", "status"),
-    Route("GET", "/v1/ingestions/{ingestion}/rejects", "status"),
-    Route("GET", "/v1/ingestions/{ingestion}/output", "status"),
-    Route("GET", "/v1/ingestions/{ingestion}/events", "status"),
-    Route("POST", "/v1/subscriptions", "status"),
-    Route("GET", "/v1/subscriptions", "status"),
-    Route("GET", "/v1/subscriptions/{subscription}", "status"),
-    Route("DELETE", "/v1/subscriptions/{subscription}", "status"),
-    Route("POST", "/v1/backups", "backup"),
-    Route("GET", "/v1/backups", "backup"),
-    Route("GET", "/v1/backups/{backup}", "backup"),
-    Route("POST", "/v1/backups/{backup}/restore", "backup"),
-    Route("GET", "/v1/backups/{backup}/compare", "backup"),
-    Route("POST", "/backup", "backup"),
-    Route("POST", "/restore", "backup"),
+    Route("GET", "/openapi.json", "query", "showOpenapi"),
+    Route("GET", "/docs", "query", "showDocs"),
+    Route("GET", "/v1/datasets", "query", "listDatasets"),
+    Route("GET", "/v1/datasets/{dataset}", "query", "describeDataset"),
+    Route("PUT", "/v1/datasets/{dataset}", "intake", "declareDataset"),
+    Route("POST", "/v1/infer", "query", "infer"),
+    Route("GET", "/v1/datasets/{dataset}/rows", "query", "listRows"),
+    Route("GET", "/v1/datasets/{dataset}/rows/{key}", "query", "showRow"),
+    Route("POST", "/v1/datasets/{dataset}/rows", "intake", "postRows"),
+    Route("POST", "/v1/rows", "intake", "postRowsOfMany"),
+    Route("GET", "/v1/datasets/{dataset}/queries", "query", "listQueries"),
+    Route("GET", "/v1/datasets/{dataset}/queries/{query}", "query", "askQuery"),
+    Route("POST", "/v1/uploads", "intake", "openUpload"),
+    Route("GET", "/v1/ingestions", "status", "listIngestions"),
+    Route("GET", "/v1/ingestions/{ingestion}", "status", "showIngestion"),
+    Route("GET", "/v1/ingestions/{ingestion}/rejects", "status", "listRejects"),
+    Route("GET", "/v1/ingestions/{ingestion}/output", "status", "showOutput"),
+    Route("GET", "/v1/ingestions/{ingestion}/events", "status", "listEvents"),
+    Route("POST", "/v1/ingestions/{ingestion}/cancel", "intake", "cancelIngestion"),
+    Route("POST", "/v1/ingestions/{ingestion}/retry", "intake", "retryIngestion"),
+    Route("POST", "/v1/ingestions/{ingestion}/undo", "intake", "undoIngestion"),
+    Route("POST", "/v1/subscriptions", "status", "subscribe"),
+    Route("GET", "/v1/subscriptions", "status", "listSubscriptions"),
+    Route("GET", "/v1/subscriptions/{subscription}", "status", "showSubscription"),
+    Route("DELETE", "/v1/subscriptions/{subscription}", "status", "unsubscribe"),
+    Route("POST", "/v1/backups", "backup", "makeBackup"),
+    Route("GET", "/v1/backups", "backup", "listBackups"),
+    Route("GET", "/v1/backups/{backup}", "backup", "showBackup"),
+    Route("POST", "/v1/backups/{backup}/restore", "backup", "restoreBackup"),
+    Route("GET", "/v1/backups/{backup}/compare", "backup", "compareBackup"),
+    Route("POST", "/backup", "backup", "backUpTables"),
+    Route("POST", "/restore", "backup", "restoreTables"),
 )
+#: Routes that have a name and a function but no handler yet.
+RESERVED = ("infer",)
 
 
 def function_for(method: str, path: str) -> str:

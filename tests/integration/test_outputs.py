@@ -304,7 +304,7 @@ def test_without_an_output_it_is_told_why(flow: Flow, twin: Flow, serve: Serve) 
     assert_problem(client.get("/v1/ingestions/99/output"), "API305", 404)
     waiting = flow.split(flow.put(FILE))
     problem = assert_problem(client.get(f"/v1/ingestions/{waiting}/output"), "API308", 409)
-    assert "there is an output once it is done" in problem["detail"]
+    assert "its output exists when it is done" in problem["detail"]
     flow.deliver()
     declare(flow.engine, {k: v for k, v in THINGS.items() if k != "output"}, origin="api")
     none = twin.run(FILE + b"e,1\n", "things/b.csv")

@@ -87,10 +87,10 @@ def test_a_fixed_path_goes_before_one_that_varies() -> None:
         '"GET /ids/{last}" = { kind = "query", query = "named" }',
         '"GET /ids/all" = { kind = "query", query = "all" }',
     )
-    _, alias, variables = find_alias([dataset], "GET", "/ids/all")
-    assert (alias.query, variables) == ("all", {})
-    _, alias, variables = find_alias([dataset], "HEAD", "/ids/O'Brien")
-    assert (alias.query, variables) == ("named", {"last": "O'Brien"})
+    match = find_alias([dataset], "GET", "/ids/all")
+    assert (match.alias.query, match.variables) == ("all", {})
+    match = find_alias([dataset], "HEAD", "/ids/O'Brien")
+    assert (match.alias.query, match.variables) == ("named", {"last": "O'Brien"})
 
 
 @pytest.mark.parametrize("path", ["/ids", "/ids/", "/ids/a/b", "/pings", "/"])

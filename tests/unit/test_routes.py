@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import runpy
+from collections import Counter
+from pathlib import Path
+
 import pytest
 
+from sluice.api.routes.documentation import operations
 from sluice.errors import NotAllowedError
 from sluice.local.gateway import destination
-from sluice.routes import ALIASES, ROUTES, function_for
+from sluice.routes import ALIASES, RESERVED, ROUTES, function_for
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+SERVED = [each for each in ROUTES if each.name not in RESERVED]
+
+
+def test_every_route_is_documented_once() -> None:
+    assert Counter(each.route.name for each in operations()) == Counter(e.name for e in SERVED)
+
+
+@pytest.mark.parametrize("function", sorted({each.function for each in ROUTES}))
+def test_a_function_serves_all_of_its_routes(
+    function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_PROJECT", "local")
+    monkeypatch.setenv("SLUICE_OUTBOX", "outbox")
+    app = runpy.run_path(str(FUNCTIONS / function / "main.py"))["APP"]
+    served = {each.route.name for each in app.operations}
+    assert served == {each.name for each in SERVED if each.function == function}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
@@ -43,5 +66,5 @@ def test_a_wrong_method_names_the_right_ones() -> None:
         ("/v1/datasets?x=1", ("query", "/v1/datasets?x=1")),
     ],
 )
-def test_a_push_sees_the_path_behind_its_function(target: str, seen: tuple[str, str]) -> None:
+def test_a_push_sees_the_path_after_its_function(target: str, seen: tuple[str, str]) -> None:
     assert destination("GET", target) == seen

@@ -1,4 +1,4 @@
-"""The one app that the HTTP functions share: finds the operation, checks the token, answers errors."""
+"""The app of the HTTP functions: finds the operation, checks the token, answers errors."""
 
 from __future__ import annotations
 
@@ -46,19 +46,25 @@ class App:
 
     Args:
         settings: read once, at start.
-        operations: what this function serves.
-        others: answers all other requests; without it there is nothing else.
+        function: its name.
+        operations: those of its resources; it serves the ones whose route names it.
+        others: answers all other requests; without it they are not found.
+
+    Attributes:
+        operations: what it serves.
     """
 
     def __init__(
         self,
         settings: Settings,
+        function: str,
         operations: Sequence[Operation],
         others: Callable[[Call], Response] | None = None,
     ) -> None:
+        self.operations = [each for each in operations if each.route.function == function]
         self._settings = settings
         self._others = others
-        self._paths = Map([_rule(each) for each in operations], strict_slashes=False)
+        self._paths = Map([_rule(each) for each in self.operations], strict_slashes=False)
 
     def answer(self, request: Request) -> Response:
         """Answer a request; a failure becomes a problem document."""
@@ -116,8 +122,9 @@ def problem_response(error: SluiceError) -> Response:
 
 
 def _rule(operation: Operation) -> Rule:
-    path = operation.path.replace("{key}", "<path:key>").replace("{", "<").replace("}", ">")
-    return Rule(path, methods=[operation.method], endpoint=operation, merge_slashes=False)
+    route = operation.route
+    path = route.path.replace("{key}", "<path:key>").replace("{", "<").replace("}", ">")
+    return Rule(path, methods=[route.method], endpoint=operation, merge_slashes=False)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The output of a file, handed out from Cloud Storage: whole or a range of it, resumable, never held."""
+"""Download of the output of a file: streamed from Cloud Storage, in full or by range."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from urllib.parse import quote
 
 from werkzeug.wrappers import Response
 
-from sluice.api.ingestion_documents import ingestion_number
-from sluice.api.operations import Operation
 from sluice.errors import IllegalTransitionError, NotFoundError, RangeNotSatisfiableError
 from sluice.ingestion.ingestions import select_ingestion
 from sluice.ingestion.model import Ingestion, State
-from sluice.querying.reading import snapshot
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -25,24 +22,19 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "text/csv; charset=utf-8"
 BLOCK_BYTES = 2 * 1024 * 1024
-#: Cloud Run refuses a longer answer unless it is sent in chunks, without its length.
+#: Cloud Run refuses a longer response with a Content-Length.
 MAX_LENGTH_BYTES = 32 * 1000 * 1000
 
 
-def show_output(call: Call) -> Response:
-    """Answer `GET /v1/ingestions/{ingestion}/output`."""
-    return hand_out(call, ingestion_number(call))
-
-
-def hand_out(call: Call, ingestion: int) -> Response:
-    """Answer with the output of an ingestion, whole or as the header Range says.
+def download_output(call: Call, ingestion: int) -> Response:
+    """Return a response with the output of an ingestion, or with the requested range of it.
 
     Raises:
         IllegalTransitionError: it is not done.
         NotFoundError: there is no such ingestion, or it has none.
-        RangeNotSatisfiableError: the range lies behind the end.
+        RangeNotSatisfiableError: the range starts after the end.
     """
-    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+    with call.snapshot() as connection:
         row, output = _with_output(connection, select_ingestion(connection, ingestion))
     size_bytes = output.size_bytes
     headers = {
@@ -60,18 +52,18 @@ def hand_out(call: Call, ingestion: int) -> Response:
     if call.request.method == "HEAD" or end - first <= MAX_LENGTH_BYTES:
         headers["Content-Length"] = str(end - first)
     body = iter(()) if call.request.method == "HEAD" else _blocks(call, output, first, end)
-    begun = itertools.chain((next(body, b""),), body)  # what fails at once is answered as a problem
+    begun = itertools.chain((next(body, b""),), body)  # an early failure is a problem document
     return Response(begun, 206 if wanted else 200, headers, content_type=MEDIA_TYPE)
 
 
 def _with_output(connection: Connection, row: Ingestion) -> tuple[Ingestion, StoredObject]:
-    """Return the ingestion that has the output, and the output.
+    """Return the ingestion with the output, and the output.
 
     For a skipped file that is the ingestion with the same content.
 
     Raises:
         IllegalTransitionError: it is not done.
-        NotFoundError: it is done and has none.
+        NotFoundError: it has none.
     """
     if row.state == State.SKIPPED and row.replaced_by is not None:
         other = select_ingestion(connection, row.replaced_by)
@@ -79,41 +71,41 @@ def _with_output(connection: Connection, row: Ingestion) -> tuple[Ingestion, Sto
             row = other
     if row.state != State.DONE:
         raise IllegalTransitionError(
-            f"ingestion {row.id} is {row.state}; there is an output once it is done",
+            f"ingestion {row.id} is {row.state}; its output exists when it is done",
             state=str(row.state),
         )
     if row.output is None:
         raise NotFoundError(
             f"ingestion {row.id} has no output: {row.dataset} declared none when it was loaded,"
-            " or its rows did not come as a file"
+            " or its rows were not a file"
         )
     return row, row.output
 
 
 def _disposition(name: str) -> str:
-    """Return the header that names the file as the uploaded one was named."""
+    """Return the header that names the download after the uploaded file."""
     stem = PurePosixPath(name).name.removesuffix(".gz").removesuffix(".zst").removesuffix(".csv")
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_. ") else "_" for c in stem)
     return f"attachment; filename=\"{plain}_output.csv\"; filename*=UTF-8''{quote(stem)}_output.csv"
 
 
 def _range(call: Call, etag: str, size_bytes: int) -> tuple[int, int] | None:
-    """Return first byte and end of the range asked for; None for the whole (RFC 9110, section 14).
+    """Return first byte and end of the requested range; None for all (RFC 9110, section 14).
 
     Raises:
-        RangeNotSatisfiableError: it lies behind the end.
+        RangeNotSatisfiableError: it starts after the end.
     """
-    asked = call.request.range
+    requested = call.request.range
     condition = call.request.headers.get("If-Range")
-    # Several ranges at once may be answered with the whole; a date never fits, there is none.
-    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+    # RFC 9110 allows to ignore several ranges; a date never matches, as no response has one.
+    if requested is None or requested.units != "bytes" or len(requested.ranges) != 1:
         return None
     if condition is not None and condition.strip() != etag:
         return None
-    found: tuple[int, int] | None = asked.range_for_length(size_bytes)
+    found: tuple[int, int] | None = requested.range_for_length(size_bytes)
     if found is None:
         raise RangeNotSatisfiableError(
-            f"the output has {size_bytes:,} bytes; ask for a range that begins before its end",
+            f"the output has {size_bytes:,} bytes; request a range that starts before its end",
             size_bytes=size_bytes,
         )
     return found
@@ -126,17 +118,3 @@ def _blocks(call: Call, output: StoredObject, first: int, end: int) -> Iterator[
     place = (output.bucket, output.name, output.generation)
     for start in range(first, end, BLOCK_BYTES):
         yield objects.read(*place, start, min(start + BLOCK_BYTES, end))
-
-
-OPERATIONS = (
-    Operation(
-        "GET", "/v1/ingestions/{ingestion}/output", show_output, "showOutput",
-        "Hands out the output of a file, where its dataset declares one; takes `Range`.",
-        "Ingestions",
-        description=(
-            "A CSV, made of the file alone and told with `done`. Ranges (206, 416), `If-Range` and"
-            " HEAD let a download be resumed or split. Not done yet: 409. None declared: 404."
-        ),
-        formats=("csv",),
-    ),
-)  # fmt: skip

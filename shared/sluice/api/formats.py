@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from werkzeug.wrappers import Request
 
+    from sluice.datasets.model import Query
     from sluice.querying.reading import ResultColumn
 
 Batches = Iterable[Sequence[Sequence[Any]]]
@@ -34,6 +35,12 @@ SHOWN_FORMATS = {"html": "text/html; charset=utf-8", "svg": "image/svg+xml"}
 JSON_FORMATS = ("json", "ndjson")
 MEDIA_TYPES = {**FORMATS, **SHOWN_FORMATS}
 ROW_GROUP_ROWS = 64 * 1024
+
+
+def formats_of(query: Query) -> tuple[str, ...]:
+    """Return the formats in which a query answers: a picture only where it declares one."""
+    shown = [name for name in SHOWN_FORMATS if name != "svg" or query.drawing is not None]
+    return (*FORMATS, *shown)
 
 
 def negotiate(request: Request, offered: Sequence[str] = tuple(FORMATS)) -> str:

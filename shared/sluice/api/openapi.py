@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluice.api.formats import FORMATS, MEDIA_TYPES, SHOWN_FORMATS
-from sluice.api.legacy.documents import alias_paths
+from sluice.api.formats import FORMATS, MEDIA_TYPES, formats_of
+from sluice.api.legacy.openapi import alias_paths
 from sluice.api.schemas import COMPONENTS, array, nullable, page_of, record, ref
 from sluice.querying.filters import operators_of
 from sluice.querying.rows import readable_columns
@@ -31,8 +31,8 @@ def document(
     """Return the OpenAPI document of operations over datasets."""
     paths: dict[str, Document] = {}
     for each in operations:
-        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
-    rows_arguments = next(each.arguments for each in operations if each.name == "listRows")
+        paths.setdefault(each.route.path, {})[each.route.method.lower()] = _operation(each)
+    rows_arguments = next(each.arguments for each in operations if each.route.name == "listRows")
     for dataset in datasets:
         paths.update(_dataset_paths(dataset, rows_arguments))
         paths.update(alias_paths(dataset))
@@ -61,10 +61,10 @@ def _tags(operations: Sequence[Operation], datasets: Sequence[Dataset]) -> list[
 
 
 def _operation(each: Operation) -> Document:
-    parameters = [*_path_parameters(each.path), *(_argument(a) for a in each.arguments)]
+    parameters = [*_path_parameters(each.route.path), *(_argument(a) for a in each.arguments)]
     answer = {str(each.status): _answer(each.answer, each.formats), "default": _PROBLEM}
     found: Document = {
-        "operationId": each.name,
+        "operationId": each.route.name,
         "summary": each.summary,
         "tags": [each.tag],
         "parameters": parameters,
@@ -174,12 +174,6 @@ def _query_operation(dataset: Dataset, query: Query) -> Document:
         "parameters": [_query_parameter(each) for each in query.parameters],
         "responses": {"200": _answer(answer, formats_of(query)), "default": _PROBLEM},
     }
-
-
-def formats_of(query: Query) -> tuple[str, ...]:
-    """Return the formats in which a query answers: a picture only where it declares one."""
-    shown = [name for name in SHOWN_FORMATS if name != "svg" or query.drawing is not None]
-    return (*FORMATS, *shown)
 
 
 def _query_parameter(each: Parameter) -> Document:

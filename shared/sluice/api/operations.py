@@ -1,16 +1,22 @@
-"""What a route of the API is: a row of a table, from which come its dispatch and its OpenAPI entry."""
+"""An operation of the API: a handler, its route, and what OpenAPI says of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import getdoc
 from typing import TYPE_CHECKING, Any
 
 from sluice.errors import BodyError
+from sluice.postgres.connection import open_database
+from sluice.querying.reading import snapshot
+from sluice.routes import ROUTES, Route
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Connection, Engine
     from werkzeug.wrappers import Request, Response
 
     from sluice.settings import Settings
@@ -34,9 +40,11 @@ class Call:
     @cached_property
     def engine(self) -> Engine:
         """The database of this process."""
-        from sluice.postgres.connection import open_database  # noqa: PLC0415  # paid where first used
-
         return open_database(self.settings)
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """Open a read-only transaction in which every statement sees the same rows."""
+        return snapshot(self.engine, self.settings.statement_timeout_s)
 
     @property
     def arguments(self) -> list[tuple[str, str]]:
@@ -47,7 +55,7 @@ class Call:
         """Return the JSON object of the body.
 
         Raises:
-            BodyError: it is none, lacks a member, or has one that the route does not take.
+            BodyError: it is not an object, lacks a member, or has an unknown one.
         """
         document = self.document()
         missing = [name for name in required if name not in document]
@@ -63,7 +71,7 @@ class Call:
         """Return the JSON object of the body, whatever its members.
 
         Raises:
-            BodyError: it is no JSON object.
+            BodyError: it is not a JSON object.
         """
         document = self.request.get_json(force=True, silent=True)
         if not isinstance(document, dict):
@@ -81,27 +89,61 @@ class Argument:
     place: str = "query"
 
 
+#: The arguments of every route that answers in pages.
+LIMIT = Argument("limit", "Most entries of the answer.", {"type": "integer", "minimum": 1})
+CURSOR = Argument("cursor", "`next` of the previous page.")
+
+
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One method of one path.
+    """One route with its handler.
 
     Attributes:
-        path: `{name}` stands for one segment.
-        name: the operationId.
-        summary: one sentence for the reader of `/docs`.
-        answer: schema of the successful answer's JSON.
+        tag: heading in the documentation.
+        answer: schema of the JSON of the successful answer.
         formats: other formats of the answer, by `sluice.api.formats`.
+        body: schema of the JSON body.
     """
 
-    method: str
-    path: str
+    route: Route
     handler: Callable[[Call], Response]
-    name: str
-    summary: str
     tag: str
-    description: str = ""
     status: int = 200
     answer: Schema | None = None
     formats: tuple[str, ...] = ()
     arguments: tuple[Argument, ...] = ()
     body: Schema | None = None
+
+    @property
+    def summary(self) -> str:
+        """One sentence: the first paragraph of the handler's docstring."""
+        return self._paragraphs[0]
+
+    @property
+    def description(self) -> str:
+        """The other paragraphs of the handler's docstring."""
+        return "\n\n".join(self._paragraphs[1:])
+
+    @property
+    def _paragraphs(self) -> list[str]:
+        text = getdoc(self.handler) or ""
+        return [" ".join(each.split()) for each in text.split("\n\n")]
+
+
+def operation(
+    name: str,
+    tag: str,
+    *,
+    status: int = 200,
+    answer: Schema | None = None,
+    formats: tuple[str, ...] = (),
+    arguments: tuple[Argument, ...] = (),
+    body: Schema | None = None,
+) -> Callable[[Callable[[Call], Response]], Operation]:
+    """Make a handler the operation of a route of `sluice.routes`; its docstring documents it."""
+    (route,) = (each for each in ROUTES if each.name == name)
+
+    def decorate(handler: Callable[[Call], Response]) -> Operation:
+        return Operation(route, handler, tag, status, answer, formats, arguments, body)
+
+    return decorate

@@ -1,4 +1,4 @@
-"""Successful answers: JSON documents, streams of rows, and what says how fresh they are."""
+"""Successful responses: JSON documents and streams."""
 
 from __future__ import annotations
 
@@ -6,76 +6,42 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Response
 
-from sluice.api.formats import FORMATS
-
-if TYPE_CHECKING:
-    from werkzeug.wrappers import Request
-
-    from sluice.postgres.catalog import DatasetVersion
+from sluice.api.formats import MEDIA_TYPES
 
 
 def json_response(
     document: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Answer with a JSON document."""
+    """Return a response with a JSON document."""
     return Response(
         json.dumps(document, default=str, ensure_ascii=False) + "\n",
         status=status,
-        content_type=FORMATS["json"],
+        content_type=MEDIA_TYPES["json"],
         headers=dict(headers or {}),
     )
 
 
 def stream_response(
-    body: Iterator[bytes], kind: str, headers: Mapping[str, str], resources: ExitStack
+    body: Iterator[bytes],
+    kind: str,
+    headers: Mapping[str, str] | None = None,
+    resources: ExitStack | None = None,
 ) -> Response:
-    """Answer with a stream; what it reads from is closed when it ends or breaks off.
+    """Return a response with a streamed body.
 
     Args:
-        body: the blocks; the first is made before anything is answered, so that it may still fail.
-        kind: one of `FORMATS`.
-        headers: of the answer.
-        resources: given over to the answer.
+        body: the blocks; the first is made at once, so that a failure is still a problem document.
+        kind: one of `MEDIA_TYPES`.
+        headers: of the response.
+        resources: what the body reads from; closed when the response ends or breaks off.
     """
     first = next(body, b"")
     response = Response(
-        itertools.chain((first,), body), content_type=FORMATS[kind], headers=dict(headers)
+        itertools.chain((first,), body), content_type=MEDIA_TYPES[kind], headers=dict(headers or {})
     )
-    response.call_on_close(resources.pop_all().close)
+    if resources:
+        response.call_on_close(resources.pop_all().close)
     return response
-
-
-def freshness_headers(
-    version: DatasetVersion, kind: str, *, is_lasting: bool = True
-) -> dict[str, str]:
-    """Return the headers that say how fresh an answer about a dataset is.
-
-    An answer that may change by itself has no ETag, and nobody may keep it.
-    """
-    if not is_lasting:
-        return {"Cache-Control": "no-store", "Vary": "Accept, Authorization"}
-    headers = {
-        "ETag": f'W/"{version.etag}-{kind}"',
-        "Cache-Control": "no-cache",
-        "Vary": "Accept, Authorization",
-    }
-    if version.ingestion is not None:
-        headers["Sluice-Ingestion"] = str(version.ingestion)
-    return headers
-
-
-def is_known(request: Request, headers: Mapping[str, str]) -> bool:
-    """Tell whether the client has this answer already (If-None-Match)."""
-    if "ETag" not in headers:
-        return False
-    etag = headers["ETag"].removeprefix('W/"').removesuffix('"')
-    return request.if_none_match.contains_weak(etag)
-
-
-def not_modified(headers: Mapping[str, str]) -> Response:
-    """Answer that what the client has is still right."""
-    return Response(status=304, headers=dict(headers))

@@ -197,22 +197,32 @@ def check_alias(alias: Alias, dataset: Dataset) -> None:
         raise AliasError(f"{', '.join(strange)}: no column of it", "needs")
 
 
-def find_alias(
-    datasets: Iterable[Dataset], method: str, path: str
-) -> tuple[Dataset, Alias, dict[str, str]]:
-    """Return the alias of a request, its dataset, and the texts of its variable segments.
+@dataclass(frozen=True)
+class AliasMatch:
+    """The alias that serves a request.
+
+    Attributes:
+        variables: the texts of the path's variable segments, by name.
+    """
+
+    dataset: Dataset
+    alias: Alias
+    variables: Mapping[str, str]
+
+
+def find_alias(datasets: Iterable[Dataset], method: str, path: str) -> AliasMatch:
+    """Return the alias that serves a request; the one with the fewest variables goes first.
 
     Raises:
         NotFoundError: no dataset declares one.
     """
     wanted = "GET" if method == "HEAD" else method
     fitting = [
-        (len(alias.variables), dataset, alias, found.groupdict())
+        AliasMatch(dataset, alias, found.groupdict())
         for dataset in datasets
         for alias in dataset.aliases
         if alias.method == wanted and (found := alias.pattern.fullmatch(path))
     ]
     if not fitting:
         raise NotFoundError(f"{method} {path}: no such route; /docs lists them all")
-    _, dataset, alias, variables = min(fitting, key=lambda each: each[0])
-    return dataset, alias, variables
+    return min(fitting, key=lambda each: len(each.alias.variables))

@@ -1,70 +1,78 @@
-"""The function `intake`: routes of other systems, as the datasets declare them."""
+"""Routes of other systems, served as the datasets declare them: dispatch, and the shapes of answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from werkzeug.wrappers import Response
 
-from sluice.api.legacy.hits import Hit
-from sluice.api.legacy.shapes import TEXT_TYPE, answer_query
-from sluice.api.legacy.uploads import answer_job, take_file, take_piece, tell_job
+from sluice.api.conditional import conditional, freshness_headers
+from sluice.api.legacy.uploads import show_job, show_job_output, take_file, take_piece
+from sluice.api.responses import stream_response
 from sluice.api.routes.rows import admit, parse_body, read_data
-from sluice.datasets.aliases import find_alias
-from sluice.errors import BodyError
-from sluice.postgres.catalog import declared_datasets
-from sluice.querying.reading import snapshot
+from sluice.datasets.aliases import AliasMatch, find_alias
+from sluice.datasets.json_numbers import read_json, write_json
+from sluice.errors import BodyError, NotFoundError
+from sluice.postgres.catalog import DatasetVersion, declared_datasets, version_for_query
+from sluice.querying.dependencies import is_lasting
+from sluice.querying.parameters import read_parameters
+from sluice.querying.reading import stream, without_comments
 from sluice.routes import function_for
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from sluice.api.operations import Call
-    from sluice.datasets.model import Dataset
+    from sluice.datasets.model import Dataset, Query
+
+    Texts = Iterator[str]
+
+TEXT_TYPE = "text/plain; charset=utf-8"
 
 
 def answer_alias(call: Call) -> Response:
-    """Answer a request to none of the API's own routes.
+    """Answer a request to a path that is not the API's own.
 
     Raises:
-        NotFoundError: no dataset declares such a route.
-        NotAllowedError: it is a route of the API's own, for other methods.
+        NotFoundError: no dataset declares it.
+        NotAllowedError: it is the API's own, for other methods.
     """
     method, path = call.request.method, call.request.path
     function_for(method, path)
-    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
-        found = find_alias(declared_datasets(connection), method, path)
-    hit = Hit(call, *found)
-    return _HANDLERS[hit.alias.kind](hit)
+    with call.snapshot() as connection:
+        match = find_alias(declared_datasets(connection), method, path)
+    return _HANDLERS[match.alias.kind](call, match)
 
 
-def _answer_text(hit: Hit) -> Response:
-    return Response(hit.alias.text, content_type=TEXT_TYPE)
+def _text(_: Call, match: AliasMatch) -> Response:
+    return Response(match.alias.text, content_type=TEXT_TYPE)
 
 
-def _answer_query(hit: Hit) -> Response:
-    call = hit.call
-    given = list(call.arguments)
+def _query(call: Call, match: AliasMatch) -> Response:
+    given = [*match.variables.items(), *call.arguments]
     if call.request.method != "GET":
         given += _as_arguments(_body(call))
-    return answer_query(call, hit.dataset.name, hit.alias, [*hit.variables.items(), *given])
+    return _answer_query(call, match, given)
 
 
-def _add_row(hit: Hit) -> Response:
-    """Publish a row, then answer the query."""
-    row = _body(hit.call)
+def _row(call: Call, match: AliasMatch) -> Response:
+    """Insert a row, then answer the query."""
+    row = _body(call)
     names = {name.strip().casefold() for name in row}
-    missing = [name for name in hit.alias.needs if name.casefold() not in names]
+    missing = [name for name in match.alias.needs if name.casefold() not in names]
     if missing:
         raise BodyError(f"{', '.join(missing)}: missing in the body", missing=missing)
-    found = admit(hit.call, {hit.dataset.name: [row]}, row, next_key=hit.alias.next_key)
+    found = admit(call, {match.dataset.name: [row]}, row, next_key=match.alias.next_key)
     document = found.groups[0]
     outcome = document["rows"][0]
-    _check_loaded(hit.dataset, document, outcome)
-    headers = {}
+    _check_loaded(match.dataset, document, outcome)
+    response = _answer_query(call, match, match.variables.items())
     if outcome["outcome"] == "duplicate":
-        headers["Warning"] = '299 - "the key is there already; the row is ignored"'
-    return answer_query(hit.call, hit.dataset.name, hit.alias, hit.variables.items(), headers)
+        response.headers["Warning"] = '299 - "the key is there already; the row is ignored"'
+    return response
 
 
 def _check_loaded(
@@ -73,8 +81,8 @@ def _check_loaded(
     if outcome["outcome"] == "rejected":
         headers = {each.name: each.headers[0] for each in dataset.columns}
         field = headers.get(outcome["column"], outcome["column"])
-        told = f"{field}: {outcome['reason']}" if field else outcome["reason"]
-        raise BodyError(told, field=field, ingestion=document["ingestion"])
+        detail = f"{field}: {outcome['reason']}" if field else outcome["reason"]
+        raise BodyError(detail, field=field, ingestion=document["ingestion"])
     if document["problem"]:
         raise BodyError(document["problem"]["detail"], ingestion=document["ingestion"])
 
@@ -82,7 +90,7 @@ def _check_loaded(
 def _body(call: Call) -> dict[str, Any]:
     """Return the members of the body: a JSON object, or a form.
 
-    What begins as a JSON object is one: curl calls whatever it sends a form.
+    What starts like a JSON object is parsed as one: curl declares every body a form.
     """
     if call.request.mimetype == "multipart/form-data":
         return dict(call.request.form.items())
@@ -99,7 +107,7 @@ def _body(call: Call) -> dict[str, Any]:
 
 
 def _as_arguments(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the members of a body as parameters; null is none."""
+    """Return the members of a body as parameters; null is left out."""
     words = {True: "true", False: "false"}
     return [
         (name, words[value] if isinstance(value, bool) else str(value))
@@ -108,12 +116,94 @@ def _as_arguments(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-_HANDLERS: Mapping[str, Callable[[Hit], Response]] = {
-    "text": _answer_text,
-    "query": _answer_query,
-    "row": _add_row,
+def _answer_query(call: Call, match: AliasMatch, arguments: Iterable[tuple[str, str]]) -> Response:
+    """Answer the query of an alias in its shape."""
+    alias = match.alias
+
+    def find(
+        _: Call, connection: Connection
+    ) -> tuple[tuple[DatasetVersion, Query], dict[str, str]]:
+        found, query = version_for_query(connection, match.dataset.name, alias.query)
+        if query is None:
+            raise NotFoundError(f"{match.dataset.name} has no query {alias.query} any more")
+        headers = freshness_headers(found, "json", is_lasting=is_lasting(query.sql))
+        return (found, query), headers
+
+    @conditional(find)
+    def answer(_: Call, connection: Connection, asked: tuple[DatasetVersion, Query]) -> Response:
+        found, query = asked
+        values = read_parameters(query, arguments)
+        sql = without_comments(query.sql)
+        batches = stream(connection, sql, values, types=query.parameter_types, as_json=True)[1]
+        texts = _renamed(batches, found.dataset) if alias.names == "headers" else _texts(batches)
+        response = stream_response(_SHAPES[alias.shape](texts, query.name), "json")
+        if alias.shape == "text":
+            response.content_type = TEXT_TYPE
+        return response
+
+    return answer(call)
+
+
+def _texts(batches: Iterable[Sequence[Sequence[Any]]]) -> Texts:
+    return (row[0] for batch in batches for row in batch)
+
+
+def _renamed(batches: Iterable[Sequence[Sequence[Any]]], dataset: Dataset) -> Texts:
+    """Yield rows with the headers of the dataset's files for its columns."""
+    headers = {each.name: each.headers[0] for each in dataset.columns}
+    for text in _texts(batches):
+        row = read_json(text)
+        yield write_json({headers.get(name, name): value for name, value in row.items()})
+
+
+def _objects(texts: Texts, _: str) -> Iterator[bytes]:
+    return _array(texts)
+
+
+def _list(texts: Texts, _: str) -> Iterator[bytes]:
+    return _array(write_json(_first(text)) for text in texts)
+
+
+def _array(texts: Texts) -> Iterator[bytes]:
+    opening = "["
+    for text in texts:
+        yield f"{opening}{text}".encode()
+        opening = ",\n"
+    yield b"[]\n" if opening == "[" else b"]\n"
+
+
+def _object(texts: Texts, name: str) -> Iterator[bytes]:
+    yield f"{_only(texts, name)}\n".encode()
+
+
+def _first_value(texts: Texts, name: str) -> Iterator[bytes]:
+    value = _first(_only(texts, name))
+    yield (value if isinstance(value, str) else json.dumps(value)).encode()
+
+
+def _only(texts: Texts, name: str) -> str:
+    for text in texts:
+        return text
+    raise NotFoundError(f"{name}: nothing matches these parameters")
+
+
+def _first(text: str) -> object:
+    return next(iter(read_json(text).values()))
+
+
+_SHAPES: Mapping[str, Callable[[Texts, str], Iterator[bytes]]] = {
+    "objects": _objects,
+    "object": _object,
+    "list": _list,
+    "text": _first_value,
+}
+
+_HANDLERS: Mapping[str, Callable[[Call, AliasMatch], Response]] = {
+    "text": _text,
+    "query": _query,
+    "row": _row,
     "upload": take_file,
     "chunked_upload": take_piece,
-    "job_status": tell_job,
-    "job_output": answer_job,
+    "job_status": show_job,
+    "job_output": show_job_output,
 }

@@ -1,4 +1,4 @@
-"""Multipart bodies (RFC 7578), read as they come: never more of one than a block is in memory."""
+"""Multipart bodies (RFC 7578), streamed: memory holds one block."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Part:
     Attributes:
         name: of the member.
         file_name: as the client gives it; None for a plain field.
-        blocks: its bytes, to be read before the next part is asked for; what is not read is passed.
+        blocks: its bytes, to be read before the next part; the rest is skipped.
     """
 
     name: str
@@ -46,14 +46,14 @@ class Part:
         """Return a plain field's text.
 
         Raises:
-            BodyError: it is no text.
+            BodyError: it is not UTF-8.
             TooLargeError: it is too long for a field.
         """
         data = self.read(MAX_FIELD_BYTES)
         try:
             return data.decode()
         except UnicodeDecodeError:
-            raise BodyError(f"{self.name}: is not text in utf-8") from None
+            raise BodyError(f"{self.name}: is not text in UTF-8") from None
 
     def read(self, limit_bytes: int) -> bytes:
         """Return its bytes.
@@ -73,7 +73,7 @@ def read_parts(request: Request) -> Iterator[Part]:
     """Yield the parts of a request's body.
 
     Raises:
-        BodyError: it is no multipart body, or ends too soon.
+        BodyError: it is not a complete multipart body.
     """
     boundary = request.mimetype_params.get("boundary", "")
     if request.mimetype != "multipart/form-data" or not boundary:
@@ -100,7 +100,7 @@ def _events(request: Request, boundary: str) -> Iterator[Event]:
     decoder = MultipartDecoder(
         boundary.encode("latin-1"), max_form_memory_size=4 * BLOCK_BYTES, max_parts=MAX_PARTS
     )
-    with _our_words():
+    with _translated_errors():
         while True:
             event = decoder.next_event()
             if isinstance(event, Epilogue):
@@ -112,10 +112,12 @@ def _events(request: Request, boundary: str) -> Iterator[Event]:
 
 
 @contextmanager
-def _our_words() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise BodyError(f"the body is no whole multipart message: {error}") from None
+        raise BodyError(f"the body is not a complete multipart message: {error}") from None
     except RequestEntityTooLarge:
-        raise TooLargeError("the body has too many members, or one with too long a head") from None
+        raise TooLargeError(
+            "the body has too many members, or one whose headers are too long"
+        ) from None

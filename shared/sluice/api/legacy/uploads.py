@@ -1,4 +1,4 @@
-"""Uploads by multipart body, whole or in pieces, and the jobs that become of them, for aliases."""
+"""Aliases that take files: multipart uploads, in one request or in pieces, and their jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sluice.api.downloads import hand_out
+from sluice.api.downloads import download_output
 from sluice.api.legacy.multipart import Part, read_parts
 from sluice.api.responses import json_response
 from sluice.errors import BodyError, NotFoundError, RequestError, TooLargeError
@@ -17,13 +17,12 @@ from sluice.ingestion.ingestions import select_ingestion
 from sluice.ingestion.model import FINAL, Ingestion, State
 from sluice.ingestion.notifications import SUFFIXES
 from sluice.postgres.catalog import declared_datasets
-from sluice.querying.reading import snapshot
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-    from sluice.api.legacy.hits import Hit
     from sluice.api.operations import Call
+    from sluice.datasets.aliases import AliasMatch
     from sluice.datasets.model import Dataset
     from sluice.ingestion.multipart_upload import Piece
 
@@ -48,12 +47,11 @@ _UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class NotCsvNameError(RequestError):
-    """An upload in pieces is no CSV file; told in the words of its protocol."""
+    """A file uploaded in pieces is not a CSV file; the message is that of the protocol."""
 
 
-def take_file(hit: Hit) -> Response:
-    """Answer kind `upload`: load a file and tell what became of it."""
-    call = hit.call
+def take_file(call: Call, _: AliasMatch) -> Response:
+    """Answer kind `upload`: load a file and return its account."""
     given = dict(call.arguments)
     for part in read_parts(call.request):
         if part.file_name is None:
@@ -76,9 +74,9 @@ def _load_file(call: Call, part: Part, given: Mapping[str, str]) -> Response:
         body = {**row.problem, "ingestion": number, "account": row.account.document()}
         return _problem(body)
     is_over = row.state in FINAL
-    told = "processed it with status: 0" if is_over else "it is being processed"
+    outcome = "processed it with status: 0" if is_over else "it is being processed"
     answer = {
-        "response": f"successfully saved the file and {told}",
+        "response": f"successfully saved the file and {outcome}",
         "dataset": dataset,
         "ingestion": number,
         "state": str(row.state),
@@ -94,7 +92,7 @@ def _problem(body: Mapping[str, Any]) -> Response:
 
 
 def _check_declared(call: Call, dataset: str) -> None:
-    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+    with call.snapshot() as connection:
         names = [each.name for each in declared_datasets(connection)]
     if dataset not in names:
         raise BodyError(
@@ -104,7 +102,7 @@ def _check_declared(call: Call, dataset: str) -> None:
 
 
 def _wait(call: Call, ingestion: int) -> Ingestion:
-    """Return an ingestion at its end, or as it stands when that takes too long."""
+    """Return an ingestion when it ends, or after `WAIT_S` as it is."""
     from sluice.postgres.listen_notify import listener_of  # noqa: PLC0415  # SQLAlchemy, paid here
 
     ends_at = time.monotonic() + WAIT_S
@@ -118,14 +116,14 @@ def _wait(call: Call, ingestion: int) -> Ingestion:
 
 
 def _ingestion(call: Call, ingestion: int) -> Ingestion:
-    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+    with call.snapshot() as connection:
         return select_ingestion(connection, ingestion)
 
 
-def take_piece(hit: Hit) -> Response:
-    """Answer kind `chunked_upload`: take a piece, or a whole file; tell the job once it is whole."""
+def take_piece(call: Call, match: AliasMatch) -> Response:
+    """Answer kind `chunked_upload`: take a piece or a file; return the job of a complete file."""
     try:
-        job = _take_piece(hit.call, hit.dataset.name)
+        job = _take_piece(call, match.dataset.name)
     except NotCsvNameError as error:
         return json_response({"status": "error", "message": error.detail}, error.status)
     if job is None:
@@ -157,15 +155,15 @@ def _take_piece(call: Call, dataset: str) -> int | None:
 def _take_large(
     call: Call, dataset: str, name: str, given: Mapping[str, str], blocks: Iterator[bytes]
 ) -> int:
-    """Take a file that comes whole, without ever having it in memory."""
+    """Stream a file that is sent in one request."""
     if "dzuuid" in given:
         limit = MAX_PIECE_BYTES // 1024**2
-        raise TooLargeError(f"file: a piece has {limit} MiB at most; take a smaller chunkSize")
+        raise TooLargeError(f"file: a piece has at most {limit} MiB; set a smaller chunkSize")
     return _deposit(call, f"{dataset}/{uuid.uuid4()}/{name}", blocks)
 
 
 def _beginning(blocks: Iterator[bytes]) -> bytes:
-    """Return a piece whole, or a little more than the most that one may have."""
+    """Return all bytes of a piece, or slightly more than the limit."""
     data = bytearray()
     for block in blocks:
         data += block
@@ -208,7 +206,7 @@ def _csv_name(text: str) -> str:
 
 
 def _last(path: str) -> str:
-    """Return a file's name without the folders that some browsers put before it."""
+    """Return the name of a file without the folders that some browsers send."""
     return re.split(r"[/\\]", path)[-1]
 
 
@@ -238,13 +236,13 @@ def _assemble(call: Call, piece: Piece) -> int | None:
     return assemble(piece)
 
 
-def tell_job(hit: Hit) -> Response:
+def show_job(call: Call, match: AliasMatch) -> Response:
     """Answer kind `job_status`."""
-    (job,) = hit.variables.values()
-    row = _job(hit.call, hit.dataset, job)
+    (job,) = match.variables.values()
+    row = _job(call, match.dataset, job)
     if row is None:
         return _no_job(job)
-    # `jod_id` is a slip of the protocol's first server, which clients rely on.
+    # `jod_id` is a typo of the protocol's first server that clients rely on.
     answer = {"job_status": job_status(row), "job_id": job, "jod_id": job}
     if row.problem:
         answer["message"] = row.problem["detail"]
@@ -252,32 +250,31 @@ def tell_job(hit: Hit) -> Response:
 
 
 def job_status(row: Ingestion) -> str:
-    """Return how far an ingestion is, in the words of a job queue."""
+    """Return the state of an ingestion as a job queue names it."""
     is_retried = row.state == State.RECEIVED and row.sequence > 1
     return "RETRY" if is_retried else JOB_STATUSES[row.state]
 
 
-def answer_job(hit: Hit) -> Response:
+def show_job_output(call: Call, match: AliasMatch) -> Response:
     """Answer kind `job_output`."""
-    (job,) = hit.variables.values()
-    row = _job(hit.call, hit.dataset, job)
+    (job,) = match.variables.values()
+    row = _job(call, match.dataset, job)
     if row is None:
         return _no_job(job)
-    found = job_status(row)
-    if found == "FAILURE":
-        told = row.problem["detail"] if row.problem else f"This job was {row.state}."
-        return json_response({"status": "error", "job_status": found, "message": told}, 400)
-    if found != "SUCCESS":
-        told = "This job is not completed yet."
-        return json_response({"status": "error", "job_status": found, "message": told}, 400)
-    return hand_out(hit.call, row.id)
+    status = job_status(row)
+    if status == "SUCCESS":
+        return download_output(call, row.id)
+    message = "This job is not completed yet."
+    if status == "FAILURE":
+        message = row.problem["detail"] if row.problem else f"This job was {row.state}."
+    return json_response({"status": "error", "job_status": status, "message": message}, 400)
 
 
 def _job(call: Call, dataset: Dataset, job: str) -> Ingestion | None:
     """Return the ingestion of a job of this dataset."""
     if not (job.isascii() and job.isdigit()) or int(job) >= 2**31:
         return None
-    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+    with call.snapshot() as connection:
         try:
             row = select_ingestion(connection, int(job))
         except NotFoundError:

@@ -1,4 +1,4 @@
-"""The function `backup`: makes backups, lists them, restores them, compares copies."""
+"""Backups: made, listed, restored, compared with their copies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sluice.api import schemas
-from sluice.api.operations import Argument, Operation
+from sluice.api.operations import Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.backups.manifest import Format, Manifest
 from sluice.backups.repository import Shelf, document_of
@@ -20,42 +20,93 @@ from sluice.errors import BodyError, ParameterError, SluiceError
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-    from sluice.api.operations import Call
     from sluice.backups.backup import Progress, Tell
     from sluice.gcloud.storage import StorageArchive
 
 SUFFIX = "2"
 NDJSON = "application/x-ndjson"
 _LISTED = 100
-#: A line at least so often, so that nobody on the way takes the connection for dead.
+#: Longest silence of a stream of lines, so that no proxy closes the connection.
 _HEARTBEAT_S = 10.0
 
+_WHOLE = {"type": "integer"}
+_TEXT = {"type": "string"}
+_NAMES = schemas.array(_TEXT)
+_RESTORED = schemas.record(
+    {
+        "backup": _TEXT,
+        "restored": schemas.array(
+            schemas.record({"dataset": _TEXT, "into": _TEXT, "rows": _WHOLE, "ingestion": _WHOLE})
+        ),
+    }
+)
+_RESTORE_REQUEST = {"datasets": _NAMES, "suffix": _TEXT, "in_place": {"type": "boolean"}}
 
+
+@operation(
+    "makeBackup",
+    "Backups",
+    status=201,
+    answer=schemas.ref("Backup"),
+    formats=("ndjson",),
+    body=schemas.record(
+        {"datasets": _NAMES, "format": {"type": "string", "enum": [*Format]}},
+        optional=("datasets", "format"),
+    ),
+)
 def make_backup(call: Call) -> Response:
-    """Answer `POST /v1/backups`."""
+    """Back up some or all datasets to the outbox, from one consistent snapshot.
+
+    The response is sent when the backup is done. With `Accept: application/x-ndjson` it is a
+    stream: a line for each part, the last with `done` or `problem`.
+    """
     body = _body(call, ("datasets", "format"))
     work = _backing_up(call, _datasets(body), _format(body))
     return _answer(call, lambda tell: document_of(work(tell)), 201)
 
 
+@operation("listBackups", "Backups", answer=schemas.list_of("backups", "Backup"))
 def list_backups(call: Call) -> Response:
-    """Answer `GET /v1/backups`."""
+    """List the newest backups, each with its state."""
     return json_response({"backups": _shelf(call).documents(_LISTED)})
 
 
+@operation("showBackup", "Backups", answer=schemas.ref("Backup"))
 def show_backup(call: Call) -> Response:
-    """Answer `GET /v1/backups/{backup}`."""
+    """Return a backup: its state, datasets and sizes."""
     return json_response(_shelf(call).document(call.path["backup"]))
 
 
+@operation(
+    "restoreBackup",
+    "Backups",
+    answer=_RESTORED,
+    formats=("ndjson",),
+    body=schemas.record(_RESTORE_REQUEST, optional=tuple(_RESTORE_REQUEST)),
+)
 def restore_backup(call: Call) -> Response:
-    """Answer `POST /v1/backups/{backup}/restore`."""
+    """Restore some or all datasets of a backup, as copies or in place.
+
+    Copies have the suffix "2" unless another is given; `in_place` replaces the present rows. All or
+    nothing: every part is verified, and all rows become visible together. `Accept:
+    application/x-ndjson` as for a backup.
+    """
     body = _body(call, ("datasets", "suffix", "in_place"))
     return _answer(call, _restoring(call, _shelf(call).manifest(call.path["backup"]), body))
 
 
+@operation(
+    "compareBackup",
+    "Backups",
+    answer=schemas.ref("Comparison"),
+    formats=("ndjson",),
+    arguments=(
+        Argument("datasets", "Names, separated by commas; by default all that have a copy."),
+        Argument("suffix", "Suffix of the copies; 2 by default."),
+    ),
+)
 def compare_backup(call: Call) -> Response:
-    """Answer `GET /v1/backups/{backup}/compare`."""
+    """Compare datasets with the copies that a restore of this backup made."""
     from sluice.backups.compare import compare  # noqa: PLC0415  # paid where first used
 
     given = dict(call.arguments)
@@ -76,16 +127,31 @@ def compare_backup(call: Call) -> Response:
     return _answer(call, work)
 
 
+@operation(
+    "backUpTables",
+    "Backups",
+    answer={"type": "object"},
+    body=schemas.record({"table": _TEXT}, optional=("table",)),
+)
 def back_up_tables(call: Call) -> Response:
-    """Answer `POST /backup`: every table, or one, as Avro files."""
+    """Back up every table, or one, to Avro files."""
     body = _body(call, ("table", "tables", "datasets"))
     manifest = _backing_up(call, _tables(call, body), Format.AVRO)(lambda _: None)
-    told = {"response": "backups were taken sucessfully", "backup": document_of(manifest)}
-    return json_response(told)
+    answer = {"response": "backups were taken sucessfully", "backup": document_of(manifest)}
+    return json_response(answer)
 
 
+@operation(
+    "restoreTables",
+    "Backups",
+    answer=_RESTORED,
+    body=schemas.record(
+        {"table": _TEXT, "backup": _TEXT, **_RESTORE_REQUEST},
+        optional=("table", "backup", *_RESTORE_REQUEST),
+    ),
+)
 def restore_tables(call: Call) -> Response:
-    """Answer `POST /restore`: every table of the newest backup, or one, beside or in place."""
+    """Restore every table of the newest backup, or one, with the suffix 2 or in place."""
     body = _body(call, ("table", "tables", "datasets", "backup", "suffix", "in_place"))
     shelf = _shelf(call)
     manifest = shelf.manifest(_text(body, "backup")) if "backup" in body else shelf.newest()
@@ -96,17 +162,14 @@ def restore_tables(call: Call) -> Response:
 
 
 def _tables(call: Call, body: dict[str, Any]) -> list[str] | None:
-    """Return the tables that a request names, in its body or its address."""
+    """Return the tables that the body or the query string names."""
     named = [value for name, value in call.arguments if name == "table"]
     named += [_text(body, "table")] if "table" in body else []
     return named or _datasets({"datasets": body.get("tables", body.get("datasets"))})
 
 
-# What is asked
-
-
 def _body(call: Call, optional: tuple[str, ...]) -> dict[str, Any]:
-    """Return the body; none is one without members."""
+    """Return the body; an empty one has no members."""
     return call.body(required=(), optional=optional) if call.request.get_data() else {}
 
 
@@ -143,13 +206,8 @@ def _suffix(body: dict[str, Any]) -> str:
         return ""
     suffix = _text(body, "suffix") if "suffix" in body else SUFFIX
     if not suffix:
-        raise BodyError(
-            'suffix: is empty; say "in_place": true to put the rows in the place of others'
-        )
+        raise BodyError('suffix: is empty; send "in_place": true to replace the present rows')
     return suffix
-
-
-# What is done
 
 
 def _archive(call: Call) -> StorageArchive:
@@ -187,7 +245,7 @@ def _restoring(
 
 
 def _answer(call: Call, work: Callable[[Tell], dict[str, Any]], status: int = 200) -> Response:
-    """Answer when the work is done; or at once, with a line for each step, where lines are asked for."""
+    """Respond when the work is done, or with a stream of its steps if the client accepts lines."""
     if NDJSON in call.request.headers.get("Accept", ""):
         return stream_response(_lines(work), "ndjson", {"Cache-Control": "no-store"}, ExitStack())
     return json_response(work(lambda _: None), status)
@@ -206,9 +264,7 @@ def _lines(work: Callable[[Tell], dict[str, Any]]) -> Iterator[bytes]:
         except SluiceError as error:
             steps.put({"problem": error.problem()})
         except BaseException:
-            steps.put(
-                {"problem": SluiceError("something went wrong; the log tells what").problem()}
-            )
+            steps.put({"problem": SluiceError("the work failed; the log has the cause").problem()})
             raise
 
     worker = threading.Thread(target=run, name="backup")
@@ -223,78 +279,12 @@ def _lines(work: Callable[[Tell], dict[str, Any]]) -> Iterator[bytes]:
     worker.join()
 
 
-_WHOLE = {"type": "integer"}
-_TEXT = {"type": "string"}
-_NAMES = schemas.array(_TEXT)
-_RESTORED = schemas.record(
-    {
-        "backup": _TEXT,
-        "restored": schemas.array(
-            schemas.record({"dataset": _TEXT, "into": _TEXT, "rows": _WHOLE, "ingestion": _WHOLE})
-        ),
-    }
-)
-_RESTORE_REQUEST = {"datasets": _NAMES, "suffix": _TEXT, "in_place": {"type": "boolean"}}
-
 OPERATIONS = (
-    Operation(
-        "POST", "/v1/backups", make_backup, "makeBackup",
-        "Backs up some datasets, or all, to the outbox, as they stand at one moment.",
-        "Backups",
-        description=(
-            "Answers when the backup is done. With `Accept: application/x-ndjson` it answers at once,"
-            " a line for each part, and last one with `done` or `problem`."
-        ),
-        status=201, answer=schemas.ref("Backup"), formats=("ndjson",),
-        body=schemas.record(
-            {"datasets": _NAMES, "format": {"type": "string", "enum": [*Format]}},
-            optional=("datasets", "format"),
-        ),
-    ),
-    Operation(
-        "GET", "/v1/backups", list_backups, "listBackups",
-        "Lists the newest backups, each with its state.",
-        "Backups", answer=schemas.list_of("backups", "Backup"),
-    ),
-    Operation(
-        "GET", "/v1/backups/{backup}", show_backup, "showBackup",
-        "Answers a backup: its state, datasets and sizes.",
-        "Backups", answer=schemas.ref("Backup"),
-    ),
-    Operation(
-        "POST", "/v1/backups/{backup}/restore", restore_backup, "restoreBackup",
-        "Restores some datasets of a backup, or all, beside the present ones or in their place.",
-        "Backups",
-        description=(
-            'Beside, under the suffix "2" unless another is given; or with `in_place`. All or nothing:'
-            " every part is verified, and readers see the rows at once when all are there."
-            " `Accept: application/x-ndjson` as for a backup."
-        ),
-        answer=_RESTORED, formats=("ndjson",),
-        body=schemas.record(_RESTORE_REQUEST, optional=tuple(_RESTORE_REQUEST)),
-    ),
-    Operation(
-        "GET", "/v1/backups/{backup}/compare", compare_backup, "compareBackup",
-        "Tells how datasets differ from the copies that a restore of this backup made.",
-        "Backups", answer=schemas.ref("Comparison"), formats=("ndjson",),
-        arguments=(
-            Argument("datasets", "Names, separated by commas; all that have a copy when left out."),
-            Argument("suffix", "Suffix of the copies, 2 when left out."),
-        ),
-    ),
-    Operation(
-        "POST", "/backup", back_up_tables, "backUpTables",
-        "Backs up every table, or one, to Avro files.",
-        "Backups", answer={"type": "object"},
-        body=schemas.record({"table": _TEXT}, optional=("table",)),
-    ),
-    Operation(
-        "POST", "/restore", restore_tables, "restoreTables",
-        "Restores every table of the newest backup, or one, with a 2 behind its name, or in place.",
-        "Backups", answer=_RESTORED,
-        body=schemas.record(
-            {"table": _TEXT, "backup": _TEXT, **_RESTORE_REQUEST},
-            optional=("table", "backup", *_RESTORE_REQUEST),
-        ),
-    ),
-)  # fmt: skip
+    make_backup,
+    list_backups,
+    show_backup,
+    restore_backup,
+    compare_backup,
+    back_up_tables,
+    restore_tables,
+)

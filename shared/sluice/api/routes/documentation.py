@@ -8,52 +8,55 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
 
-from sluice.api import downloads as outputs
 from sluice.api.openapi import document
-from sluice.api.operations import Operation
+from sluice.api.operations import Call, Operation, operation
 from sluice.api.responses import json_response
-from sluice.api.routes import backups as backup
-from sluice.api.routes import datasets as query
-from sluice.api.routes import ingestions as status
-from sluice.api.routes import queries as asking
-from sluice.api.routes import rows as admission
-from sluice.api.routes import uploads as intake
+from sluice.api.routes import (
+    backups,
+    commands,
+    datasets,
+    ingestions,
+    queries,
+    rows,
+    subscriptions,
+    uploads,
+)
 from sluice.postgres.catalog import dataset_versions
-from sluice.querying.reading import snapshot
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from sluice.api.operations import Call
 
-
+@operation("showOpenapi", "About", answer={"type": "object"})
 def show_openapi(call: Call) -> Response:
-    """Answer `GET /openapi.json`."""
+    """Describe this API as an OpenAPI 3.1 document."""
     return json_response(_document(call))
 
 
+@operation("showDocs", "About")
 def show_docs(call: Call) -> Response:
-    """Answer `GET /docs`."""
+    """Show this page."""
     html = _template().render(api=_document(call))
     return Response(html, content_type="text/html; charset=utf-8")
 
 
 def _document(call: Call) -> dict[str, Any]:
-    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
-        datasets = [each.dataset for each in dataset_versions(connection)]
-    return document(operations(), datasets, call.settings)
+    with call.snapshot() as connection:
+        declared = [each.dataset for each in dataset_versions(connection)]
+    return document(operations(), declared, call.settings)
 
 
 def operations() -> tuple[Operation, ...]:
     """Return every operation of the API, whichever function serves it."""
     return (
-        *query.OPERATIONS,
-        *asking.OPERATIONS,
-        *admission.OPERATIONS,
-        *intake.OPERATIONS,
-        *status.OPERATIONS,
-        *outputs.OPERATIONS,
-        *backup.OPERATIONS,
+        *datasets.OPERATIONS,
+        *rows.OPERATIONS,
+        *queries.OPERATIONS,
+        *uploads.OPERATIONS,
+        *ingestions.OPERATIONS,
+        *commands.OPERATIONS,
+        *subscriptions.OPERATIONS,
+        *backups.OPERATIONS,
         *OPERATIONS,
     )
 
@@ -67,13 +70,4 @@ def _template() -> Template:
     return environment.get_template("docs.html")
 
 
-OPERATIONS = (
-    Operation(
-        "GET", "/openapi.json", show_openapi, "showOpenapi",
-        "Describes this API as an OpenAPI 3.1 document.", "About", answer={"type": "object"},
-    ),
-    Operation(
-        "GET", "/docs", show_docs, "showDocs",
-        "Shows this page.", "About",
-    ),
-)  # fmt: skip
+OPERATIONS = (show_openapi, show_docs)

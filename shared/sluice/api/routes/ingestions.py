@@ -1,36 +1,31 @@
-"""The function `status`: ingestions, their rejects, their events, and pushes of them."""
+"""Ingestions: listed and shown, with their rejects, output and live events."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.wrappers import Response
-
 from sluice.api import schemas
+from sluice.api.downloads import download_output
 from sluice.api.formats import JSON_FORMATS, negotiate, write, write_page
 from sluice.api.ingestion_documents import ingestion_document, ingestion_number
-from sluice.api.operations import Argument, Operation
+from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.api.sse import EVENT_STREAM, stream_all, stream_ingestion
 from sluice.datasets.model import Field
-from sluice.errors import BodyError, ParameterError
+from sluice.errors import ParameterError
 from sluice.ingestion.ingestions import query_ingestions, select_ingestion
 from sluice.ingestion.model import State
-from sluice.postgres.catalog import dataset_version
 from sluice.postgres.named_sql import statement
 from sluice.querying.filters import Bindings
 from sluice.querying.keysets import Order, Term
-from sluice.querying.reading import ResultColumn, snapshot, stream
+from sluice.querying.reading import ResultColumn, stream
 from sluice.querying.rows import parse_limit
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
-
-    from sluice.api.operations import Call
-    from sluice.gcloud.push_subscriptions import PushSubscriptions
+    from werkzeug.wrappers import Response
 
 PAGE_INGESTIONS = 50
 PAGE_REJECTS = 1000
@@ -39,8 +34,20 @@ _NEWEST_FIRST = Order((Term(Field("id", "integer", nullable=False), is_descendin
 _BY_RECORD = Order((Term(Field("record", "bigint", nullable=False)),))
 
 
+@operation(
+    "listIngestions",
+    "Ingestions",
+    answer=schemas.page_of("ingestions", schemas.ref("Ingestion")),
+    formats=(EVENT_STREAM,),
+    arguments=(
+        Argument("dataset", "Only ingestions of this dataset."),
+        Argument("state", "Only ingestions in one of these states, separated by commas."),
+        LIMIT,
+        CURSOR,
+    ),
+)
 def list_ingestions(call: Call) -> Response:
-    """Answer `GET /v1/ingestions`: a page, or the live events of all."""
+    """List ingestions, newest first; with `Accept: text/event-stream`, stream the events of all."""
     if _wants_events(call):
         return stream_all(call.engine, call.request.headers.get("Last-Event-ID", ""))
     arguments = _arguments(call, ("dataset", "state", "limit", "cursor"))
@@ -52,7 +59,7 @@ def list_ingestions(call: Call) -> Response:
         "before": _NEWEST_FIRST.read_cursor(cursor)[0] if cursor else None,
         "limit": limit + 1,
     }
-    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+    with call.snapshot() as connection:
         rows = query_ingestions(connection, "list_ingestions", values)
     page = rows[:limit]
     following = _NEWEST_FIRST.cursor(json.dumps([str(page[-1].id)])) if len(rows) > limit else None
@@ -87,9 +94,10 @@ def _states(text: str | None) -> list[str] | None:
     return states
 
 
+@operation("showIngestion", "Ingestions", answer=schemas.ref("Ingestion"))
 def show_ingestion(call: Call) -> Response:
-    """Answer `GET /v1/ingestions/{ingestion}`."""
-    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+    """Return an ingestion: its state, progress and account."""
+    with call.snapshot() as connection:
         row = select_ingestion(connection, ingestion_number(call))
     return json_response(ingestion_document(row), headers={"Cache-Control": "no-cache"})
 
@@ -102,8 +110,21 @@ _REJECT_COLUMNS = tuple(
 )
 
 
+@operation(
+    "listRejects",
+    "Ingestions",
+    answer=schemas.page_of("rejects", schemas.ref("Reject")),
+    formats=REJECT_FORMATS,
+    arguments=(
+        LIMIT,
+        CURSOR,
+        Argument(
+            "format", "Format of the answer.", {"type": "string", "enum": list(REJECT_FORMATS)}
+        ),
+    ),
+)
 def list_rejects(call: Call) -> Response:
-    """Answer `GET /v1/ingestions/{ingestion}/rejects`."""
+    """List the rejected rows of an ingestion, each in full, with position, rule and reason."""
     kind = negotiate(call.request, REJECT_FORMATS)
     arguments = _arguments(call, ("limit", "cursor", "format"))
     limit = parse_limit(arguments.get("limit"), call.settings.max_rows)
@@ -116,7 +137,7 @@ def list_rejects(call: Call) -> Response:
         sql += f" AND {_BY_RECORD.after(after, bindings)}"
     sql += " ORDER BY record" + (f" LIMIT {limit + 1}" if limit else "")
     with ExitStack() as stack:
-        connection = stack.enter_context(snapshot(call.engine, call.settings.statement_timeout_s))
+        connection = stack.enter_context(call.snapshot())
         select_ingestion(connection, ingestion_number(call))
         _, batches = stream(connection, sql, bindings.values)
         return stream_response(_rejects_body(kind, batches, limit), kind, {}, stack)
@@ -156,8 +177,18 @@ def _reject_json(row: Sequence[Any]) -> str:
     return json.dumps(dict(zip(names, _reject_cells(row), strict=True)), ensure_ascii=False)
 
 
+@operation(
+    "listEvents",
+    "Ingestions",
+    answer=schemas.list_of("events", "Event"),
+    formats=(EVENT_STREAM,),
+)
 def list_events(call: Call) -> Response:
-    """Answer `GET /v1/ingestions/{ingestion}/events`: a live stream, or the list so far."""
+    """Stream the events of an ingestion as server-sent events until it ends.
+
+    The stream starts with the first event, or after the sequence in the header Last-Event-ID. With
+    `Accept: application/json` the answer is the list of the events so far.
+    """
     number = ingestion_number(call)
     accepted = call.request.accept_mimetypes
     if not accepted or accepted.best_match([EVENT_STREAM, "application/json"]) != (
@@ -165,134 +196,22 @@ def list_events(call: Call) -> Response:
     ):
         last_event_id = call.request.headers.get("Last-Event-ID", "")
         return stream_ingestion(call.engine, number, last_event_id)
-    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+    with call.snapshot() as connection:
         select_ingestion(connection, number)
         values = {"ingestion": number, "sequence": 0}
         rows = connection.execute(statement("events_after"), values).all()
     return json_response({"events": [row.body for row in rows]})
 
 
-def _subscriptions(call: Call) -> PushSubscriptions:
-    from sluice.gcloud.push_subscriptions import PushSubscriptions  # noqa: PLC0415  # where first used
+@operation("showOutput", "Ingestions", formats=("csv",))
+def show_output(call: Call) -> Response:
+    """Download the output of a file, if its dataset declares one; takes `Range`.
 
-    return PushSubscriptions(call.settings, call.engine)
-
-
-def subscribe(call: Call) -> Response:
-    """Answer `POST /v1/subscriptions`."""
-    from sluice.gcloud.push_subscriptions import make_wish  # noqa: PLC0415  # where first used
-
-    body = call.body(required=("endpoint",), optional=("dataset", "states"))
-    endpoint, dataset, states = body["endpoint"], body.get("dataset"), body.get("states") or []
-    if not isinstance(endpoint, str) or not isinstance(dataset, str | None):
-        raise BodyError("endpoint and dataset are texts")
-    if not isinstance(states, list) or not all(isinstance(each, str) for each in states):
-        raise BodyError("states: is not a list of states")
-    wish = make_wish(endpoint, dataset, states)
-    if dataset is not None:
-        with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
-            dataset_version(connection, dataset)
-    row = _subscriptions(call).create(wish)
-    place = {"Location": f"/v1/subscriptions/{row.id}"}
-    return json_response(_subscription_document(row), 201, place)
+    A CSV, made of this file alone, and complete when the ingestion is `done`. Ranges (206, 416),
+    `If-Range` and HEAD allow to resume or split a download. Before `done` the answer is 409;
+    without a declared output, 404.
+    """
+    return download_output(call, ingestion_number(call))
 
 
-def _subscription_document(row: Row[Any]) -> Mapping[str, object]:
-    return {
-        "id": row.id,
-        "endpoint": row.endpoint,
-        "dataset": row.dataset,
-        "states": list(row.states),
-        "created_at": row.created_at.isoformat(),
-    }
-
-
-def list_subscriptions(call: Call) -> Response:
-    """Answer `GET /v1/subscriptions`."""
-    found = [_subscription_document(row) for row in _subscriptions(call).list()]
-    return json_response({"subscriptions": found})
-
-
-def show_subscription(call: Call) -> Response:
-    """Answer `GET /v1/subscriptions/{subscription}`."""
-    row = _subscriptions(call).find(call.path["subscription"])
-    return json_response(_subscription_document(row))
-
-
-def unsubscribe(call: Call) -> Response:
-    """Answer `DELETE /v1/subscriptions/{subscription}`."""
-    _subscriptions(call).delete(call.path["subscription"])
-    return Response(status=204)
-
-
-_LIMIT = Argument("limit", "Most entries of the answer.", {"type": "integer", "minimum": 1})
-_CURSOR = Argument("cursor", "`next` of the page before.")
-
-OPERATIONS = (
-    Operation(
-        "GET", "/v1/ingestions", list_ingestions, "listIngestions",
-        "Lists ingestions, the newest first; with `Accept: text/event-stream`, the live events of all.",
-        "Ingestions",
-        answer=schemas.page_of("ingestions", schemas.ref("Ingestion")),
-        formats=(EVENT_STREAM,),
-        arguments=(
-            Argument("dataset", "Only ingestions of this dataset."),
-            Argument("state", "Only ingestions in one of these states, separated by commas."),
-            _LIMIT,
-            _CURSOR,
-        ),
-    ),
-    Operation(
-        "GET", "/v1/ingestions/{ingestion}", show_ingestion, "showIngestion",
-        "Answers an ingestion: its state, how far it is, its account.",
-        "Ingestions", answer=schemas.ref("Ingestion"),
-    ),
-    Operation(
-        "GET", "/v1/ingestions/{ingestion}/rejects", list_rejects, "listRejects",
-        "Answers the refused rows of an ingestion, each whole, with where and why.",
-        "Ingestions",
-        answer=schemas.page_of("rejects", schemas.ref("Reject")),
-        formats=REJECT_FORMATS,
-        arguments=(
-            _LIMIT,
-            _CURSOR,
-            Argument(
-                "format", "Format of the answer.", {"type": "string", "enum": list(REJECT_FORMATS)}
-            ),
-        ),
-    ),
-    Operation(
-        "GET", "/v1/ingestions/{ingestion}/events", list_events, "listEvents",
-        "Streams the events of an ingestion as server-sent events until it ends.",
-        "Ingestions",
-        description=(
-            "Begins with the first event, or behind the header Last-Event-ID, a sequence."
-            " With `Accept: application/json` answers the events so far."
-        ),
-        answer=schemas.list_of("events", "Event"),
-        formats=(EVENT_STREAM,),
-    ),
-    Operation(
-        "POST", "/v1/subscriptions", subscribe, "subscribe",
-        "Has events pushed to an endpoint: the CloudEvent is the body of the POST it gets.",
-        "Subscriptions",
-        status=201,
-        answer=schemas.ref("Subscription"),
-        body=schemas.ref("SubscriptionRequest"),
-    ),
-    Operation(
-        "GET", "/v1/subscriptions", list_subscriptions, "listSubscriptions",
-        "Lists the push subscriptions.",
-        "Subscriptions", answer=schemas.list_of("subscriptions", "Subscription"),
-    ),
-    Operation(
-        "GET", "/v1/subscriptions/{subscription}", show_subscription, "showSubscription",
-        "Answers a push subscription.",
-        "Subscriptions", answer=schemas.ref("Subscription"),
-    ),
-    Operation(
-        "DELETE", "/v1/subscriptions/{subscription}", unsubscribe, "unsubscribe",
-        "Ends a push subscription.",
-        "Subscriptions", status=204,
-    ),
-)  # fmt: skip
+OPERATIONS = (list_ingestions, show_ingestion, list_rejects, list_events, show_output)

@@ -1,58 +1,53 @@
-"""The named queries of a dataset: listed, and answered as data, as a picture or as a page."""
+"""The named queries of a dataset: listed, and answered as data, a picture or a page."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
 
 from sluice.api import pages, schemas
+from sluice.api.conditional import conditional, freshness_headers
 from sluice.api.formats import (
     FORMATS,
     JSON_FORMATS,
     MEDIA_TYPES,
     SHOWN_FORMATS,
+    formats_of,
     negotiate,
     write,
 )
-from sluice.api.keeping import find_answer, keep_answer, kept_answer
-from sluice.api.openapi import formats_of
-from sluice.api.operations import Argument, Operation
-from sluice.api.responses import (
-    freshness_headers,
-    json_response,
-    stream_response,
-)
+from sluice.api.operations import Argument, Call, operation
+from sluice.api.responses import json_response, stream_response
 from sluice.charts.chart import MAX_ROWS
 from sluice.errors import NotFoundError, ParameterError, RequestError
 from sluice.postgres.catalog import DatasetVersion, dataset_version, version_for_query
 from sluice.querying.dependencies import is_lasting
 from sluice.querying.parameters import read_parameters
-from sluice.querying.reading import snapshot, stream, without_comments
+from sluice.querying.reading import stream, without_comments
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from sluice.api.operations import Call
     from sluice.datasets.model import Query
     from sluice.querying.reading import ResultColumn
 
-    Answer = tuple[tuple[ResultColumn, ...], Iterator[Sequence[Sequence[Any]]]]
+    _Found = tuple[DatasetVersion, Query]
+    _Answer = tuple[tuple[ResultColumn, ...], Iterator[Sequence[Sequence[Any]]]]
 
 
+@operation("listQueries", "Queries", answer=schemas.list_of("queries", "Query"))
 def list_queries(call: Call) -> Response:
-    """Answer `GET /v1/datasets/{dataset}/queries`."""
-    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+    """List the named queries of a dataset with their parameters."""
+    with call.snapshot() as connection:
         dataset = dataset_version(connection, call.path["dataset"]).dataset
-    return json_response({"queries": [query_document(dataset.name, q) for q in dataset.queries]})
+    return json_response({"queries": [_document(dataset.name, q) for q in dataset.queries]})
 
 
-def query_document(dataset: str, query: Query) -> dict[str, object]:
-    """Return what a client must know to ask a query."""
+def _document(dataset: str, query: Query) -> dict[str, object]:
     drawing = query.drawing
     return {
         "name": query.name,
@@ -70,44 +65,49 @@ def query_document(dataset: str, query: Query) -> dict[str, object]:
     }
 
 
-def ask_query(call: Call) -> Response:
-    """Answer `GET /v1/datasets/{dataset}/queries/{query}`."""
-    if answer := kept_answer(call, lambda connection: _freshness(connection, call)):
-        return answer
-    with ExitStack() as stack:
-        connection = stack.enter_context(snapshot(call.engine, call.settings.statement_timeout_s))
-        found, query = _asked(connection, call.path["dataset"], call.path["query"])
-        kind = _format(call, query)
-        if kind == "html":
-            return _page(call, connection, found, query)
-        values = read_parameters(query, _arguments(call, kind))
-        headers = freshness_headers(found, kind, is_lasting=is_lasting(query.sql))
-        if answer := find_answer(call, headers):
-            return answer
-        if kind == "svg":
-            rows, _ = _first_rows(connection, query, values)
-            body = pages.picture(found, query, values, rows)
-            shown = Response(body, content_type=MEDIA_TYPES["svg"], headers=headers)
-            return keep_answer(call, shown)
-        columns, batches = _answer(connection, query, values, as_json=kind in JSON_FORMATS)
-        if kind == "json" and query.returns == "one":
-            blocks = _object(batches, query.name)
-        else:
-            blocks = write(kind, columns, batches)
-        return keep_answer(call, stream_response(blocks, kind, headers, stack))
-
-
-def _freshness(connection: Connection, call: Call) -> dict[str, str]:
-    found, query = _asked(connection, call.path["dataset"], call.path["query"])
-    return freshness_headers(found, _format(call, query), is_lasting=is_lasting(query.sql))
-
-
-def _asked(connection: Connection, dataset: str, name: str) -> tuple[DatasetVersion, Query]:
-    found, query = version_for_query(connection, dataset, name)
+def _current(call: Call, connection: Connection) -> tuple[_Found, dict[str, str]]:
+    found, query = version_for_query(connection, call.path["dataset"], call.path["query"])
     if query is None:
         known = ", ".join(each.name for each in found.dataset.queries) or "none"
+        name = call.path["query"]
         raise NotFoundError(f"{found.dataset.name} has no query {name}; it has {known}")
-    return found, query
+    kind = _format(call, query)
+    return (found, query), freshness_headers(found, kind, is_lasting=is_lasting(query.sql))
+
+
+@operation(
+    "askQuery",
+    "Queries",
+    answer={"type": "object"},
+    formats=(*FORMATS, *SHOWN_FORMATS),
+    arguments=(
+        Argument(
+            "format",
+            "Format of the answer; takes precedence over the header Accept.",
+            {"type": "string", "enum": [*FORMATS, *SHOWN_FORMATS]},
+        ),
+    ),
+)
+@conditional(_current)
+def ask_query(call: Call, connection: Connection, asked: _Found) -> Response:
+    """Answer a named query: with an object or rows, or drawn, as the query declares.
+
+    `svg` is the picture that the query declares, `html` a page with the picture, a form for the
+    parameters, and the rows. A query that declares no picture has no `svg`.
+    """
+    found, query = asked
+    kind = _format(call, query)
+    if kind == "html":
+        return _page(call, connection, found, query)
+    values = read_parameters(query, _arguments(call, kind))
+    if kind == "svg":
+        rows, _ = _first_rows(connection, query, values)
+        body = pages.picture(found, query, values, rows)
+        return Response(body, content_type=MEDIA_TYPES["svg"])
+    columns, batches = _answer(connection, query, values, as_json=kind in JSON_FORMATS)
+    if kind == "json" and query.returns == "one":
+        return stream_response(_object(batches, query.name), kind)
+    return stream_response(write(kind, columns, batches), kind)
 
 
 def _format(call: Call, query: Query) -> str:
@@ -122,14 +122,14 @@ def _format(call: Call, query: Query) -> str:
 
 
 def _arguments(call: Call, kind: str) -> list[tuple[str, str]]:
-    """Return the parameters; what a form leaves empty is not given."""
+    """Return the parameters without those that a form leaves empty."""
     is_form = kind == "html"
     return [p for p in call.arguments if p[0] != "format" and not (is_form and p[1] == "")]
 
 
 def _answer(
     connection: Connection, query: Query, values: Mapping[str, object], *, as_json: bool = False
-) -> Answer:
+) -> _Answer:
     return stream(
         connection,
         without_comments(query.sql),
@@ -143,7 +143,7 @@ def _object(batches: Iterator[Sequence[Sequence[Any]]], name: str) -> Iterator[b
     for batch in batches:
         yield f"{batch[0][0]}\n".encode()
         return
-    raise NotFoundError(f"{name}: nothing fits these parameters")
+    raise NotFoundError(f"{name}: nothing matches these parameters")
 
 
 def _first_rows(
@@ -158,44 +158,15 @@ def _first_rows(
 
 
 def _page(call: Call, connection: Connection, found: DatasetVersion, query: Query) -> Response:
-    """Answer with a page; what is wrong with the request stands above its form."""
+    """Return the page of a query; an error in the request is shown above its form."""
     given = _arguments(call, "html")
     try:
         values = read_parameters(query, given)
-        headers = freshness_headers(found, "html", is_lasting=is_lasting(query.sql))
-        if answer := find_answer(call, headers):
-            return answer
         rows, has_more = _first_rows(connection, query, values)
-        body = pages.page(found, query, dict(given), values, rows, has_more=has_more)
+        status, body = 200, pages.page(found, query, dict(given), values, rows, has_more=has_more)
     except RequestError as error:
-        body = pages.refusal(found, query, dict(given), error)
-        return Response(body, error.status, pages.HEADERS, content_type=MEDIA_TYPES["html"])
-    every = {**headers, **pages.HEADERS}
-    return keep_answer(call, Response(body, content_type=MEDIA_TYPES["html"], headers=every))
+        status, body = error.status, pages.refusal(found, query, dict(given), error)
+    return Response(body, status, pages.HEADERS, content_type=MEDIA_TYPES["html"])
 
 
-OPERATIONS = (
-    Operation(
-        "GET", "/v1/datasets/{dataset}/queries", list_queries, "listQueries",
-        "Lists the named queries of a dataset with their parameters.",
-        "Queries", answer=schemas.list_of("queries", "Query"),
-    ),
-    Operation(
-        "GET", "/v1/datasets/{dataset}/queries/{query}", ask_query, "askQuery",
-        "Answers a named query: an object, or rows, or drawn, as the query declares.",
-        "Queries",
-        description=(
-            "`svg` is the picture that the query declares, `html` a page with the picture, the"
-            " parameters as a form, and the rows; a query that declares none has no `svg`."
-        ),
-        answer={"type": "object"},
-        formats=(*FORMATS, *SHOWN_FORMATS),
-        arguments=(
-            Argument(
-                "format",
-                "Format of the answer; goes before the header Accept.",
-                {"type": "string", "enum": [*FORMATS, *SHOWN_FORMATS]},
-            ),
-        ),
-    ),
-)  # fmt: skip
+OPERATIONS = (list_queries, ask_query)

@@ -1,41 +1,174 @@
-"""The function `intake`: rows that come with a request, and what is answered to each of them."""
+"""Rows of datasets: read with filters, order and pages; posted, with the outcome of each."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from sluice.api import schemas
-from sluice.api.operations import Argument, Operation
-from sluice.api.responses import json_response
+from sluice.api.conditional import conditional, freshness_headers
+from sluice.api.formats import FORMATS, JSON_FORMATS, negotiate, write, write_page
+from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
+from sluice.api.responses import json_response, stream_response
 from sluice.datasets.json_numbers import read_json
-from sluice.errors import BodyError, ParameterError, RowsRefusedError, SluiceError, TooLargeError
-from sluice.postgres.catalog import dataset_version
-from sluice.querying.reading import snapshot
+from sluice.errors import (
+    BodyError,
+    NotFoundError,
+    ParameterError,
+    RowsRefusedError,
+    SluiceError,
+    TooLargeError,
+)
+from sluice.postgres.catalog import DatasetVersion, dataset_version
+from sluice.postgres.named_sql import composed
+from sluice.querying.reading import BATCH_ROWS, fetch_json, stream
+from sluice.querying.rows import RowsRequest, Statement, parse_rows_request, row_by_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from sqlalchemy import Connection
     from werkzeug.wrappers import Response
 
-    from sluice.api.operations import Call
     from sluice.datasets.model import Dataset
     from sluice.ingestion.insert_rows import Admission
 
+#: Rows of a JSON page when the client sets no limit.
+PAGE_ROWS = 1000
+#: Rows of a posted request.
 MAX_ROWS = 1000
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_KEY_CHARACTERS = 255
 KEY_HEADER = "Idempotency-Key"
 
+FORMAT = Argument(
+    "format",
+    "Format of the answer; takes precedence over the header Accept.",
+    {"type": "string", "enum": list(FORMATS)},
+)
+_IDEMPOTENCY_KEY = Argument(
+    KEY_HEADER,
+    "Makes the request take effect once, however often it is sent: a repetition gets the same"
+    " answer, another body under the same key 422. Kept for a week.",
+    place="header",
+)
+_ROWS = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": {"type": "object"}}
+
+
+def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[str, str]]:
+    found = dataset_version(connection, call.path["dataset"])
+    kind = "json" if "key" in call.path else negotiate(call.request)
+    return found, freshness_headers(found, kind)
+
+
+@operation(
+    "listRows",
+    "Rows",
+    answer=schemas.page_of("rows", {"type": "object"}),
+    formats=tuple(FORMATS),
+    arguments=(
+        Argument("select", "Columns of the answer, separated by commas; all by default."),
+        Argument("order", "Columns to order by: `a.desc,b`."),
+        LIMIT,
+        CURSOR,
+        Argument("group", "Columns to group by, separated by commas."),
+        Argument(
+            "measure",
+            "What to measure of each group: `count`, `sum(a)`, `avg(a)`, `min(a)`, `max(a)`,"
+            " `count_distinct(a)`, separated by commas.",
+        ),
+        FORMAT,
+    ),
+)
+@conditional(_current)
+def list_rows(call: Call, connection: Connection, found: DatasetVersion) -> Response:
+    """Return the published rows of a dataset: filtered, ordered, paged or aggregated.
+
+    Filters are `column=op.value`, and all must hold: `eq` `ne` `lt` `le` `gt` `ge`, `in.(a,b)`,
+    `like` and `ilike` with `*` for any text, `is.null`, `is.not_null`, `is.true`, `is.false`.
+
+    JSON without a limit is a page of 1000 rows; `next` is the cursor of the following page. The
+    other formats have all rows, up to the limit of the service, above which the request is
+    refused. With a limit, the header Link has the following page in every format. Values of type
+    numeric are doubles in parquet and arrow, and exact elsewhere.
+    """
+    kind = negotiate(call.request)
+    max_rows = call.settings.max_rows
+    wanted = parse_rows_request(found.dataset, call.arguments, max_rows)
+    if kind == "json" and wanted.limit is None:
+        wanted = replace(wanted, limit=min(PAGE_ROWS, max_rows))
+    cursor = _next_cursor(connection, wanted, max_rows)
+    headers = {"Link": f'<{_next_url(call, cursor)}>; rel="next"'} if cursor else {}
+    body = _body(connection, wanted.page(max_rows), kind, wanted.limit, cursor)
+    return stream_response(body, kind, headers)
+
+
+def _body(
+    connection: Connection, page: Statement, kind: str, limit: int | None, cursor: str | None
+) -> Iterator[bytes]:
+    if kind == "json" and limit is not None and limit <= BATCH_ROWS:
+        return write_page(fetch_json(connection, page.sql, page.values), "rows", cursor)
+    columns, batches = stream(connection, page.sql, page.values, as_json=kind in JSON_FORMATS)
+    return write_page(batches, "rows", cursor) if kind == "json" else write(kind, columns, batches)
+
+
+def _next_cursor(connection: Connection, wanted: RowsRequest, max_rows: int) -> str | None:
+    """Return the cursor of the following page, or None if there is none.
+
+    Raises:
+        TooLargeError: there is no limit and more rows match than one answer may have.
+    """
+    if wanted.limit is None:
+        if _execute(connection, wanted.count(max_rows + 1)).scalar_one() > max_rows:
+            raise TooLargeError(
+                f"more than {max_rows:,} rows match, the most that one answer may have;"
+                " filter, aggregate with group= and measure=, or page with limit= and cursor=",
+                max_rows=max_rows,
+            )
+        return None
+    keysets = _execute(connection, wanted.last_keyset()).scalars().all()
+    return wanted.order.cursor(keysets[0]) if len(keysets) == 2 else None
+
+
+def _execute(connection: Connection, found: Statement) -> Any:  # a CursorResult
+    return connection.execute(composed(found.sql), dict(found.values))
+
+
+def _next_url(call: Call, cursor: str) -> str:
+    kept = [pair for pair in call.arguments if pair[0] != "cursor"]
+    return f"{call.request.path}?{urlencode([*kept, ('cursor', cursor)])}"
+
+
+@operation("showRow", "Rows", answer={"type": "object"})
+@conditional(_current)
+def show_row(call: Call, connection: Connection, found: DatasetVersion) -> Response:
+    """Return the row of a key; write a key of several columns as `a,b`."""
+    wanted = row_by_key(found.dataset, call.path["key"])
+    _, batches = stream(connection, wanted.sql, wanted.values, as_json=True)
+    for batch in batches:
+        return json_response(json.loads(batch[0][0]))
+    raise NotFoundError(f"key {call.path['key']}: there is no such row")
+
 
 class NothingLoadedError(RowsRefusedError):
-    """The dataset takes all rows of a request or none, and refuses one of them."""
+    """The dataset loads all rows of a request or none, and one is rejected."""
 
     code = "CSV113"
     title = "No row is loaded"
 
 
+@operation(
+    "postRows", "Rows", answer=schemas.ref("Admission"), arguments=(_IDEMPOTENCY_KEY,), body=_ROWS
+)
 def post_rows(call: Call) -> Response:
-    """Answer `POST /v1/datasets/{dataset}/rows`."""
+    """Load and publish 1 to 1000 rows, and return the outcome of each.
+
+    A row is an object by column names or headers, or a list of all cells. Each is typed and
+    checked by the rules of the dataset's files, and is `loaded`, a `duplicate`, or `rejected` with
+    column, rule and reason; rejects are kept like those of a file. The rows are an ingestion of
+    their own: it has an account and events, and can be undone.
+    """
     body = parse_body(read_data(call))
     rows = body.get("rows") if isinstance(body, dict) and set(body) == {"rows"} else body
     found = admit(call, {call.path["dataset"]: rows}, body)
@@ -45,8 +178,15 @@ def post_rows(call: Call) -> Response:
     return json_response(document, headers=_headers(found))
 
 
+@operation(
+    "postRowsOfMany",
+    "Rows",
+    answer=schemas.list_of("ingestions", "Admission"),
+    arguments=(_IDEMPOTENCY_KEY,),
+    body={"type": "object", "additionalProperties": _ROWS},
+)
 def post_rows_of_many(call: Call) -> Response:
-    """Answer `POST /v1/rows`."""
+    """Load 1 to 1000 rows of several datasets in one transaction."""
     body = parse_body(read_data(call))
     if not isinstance(body, dict):
         raise BodyError('the body is not a JSON object: send {"<dataset>": [<rows>], ...}')
@@ -68,10 +208,10 @@ def read_data(call: Call) -> bytes:
 
 
 def parse_body(data: bytes) -> Any:  # any JSON value
-    """Return a body as JSON, its numbers as they are written; None where there is no body.
+    """Parse a body as JSON with its numbers as they are written; an empty one is None.
 
     Raises:
-        BodyError: it is no JSON.
+        BodyError: it is not JSON.
     """
     try:
         return read_json(data) if data else None
@@ -80,16 +220,16 @@ def parse_body(data: bytes) -> Any:  # any JSON value
 
 
 def admit(call: Call, rows: Mapping[str, object], body: object, *, next_key: str = "") -> Admission:
-    """Admit the rows of a request, exactly once where the client gave it a key.
+    """Insert the rows of a request, exactly once if it has an idempotency key.
 
     Args:
         call: the request.
         rows: by dataset.
-        body: the whole of it, which the same key has to come with.
-        next_key: column that is given the next free number where a row has none.
+        body: the parsed body, which a repetition under the same key must equal.
+        next_key: column that gets the next free number in a row without one.
 
     Raises:
-        BodyError: these are not 1 to 1000 rows.
+        BodyError: there are not 1 to 1000 rows.
         NotFoundError: there is no such dataset.
     """
     from sluice.gcloud.pubsub import PubsubPublisher  # noqa: PLC0415
@@ -105,7 +245,7 @@ def admit(call: Call, rows: Mapping[str, object], body: object, *, next_key: str
 
 def _list(name: str, rows: object) -> list[Any]:
     if not isinstance(rows, list):
-        raise BodyError(f"{name}: the rows are not a list; send a list of objects")
+        raise BodyError(f"{name}: is not a list of rows; send a list of objects")
     return rows
 
 
@@ -114,12 +254,12 @@ def _check_count(count: int) -> None:
         raise BodyError(f"there are no rows; send 1 to {MAX_ROWS}")
     if count > MAX_ROWS:
         raise BodyError(
-            f"{count} rows are more than a request may have; send {MAX_ROWS} at most, or a file"
+            f"{count} rows are more than one request may have; send at most {MAX_ROWS}, or a file"
         )
 
 
 def _dataset(call: Call, name: str) -> Dataset:
-    with snapshot(call.engine, call.settings.statement_timeout_s) as connection:
+    with call.snapshot() as connection:
         return dataset_version(connection, name).dataset
 
 
@@ -141,38 +281,11 @@ def _headers(found: Admission) -> dict[str, str]:
 
 
 def _refusal(document: Mapping[str, Any]) -> SluiceError:
-    """Return the error of a request of which nothing was loaded."""
+    """Return the error of a request none of whose rows are loaded."""
     problem = document["problem"]
     detail = f"{problem['code']}: {problem['detail']}"
     found = {name: document[name] for name in ("dataset", "ingestion", "state", "account", "rows")}
     return NothingLoadedError(detail, **found)
 
 
-_ROWS = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": {"type": "object"}}
-_KEY = Argument(
-    KEY_HEADER,
-    "Makes the request take effect once, however often it is sent: a repetition gets the same"
-    " answer, another body under the same key 422. Kept for a week.",
-    place="header",
-)
-OPERATIONS = (
-    Operation(
-        "POST", "/v1/datasets/{dataset}/rows", post_rows, "postRows",
-        "Loads 1 to 1000 rows and publishes them before it answers what became of each.",
-        "Rows",
-        description=(
-            "A row is an object by column names or headers, or a list of all cells. Each is typed"
-            " and checked by the rules of the dataset's files, and is `loaded`, a `duplicate`, or"
-            " `rejected` with column, rule and reason; rejects are kept as those of a file are."
-            " The rows are an ingestion of their own: it has an account and events, and can be"
-            " undone."
-        ),
-        answer=schemas.ref("Admission"), arguments=(_KEY,), body=_ROWS,
-    ),
-    Operation(
-        "POST", "/v1/rows", post_rows_of_many, "postRowsOfMany",
-        "Loads 1 to 1000 rows of several datasets in one transaction.",
-        "Rows", answer=schemas.list_of("ingestions", "Admission"), arguments=(_KEY,),
-        body={"type": "object", "additionalProperties": _ROWS},
-    ),
-)  # fmt: skip
+OPERATIONS = (list_rows, show_row, post_rows, post_rows_of_many)
