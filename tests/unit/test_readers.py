@@ -295,6 +295,30 @@ def test_a_parsed_chunk_does_not_keep_the_bytes_it_came_from() -> None:
         assert sys.getrefcount(data) == before
 
 
+whole_numbers = st.none() | st.integers(-(2**20), 2**20) | st.sampled_from([2**62, -(2**62)])
+fractions = st.none() | st.integers(-9, 9).map(float) | st.floats(allow_nan=False)
+
+
+@pytest.mark.parametrize("cluster", [["a", "b"], ["b", "c"], ["a"], ["c", "a", "b"], ["a + 1"]])
+@given(found=st.lists(st.tuples(whole_numbers, fractions, whole_numbers), max_size=30))
+@settings(deadline=None, max_examples=30)
+def test_rows_are_copied_in_the_order_of_cluster_with_nulls_last(
+    cluster: list[str], found: list[tuple[int | float | None, ...]]
+) -> None:
+    columns = [{"name": "a", "type": "bigint"}, {"name": "b", "type": "float"}]
+    dataset = dataset_of(*columns, {"name": "c", "type": "bigint"}, cluster=cluster)
+    data = "".join(
+        ",".join("" if each is None else repr(each) for each in row) + "\n" for row in found
+    )
+    layout = lay_out(dataset, None)
+    with parse_chunk(data.encode(), dataset, layout, first_line=1, first_record=0) as parsed:
+        rows = parsed.in_order().to_pylist()
+    names = [each.removesuffix(" + 1") for each in cluster]
+    keys = [[(row[name] is None, row[name] or 0) for name in names] for row in rows]
+    assert keys == sorted(keys)
+    assert len(rows) == len(found)
+
+
 def copied(parsed: ParsedChunk) -> tuple[str, bytes]:
     options, blocks = parsed.copy_rows(7, 1)
     return options, b"".join(blocks)

@@ -1,4 +1,4 @@
-"""Rows of JSON as records of a CSV file, so that the same rules type and check both; pure."""
+"""Rows of JSON as CSV records, so that the same readers type and check both; does no I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN_CHARACTERS = 200
 
 
 class CellError(ValueError):
-    """A JSON row has no cells.
+    """A JSON row cannot be written as cells.
 
     Attributes:
         column, rule, value, reason: as of a reject.
@@ -34,7 +34,7 @@ class CellError(ValueError):
 
 
 def row_layout(dataset: Dataset) -> Layout:
-    """Return how the records of `CellReader` lie: every declared column, in order, without a header."""
+    """Return the layout of the records of `CellReader`: every declared column, in order, without a header."""
     width = len(dataset.columns)
     return Layout(tuple(range(width)), width, Dialect(header=False))
 

@@ -1,7 +1,4 @@
-"""Compiles a dataset's declaration into the DuckDB statements that type, check and refuse its rows.
-
-The same expressions serve twice: over a whole chunk they give the typed rows and one flag, and over
-the few records that failed they name the first rule each breaks. Knows no SDK and runs nothing.
+"""Compiles a dataset's declaration into the DuckDB expressions that type and check its rows; runs nothing.
 
 A raw cell is `_<n>` (text or null), n its column in the declaration; a stored column has its own name,
 which never begins with an underscore.
@@ -28,13 +25,14 @@ MAX_LONGITUDE, MAX_LATITUDE = 180, 90
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition that a row breaks.
+    """A rule that rows must not break.
 
     Attributes:
         column: name of the column as declared.
         name: `required`, `type`, `minimum`, `check`, ...
         broken: DuckDB condition, true for a row that breaks the rule, never null.
-        reason: what to tell; `{value}` stands for the cell as it was written.
+        reason: why the row is rejected; `{value}` is replaced by the cell as written.
+        cell: name of the raw cell.
     """
 
     column: str

@@ -1,6 +1,6 @@
-"""Puts the rows of a chunk in the order of `cluster`, where keys are whole numbers that fit one word.
+"""Sorts the rows of a chunk by the keys of `cluster`, where these are whole numbers that fit one word.
 
-Sorting one array of numbers takes a fifth of what sorting rows takes. Where they do not fit, DuckDB sorts.
+Sorting one array of numbers takes a fifth of the time of sorting rows. Other keys are left to DuckDB.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _WORD = 2**63
 
 
 def key_expressions(cluster: Sequence[str]) -> tuple[str, ...]:
-    """Return the keys as they stand in a select list; none where that cannot say the order."""
+    """Return the keys as expressions of a select list; none where one has a direction."""
     return () if any(map(_DIRECTION.search, cluster)) else tuple(cluster)
 
 
 def order_of(keys: Sequence[Any]) -> NDArray[np.int64] | None:  # columns of Arrow
-    """Return the places of rows in the order of their keys, nulls last; None if keys do not fit."""
+    """Return the positions of rows in the order of their keys, nulls last; None if the keys do not fit."""
     packed, room = np.zeros(len(keys[0]) if keys else 0, np.int64), 1
     for key in keys:
         numbers = _whole_numbers(np.asarray(key))

@@ -1,4 +1,4 @@
-"""Files that are parsed together give what each of them gives alone."""
+"""A small file parsed in a batch gives the rows and rejects that it gives alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ DOCUMENT: dict[str, Any] = {
     },
 }
 THINGS = parse_document(DOCUMENT)
-#: Without a dictionary, another way through the parser; and with nothing to order by.
 PLAIN = {**DOCUMENT, "columns": [*DOCUMENT["columns"][:2], {"name": "first", "type": "text"}]}
 DATASETS = {
     "with a dictionary": THINGS,
@@ -49,7 +48,7 @@ FILES = {
     "nothing in a dictionary": HEADER + b"1,one,\n2,,\n",
 }
 COPY_HEADER_BYTES = 19
-#: What is left to the ordinary way.
+#: Files that cannot be parsed in a batch.
 UNUSUAL = {
     "cr": USUAL.replace(b"\n", b"\r"),
     "blank line at the end": USUAL + b"\n",
@@ -72,7 +71,7 @@ def small_file(data: bytes, dataset: Dataset) -> SmallFile:
 
 
 def tuples(stream: bytes) -> list[list[bytes | None]]:
-    """Return the rows of a binary COPY, sorted: rows that are equal by the order may come in any."""
+    """Return the rows of a binary COPY, sorted: the order does not say how equal rows follow each other."""
     at, rows = COPY_HEADER_BYTES, []
     while (count := int.from_bytes(stream[at : at + 2], signed=True)) >= 0:
         at += 2
@@ -89,7 +88,7 @@ def tuples(stream: bytes) -> list[list[bytes | None]]:
 @pytest.mark.parametrize("data", FILES.values(), ids=FILES.keys())
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS.keys())
-def test_a_file_between_others_gives_what_it_gives_alone(
+def test_a_file_in_a_batch_gives_what_it_gives_alone(
     data: bytes, line_end: bytes, dataset: Dataset
 ) -> None:
     others = (USUAL, HEADER + b"7,seven,g\nz,eight,h\n", HEADER + b"9,nine,i\n")
@@ -116,5 +115,5 @@ def test_a_file_between_others_gives_what_it_gives_alone(
 
 
 @pytest.mark.parametrize("data", UNUSUAL.values(), ids=UNUSUAL.keys())
-def test_an_unusual_file_is_left_to_the_ordinary_way(data: bytes) -> None:
+def test_a_file_with_malformed_records_is_not_parsed_in_a_batch(data: bytes) -> None:
     assert read_small_file(data, THINGS) is None
