@@ -1,14 +1,14 @@
-r"""How fast backups are made and restored, as ratios to pg_dump and pg_restore of the same run.
+r"""Measures backups and restores, as ratios to pg_dump and pg_restore in the same run.
 
-Run `python benchmarks/backup.py [--rows 5000000] [--rounds 3]`. In one local cloud of its own, whose rows
-came in as files, each round times, with the parts and archives on the same disk,
+Run `python benchmarks/backup.py [--rows 5000000] [--rounds 3]`. In a local cloud of its own, with rows loaded
+from files, each round times, with backups and archives on the same disk,
 
-  sluice       `POST /v1/backups`, then a restore of it beside the dataset, for Avro and for Parquet
+  sluice       `POST /v1/backups`, then a restore of it to a copy, for Avro and for Parquet
   PostgreSQL   `pg_dump -Fc` of the dataset's tables, then `pg_restore` into an empty database, both with
                their defaults
 
-and prints the rows a second there and back, the ratio round by round, and the size of what was written.
-The copy is compared with the dataset once. The median of the ratios is the figure to quote.
+and prints the rows per second of both steps together, the ratio of each round, and the size of the backup.
+The copy is compared with the dataset once. Quote the median of the ratios.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ if TYPE_CHECKING:
 
 FILE_ROWS = 1_000_000
 DATASET = "trips"
-ELSEWHERE = "elsewhere"
+TARGET_DATABASE = "restored"
 FORMATS = ("avro", "parquet")
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds there and back, and what was written."""
+    """Seconds of a backup and its restore, and the size of the backup."""
 
-    there_s: float
-    back_s: float
+    backup_s: float
+    restore_s: float
     size_bytes: int
 
     @property
     def seconds(self) -> float:
-        """Of both."""
-        return self.there_s + self.back_s
+        """Seconds of both."""
+        return self.backup_s + self.restore_s
 
-    def told(self, rows: int) -> str:
+    def line(self, rows: int) -> str:
         """One line of the report."""
         return (
-            f"{rows / self.seconds:>9,.0f} rows/s there and back: {self.there_s:5.1f} s and "
-            f"{self.back_s:5.1f} s, {self.size_bytes / 1e6:,.0f} MB"
+            f"{rows / self.seconds:>9,.0f} rows/s: backup {self.backup_s:5.1f} s, restore "
+            f"{self.restore_s:5.1f} s, {self.size_bytes / 1e6:,.0f} MB"
         )
 
 
@@ -75,12 +75,12 @@ def main() -> None:
         print(f"{rows:,} trips")
         for number in range(1, options.rounds + 1):
             theirs = dump_and_restore(cloud, Path(folder))
-            print(f"round {number}  PostgreSQL  {theirs.told(rows)}")
+            print(f"round {number}  PostgreSQL  {theirs.line(rows)}")
             for kind in FORMATS:
                 ours = back_up_and_restore(cloud, kind)
                 ratios[kind].append(theirs.seconds / ours.seconds)
                 print(
-                    f"         {kind:<10}  {ours.told(rows)}: {ratios[kind][-1]:.2f} x PostgreSQL"
+                    f"         {kind:<10}  {ours.line(rows)}: {ratios[kind][-1]:.2f} x PostgreSQL"
                 )
         with Client(cloud.url) as client:
             newest = client.backups.all()[0]["id"]
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def fill(cloud: Cloud, folder: Path, rows: int) -> int:
-    """Load files until there are so many rows; return how many there are."""
+    """Load files until the dataset has the given number of rows; return the actual number."""
     path = folder / "trips.csv"
     for seed, first in enumerate(range(0, rows, FILE_ROWS)):
         write_trips(path, min(FILE_ROWS, rows - first), seed=seed)
@@ -104,16 +104,16 @@ def fill(cloud: Cloud, folder: Path, rows: int) -> int:
 def dump_and_restore(cloud: Cloud, folder: Path) -> Timing:
     archive = folder / "trips.dump"
     tables = ("-t", f"store.{DATASET}", "-t", f"store.{DATASET}__*")
-    sql(cloud, f"DROP DATABASE IF EXISTS {ELSEWHERE}")
-    sql(cloud, f"CREATE DATABASE {ELSEWHERE}")
-    program(cloud, "psql", ELSEWHERE, "-XAtqc", "CREATE SCHEMA store")
+    sql(cloud, f"DROP DATABASE IF EXISTS {TARGET_DATABASE}")
+    sql(cloud, f"CREATE DATABASE {TARGET_DATABASE}")
+    program(cloud, "psql", TARGET_DATABASE, "-XAtqc", "CREATE SCHEMA store")
     flush(cloud)
-    there = timed(
+    backup_s = timed(
         lambda: program(cloud, "pg_dump", postgres.DATABASE, "-Fc", *tables, "-f", str(archive))
     )
     flush(cloud)
-    back = timed(lambda: program(cloud, "pg_restore", ELSEWHERE, str(archive)))
-    return Timing(there, back, archive.stat().st_size)
+    restore_s = timed(lambda: program(cloud, "pg_restore", TARGET_DATABASE, str(archive)))
+    return Timing(backup_s, restore_s, archive.stat().st_size)
 
 
 def back_up_and_restore(cloud: Cloud, kind: str) -> Timing:
@@ -121,14 +121,14 @@ def back_up_and_restore(cloud: Cloud, kind: str) -> Timing:
         flush(cloud)
         began = time.perf_counter()
         backup = client.backups.make([DATASET], kind)
-        there = time.perf_counter() - began
+        backup_s = time.perf_counter() - began
         flush(cloud)
-        back = timed(lambda: client.backups.restore(backup["id"]))
-    return Timing(there, back, backup["size_bytes"])
+        restore_s = timed(lambda: client.backups.restore(backup["id"]))
+    return Timing(backup_s, restore_s, backup["size_bytes"])
 
 
 def flush(cloud: Cloud) -> None:
-    """Write out what waits, so that nobody pays for another's work."""
+    """Flush pending writes, so that no step pays for those of another."""
     sql(cloud, "CHECKPOINT")
     os.sync()
 

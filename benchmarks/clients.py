@@ -1,11 +1,11 @@
-"""Many clients at once, mixing uploads and queries, each holding every answer against what it sent.
+"""Runs many concurrent clients that upload and query, and checks each answer against what they sent.
 
     sluice up && eval "$(sluice env)"
     python benchmarks/clients.py --clients 50 --seconds 60
 
-A client has a region and a song of its own. It sends rows, uploads files in pieces and waits for them,
-and asks for rows, sums and a named query in between; each answer must be exactly what it has sent so far.
-Prints rates and times of each kind of request; ends with 1 if any request failed or answered wrongly.
+Each client has a unique region and song. It sends rows, uploads files in pieces and waits for them, and
+requests rows, sums and a named query; each answer must match exactly what it has sent so far. Prints rates
+and latencies of each kind of request; exits with 1 if any request failed or returned a wrong answer.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ TIMEOUT_S = 60.0
 
 @dataclass
 class Tally:
-    """Times of each kind of request, and what went wrong."""
+    """Latencies of each kind of request, and the errors."""
 
     times_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    wrongs: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     @asynccontextmanager
     async def timed(self, kind: str) -> AsyncIterator[None]:
-        """Time one request; a failure is noted."""
+        """Time one request, and record a failure."""
         began_at = time.perf_counter()
         try:
             yield
         except (httpx.HTTPError, AssertionError, LookupError) as error:
-            self.wrongs.append(f"{kind}: {type(error).__name__} {error}")
+            self.errors.append(f"{kind}: {type(error).__name__} {error}")
         else:
             self.times_s[kind].append(time.perf_counter() - began_at)
 
     def report(self, seconds: float) -> str:
-        """Return a table: how many, how many a second, the median, the 95th percentile, the longest."""
+        """Return a table: count, rate, median, 95th percentile and maximum of each kind."""
         lines = [
-            f"{'request':16} {'count':>7} {'a second':>9} {'p50 ms':>8} {'p95 ms':>8} {'max ms':>8}"
+            f"{'request':16} {'count':>7} {'per s':>9} {'p50 ms':>8} {'p95 ms':>8} {'max ms':>8}"
         ]
         for kind, times_s in sorted(self.times_s.items()):
             p95 = statistics.quantiles(times_s, n=20)[-1] if len(times_s) > 1 else times_s[0]
@@ -62,7 +62,7 @@ class Tally:
 
 
 class Person:
-    """One client, and all that it has sent."""
+    """One client, with the totals of what it has sent."""
 
     def __init__(self, client: httpx.AsyncClient, tally: Tally) -> None:
         self._client = client
@@ -73,14 +73,14 @@ class Person:
         self._files = 0
 
     async def run(self, ends_at: float) -> None:
-        """Send and ask until the time is over."""
-        acts = (self.send_rows, self.count_rows, self.sum_plays, self.ask_query, self.upload)
+        """Send requests until the time is over."""
+        acts = (self.send_rows, self.count_rows, self.sum_plays, self.run_query, self.upload)
         while time.perf_counter() < ends_at:
-            (act,) = random.choices(acts, (4, 6, 4, 4, 1))  # a mix, no secret
+            (act,) = random.choices(acts, (4, 6, 4, 4, 1))
             await act()
 
     async def send_rows(self) -> None:
-        """Send rows; they are there when they are answered."""
+        """Send rows, which are published before the response."""
         day = f"2018-05-{random.randint(10, 28)}"
         ends = {"origin_coord": "POINT (14.4 50.1)", "destination_coord": "POINT (14.5 50.2)"}
         row = {"region": self._name, **ends, "datetime": f"{day} 09:03:40", "datasource": "bench"}
@@ -94,30 +94,30 @@ class Person:
             self._trips += ROWS
 
     async def count_rows(self) -> None:
-        """Count one's rows."""
+        """Count the rows of this client."""
         async with self._tally.timed("count rows"):
             found = await self._get(
                 "/v1/datasets/trips/rows", region=f"eq.{self._name}", measure="count"
             )
             _same("trips", found["rows"][0]["count"], self._trips)
 
-    async def ask_query(self) -> None:
-        """Ask for the weekly average of one's region: by the roll-up."""
+    async def run_query(self) -> None:
+        """Query the weekly average of this client's region, from the roll-up."""
         async with self._tally.timed("named query"):
             path = "/v1/datasets/trips/queries/weekly_average"
             found = await self._get(path, region=self._name)
             _same("trips of the query", found["trips"], self._trips)
 
     async def sum_plays(self) -> None:
-        """Add up one's plays."""
+        """Sum the plays of this client."""
         async with self._tally.timed("sum plays"):
             path = "/v1/datasets/plays/rows"
             found = await self._get(path, song=f"eq.{self._name}", measure="sum(plays)")
             _same("plays", int(found["rows"][0]["sum_plays"] or 0), self._plays)
 
     async def upload(self) -> None:
-        """Upload a file in two pieces at once, and wait until it is loaded."""
-        self._files += 1  # the same content would be skipped
+        """Upload a file in two concurrent pieces, and wait until it is loaded."""
+        self._files += 1  # identical content would be skipped
         plays = range(self._files, self._files + FILE_ROWS)
         lines = [f"{self._name},2020-01-{each % 28 + 1:02},{each}\n" for each in plays]
         data = ("Song,Date,Number of Plays\n" + "".join(lines)).encode()
@@ -165,7 +165,7 @@ def _same(what: str, found: object, expected: int) -> None:
 
 
 async def measure(clients: int, seconds: float, url: str, token: str) -> Tally:
-    """Let clients work at once."""
+    """Run concurrent clients."""
     tally = Tally()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=clients)
@@ -180,7 +180,7 @@ async def measure(clients: int, seconds: float, url: str, token: str) -> Tally:
 
 
 def main() -> None:
-    """Measure, and tell."""
+    """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60.0)
@@ -191,10 +191,10 @@ def main() -> None:
     tally = asyncio.run(measure(given.clients, given.seconds, url, token))
     took_s = time.perf_counter() - began_at
     sys.stdout.write(f"{given.clients} clients, {took_s:.0f} s\n{tally.report(took_s)}\n")
-    for each in tally.wrongs[:10]:
-        sys.stdout.write(f"WRONG  {each}\n")
-    sys.stdout.write(f"{len(tally.wrongs)} wrong\n")
-    sys.exit(1 if tally.wrongs else 0)
+    for each in tally.errors[:10]:
+        sys.stdout.write(f"ERROR  {each}\n")
+    sys.stdout.write(f"{len(tally.errors)} errors\n")
+    sys.exit(1 if tally.errors else 0)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-r"""How fast a file goes from the inbox to published rows, as ratios measured in one run.
+r"""Measures the load of a file, from the inbox to published rows, as ratios within one run.
 
-Run `make bench`, or `python benchmarks/ingest.py [--rows 4000000] [--rounds 3]`. In one local cloud of
-its own, and on the same PostgreSQL, each round times
+Run `make bench`, or `python benchmarks/ingest.py [--rows 4000000] [--rounds 3]`. In a local cloud of its own,
+with the same PostgreSQL, each round times
 
-  sluice           from the arrival of the object to `done`: split, typed, checked, loaded, rolled up
-  psql \copy       the raw file into five text columns: nothing is typed, nothing checked
+  sluice           from the notification of the object to `done`: split, type, check, load, roll up
+  psql \copy       the raw file into five text columns, without types or checks
   execute_values   the csv module and psycopg2's execute_values, on the first rows of the file: the
-                   function that people usually write
+                   usual hand-written function
 
-and prints the rates, the ratio to `\copy` round by round, the share of each stage and the largest
-resident memory of a function. The median of the ratios is the figure to quote.
+and prints the rates, the ratio to `\copy` of each round, the share of each stage and the peak resident
+memory of the functions. Quote the median of the ratios.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ USUAL_PAGE = 1000
 
 @dataclass(frozen=True)
 class Round:
-    """What one round measured; rates in rows a second."""
+    """The result of one round; rates are rows per second."""
 
     sluice: float
     copy: float
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loaders", type=int, default=psutil.cpu_count() or 2)
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder,
@@ -96,7 +96,7 @@ def main() -> None:
 
 @contextmanager
 def cloud_in(folder: Path, loaders: int, **settings: str) -> Iterator[Cloud]:
-    """A local cloud of its own, with settings of its functions."""
+    """A new local cloud, with settings of its functions."""
     cloud = Cloud(State(folder / "cloud"), Ports.free(), loaders=loaders)
     cloud.settings.update(settings)
     cloud.up()
@@ -107,7 +107,7 @@ def cloud_in(folder: Path, loaders: int, **settings: str) -> Iterator[Cloud]:
 
 
 def warm_up(cloud: Cloud, folder: Path) -> None:
-    """Load files for loaders and small ones, all at once, so that each has its libraries and a connection."""
+    """Load large and small files concurrently, so that each function has imports and connections ready."""
     path = folder / "warm.csv"
     names = [f"warm-{number}.csv" for number in range(2 * WARMING_FILES)]
     for number, name in enumerate(names):
@@ -129,19 +129,19 @@ def measure(cloud: Cloud, path: Path, number: int) -> Round:
         f"round {number + 1}: sluice {rate:,.0f} rows/s, \\copy {copy:,.0f}, execute_values "
         f"{result.usual:,.0f}: {result.to_copy:.2f} x \\copy, {result.to_usual:.1f} x execute_values"
     )
-    result.stages["compaction, in the background"] = compacted(cloud)
+    result.stages["compaction, in the background"] = wait_for_compaction(cloud)
     forget(cloud, row["id"])
     return result
 
 
 def ingest(cloud: Cloud, path: Path, name: str) -> dict[str, Any]:
-    """Drop the file and wait until it is published; the time begins with its announcement."""
+    """Upload a file and wait until it is published; the time starts with its notification."""
     upload(cloud, path, name)
     return wait(cloud, name)
 
 
 def upload(cloud: Cloud, path: Path, name: str) -> None:
-    """Drop a file of trips."""
+    """Upload a file of trips."""
     client = storage.Client(
         project="local",
         credentials=AnonymousCredentials(),
@@ -151,7 +151,7 @@ def upload(cloud: Cloud, path: Path, name: str) -> None:
 
 
 def wait(cloud: Cloud, name: str) -> dict[str, Any]:
-    """Wait until a file is published; return what became of it."""
+    """Wait until a file is published; return its ingestion, rows and timings."""
     with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         while True:
@@ -172,8 +172,8 @@ def wait(cloud: Cloud, name: str) -> dict[str, Any]:
         )
         at = {state: float(second) for state, second in cursor.fetchall()}
     stages = {
-        "split, loading meanwhile": at["loading"] - at["received"],
-        "load what is left": at["publishing"] - at["loading"],
+        "split, with concurrent loads": at["loading"] - at["received"],
+        "load the rest": at["publishing"] - at["loading"],
         "finish": at["done"] - at["publishing"],
     }
     return {
@@ -184,8 +184,8 @@ def wait(cloud: Cloud, name: str) -> dict[str, Any]:
     }
 
 
-def compacted(cloud: Cloud) -> float:
-    """Wait until the projections are complete; return how long that took since `done`."""
+def wait_for_compaction(cloud: Cloud) -> float:
+    """Wait until the projections are complete; return the seconds since `done`."""
     with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         while True:
@@ -200,7 +200,7 @@ def compacted(cloud: Cloud) -> float:
 
 
 def forget(cloud: Cloud, ingestion: int) -> None:
-    """Let the same content be loaded again, into a table as empty as before."""
+    """Empty the tables, so that the same content can be loaded again."""
     with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE sluice.ingestions SET state = 'undone' WHERE id = %s", (ingestion,))
         cursor.execute("DELETE FROM sluice.publications")
@@ -226,7 +226,7 @@ def copy_rate(cloud: Cloud, path: Path) -> float:
 
 
 def usual_rate(cloud: Cloud, path: Path) -> float:
-    """The function that people usually write: parse, convert and insert in pages."""
+    """The usual hand-written function: parse, convert and insert in pages."""
     with psycopg2.connect(libpq(cloud)) as connection, connection.cursor() as cursor:
         cursor.execute(
             "CREATE TEMP TABLE usual_trips (region text, origin_lon float8, origin_lat float8,"
@@ -265,7 +265,7 @@ def usual_rows(file: Any) -> Iterator[tuple[Any, ...]]:
 
 @contextmanager
 def resident() -> Iterator[dict[str, float]]:
-    """The largest resident memory of each function of this benchmark's cloud meanwhile, in MiB."""
+    """Record the peak resident memory of each function of this cloud, in MiB."""
     peaks: dict[str, float] = {}
     ended = threading.Event()
 
@@ -290,13 +290,13 @@ def resident() -> Iterator[dict[str, float]]:
 
 def report(rounds: list[Round]) -> None:
     best = sorted(rounds, key=lambda each: each.to_copy)[len(rounds) // 2]
-    compaction = best.stages.pop("compaction, in the background")
+    compaction_s = best.stages.pop("compaction, in the background")
     total = sum(best.stages.values())
     for name, seconds in best.stages.items():
         print(f"  {name:26} {seconds:6.2f} s  {seconds / total:4.0%}")
-    print(f"  {'compacted in the background':26} {compaction:6.2f} s  afterwards")
+    print(f"  {'compaction, afterwards':26} {compaction_s:6.2f} s")
     for name, size in sorted(best.resident_mib.items()):
-        print(f"  {name:26} {size:6.0f} MiB resident at most")
+        print(f"  {name:26} {size:6.0f} MiB peak resident memory")
     to_copy = statistics.median(each.to_copy for each in rounds)
     to_usual = statistics.median(each.to_usual for each in rounds)
     print(f"median: {to_copy:.2f} x \\copy, {to_usual:.1f} x csv + execute_values")

@@ -1,11 +1,11 @@
-r"""The same trips by other ways into the same PostgreSQL, in the same run.
+r"""Loads the same trips with other tools into the same PostgreSQL, in the same run.
 
-Run `python benchmarks/peers.py [--rows 1000000] [--json FILE]`; it needs the network once, to install
-pandas and dlt into an environment of its own, and pgloader (Debian: `apt install pgloader`) if it is to be
-among them. Slow ways load the first rows only; all figures are rows a second.
+Run `python benchmarks/peers.py [--rows 1000000] [--json FILE]`. It needs network access to install pandas
+and dlt into a separate environment, and includes pgloader if it is installed (Debian: `apt install
+pgloader`). Slow tools load only the first rows; all figures are rows per second.
 
-Only Sluice and `csv + execute_values` split points and type times; the others store texts. Only Sluice
-refuses broken rows one by one, tells of each, loads exactly once, and keeps roll-ups.
+Only Sluice and `csv + execute_values` split points and type times; the others store text. Only Sluice
+rejects malformed rows one by one with a reason, loads exactly once, and maintains roll-ups.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ import sys, dlt
 from dlt.sources.filesystem import filesystem, read_csv
 path, url = sys.argv[1:]
 folder, _, name = path.rpartition("/")
-database = dlt.destinations.postgres(url.replace("@", ":any@"))  # it wants a password
+database = dlt.destinations.postgres(url.replace("@", ":any@"))  # dlt requires a password
 pipeline = dlt.pipeline("trips", destination=database, dataset_name="dlt_trips")
 pipeline.run(filesystem(bucket_url="file://" + folder, file_glob=name) | read_csv())
 """
@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--loaders", type=int, default=psutil.cpu_count() or 2)
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="sluice-peers-") as folder,
@@ -75,15 +75,15 @@ def main() -> None:
 
 
 def measure(cloud: Cloud, folder: Path, rows: int) -> dict[str, float]:
-    """Return the rows a second of each way."""
-    whole, part = folder / "trips.csv", folder / "part.csv"
-    write_trips(whole, rows)
+    """Return the rows per second of each tool."""
+    full, part = folder / "trips.csv", folder / "part.csv"
+    write_trips(full, rows)
     write_trips(part, min(SLOW_ROWS, rows))
     ingest.warm_up(cloud, folder)
-    row = ingest.ingest(cloud, whole, "trips.csv")
+    row = ingest.ingest(cloud, full, "trips.csv")
     rates = {"sluice": row["rows"] / row["seconds"]}
-    ingest.compacted(cloud)
-    rates["\\copy, as text"] = ingest.copy_rate(cloud, whole)
+    ingest.wait_for_compaction(cloud)
+    rates["\\copy, as text"] = ingest.copy_rate(cloud, full)
     rates["csv + execute_values"] = ingest.usual_rate(cloud, part)
     python = environment(folder)
     url = ingest.libpq(cloud)
@@ -91,9 +91,9 @@ def measure(cloud: Cloud, folder: Path, rows: int) -> dict[str, float]:
     rates["pandas to_sql"] = slow / timed([python, "-c", PANDAS, part, url])
     rates["dlt"] = slow / timed([python, "-c", DLT, part, url], folder)
     if shutil.which("pgloader"):
-        rates["pgloader, as text"] = rows / by_pgloader(cloud, folder, whole)
+        rates["pgloader, as text"] = rows / by_pgloader(cloud, folder, full)
     else:
-        print("pgloader is not installed: left out")
+        print("pgloader is not installed and is left out")
     return rates
 
 

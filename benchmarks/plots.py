@@ -1,6 +1,6 @@
-"""Draws the figures of `docs/scale.md`, and writes its tables, from `docs/scale/*.json`.
+"""Draws the pictures of `docs/scale.md` and writes its tables, from `docs/scale/*.json`.
 
-Run `python benchmarks/plots.py` after the benchmarks; the pictures are SVG files beside the figures.
+Run `python benchmarks/plots.py` after the benchmarks; the pictures are SVG files in the same folder.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 
 mpl.use("svg")
-from matplotlib import pyplot as plt  # after the choice of what draws
+from matplotlib import pyplot as plt  # after the choice of the backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[1] / "docs" / "scale"
 LINES = {"weekly average": "#1b6ca8", "groups": "#c8553d", "other": "#4f772d"}
-#: Least ratio between the heights of two labels.
+#: Minimum ratio between the heights of two labels.
 LABEL_STEP = 1.17
 STYLE = {
     "svg.hashsalt": "sluice",
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def write_tables(runs: list[dict[str, Any]]) -> None:
-    """Put the tables between the marks of the page."""
+    """Replace the tables between the marks of the page."""
     page = FOLDER.parent / "scale.md"
     text = page.read_text()
     for name, table in (("load", load_table(runs)), ("questions", question_table(runs))):
@@ -73,18 +73,18 @@ def load_table(runs: list[dict[str, Any]]) -> str:
         "last tenth to the first": lambda run: (
             f"{run['tenths_rows_s'][-1] / run['tenths_rows_s'][0]:.2f}"
         ),
-        "refused": lambda run: f"{run['account']['rejected']:,}",
+        "rejected": lambda run: f"{run['account']['rejected']:,}",
         "account balances": lambda run: "yes" if run["account"]["balanced"] else "**no**",
         "function with most memory": lambda run: "{} {:.0f} MiB".format(
             *max(run["resident_mib"].items(), key=lambda each: each[1])
         ),
-        "compacted afterwards in": lambda run: f"{run['compaction_s']:.0f} s",
-        "bytes a row": lambda run: f"{sum(run['bytes_per_row'].values()):.0f}",
-        "boxes that are wrong": lambda run: f"{run['wrong_boxes']}",
-        "10,000 rows more, done in": lambda run: f"{run['little_s']:.2f} s",
-        "all taken back in": lambda run: f"{run['undo_s']:.2f} s",
+        "compaction after `done`": lambda run: f"{run['compaction_s']:.0f} s",
+        "bytes per row": lambda run: f"{sum(run['bytes_per_row'].values()):.0f}",
+        "wrong boxes": lambda run: f"{run['wrong_boxes']}",
+        "10,000 more rows, done in": lambda run: f"{run['little_s']:.2f} s",
+        "all undone in": lambda run: f"{run['undo_s']:.2f} s",
     }
-    rows = [[name, *map(tell, runs)] for name, tell in shown.items()]
+    rows = [[name, *map(cell, runs)] for name, cell in shown.items()]
     return markdown(["", *(f"{run['rows']:,} rows" for run in runs)], rows)
 
 
@@ -118,7 +118,7 @@ def draw(name: str, fill: Callable[[Axes], None], inches: tuple[float, float]) -
 
 
 def questions(axes: Axes, runs: list[dict[str, Any]]) -> None:
-    """How long each kind of question takes, over the number of rows."""
+    """The latency of each kind of query over the number of rows."""
     rows = [run["rows"] for run in runs]
     ends = {name: each["p95_ms"] for name, each in runs[-1]["questions_idle"].items()}
     height = 0.0
@@ -132,7 +132,7 @@ def questions(axes: Axes, runs: list[dict[str, Any]]) -> None:
         xscale="log", yscale="log", xlabel="rows", ylabel="95th percentile, ms", ylim=(1, None)
     )
     axes.set_xlim(rows[0] / 1.5, rows[-1] * 12)
-    axes.set_title("Time of a question over HTTP, nothing kept in a cache")
+    axes.set_title("Latency of a query over HTTP, without a cache")
 
 
 def course(axes: Axes, run: dict[str, Any]) -> None:
@@ -144,13 +144,13 @@ def course(axes: Axes, run: dict[str, Any]) -> None:
 
 
 def size(axes: Axes, run: dict[str, Any]) -> None:
-    """What a row takes, by table."""
+    """The bytes of a row in each table."""
     shown = {name: each for name, each in run["bytes_per_row"].items() if each >= 0.05}
     axes.barh(list(shown), list(shown.values()), color=LINES["other"])
     for place, each in enumerate(shown.values()):
         axes.annotate(f"{each:.1f}", (each, place), xytext=(4, -3), textcoords="offset points")
-    axes.set(xlabel="bytes a row, indexes included")
-    axes.set_title(f"{sum(run['bytes_per_row'].values()):.0f} bytes a row in all")
+    axes.set(xlabel="bytes per row, including indexes")
+    axes.set_title(f"{sum(run['bytes_per_row'].values()):.0f} bytes per row in total")
 
 
 def bars(axes: Axes, found: Any, title: str) -> None:

@@ -1,17 +1,16 @@
-"""How fast answers are, as ratios to Datasette that serves the same table on the same machine, in one run.
+"""Measures queries as ratios to Datasette, which serves the same table on the same machine in one run.
 
-Run `python benchmarks/query.py [--csv FILE] [--seconds 5] [--rounds 3]`; it needs the network once, to
-install Datasette into an environment of its own, and a CSV of titles (`show_id,type,title,...`). Each
-round asks, with so many clients at once, each of
+Run `python benchmarks/query.py [--csv FILE] [--seconds 5] [--rounds 3]`. It needs network access to install
+Datasette into a separate environment, and a CSV of titles (`show_id,type,title,...`). Each round sends, with
+several concurrent clients, requests for
 
   rows      a page of 100 rows
   filtered  a page of 100 rows of a year
-  title     the rows of one exact title, another of 300 with each request
+  title     the rows of one exact title, one of 300 in turn
 
-of Datasette (SQLite, with indexes on what is asked for), of Sluice as it is set up, and of Sluice that keeps
-no answer (SLUICE_CACHE_S=0). All are warm: each has answered each of these requests before.
-Then it times the statement of the title query in PostgreSQL alone. The median of the ratios is the figure
-to quote.
+to Datasette (SQLite, with indexes on the filtered columns), to Sluice with default settings, and to Sluice
+without a response cache (SLUICE_CACHE_S=0). All are warm: each has answered each of these requests before.
+It also times the SQL statement of the title query alone. Quote the median of the ratios.
 """
 
 from __future__ import annotations
@@ -49,12 +48,12 @@ DATASET = CHECKOUT / "sql" / "datasets" / "titles"
 CSV = CHECKOUT.parent / "shared" / "data" / "titles" / "netflix_titles.csv"
 STATEMENTS = 2000
 TITLES = 300
-Asked = "Callable[[], str]"
+NextPath = "Callable[[], str]"
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What one server did in one round: requests a second, and the 95th percentile of their times."""
+    """The result of one server in one round: requests per second, and their 95th percentile."""
 
     per_s: float
     p95_ms: float
@@ -91,7 +90,7 @@ def titles_of(path: Path) -> list[str]:
 
 @contextmanager
 def sluice(folder: Path, path: Path, **settings: str) -> Iterator[Cloud]:
-    """A local cloud with the titles in it."""
+    """A local cloud with the titles loaded."""
     cloud = Cloud(State(folder), Ports.free(), loaders=1, flags=postgres.TEST_FLAGS)
     cloud.settings.update(settings)
     cloud.up()
@@ -106,7 +105,7 @@ def sluice(folder: Path, path: Path, **settings: str) -> Iterator[Cloud]:
 
 @contextmanager
 def datasette(folder: Path, path: Path) -> Iterator[str]:
-    """A Datasette over the same table, with indexes on what is asked for."""
+    """A Datasette over the same table, with indexes on the filtered columns."""
     environment, database = folder / "datasette", folder / "titles.db"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     subprocess.run(
@@ -116,7 +115,7 @@ def datasette(folder: Path, path: Path) -> Iterator[str]:
     )
     fill(database, path)
     port = Ports.free().gateway
-    # It is spared what Sluice does not do either: to count the rows and suggest facets with each page.
+    # Disable what Sluice does not do either: counting rows and suggesting facets with each page.
     settings = ("suggest_facets", "0"), ("default_page_size", "100"), ("num_sql_threads", "3")
     options = [text for each in settings for text in ("--setting", *each)]
     process = subprocess.Popen(
@@ -145,8 +144,8 @@ def fill(database: Path, path: Path) -> None:
         connection.execute("CREATE INDEX titles_year ON titles (release_year)")
 
 
-def paths(server: str, titles: list[str]) -> dict[str, Asked]:
-    """Return what is asked of a server, each a function that makes the next path."""
+def paths(server: str, titles: list[str]) -> dict[str, NextPath]:
+    """Return the kinds of requests of a server, each a function that returns the next path."""
     turn = itertools.cycle(titles)
     if server == "datasette":
         table = "/titles/titles.json?_shape=objects&_size=100&_nocount=1&_nofacet=1"
@@ -166,31 +165,31 @@ def paths(server: str, titles: list[str]) -> dict[str, Asked]:
 def measure(
     servers: dict[str, str], titles: list[str], seconds: float, clients: int
 ) -> dict[tuple[str, str], Rate]:
-    """Ask each server each question for so many seconds."""
+    """Send each kind of request to each server for the given time."""
     found = {}
-    for question in ("rows", "filtered", "title"):
+    for kind in ("rows", "filtered", "title"):
         for server, url in servers.items():
-            asked = paths(server, titles)[question]
-            asyncio.run(warm(url, asked, TITLES))
-            found[question, server] = asyncio.run(ask(url, asked, seconds, clients))
+            next_path = paths(server, titles)[kind]
+            asyncio.run(warm(url, next_path, TITLES))
+            found[kind, server] = asyncio.run(request(url, next_path, seconds, clients))
     return found
 
 
-async def warm(url: str, asked: Asked, requests: int) -> None:
+async def warm(url: str, next_path: NextPath, requests: int) -> None:
     async with aiohttp.ClientSession() as session:
         for _ in range(requests):
-            async with session.get(url + asked()) as answer:
+            async with session.get(url + next_path()) as answer:
                 await answer.read()
                 answer.raise_for_status()
 
 
-async def ask(url: str, asked: Asked, seconds: float, clients: int) -> Rate:
+async def request(url: str, next_path: NextPath, seconds: float, clients: int) -> Rate:
     times_s: list[float] = []
     until = time.perf_counter() + seconds
 
     async def client(session: aiohttp.ClientSession) -> None:
         while (began := time.perf_counter()) < until:
-            async with session.get(url + asked()) as answer:
+            async with session.get(url + next_path()) as answer:
                 await answer.read()
                 answer.raise_for_status()
             times_s.append(time.perf_counter() - began)
@@ -201,20 +200,18 @@ async def ask(url: str, asked: Asked, seconds: float, clients: int) -> Rate:
 
 
 def report(measured: list[dict[tuple[str, str], Rate]]) -> None:
-    print(f"{'question':10} {'server':18} {'requests/s':>10} {'p95 ms':>8} {'to datasette':>13}")
-    for question, server in measured[0]:
-        rates = [each[question, server] for each in measured]
-        ratios = [
-            each[question, server].per_s / each[question, "datasette"].per_s for each in measured
-        ]
+    print(f"{'request':10} {'server':18} {'requests/s':>10} {'p95 ms':>8} {'to datasette':>13}")
+    for kind, server in measured[0]:
+        rates = [each[kind, server] for each in measured]
+        ratios = [each[kind, server].per_s / each[kind, "datasette"].per_s for each in measured]
         print(
-            f"{question:10} {server:18} {statistics.median(r.per_s for r in rates):10.0f}"
+            f"{kind:10} {server:18} {statistics.median(r.per_s for r in rates):10.0f}"
             f" {statistics.median(r.p95_ms for r in rates):8.1f} {statistics.median(ratios):12.2f}x"
         )
 
 
 def report_statement(cloud: Cloud, titles: list[str]) -> None:
-    """Time the statement of the title query, as the database and the way to it have it."""
+    """Time the SQL statement of the title query, sent directly to PostgreSQL."""
     sql = without_comments(folder_document(DATASET)["queries"]["title"].partition("\n\n")[0])
     sql = sql.replace("%", "%%").replace(":title", "%(title)s")
     times_ms = []

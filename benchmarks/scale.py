@@ -1,16 +1,16 @@
-r"""What becomes of the speed when there are very many rows: one run, one machine, one PostgreSQL.
+r"""Measures loading and querying with many rows: one run, one machine, one PostgreSQL.
 
 Run `make scale ROWS=1000000` (1 %), `ROWS=10000000` (10 %), `ROWS=100000000`, or
 `python benchmarks/scale.py --rows N [--files 4] [--json FILE]`. In a local cloud of its own, with the
 deployed functions and without a cache of answers, it
 
-  loads       N trips of the generator in a few objects, announced at once
+  loads       N trips of the generator in a few objects, announced together
   compacts    their projections
-  asks        each kind of question many times, boxes of every kind, and holds some against a count
-  loads more  while asking the same again
-  adds        a file of 10,000 rows to the full table, and takes everything back
+  queries     each kind of query many times, with all kinds of boxes, and checks some answers by counting
+  loads more  while it repeats the queries
+  adds        a file of 10,000 rows to the full table, and undoes all ingestions
 
-Free disk needed: about 350 bytes a row.
+It needs about 350 bytes of disk space per row.
 """
 
 from __future__ import annotations
@@ -56,10 +56,12 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=4)
     parser.add_argument("--loaders", type=int, default=psutil.cpu_count() or 2)
     parser.add_argument(
-        "--asked", type=int, default=40, help="times each kind of question is asked"
+        "--asked", type=int, default=40, help="number of requests of each kind of query"
     )
-    parser.add_argument("--folder", type=Path, help="where there is room; a temporary one else")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument(
+        "--folder", type=Path, help="a folder with enough space; by default a temporary one"
+    )
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="sluice-scale-", dir=options.folder) as folder,
@@ -72,7 +74,7 @@ def main() -> None:
 
 
 class Scale:
-    """One run; `figures` is what it found."""
+    """One run; `figures` are its results."""
 
     def __init__(self, cloud: Cloud, folder: Path, options: argparse.Namespace) -> None:
         self.cloud = cloud
@@ -89,7 +91,7 @@ class Scale:
         }
 
     def run(self) -> dict[str, Any]:
-        """Do all of it, in order."""
+        """Run all steps in order."""
         ingest.warm_up(self.cloud, self.folder)
         self.sql("UPDATE sluice.ingestions SET state = 'undone'")
         self.sql("DELETE FROM sluice.publications")
@@ -97,23 +99,23 @@ class Scale:
         self.sql("TRUNCATE store.trips")
         self.copy()
         self.load()
-        self.compact()
+        self.wait_for_compaction()
         self.measure_size()
-        idle = self.ask("idle")
+        idle = self.query("idle")
         self.check_boxes()
-        self.ask_while_loading(idle)
-        self.add_a_little()
+        self.query_while_loading(idle)
+        self.add_small_file()
         self.undo()
         return self.figures
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run a statement; return its rows."""
+        """Run a statement and return its rows."""
         with self.database.cursor() as cursor:
             cursor.execute(statement, values)
             return cursor.fetchall() if cursor.description else []
 
-    def say(self, name: str, value: Any, words: str) -> None:
-        """Keep a figure and print it."""
+    def record(self, name: str, value: Any, words: str) -> None:
+        """Record a figure and print it."""
         self.figures[name] = value
         print(words, flush=True)
 
@@ -123,10 +125,10 @@ class Scale:
         write_trips(path, min(COPIED_ROWS, self.options.rows))
         rate = statistics.median(ingest.copy_rate(self.cloud, path) for _ in range(3))
         path.unlink()
-        self.say("copy_rows_s", rate, f"\\copy, raw: {rate:,.0f} rows/s")
+        self.record("copy_rows_s", rate, f"\\copy, raw: {rate:,.0f} rows/s")
 
     def load(self) -> None:
-        """Put the objects in place and see them loaded."""
+        """Create the objects and load them."""
         objects = {}
         each = -(-self.options.rows // self.options.files)
         for number in range(self.options.files):
@@ -164,7 +166,7 @@ class Scale:
             time.sleep(0.05 if self.options.rows < 5_000_000 else 0.5)
 
     def report_load(self, course: list[tuple[float, int]], resident: dict[str, float]) -> None:
-        """Keep and print what the load came to."""
+        """Record and print the figures of the load."""
         seconds, rows = course[-1]
         tenths = [rate_between(course, rows * n / 10, rows * (n + 1) / 10) for n in range(10)]
         rate = rows / seconds
@@ -192,11 +194,11 @@ class Scale:
             f"loaded in {seconds:.1f} s: {rate:,.0f} rows/s, {self.figures['load_to_copy']:.2f} x \\copy;"
             f" last tenth {tenths[-1] / tenths[0]:.2f} x the first\n"
             f"account: {read:,} read = {loaded:,} loaded + {rejected:,} rejected, balanced: {balanced}\n"
-            f"resident at most: {', '.join(f'{k} {v:.0f} MiB' for k, v in sorted(resident.items()))}",
+            f"peak resident memory: {', '.join(f'{k} {v:.0f} MiB' for k, v in sorted(resident.items()))}",
             flush=True,
         )
 
-    def compact(self, name: str = "compaction_s") -> None:
+    def wait_for_compaction(self, name: str = "compaction_s") -> None:
         """Wait until the projections are complete."""
         ((done,),) = self.sql("SELECT max(published_at) FROM sluice.publications")
         while self.sql("SELECT 1 FROM sluice.publications WHERE segment IS NULL LIMIT 1"):
@@ -204,10 +206,12 @@ class Scale:
         ((seconds,),) = self.sql(
             "SELECT extract(epoch FROM max(compacted_at) - %s) FROM sluice.segments", done
         )
-        self.say(name, float(seconds), f"compacted {seconds:.1f} s after `done`, in the background")
+        self.record(
+            name, float(seconds), f"compacted {seconds:.1f} s after `done`, in the background"
+        )
 
     def measure_size(self) -> None:
-        """Keep the bytes a row of each table, indexes included."""
+        """Record the bytes per row of each table, including indexes."""
         sizes = {
             name: int(size)
             for name, size in self.sql(
@@ -218,14 +222,14 @@ class Scale:
         }
         rows = self.figures["account"]["loaded"]
         each = {name: size / rows for name, size in sorted(sizes.items())}
-        self.say(
+        self.record(
             "bytes_per_row",
             each,
-            "bytes a row: " + ", ".join(f"{k} {v:.1f}" for k, v in each.items()),
+            "bytes per row: " + ", ".join(f"{k} {v:.1f}" for k, v in each.items()),
         )
 
-    def ask(self, when: str) -> dict[str, dict[str, float]]:
-        """Ask each question many times; return the percentiles of each in milliseconds."""
+    def query(self, when: str) -> dict[str, dict[str, float]]:
+        """Send each query many times; return the percentiles of each in milliseconds."""
         times_ms: dict[str, list[float]] = {}
         for name, make in questions().items():
             draw = random.Random(name)
@@ -237,7 +241,7 @@ class Scale:
     def percentiles(
         self, when: str, times_ms: dict[str, list[float]]
     ) -> dict[str, dict[str, float]]:
-        """Keep and print the percentiles of answers' times."""
+        """Record and print the percentiles of latencies."""
         found = {}
         for name, each in times_ms.items():
             p95 = sorted(each)[min(len(each) - 1, int(len(each) * 0.95))]
@@ -250,7 +254,7 @@ class Scale:
         return found
 
     def answer(self, question: tuple[str, dict[str, Any]]) -> float:
-        """Ask once; return how long the answer took in milliseconds."""
+        """Send one query; return its latency in milliseconds."""
         query, parameters = question
         began = time.perf_counter()
         answer = self.client.get(f"/v1/datasets/trips/queries/{query}", params=parameters)
@@ -258,29 +262,29 @@ class Scale:
         return (time.perf_counter() - began) * 1000
 
     def check_boxes(self) -> None:
-        """Hold answers against counts that look at each trip."""
+        """Compare answers with counts of all trips in the box."""
         draw = random.Random("checked")
         wrong = 0
         boxes = [make_box(draw, kind) for kind in BOXES for _ in range(CHECKED)]
         for box in boxes:
             answer = self.client.get("/v1/datasets/trips/queries/weekly_average", params=box).json()
             row = answer["rows"][0] if "rows" in answer else answer
-            told = {each["monday"]: each["trips"] for each in row["per_week"]}
+            answered = {each["monday"]: each["trips"] for each in row["per_week"]}
             counted = self.sql(
                 "SELECT CAST(CAST(date_trunc('week', started_at) AS date) AS text), count(*) FROM store.trips"
                 " JOIN sluice.publications USING (ingestion) WHERE origin_lon BETWEEN %s AND %s"
                 " AND origin_lat BETWEEN %s AND %s GROUP BY 1",
                 box["min_lon"], box["max_lon"], box["min_lat"], box["max_lat"],
             )  # fmt: skip
-            wrong += told != dict(counted)
-        self.say(
+            wrong += answered != dict(counted)
+        self.record(
             "wrong_boxes",
             wrong,
-            f"{len(boxes)} boxes held against counts of each trip: {wrong} wrong",
+            f"{len(boxes)} boxes compared with counts of each trip: {wrong} wrong",
         )
 
-    def ask_while_loading(self, idle: dict[str, dict[str, float]]) -> None:
-        """Ask the same while a tenth more is loaded, all kinds by turns until it is."""
+    def query_while_loading(self, idle: dict[str, dict[str, float]]) -> None:
+        """Repeat the queries, all kinds in turn, while a tenth more is loaded."""
         name = "trips/meanwhile.csv"
         path = seeding.place(self.cloud, name)
         rows = max(2_000_000, self.options.rows // 10)
@@ -297,41 +301,41 @@ class Scale:
         loading.join()
         busy = self.percentiles("while loading", times_ms)
         slower = {each: busy[each]["p95_ms"] / idle[each]["p95_ms"] for each in idle}
-        self.say(
+        self.record(
             "slower_while_loading",
             slower,
             f"while loading at most {max(slower.values()):.1f} x slower",
         )
-        self.compact("more_compaction_s")
+        self.wait_for_compaction("more_compaction_s")
 
     def keep_loading(self, objects: dict[str, dict[str, str]]) -> None:
-        """See more objects loaded, on a connection of its own."""
+        """Load more objects, on a separate connection."""
         twin = Scale(self.cloud, self.folder, self.options)
         twin.watch(objects)
 
-    def add_a_little(self) -> None:
+    def add_small_file(self) -> None:
         """Add a small file to the full table."""
         path = self.folder / "little.csv"
         write_trips(path, 10_000, first=self.options.rows * 2)
         row = ingest.ingest(self.cloud, path, "little.csv")
         began = time.perf_counter()
-        self.compact("little_compaction_s")
+        self.wait_for_compaction("little_compaction_s")
         compacted = time.perf_counter() - began
-        self.say("little_s", row["seconds"], f"10,000 rows more: done in {row['seconds']:.2f} s")
+        self.record("little_s", row["seconds"], f"10,000 more rows: done in {row['seconds']:.2f} s")
         self.figures["little_compacted_s"] = row["seconds"] + compacted
 
     def undo(self) -> None:
-        """Take everything back."""
+        """Undo all ingestions."""
         began = time.perf_counter()
         for (ingestion,) in self.sql("SELECT ingestion FROM sluice.publications ORDER BY 1"):
             self.client.post(f"/v1/ingestions/{ingestion}/undo").raise_for_status()
         seconds = time.perf_counter() - began
         ((left,),) = self.sql("SELECT count(*) FROM trips_latest")
-        self.say("undo_s", seconds, f"all taken back in {seconds:.2f} s; {left} left")
+        self.record("undo_s", seconds, f"all undone in {seconds:.2f} s; {left} left")
 
 
 def rate_between(course: list[tuple[float, int]], first: float, end: float) -> float:
-    """Return the rate from one number of rows to another, the course taken as straight between."""
+    """Return the rate between two numbers of rows, interpolated linearly."""
 
     def when(rows: float) -> float:
         for (t0, r0), (t1, r1) in pairwise(course):
@@ -343,7 +347,7 @@ def rate_between(course: list[tuple[float, int]], first: float, end: float) -> f
 
 
 def questions() -> dict[str, Callable[[random.Random], tuple[str, dict[str, Any]]]]:
-    """Return by name what makes a question: a query and its parameters."""
+    """Return the kinds of queries by name, each a function that draws a query and its parameters."""
     names = [each[0] for each in REGIONS]
     made: dict[str, Callable[[random.Random], tuple[str, dict[str, Any]]]] = {
         "weekly average, region": lambda draw: ("weekly_average", {"region": draw.choice(names)}),
@@ -367,7 +371,7 @@ def questions() -> dict[str, Callable[[random.Random], tuple[str, dict[str, Any]
 
 
 def make_box(draw: random.Random, kind: str) -> dict[str, float]:
-    """Return a box: of a few streets, of a region and more, through cells, of several regions, a point."""
+    """Return a box: a few streets, more than a region, across cells, several regions, or a point."""
     _, lon, lat, _ = draw.choice(REGIONS)
     lon, lat = lon + draw.gauss(0, 0.05), lat + draw.gauss(0, 0.05)
     if kind == "across regions":

@@ -1,6 +1,6 @@
-"""Very large objects for the local cloud: put into its folder, then announced as the storage does.
+"""Creates very large objects of the local cloud: writes them to its folder and publishes their notifications.
 
-The storage server keeps an upload in memory until it is complete, which is no way for gigabytes.
+The storage server keeps an upload in memory until it is complete, so gigabytes cannot be uploaded.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ BLOCK_BYTES = 8 * 1024 * 1024
 
 
 def place(cloud: Cloud, name: str) -> Path:
-    """Return where an object of the inbox lies on this machine."""
+    """Return the path of an object of the inbox on this machine."""
     path = cloud.state.data / "storage" / "inbox" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def seal(path: Path) -> dict[str, str]:
-    """Make an object of a file that is in its place; return what its announcement tells."""
+    """Make a file in the folder of the inbox an object; return the facts of its notification."""
     checksum = google_crc32c.Checksum()
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
@@ -59,7 +59,7 @@ def seal(path: Path) -> dict[str, str]:
 
 
 def announce(cloud: Cloud, objects: dict[str, dict[str, str]]) -> None:
-    """Tell of the objects, all at once."""
+    """Publish the notifications of objects."""
     channel = grpc.insecure_channel(cloud.pubsub_address)
     client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
     messages = []

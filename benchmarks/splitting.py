@@ -1,7 +1,7 @@
-"""How fast chunks and records are found, as ratios to counting the newlines of the same bytes.
+"""Measures splitting and indexing, as ratios to counting the newlines of the same bytes.
 
-Run `python benchmarks/splitting.py [MEBIBYTES]`. A ratio says how many times the time of
-`bytes.count` of a newline a stage takes; it moves less between machines than a rate does.
+Run `python benchmarks/splitting.py [MEBIBYTES]`. A ratio is the time of a stage divided by that of
+`bytes.count` of newlines; it varies less between machines than a rate.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ STAGES: dict[str, Callable[[list[bytes]], object]] = {
 
 
 def best_s(stage: Callable[[list[bytes]], object], blocks: list[bytes]) -> float:
-    """Return the best time of some rounds in seconds."""
+    """Return the fastest of several rounds, in seconds."""
     times = []
     for _ in range(ROUNDS):
         began = perf_counter()
