@@ -10,7 +10,7 @@ import io
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ def _open(settings: Settings) -> Engine:
     engine = _make_engine(settings)
     event.listen(engine, "connect", _send_at_once)
     event.listen(engine, "connect", _send_together)
+    event.listen(engine, "connect", _close_file_with_socket)
     return engine
 
 
@@ -73,6 +74,21 @@ def _send_together(connection: Any, _: object) -> None:  # a pg8000 connection
         return _execute_together(connection, statement, vals, oids)
 
     connection.execute_unnamed = execute_unnamed
+
+
+def _close_file_with_socket(connection: Any, _: object) -> None:  # a pg8000 connection
+    """Close the file over the socket too: without that, the socket of a lost connection stays open."""
+    file = connection._sock  # noqa: SLF001  # no other way to it
+    close_socket = connection.close
+
+    def close() -> None:
+        try:
+            close_socket()
+        finally:
+            with suppress(OSError):  # what was not sent never will be
+                file.close()
+
+    connection.close = close
 
 
 def _execute_together(
