@@ -1,4 +1,4 @@
-"""The settings: one table, read once from the environment; knows nothing of who uses them."""
+"""The settings of the functions: one table, read once from the environment."""
 
 from __future__ import annotations
 
@@ -19,57 +19,53 @@ def _setting(default: object, sentence: str, unit: str = "") -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting of every function; a function reads only those it needs.
+    """All settings; each function reads those it needs.
 
-    The environment variable of a field is its name in capitals behind `SLUICE_`.
+    The environment variable of a field is `SLUICE_` and its name in capitals.
     """
 
-    project: str = _setting("local", "Google Cloud project that holds topics and buckets.")
-    inbox: str = _setting("inbox", "Bucket into which CSV files are dropped.")
+    project: str = _setting("local", "Google Cloud project of the topics and buckets.")
+    inbox: str = _setting("inbox", "Bucket to which CSV files are uploaded.")
     outbox: str = _setting("outbox", "Bucket of outputs, rejects and backups.")
-    database_url: str = _setting(
-        "", "SQLAlchemy URL of PostgreSQL; used where no instance is named."
-    )
+    database_url: str = _setting("", "SQLAlchemy URL of PostgreSQL; used if no instance is set.")
     database_instance: str = _setting(
-        "", "Cloud SQL instance as project:region:name; reached through the Cloud SQL connector."
+        "", "Cloud SQL instance as project:region:name; connected to with the Cloud SQL connector."
     )
-    database_name: str = _setting("sluice", "Database inside the Cloud SQL instance.")
+    database_name: str = _setting("sluice", "Database of the Cloud SQL instance.")
     database_user: str = _setting("", "IAM database user of the function's service account.")
-    database_ip_type: str = _setting("private", "private, public or psc: the way to the instance.")
-    pool_size: int = _setting(
-        4, "Connections that one instance of a function keeps.", "connections"
+    database_ip_type: str = _setting(
+        "private", "Address of the instance to use: private, public or psc."
     )
-    # Below 32 MiB the C library gives a chunk memory that it had before, and not each page of it anew.
+    pool_size: int = _setting(4, "Connections kept by one instance of a function.", "connections")
+    # Below 32 MiB the C library reuses memory for a chunk instead of mapping new pages.
     chunk_bytes: int = _setting(31 * MIB, "Size at which a file is cut into chunks.", "bytes")
     copy_block_bytes: int = _setting(256 * 1024, "Size of one block of a COPY stream.", "bytes")
-    statement_timeout_s: float = _setting(
-        30.0, "Time after which a query of a client is ended.", "seconds"
-    )
+    statement_timeout_s: float = _setting(30.0, "Timeout of a client's query.", "seconds")
     max_rows: int = _setting(
-        1_000_000, "Most rows that one answer of the rows route holds.", "rows"
+        1_000_000, "Maximum number of rows in a response of the rows route.", "rows"
     )
     cache_s: float = _setting(
         60.0,
-        "Time for which an answer is kept in memory; a change of what it read replaces it at once."
-        " 0 keeps none.",
+        "Time for which a response is cached; a change of the data it reads invalidates it immediately."
+        " 0 disables the cache.",
         "seconds",
     )
     cache_bytes: int = _setting(
-        32 * MIB, "Size of all answers that one instance keeps in memory.", "bytes"
+        32 * MIB, "Maximum size of the response cache of one instance.", "bytes"
     )
     public_url: str = _setting(
-        "http://localhost:8080", "Address under which clients reach the HTTP functions."
+        "http://localhost:8080", "Address at which clients reach the HTTP functions."
     )
     push_service_account: str = _setting(
-        "", "Service account whose OIDC token the pushes of client subscriptions carry."
+        "", "Service account of the OIDC token in pushes of client subscriptions."
     )
-    token: str = _setting("", "Bearer token that clients must present; empty means open.")
+    token: str = _setting("", "Bearer token that clients must send; empty disables authentication.")
     sweep_idle_s: float = _setting(
         900.0,
-        "Time without progress after which an ingestion's messages are sent again.",
+        "Time without progress after which recovery resends an ingestion's messages.",
         "seconds",
     )
-    log_level: str = _setting("INFO", "Least severity that is logged.")
+    log_level: str = _setting("INFO", "Lowest severity that is logged.")
 
 
 def _parse(name: str, text: str, kind: object) -> object:
