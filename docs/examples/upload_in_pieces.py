@@ -1,9 +1,9 @@
-"""Uploads a CSV file in pieces, waits until it is loaded, and downloads what became of it.
+"""Uploads a CSV file in pieces, waits until it is loaded, and downloads its output.
 
     python docs/examples/upload_in_pieces.py plays.csv totals.csv
 
-The protocol is that of dropzone.js. The file is read piece by piece, and the answer is written as it
-comes: neither has to fit into memory. A download that breaks off is resumed where it ended.
+The protocol is that of dropzone.js. The file is read piece by piece and the output is streamed to disk, so
+neither has to fit into memory. An interrupted download is resumed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def upload(client: httpx.Client, path: Path) -> str:
 def send(
     client: httpx.Client, fields: dict[str, object], name: str, piece: bytes
 ) -> dict[str, str]:
-    """Send a piece, again where the network or the service fails: a repetition does no harm."""
+    """Send a piece, and retry if the network or the service fails; pieces are idempotent."""
     for attempt in range(RETRIES):
         try:
             answer = client.post("/api/upload_file", data=fields, files={"file": (name, piece)})
@@ -52,11 +52,11 @@ def send(
             found: dict[str, str] = answer.raise_for_status().json()
             return found
         time.sleep(2**attempt)
-    raise SystemExit(f"{name}: the piece at {fields['dzchunkbyteoffset']} was not taken")
+    raise SystemExit(f"{name}: the piece at {fields['dzchunkbyteoffset']} was not accepted")
 
 
 def wait(client: httpx.Client, job: str) -> None:
-    """Ask until the job has ended."""
+    """Wait until the job has ended."""
     while True:
         found = client.get(f"/api/file_status/{job}").raise_for_status().json()
         if found["job_status"] == "SUCCESS":
@@ -67,13 +67,13 @@ def wait(client: httpx.Client, job: str) -> None:
 
 
 def download(client: httpx.Client, job: str, path: Path) -> None:
-    """Download the answer, resuming where the connection broke."""
+    """Download the output, and resume after a lost connection."""
     with path.open("wb") as file:
         for attempt in range(RETRIES):
             headers = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
             try:
                 with client.stream("GET", f"/api/download_file/{job}", headers=headers) as answer:
-                    if answer.status_code == 416:  # there is nothing left
+                    if answer.status_code == 416:  # the output is complete
                         return
                     answer.raise_for_status()
                     for block in answer.iter_bytes():
@@ -81,11 +81,11 @@ def download(client: httpx.Client, job: str, path: Path) -> None:
                     return
             except httpx.TransportError:
                 time.sleep(2**attempt)
-    raise SystemExit(f"job {job}: the download broke off again and again")
+    raise SystemExit(f"job {job}: the download failed repeatedly")
 
 
 def main() -> None:
-    """Do it all."""
+    """Upload, wait and download."""
     source, target = map(Path, sys.argv[1:3])
     headers = {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}
     with httpx.Client(base_url=URL, headers=headers, timeout=60) as client:

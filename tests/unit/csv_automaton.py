@@ -1,4 +1,4 @@
-"""The automaton of `sluice.csv.scanning` once more, one byte at a time, to hold the fast one against."""
+"""The automaton of `sluice.csv.scanning`, one byte at a time: the reference for the fast one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Mark:
-    """A place behind a line end outside quotes."""
+    """A position after a line end outside quotes."""
 
     byte: int
     lines: int
@@ -18,7 +18,7 @@ class Mark:
 
 @dataclass
 class Parsed:
-    """Records as (start, end, line), malformed as (record, kind, offset), the marks, what parts fields."""
+    """Records as (start, end, line), malformed as (record, kind, offset), marks, and field separators."""
 
     records: list[tuple[int, int, int]] = field(default_factory=list)
     malformed: list[tuple[int, str, int]] = field(default_factory=list)
@@ -45,7 +45,7 @@ KINDS = {b'"': "quote", b",": "delimiter", b"\r": "newline", b"\n": "newline"}
 
 
 def parse(data: bytes) -> Parsed:
-    """Parse bytes that begin at a record, with no recovery behind an unclosed quote."""
+    """Parse bytes that start at a record, without recovery after an unclosed quote."""
     parsed = Parsed()
     state, start, line, start_line, at, opening = "start", 0, 0, 0, 0, 0
     flaws: list[tuple[str, int]] = []
@@ -98,7 +98,7 @@ def fields(record: bytes) -> list[bytes]:
 
 
 def index(data: bytes) -> Parsed:
-    """Parse bytes that begin at a record, and go on behind the line of an unclosed quote."""
+    """Parse bytes that start at a record, and resume after the line of an unclosed quote."""
     parsed = parse(data)
     if not parsed.malformed or parsed.malformed[-1][1] != "unclosed_quote":
         return parsed
@@ -122,7 +122,7 @@ def count_line_ends(data: bytes) -> int:
 
 @dataclass(frozen=True)
 class Split:
-    """A file cut up; a chunk is (first byte, end, first line, first record, records, lines)."""
+    """The chunks of a file, each as (first byte, end, first line, first record, records, lines)."""
 
     header: bytes | None
     header_end: int
@@ -130,7 +130,7 @@ class Split:
 
 
 def split(data: bytes, *, header: bool, chunk_bytes: int) -> Split:
-    """Cut a file into chunks, all of it at hand."""
+    """Cut a file into chunks, with all of it in memory."""
     bom_bytes = len(BOM) if data.startswith(BOM) else 0
     parsed = parse(data[bom_bytes:])
     marks = [Mark(m.byte + bom_bytes, m.lines, m.records - header) for m in parsed.marks]
@@ -140,9 +140,9 @@ def split(data: bytes, *, header: bool, chunk_bytes: int) -> Split:
         head = data[bom_bytes:][slice(*parsed.records[0][:2])] if parsed.records else None
     result = Split(head, start.byte, [])
     while start.byte < len(data):
-        behind = [mark for mark in marks if mark.byte > start.byte]
-        within = [mark for mark in behind if mark.byte <= start.byte + chunk_bytes]
-        end = within[-1] if within else behind[0]
+        after = [mark for mark in marks if mark.byte > start.byte]
+        within = [mark for mark in after if mark.byte <= start.byte + chunk_bytes]
+        end = within[-1] if within else after[0]
         records, lines = end.records - start.records, end.lines - start.lines
         result.chunks.append((start.byte, end.byte, start.lines + 1, start.records, records, lines))
         start = end

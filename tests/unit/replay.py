@@ -1,4 +1,4 @@
-"""A real HTTP server that replays the API's answers and takes uploads as Cloud Storage does."""
+"""An HTTP server that replays responses of the API and accepts uploads as Cloud Storage does."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Stream:
 
 @dataclass
 class Inbox:
-    """A resumable session that keeps what arrived; faults fail the PUT of that number."""
+    """A resumable session that stores what arrives; `faults` fail the PUT of that number."""
 
     faults: dict[int, tuple[int, int]] = field(default_factory=dict)
     content: bytearray = field(default_factory=bytearray)
@@ -55,7 +55,7 @@ class Inbox:
     object: str = "trips/trips.csv"
 
     def put(self, request: Request) -> Answer:
-        """Take a piece; a fault (status, bytes kept) keeps a part of it and fails."""
+        """Store a piece; a fault (status, bytes kept) stores a part of it and fails."""
         number = len(self.ranges)
         content_range = request.headers["content-range"]
         self.ranges.append(content_range)
@@ -79,7 +79,7 @@ class Inbox:
 
 
 class Replay:
-    """The answers of an API by route, and the requests that it got."""
+    """The responses of an API by route, and the requests that it received."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -102,7 +102,7 @@ class Replay:
         self.answer(route, problem, status)
 
     def stream(self, route: str, *streams: Stream) -> None:
-        """Each connection gets the next stream, the last one again and again."""
+        """Give each connection the next stream; the last one repeats."""
         self._streams[route] = list(streams)
 
     def respond(self, request: Request) -> Answer | Stream:
@@ -181,7 +181,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, *_: object) -> None:
-        """A client that leaves in the middle of a stream is no error."""
+        """Ignore clients that disconnect during a stream."""
 
 
 @contextmanager
@@ -235,7 +235,7 @@ def event(sequence: int, kind: str, **members: object) -> dict[str, object]:
 
 
 def sse(document: dict[str, object], *, of_all: bool = False) -> str:
-    """The event as the API sends it; in the stream of all ingestions its id names the ingestion."""
+    """The event as the API sends it; in the stream of all ingestions its id contains the ingestion."""
     number = f"{document['data']['ingestion']}:" if of_all else ""
     return (
         f"id: {number}{document['sequence']}\nevent: {document['type']}\n"
