@@ -2,6 +2,7 @@
 
 database         URL of a fresh, migrated PostgreSQL database; one server serves the test run
 empty_database   the same without the engine's tables
+clone_database   makes such a database, or a clone of one, for fixtures of a module
 pubsub           the embedded Pub/Sub, empty, in this process; PUBSUB_EMULATOR_HOST points to it
 storage          the real fake-gcs-server; STORAGE_EMULATOR_HOST points to it
 local_cloud      the whole local cloud on free ports; one serves the test run
@@ -28,7 +29,8 @@ from sluice.local.pubsub import PubsubServer
 from sluice.local.state import Ports, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 RUN_VARIABLE = "SLUICE_TEST_RUN"
 RUN_PREFIX = "sluice-tests-"
@@ -74,7 +76,7 @@ def database_server() -> postgres.Server:
 @pytest.fixture
 def database(database_server: postgres.Server) -> Iterator[str]:
     """The SQLAlchemy URL of a database of this test's own, migrated and empty."""
-    with _database(database_server, template=TEMPLATE) as url:
+    with _database(database_server) as url:
         yield url
 
 
@@ -83,6 +85,14 @@ def empty_database(database_server: postgres.Server) -> Iterator[str]:
     """The SQLAlchemy URL of a database of this test's own, without any table."""
     with _database(database_server, template="template0") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def clone_database(
+    database_server: postgres.Server,
+) -> Callable[..., AbstractContextManager[str]]:
+    """Clones the database `database`, or one that a module loaded: takes and yields a URL."""
+    return lambda url=TEMPLATE: _database(database_server, template=url.rpartition("/")[2])
 
 
 @pytest.fixture
@@ -153,7 +163,7 @@ def _create_template(server: postgres.Server) -> None:
 
 
 @contextmanager
-def _database(server: postgres.Server, template: str) -> Iterator[str]:
+def _database(server: postgres.Server, template: str = TEMPLATE) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     server.psql(f"CREATE DATABASE {name} TEMPLATE {template}")
     try:

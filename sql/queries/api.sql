@@ -50,13 +50,13 @@ ORDER BY id DESC
 LIMIT CAST(:limit AS integer);
 
 -- name: events_after
--- The events of an ingestion behind one of them, in order.
+-- The events of an ingestion after a sequence, in order.
 SELECT sequence, body FROM sluice.events
 WHERE ingestion = :ingestion AND sequence > :sequence
 ORDER BY sequence;
 
 -- name: events_named
--- Some events, each named by its ingestion and sequence.
+-- Events by ingestion and sequence.
 SELECT ingestion, sequence, body FROM sluice.events
 WHERE (ingestion, sequence) IN (
     SELECT * FROM unnest(CAST(:ingestions AS integer[]), CAST(:sequences AS integer[]))
@@ -64,7 +64,7 @@ WHERE (ingestion, sequence) IN (
 ORDER BY created_at, ingestion, sequence;
 
 -- name: events_since
--- The events that may have been missed since a moment, of any ingestion; some may be known already.
+-- The events of all ingestions since a time; the client may have some of them already.
 SELECT events.ingestion, events.sequence, events.body
 FROM sluice.events JOIN sluice.ingestions ON ingestions.id = events.ingestion
 WHERE ingestions.updated_at >= CAST(:since AS timestamptz)
@@ -76,7 +76,7 @@ ORDER BY events.created_at, events.ingestion, events.sequence;
 SELECT created_at FROM sluice.events WHERE ingestion = :ingestion AND sequence = :sequence;
 
 -- name: insert_subscription
--- Remembers a push subscription made through the API.
+-- Stores a push subscription made through the API.
 INSERT INTO sluice.subscriptions (id, endpoint, dataset, states)
 VALUES (:id, :endpoint, :dataset, CAST(:states AS text[]))
 RETURNING *;
@@ -88,5 +88,5 @@ WHERE CAST(:id AS text) IS NULL OR id = CAST(:id AS text)
 ORDER BY created_at, id;
 
 -- name: delete_subscription
--- Forgets a push subscription.
+-- Deletes a push subscription.
 DELETE FROM sluice.subscriptions WHERE id = :id;

@@ -1,29 +1,29 @@
 -- name: lock_tables_shared
--- Waits until no restore swaps tables, and keeps them from it until the session lets go.
+-- Keeps restores from swapping tables until the session unlocks them; waits for one that does.
 SELECT pg_advisory_lock_shared(4, 0);
 
 -- name: unlock_tables_shared
--- Lets restores swap tables again.
+-- Allows restores to swap tables again.
 SELECT pg_advisory_unlock_shared(4, 0);
 
 -- name: lock_tables
--- Waits until no backup reads; keeps new ones waiting until the transaction ends.
+-- Waits until no backup is reading, and keeps new backups waiting until the transaction ends.
 SELECT pg_advisory_xact_lock(4, 0);
 
 -- name: lock_backup
--- Says that a backup is being made, for as long as the transaction lives.
+-- Marks a backup as running until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtextextended('sluice backup ' || :backup, 0));
 
 -- name: is_backup_running
--- Whether somebody is making a backup at this moment.
+-- Whether a backup is running.
 SELECT NOT pg_try_advisory_xact_lock_shared(hashtextextended('sluice backup ' || :backup, 0));
 
 -- name: lock_restore
--- Lets one restore at a time work on a dataset.
+-- Serializes the restores of a dataset.
 SELECT pg_advisory_xact_lock(hashtextextended('sluice restore ' || :dataset, 0));
 
 -- name: export_snapshot
--- What other sessions need to see exactly what this one sees.
+-- The id with which other sessions use the snapshot of this one.
 SELECT pg_export_snapshot();
 
 -- name: select_datasets
@@ -38,21 +38,21 @@ WHERE publications.dataset = :dataset
 ORDER BY ingestions.id;
 
 -- name: columns_of_table
--- The columns of a stored table that hold values of their own.
+-- The columns of a stored table, without generated ones.
 SELECT attname AS name, format_type(atttypid, atttypmod) AS type, NOT attnotnull AS nullable
 FROM pg_attribute
 WHERE attrelid = CAST(:table AS regclass) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
 ORDER BY attnum;
 
 -- name: constraints_of_table
--- The constraints of a stored table; those that only say NOT NULL come with the columns.
+-- The constraints of a stored table, except NOT NULL, which is a property of the columns.
 SELECT conname AS name, pg_get_constraintdef(oid) AS sql
 FROM pg_constraint
 WHERE conrelid = CAST(:table AS regclass) AND contype IN ('p', 'u', 'c', 'x')
 ORDER BY conname;
 
 -- name: indexes_of_table
--- The indexes of a stored table that belong to no constraint.
+-- The indexes of a stored table that do not belong to a constraint.
 SELECT CAST(CAST(indexrelid AS regclass) AS text) AS name, pg_get_indexdef(indexrelid) AS sql
 FROM pg_index
 WHERE indrelid = CAST(:table AS regclass)
@@ -60,27 +60,27 @@ WHERE indrelid = CAST(:table AS regclass)
 ORDER BY 1;
 
 -- name: size_of_table
--- Pages of a stored table, and its bytes with what is stored beside it.
+-- The pages of a stored table, and its size in bytes with its TOAST data.
 SELECT pg_relation_size(CAST(:table AS regclass)) / CAST(current_setting('block_size') AS bigint) AS pages,
     pg_table_size(CAST(:table AS regclass)) AS size_bytes;
 
 -- name: begin_restored_ingestion
--- The ingestion that stands for what a restore brings.
+-- The ingestion of a restore.
 INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, source, state, chunks_total)
 VALUES (:dataset, :bucket, :object, :generation, :size_bytes, 'restore', 'publishing', 0)
 RETURNING id;
 
 -- name: count_restored_rows
--- The account of what a restore brought.
+-- The account of a restore.
 UPDATE sluice.ingestions SET records_read = :rows, records_total = :rows, rows_loaded = :rows
 WHERE id = :ingestion;
 
 -- name: unfinished_of_dataset
--- The ingestions of a dataset that load at this moment.
+-- The ingestions of a dataset that are loading.
 SELECT id FROM sluice.ingestions
 WHERE dataset = :dataset AND state IN ('received', 'splitting', 'loading', 'publishing') AND id <> :ingestion
 ORDER BY id;
 
 -- name: delete_dataset
--- Forgets a declaration.
+-- Deletes a declaration.
 DELETE FROM sluice.datasets WHERE name = :dataset;

@@ -1,5 +1,5 @@
 -- name: lock_dataset
--- Lets one transaction at a time declare, publish or take back a dataset.
+-- Serializes declaring, publishing and withdrawing for a dataset; held until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtext('sluice dataset ' || :dataset));
 
 -- name: declared_version
@@ -24,9 +24,8 @@ SELECT attname AS name, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute
 WHERE attrelid = to_regclass('store.' || quote_ident(:table)) AND attnum > 0 AND NOT attisdropped;
 
-
 -- name: has_unique_key
--- Whether a unique index holds a stored table's key: of exactly these columns, on all its rows.
+-- Whether a stored table has a unique index on exactly these columns and on all rows.
 SELECT EXISTS (
     SELECT FROM pg_index
     WHERE indrelid = to_regclass('store.' || quote_ident(:table)) AND indisunique AND indpred IS NULL

@@ -1,6 +1,6 @@
 -- name: receive_group
--- Small files, each at the step before it is published: ingestion, chunk and receipt. Left out is a file
--- that is known already, of which another generation is, or whose content is published.
+-- Inserts small files as ingestions in `publishing`, each with its chunk and receipt. Leaves out a file that
+-- is known already, that has another published generation, or whose content is published.
 WITH files AS (
     SELECT * FROM jsonb_to_recordset(CAST(:files AS jsonb)) AS file (
         bucket text, object text, generation bigint, size_bytes bigint, crc32c text, content_encoding text,
@@ -25,7 +25,7 @@ WITH files AS (
         SELECT FROM sluice.ingestions AS other
         WHERE other.bucket = files.bucket AND other.object = files.object AND other.state = 'done'
     )
-    ORDER BY bucket, object, generation -- who receives the same files waits, and not in a ring
+    ORDER BY bucket, object, generation -- concurrent groups lock in this order, so they cannot deadlock
     ON CONFLICT (bucket, object, generation) DO NOTHING
     RETURNING *
 ), cut AS (
@@ -50,8 +50,8 @@ SELECT * FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS event (
 );
 
 -- name: publish_group
--- Turns the switch of several ingestions, and tells readers that the dataset changed; returns those that
--- were at the step before.
+-- Publishes several ingestions and increments the dataset's freshness; returns those that were in
+-- `publishing`.
 WITH done AS (
     UPDATE sluice.ingestions
     SET state = 'done', sequence = sequence + 1, updated_at = now(), finished_at = clock_timestamp()
@@ -68,6 +68,6 @@ WITH done AS (
 SELECT * FROM done;
 
 -- name: mark_group_events
--- The events of several ingestions up to a sequence went out.
+-- Marks the events of several ingestions up to a sequence as published.
 UPDATE sluice.events SET published_at = now()
 WHERE ingestion = ANY (CAST(:ingestions AS integer[])) AND sequence <= :sequence AND published_at IS NULL;

@@ -1,5 +1,5 @@
 -- name: receive_ingestion
--- A new generation of an object; none is returned when it is known already.
+-- Inserts the ingestion of a generation; no row when there is one already.
 INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, sequence)
 VALUES (:dataset, :bucket, :object, :generation, :size_bytes, :crc32c, :content_encoding, 1)
 ON CONFLICT (bucket, object, generation) DO NOTHING
@@ -15,15 +15,15 @@ WHERE bucket = :bucket AND object = :object AND generation = :generation;
 SELECT * FROM sluice.ingestions WHERE id = :ingestion;
 
 -- name: lock_ingestion
--- One ingestion, held until the transaction ends: events of it are numbered one after the other.
+-- One ingestion, locked until the transaction ends: its events are numbered one at a time.
 SELECT * FROM sluice.ingestions WHERE id = :ingestion FOR UPDATE;
 
 -- name: store_layout
--- How the file lays out its columns, for the loaders.
+-- Stores how the file lays out its columns, for the loaders.
 UPDATE sluice.ingestions SET layout = CAST(:layout AS jsonb), updated_at = now() WHERE id = :ingestion;
 
 -- name: store_encoding
--- The encoding that was found in the file, for the loaders.
+-- Stores the encoding that was detected in the file, for the loaders.
 UPDATE sluice.ingestions
 SET layout = jsonb_set(
     jsonb_set(layout, '{dialect,encoding}', to_jsonb(CAST(:encoding AS text))), '{is_detected}', 'true'
@@ -31,7 +31,7 @@ SET layout = jsonb_set(
 WHERE id = :ingestion;
 
 -- name: move_ingestion
--- A transition: none is returned when the ingestion is not in one of the states it may come from.
+-- A transition; no row when the ingestion is not in one of the states from which it is legal.
 UPDATE sluice.ingestions
 SET state = CAST(:to_state AS sluice.ingestion_state),
     sequence = sequence + 1,
@@ -67,7 +67,7 @@ WHERE bucket = :bucket AND object = :object AND state = 'done' AND generation > 
 LIMIT 1;
 
 -- name: insert_chunk
--- Remembers a chunk before its message is sent.
+-- Inserts a chunk before its message is sent.
 INSERT INTO sluice.chunks (ingestion, number, first_byte, end_byte, first_line, first_record, records, lines)
 VALUES (:ingestion, :number, :first_byte, :end_byte, :first_line, :first_record, :records, :lines)
 ON CONFLICT ON CONSTRAINT chunks_pk DO NOTHING;
@@ -80,23 +80,23 @@ WHERE chunks.ingestion = :ingestion
 ORDER BY number;
 
 -- name: lock_split
--- True for the one split that may cut this ingestion; held by the connection until it is closed.
+-- True for the one split of this ingestion; the connection holds the lock until it is closed.
 SELECT pg_try_advisory_lock(1, :ingestion);
 
 -- name: lock_chunk
--- True for the one loader that may load this chunk, while no retry of its ingestion begins; held until
--- its transaction ends.
+-- True for the one loader of this chunk while no retry of its ingestion begins; held until its
+-- transaction ends.
 SELECT pg_try_advisory_xact_lock_shared(3, :ingestion)
     AND pg_try_advisory_xact_lock(CAST(:ingestion AS integer), -1 - CAST(:chunk AS integer));
 
 -- name: lock_attempt
--- Waits until no split and no loader of an earlier attempt is at work; keeps new ones out until the
+-- Waits until no split or loader of an earlier attempt is running, and keeps new ones out until the
 -- transaction ends.
 SELECT pg_advisory_xact_lock(1, :ingestion), pg_advisory_xact_lock(3, :ingestion);
 
 -- name: select_chunk_state
--- What a loader must know of its chunk: the ingestion's state, whether there is a receipt, and whether
--- split still cuts so: a late message of an earlier attempt may name another range.
+-- What a loader checks before it loads a chunk: the ingestion's state, whether the chunk has a receipt, and
+-- whether it is current: a late message of an earlier attempt may have another range.
 SELECT ingestions.state, ingestions.dataset, ingestions.layout,
     EXISTS (SELECT FROM sluice.receipts WHERE ingestion = :ingestion AND chunk = :chunk) AS has_receipt,
     EXISTS (
@@ -108,13 +108,13 @@ SELECT ingestions.state, ingestions.dataset, ingestions.layout,
 FROM sluice.ingestions WHERE id = :ingestion;
 
 -- name: insert_receipt
--- The receipt of a chunk; a second one breaks the constraint receipts_pk.
+-- Inserts the receipt of a chunk; a second one violates the constraint receipts_pk.
 INSERT INTO sluice.receipts (ingestion, chunk, records_read, rows_loaded, rows_rejected, duplicates, recovered)
 VALUES (:ingestion, :chunk, :records_read, :rows_loaded, :rows_rejected, :duplicates, :recovered);
 
 -- name: count_chunk
--- Adds a chunk to its ingestion's account and takes the next place in the sequence of events; none is
--- returned when the ingestion no longer takes chunks. The last chunk of a split file turns loading to publishing.
+-- Adds a chunk to its ingestion's account and takes the next sequence number for its event; no row when the
+-- ingestion no longer accepts chunks. The last chunk of a completely split file moves it to publishing.
 UPDATE sluice.ingestions
 SET chunks_loaded = chunks_loaded + 1,
     bytes_loaded = bytes_loaded + :size_bytes,
@@ -130,7 +130,8 @@ WHERE id = :ingestion AND state IN ('splitting', 'loading')
 RETURNING *;
 
 -- name: count_receipts
--- Of each ingestion, whether its chunks tile the file and their receipts add up, as two independent counts.
+-- For each ingestion: whether its chunks tile the file, and the sums of its chunks and of their receipts,
+-- which were counted independently.
 SELECT
     given.ingestion,
     count(chunks.number) AS chunks,
@@ -156,7 +157,7 @@ FROM unnest(CAST(:ingestions AS integer[])) AS given (ingestion)
 GROUP BY given.ingestion;
 
 -- name: adjust_account
--- What publishing found: rows that loaders took for good are rejects, or duplicates.
+-- Moves rows that publishing found to be rejects or duplicates out of the loaded ones.
 UPDATE sluice.ingestions
 SET rows_loaded = rows_loaded - :rejected - :duplicates,
     rows_rejected = rows_rejected + :rejected,
@@ -167,25 +168,25 @@ WHERE id = :ingestion AND state = 'publishing'
 RETURNING *;
 
 -- name: withdrawn_by
--- The ingestions that this one took back and whose events still have to go out.
+-- The ingestions that this one withdrew and whose events are not published yet.
 SELECT DISTINCT ingestions.id
 FROM sluice.events JOIN sluice.ingestions ON ingestions.id = events.ingestion
 WHERE events.published_at IS NULL AND ingestions.replaced_by = :ingestion;
 
 -- name: publish
--- Turns the switch: readers see the ingestion's rows when this commits.
+-- Publishes an ingestion: readers see its rows when this commits.
 INSERT INTO sluice.publications (ingestion, dataset) VALUES (:ingestion, :dataset);
 
 -- name: withdraw
--- Turns the switch back.
+-- Withdraws an ingestion.
 DELETE FROM sluice.publications WHERE ingestion = :ingestion;
 
 -- name: lock_output
--- True for the one handler that may write this ingestion's output; held until its transaction ends.
+-- True for the one handler that writes this ingestion's output; held until its transaction ends.
 SELECT pg_try_advisory_xact_lock(4, :ingestion);
 
 -- name: touch_freshness
--- The dataset changed for its readers.
+-- Increments the freshness of a dataset after a change that readers see.
 INSERT INTO sluice.freshness (dataset, ingestion, version) VALUES (:dataset, :ingestion, 1)
 ON CONFLICT (dataset) DO UPDATE
 SET ingestion = excluded.ingestion, version = freshness.version + 1, changed_at = now();
@@ -195,31 +196,31 @@ SET ingestion = excluded.ingestion, version = freshness.version + 1, changed_at 
 SELECT pg_advisory_xact_lock(2, :ingestion);
 
 -- name: unpublished_events
--- Events that still have to go out, in their order.
+-- Events that are not published yet, in order.
 SELECT ingestion, sequence, state, severity, body FROM sluice.events
 WHERE ingestion = :ingestion AND published_at IS NULL
 ORDER BY sequence
 LIMIT :limit;
 
 -- name: mark_events
--- The events up to a sequence went out.
+-- Marks the events up to a sequence as published.
 UPDATE sluice.events SET published_at = now()
 WHERE ingestion = :ingestion AND sequence <= :sequence AND published_at IS NULL;
 
 -- name: delete_rejects
--- The rejects of an earlier attempt.
+-- Deletes the rejects of an earlier attempt.
 DELETE FROM sluice.rejects WHERE ingestion = :ingestion;
 
 -- name: delete_receipts
--- The receipts of an earlier attempt.
+-- Deletes the receipts of an earlier attempt.
 DELETE FROM sluice.receipts WHERE ingestion = :ingestion;
 
 -- name: delete_chunks
--- The chunks of an earlier attempt.
+-- Deletes the chunks of an earlier attempt.
 DELETE FROM sluice.chunks WHERE ingestion = :ingestion;
 
 -- name: reset_ingestion
--- An ingestion as it was when its object arrived; the sequence of its events goes on.
+-- Resets an ingestion to the state of its arrival; the sequence of its events continues.
 UPDATE sluice.ingestions
 SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NULL, chunks_loaded = 0, bytes_loaded = 0,
     records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, warnings = '[]', problem = NULL, finished_at = NULL, resends = 0,

@@ -19,7 +19,7 @@ VALUES (:upload, :first_byte, :end_byte, :checksum)
 ON CONFLICT ON CONSTRAINT upload_parts_pk DO NOTHING;
 
 -- name: received_bytes
--- How many bytes of an upload were received; parts never overlap, so the sum tells when it is complete.
+-- How many bytes of an upload were received; parts never overlap, so the sum shows when it is complete.
 SELECT CAST(coalesce(sum(end_byte - first_byte), 0) AS bigint) FROM sluice.upload_parts WHERE upload = :upload;
 
 -- name: list_parts

@@ -1,4 +1,4 @@
-"""Backups: one moment of the datasets, restored beside or in place, all or nothing, whatever happens amid."""
+"""Backups: one snapshot of the datasets, restored as copies or in place, all or nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import fastavro
@@ -16,7 +17,7 @@ from sluice.backups import backup as backup_module
 from sluice.backups.backup import Backup
 from sluice.backups.compare import Comparison, compare
 from sluice.backups.manifest import Format, Manifest
-from sluice.backups.repository import Shelf
+from sluice.backups.repository import Repository
 from sluice.backups.restore import Restore, Restored
 from sluice.errors import (
     BackupMismatchError,
@@ -28,7 +29,9 @@ from sluice.errors import (
 from sluice.postgres.catalog import dataset_versions
 from sluice.postgres.migrations import migrate
 
-#: Every type, with what is awkward of it.
+Clone = Callable[..., AbstractContextManager[str]]
+
+#: A column of each type.
 ZOO: Mapping[str, Any] = {
     "name": "zoo",
     "description": "One column of each type.",
@@ -80,7 +83,7 @@ ZOO_ROWS = """\
 
 
 class Store:
-    """The outbox in memory; `before_keep` may raise."""
+    """The outbox in memory; `before_keep` may raise an error."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -98,18 +101,22 @@ class Store:
         return sorted(found)
 
 
-class Keeper:
-    """A flow and its backups."""
+class Backups:
+    """The use cases of backups over a flow."""
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self.store = Store()
         self.back_up = Backup(flow.settings, flow.engine, self.store)
         self._restore = Restore(flow.settings, flow.engine, self.store, flow.topics)
-        self.shelf = Shelf(flow.settings, flow.engine, self.store)
+        self.repository = Repository(flow.settings, flow.engine, self.store)
 
     def save(self, *names: str, kind: Format = Format.AVRO) -> Manifest:
-        return self.back_up(names or None, kind)
+        """Back up some datasets, by default `things`."""
+        return self.back_up(names or ("things",), kind)
+
+    def save_all(self, kind: Format = Format.AVRO) -> Manifest:
+        return self.back_up(None, kind)
 
     def restore(
         self, saved: Manifest, *names: str, suffix: str = "2", **more: Any
@@ -119,26 +126,36 @@ class Keeper:
     def compare(self, saved: Manifest, *names: str) -> list[Comparison]:
         return compare(self.flow.engine, saved, names or None, "2")
 
-    def traces(self) -> tuple[object, ...]:
-        """What a restore that fails may not change."""
+    def state(self) -> tuple[object, ...]:
+        """What a restore that fails must not change."""
         tables = "SELECT relname, oid FROM pg_class WHERE relkind IN ('r', 'v', 'i') ORDER BY oid"
         states = "SELECT id, state, dataset FROM sluice.ingestions ORDER BY id"
         names = "SELECT name, version FROM sluice.datasets ORDER BY name"
         return tuple(tuple(map(tuple, self.flow.all(each))) for each in (tables, states, names))
 
 
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database)
-    made.declare()
-    yield made
-    made.engine.dispose()
+@pytest.fixture(scope="module")
+def loaded(clone_database: Clone) -> Iterator[str]:
+    """A database with a published file of 60 things."""
+    with clone_database() as url:
+        made = Flow(url, chunk_bytes=4096)
+        made.declare()
+        made.run(HEADER + lines(1, 40) + lines(41, 60, "b"))
+        made.engine.dispose()
+        yield url
 
 
 @pytest.fixture
-def keeper(flow: Flow) -> Keeper:
-    flow.run(HEADER + lines(1, 40) + lines(41, 60, "b"))
-    return Keeper(flow)
+def flow(clone_database: Clone, loaded: str) -> Iterator[Flow]:
+    with clone_database(loaded) as url:
+        made = Flow(url)
+        yield made
+        made.engine.dispose()
+
+
+@pytest.fixture
+def backups(flow: Flow) -> Backups:
+    return Backups(flow)
 
 
 def parts_of(saved: Manifest, dataset: str = "things") -> list[str]:
@@ -146,22 +163,22 @@ def parts_of(saved: Manifest, dataset: str = "things") -> list[str]:
 
 
 @pytest.mark.parametrize("kind", Format)
-def test_every_table_is_restored_beside_the_datasets_under_the_suffix_2(
-    keeper: Keeper, kind: Format
+def test_every_dataset_is_restored_as_a_copy_with_the_suffix_2(
+    backups: Backups, kind: Format
 ) -> None:
-    keeper.flow.declare(ZOO)
-    saved = keeper.save(kind=kind)
-    found = keeper.restore(saved)
+    backups.flow.declare(ZOO)
+    saved = backups.save_all(kind)
+    found = backups.restore(saved)
     assert {(each.dataset, each.into) for each in found} >= {("things", "things2"), ("zoo", "zoo2")}
-    assert keeper.flow.ids("things2") == keeper.flow.ids() == list(range(1, 61))
+    assert backups.flow.ids("things2") == backups.flow.ids() == list(range(1, 61))
     kinds = "SELECT kind, sum(things) AS n FROM things2_kinds GROUP BY kind ORDER BY kind"
-    assert [(row.kind, row.n) for row in keeper.flow.all(kinds)] == [("a", 40), ("b", 20)]
-    assert all(not (each.only_here or each.only_there) for each in keeper.compare(saved))
+    assert [(row.kind, row.n) for row in backups.flow.all(kinds)] == [("a", 40), ("b", 20)]
+    assert all(not (each.only_here or each.only_there) for each in backups.compare(saved))
 
 
 @pytest.mark.parametrize("kind", Format)
-def test_every_type_comes_back_as_it_was(keeper: Keeper, kind: Format) -> None:
-    flow = keeper.flow
+def test_every_type_is_restored_unchanged(backups: Backups, kind: Format) -> None:
+    flow = backups.flow
     flow.declare(ZOO)
     columns = [each["name"] for each in ZOO["columns"][:-1]] + ["place_lon", "place_lat"]
     names = ", ".join(["ingestion", *columns])
@@ -169,90 +186,90 @@ def test_every_type_comes_back_as_it_was(keeper: Keeper, kind: Format) -> None:
         connection.exec_driver_sql("INSERT INTO store.zoo__kind (text) VALUES ('x'), ('')")
         connection.exec_driver_sql(f"INSERT INTO store.zoo ({names}) VALUES {ZOO_ROWS}")
         connection.exec_driver_sql("UPDATE sluice.publications SET dataset = 'zoo'")
-    saved = keeper.save("zoo", kind=kind)
-    keeper.restore(saved, "zoo")
+    saved = backups.save("zoo", kind=kind)
+    backups.restore(saved, "zoo")
     listed = ", ".join(f"CAST({name} AS text)" for name in columns)
     before, after = (flow.all(f"SELECT {listed} FROM {each}") for each in ("zoo", "zoo2"))
     assert list(map(tuple, after)) == list(map(tuple, before))
     assert len(after) == 4
-    (found,) = keeper.compare(saved, "zoo")
+    (found,) = backups.compare(saved, "zoo")
     assert (found.rows, found.only_here, found.only_there) == (4, 0, 0)
 
 
-def test_one_chosen_table_is_backed_up_and_restored(keeper: Keeper) -> None:
-    keeper.flow.declare(ZOO)
-    saved = keeper.save("things")
+def test_one_chosen_table_is_backed_up_and_restored(backups: Backups) -> None:
+    backups.flow.declare(ZOO)
+    saved = backups.save()
     assert [each.name for each in saved.datasets] == ["things"]
-    keeper.restore(saved, "things", suffix="_before")
-    assert keeper.flow.ids("things_before") == keeper.flow.ids()
-    with pytest.raises(NotFoundError, match="does not hold zoo"):
-        keeper.restore(saved, "zoo")
+    backups.restore(saved, "things", suffix="_before")
+    assert backups.flow.ids("things_before") == backups.flow.ids()
+    with pytest.raises(NotFoundError, match="does not contain zoo"):
+        backups.restore(saved, "zoo")
     with pytest.raises(NotFoundError, match="no dataset gone"):
-        keeper.save("gone")
+        backups.save("gone")
 
 
-def test_restoring_twice_neither_duplicates_nor_fails(keeper: Keeper) -> None:
-    saved = keeper.save()
+def test_restoring_twice_neither_duplicates_nor_fails(backups: Backups) -> None:
+    saved = backups.save()
     for suffix in ("2", "2", "", ""):
-        keeper.restore(saved, "things", suffix=suffix)
-    assert keeper.flow.ids("things2") == keeper.flow.ids() == list(range(1, 61))
-    assert keeper.flow.kinds() == {"a": 40, "b": 20}
+        backups.restore(saved, "things", suffix=suffix)
+    assert backups.flow.ids("things2") == backups.flow.ids() == list(range(1, 61))
+    assert backups.flow.kinds() == {"a": 40, "b": 20}
 
 
-def test_a_copy_of_a_copy_is_not_made_unless_named(keeper: Keeper) -> None:
-    keeper.restore(keeper.save("things"), "things")
-    assert "things2" not in {each.name for each in keeper.save().datasets}
+def test_copies_are_not_backed_up_unless_named(backups: Backups) -> None:
+    backups.restore(backups.save(), "things")
+    assert "things2" not in {each.name for each in backups.save_all().datasets}
 
 
-def test_parts_are_avro_that_others_read(keeper: Keeper) -> None:
-    saved = keeper.save("things")
+def test_other_readers_of_avro_read_the_parts(backups: Backups) -> None:
+    saved = backups.save()
     rows = []
     for name in parts_of(saved):
         if "__" not in name:
-            rows += list(fastavro.reader(io.BytesIO(keeper.store.objects[name])))
+            rows += list(fastavro.reader(io.BytesIO(backups.store.objects[name])))
     assert len(rows) == 60
     assert {row["kind"] for row in rows} == {"a", "b"}  # texts, not codes
     assert {row["name"] for row in rows} == {f"thing {n}" for n in range(1, 61)}
 
 
-def test_large_tables_are_cut_into_parts(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_tables_are_cut_into_parts(backups: Backups, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup_module, "_PART_BYTES", 64 * 1024)
     monkeypatch.setattr(backup_module, "_BLOCK_BYTES", 16 * 1024)
-    with keeper.flow.engine.begin() as connection:
+    with backups.flow.engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO store.things (id, name, kind, ingestion)"
             " SELECT n, 'thing ' || n, 1 + n % 2, 1 FROM generate_series(61, 20000) AS n"
         )
-    saved = keeper.save("things")
+    saved = backups.save()
     assert len(parts_of(saved)) > 10
-    keeper.restore(saved)
-    (found,) = keeper.compare(saved)
+    backups.restore(saved)
+    (found,) = backups.compare(saved)
     assert (found.rows, found.only_here, found.only_there) == (20_000, 0, 0)
 
 
-def test_a_backup_is_of_one_moment(keeper: Keeper) -> None:
-    """A file that is published while parts are written is in none of the tables."""
-    flow, amid = keeper.flow.twin(), []
+def test_a_backup_is_of_one_snapshot(backups: Backups) -> None:
+    """A file published while parts are written is in none of the tables."""
+    flow, loaded = backups.flow.twin(), []
 
     def publish_once(name: str) -> None:
-        if "started" not in name and not amid:
-            amid.append(flow.run(HEADER + lines(61, 70), "things/b.csv"))
+        if "started" not in name and not loaded:
+            loaded.append(flow.run(HEADER + lines(61, 70), "things/b.csv"))
 
-    flow._delivered = keeper.flow._delivered
-    keeper.store.before_keep = publish_once
-    saved = keeper.save("things")
-    assert keeper.flow.ids() == list(range(1, 71))
-    keeper.restore(saved)
-    assert keeper.flow.ids("things2") == list(range(1, 61))
-    total = keeper.flow.one("SELECT sum(things) AS n FROM things2_kinds").n
+    flow._delivered = backups.flow._delivered
+    backups.store.before_keep = publish_once
+    saved = backups.save()
+    assert backups.flow.ids() == list(range(1, 71))
+    backups.restore(saved)
+    assert backups.flow.ids("things2") == list(range(1, 61))
+    total = backups.flow.one("SELECT sum(things) AS n FROM things2_kinds").n
     assert total == 60
     flow.engine.dispose()
 
 
-def test_what_differs_is_counted_and_shown(keeper: Keeper) -> None:
-    saved = keeper.save("things")
-    keeper.restore(saved)
-    with keeper.flow.engine.begin() as connection:
+def test_differences_are_counted_and_sampled(backups: Backups) -> None:
+    saved = backups.save()
+    backups.restore(saved)
+    with backups.flow.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM store.things WHERE id <= 7")
         connection.exec_driver_sql(
             "INSERT INTO store.things SELECT * FROM store.things WHERE id = 8"
@@ -260,7 +277,7 @@ def test_what_differs_is_counted_and_shown(keeper: Keeper) -> None:
         connection.exec_driver_sql(
             "INSERT INTO store.things SELECT * FROM store.things WHERE id = 8"
         )
-    (found,) = keeper.compare(saved)
+    (found,) = backups.compare(saved)
     assert (found.rows, found.rows_of_copy) == (56, 60)
     assert (found.only_here, found.only_there) == (3, 7)
     assert found.sample_here == [{"id": 8, "name": "thing 8", "kind": "a", "_times": 3}]
@@ -270,48 +287,48 @@ def test_what_differs_is_counted_and_shown(keeper: Keeper) -> None:
 # In place
 
 
-def test_in_place_what_came_after_the_backup_is_withdrawn(keeper: Keeper) -> None:
-    flow = keeper.flow
-    saved = keeper.save()
+def test_in_place_later_ingestions_are_withdrawn(backups: Backups) -> None:
+    flow = backups.flow
+    saved = backups.save()
     later = flow.run(HEADER + lines(61, 70), "things/later.csv")
-    keeper.restore(saved, "things", suffix="")
+    backups.restore(saved, "things", suffix="")
     assert flow.ids() == list(range(1, 61))
     assert (flow.state(1), flow.state(later)) == ("done", "undone")
     assert flow.told(later)[-1] == "undone"
     assert flow.kinds() == {"a": 40, "b": 20}
 
 
-def test_in_place_files_that_are_published_keep_their_rows_and_are_still_skipped(
-    keeper: Keeper,
+def test_in_place_published_files_keep_their_rows_and_are_skipped_when_sent_again(
+    backups: Backups,
 ) -> None:
-    flow = keeper.flow
-    keeper.restore(keeper.save(), "things", suffix="")
+    flow = backups.flow
+    backups.restore(backups.save(), "things", suffix="")
     again = flow.run(HEADER + lines(1, 40) + lines(41, 60, "b"), "things/again.csv")
     assert flow.state(again) == "skipped"
     flow.control.undo(1)
     assert flow.ids() == []
 
 
-def test_in_place_rows_of_a_file_that_was_undone_come_back_as_those_of_the_restore(
-    keeper: Keeper,
+def test_in_place_rows_of_an_undone_file_return_as_rows_of_the_restore(
+    backups: Backups,
 ) -> None:
-    flow = keeper.flow
-    saved = keeper.save()
+    flow = backups.flow
+    saved = backups.save()
     flow.control.undo(1)
-    (found,) = keeper.restore(saved, "things", suffix="")
+    (found,) = backups.restore(saved, "things", suffix="")
     assert flow.ids() == list(range(1, 61))
     assert flow.state(1) == "undone"
     assert flow.account(found.ingestion) == (60, 60, 0)
     assert flow.told(found.ingestion) == ["done"]
 
 
-def test_a_load_goes_on_while_its_dataset_is_restored(keeper: Keeper) -> None:
-    flow = keeper.flow
-    saved = keeper.save()
+def test_a_load_continues_while_its_dataset_is_restored(backups: Backups) -> None:
+    flow = backups.flow
+    saved = backups.save()
     ingestion = flow.split(flow.put(HEADER + lines(61, 90), "things/loading.csv"))
     first, *others = flow.chunks(ingestion)
     flow.load(first)
-    keeper.restore(saved, "things", suffix="")
+    backups.restore(saved, "things", suffix="")
     for chunk in others:
         flow.load(chunk)
     flow.deliver()
@@ -320,8 +337,8 @@ def test_a_load_goes_on_while_its_dataset_is_restored(keeper: Keeper) -> None:
     assert sum(flow.kinds().values()) == 90
 
 
-def test_constraints_and_indexes_come_back_under_their_names(keeper: Keeper) -> None:
-    flow = keeper.flow
+def test_constraints_and_indexes_are_restored_under_their_names(backups: Backups) -> None:
+    flow = backups.flow
     table = (
         "CREATE TABLE store.ranked (id integer CONSTRAINT ranked_pk PRIMARY KEY, kind smallint,"
         " ingestion integer NOT NULL, CONSTRAINT ranked_is_positive CHECK (id > 0));"
@@ -336,9 +353,9 @@ def test_constraints_and_indexes_come_back_under_their_names(keeper: Keeper) -> 
         " ORDER BY 1, 2"
     )
     flow.run(b"id,kind\n1,a\n2,b\n", "ranked/a.csv")
-    saved = keeper.save("ranked")
-    keeper.restore(saved, suffix="")
-    keeper.restore(saved)
+    saved = backups.save("ranked")
+    backups.restore(saved, suffix="")
+    backups.restore(saved)
     assert list(map(tuple, flow.all(names))) == [
         ("ranked", "ranked_kind"),
         ("ranked", "ranked_pk"),
@@ -352,15 +369,15 @@ def test_constraints_and_indexes_come_back_under_their_names(keeper: Keeper) -> 
 
 
 def test_a_new_database_is_restored_from_the_bucket_alone(
-    keeper: Keeper, empty_database: str
+    backups: Backups, empty_database: str
 ) -> None:
-    saved = keeper.save("things")
+    saved = backups.save()
     other = Flow(empty_database)
     migrate(other.engine)
-    restore = Restore(other.settings, other.engine, keeper.store, other.topics)
-    restore(Shelf(other.settings, other.engine, keeper.store).newest(), None, "")
+    restore = Restore(other.settings, other.engine, backups.store, other.topics)
+    restore(Repository(other.settings, other.engine, backups.store).newest(), None, "")
     assert other.ids() == list(range(1, 61))
-    assert saved.id == Shelf(other.settings, other.engine, keeper.store).newest().id
+    assert saved.id == Repository(other.settings, other.engine, backups.store).newest().id
     other.run(HEADER + lines(61, 65), "things/b.csv")
     assert other.ids() == list(range(1, 66))
     other.engine.dispose()
@@ -370,21 +387,21 @@ def test_a_new_database_is_restored_from_the_bucket_alone(
 
 
 @pytest.fixture
-def keyed(flow: Flow) -> Keeper:
-    """Two datasets, one of which refers to the other; a later file replaced a row."""
+def keyed(flow: Flow) -> Backups:
+    """Two datasets, one of which references the other; a later file replaced a row."""
     flow.declare(JOBS)
     flow.declare(HIRED)
     flow.run(b"id,job\n1,Nurse\n2,Judge\n3,Baker\n", "posts/a.csv")
     flow.run(b"id,job\n3,Chef\n", "posts/b.csv")
     flow.run(b"id,name,job_id\n1,Ada,1\n2,Bob,3\n", "staff/a.csv")
-    return Keeper(flow)
+    return Backups(flow)
 
 
 def jobs(flow: Flow, name: str = "posts") -> list[tuple[int, str]]:
     return [tuple(row) for row in flow.all(f"SELECT id, job FROM {name} ORDER BY id")]
 
 
-def test_keyed_tables_are_restored_beside_and_keep_their_key(keyed: Keeper) -> None:
+def test_copies_of_keyed_tables_keep_their_key(keyed: Backups) -> None:
     flow = keyed.flow
     saved = keyed.save("posts", "staff")
     for _ in range(2):
@@ -399,7 +416,7 @@ def test_keyed_tables_are_restored_beside_and_keep_their_key(keyed: Keeper) -> N
     assert jobs(flow, "posts2") == jobs(flow)
 
 
-def test_keyed_tables_are_restored_in_place_with_what_an_undo_needs(keyed: Keeper) -> None:
+def test_keyed_tables_restored_in_place_can_still_be_undone(keyed: Backups) -> None:
     flow = keyed.flow
     saved = keyed.save("posts", "staff")
     later = flow.run(b"id,job\n1,Surgeon\n3,Cook\n4,Smith\n", "posts/c.csv")
@@ -414,7 +431,7 @@ def test_keyed_tables_are_restored_in_place_with_what_an_undo_needs(keyed: Keepe
     assert jobs(flow) == [(1, "Nurse"), (2, "Jury"), (3, "Baker")]
 
 
-def test_a_load_of_keyed_rows_goes_on_while_they_are_restored(keyed: Keeper) -> None:
+def test_a_load_of_keyed_rows_continues_while_they_are_restored(keyed: Backups) -> None:
     flow = keyed.flow
     saved = keyed.save("posts")
     data = b"id,job\n" + b"".join(f"{n},job {n}\n".encode() for n in range(3, 30))
@@ -429,144 +446,143 @@ def test_a_load_of_keyed_rows_goes_on_while_they_are_restored(keyed: Keeper) -> 
     assert jobs(flow) == [(1, "Nurse"), (2, "Judge"), *((n, f"job {n}") for n in range(3, 30))]
 
 
-# What does not fit
+# Backups that do not match
 
 
-def test_a_column_that_is_new_and_not_required_stays_empty(keeper: Keeper) -> None:
-    saved = keeper.save()
+def test_a_new_optional_column_stays_empty(backups: Backups) -> None:
+    saved = backups.save()
     more = [*THINGS["columns"], {"name": "color", "type": "text"}]
-    keeper.flow.declare(THINGS, columns=more)
-    keeper.restore(saved, "things", suffix="")
-    assert keeper.flow.one("SELECT count(*) AS n, count(color) AS c FROM things") == (60, 0)
+    backups.flow.declare(THINGS, columns=more)
+    backups.restore(saved, "things", suffix="")
+    assert backups.flow.one("SELECT count(*) AS n, count(color) AS c FROM things") == (60, 0)
 
 
-def test_a_dataset_of_ones_own_is_no_copy_and_stays(keeper: Keeper) -> None:
-    keeper.flow.declare(THINGS, name="things2", rollups={})
-    saved, before = keeper.save(), keeper.traces()
-    with pytest.raises(BackupMismatchError, match="things2 is a dataset of its own"):
-        keeper.restore(saved, "things")
-    assert keeper.traces() == before
+def test_a_dataset_that_is_not_a_copy_is_not_replaced(backups: Backups) -> None:
+    backups.flow.declare(THINGS, name="things2", rollups={})
+    saved, before = backups.save(), backups.state()
+    with pytest.raises(BackupMismatchError, match="things2 is a dataset, not a copy"):
+        backups.restore(saved, "things")
+    assert backups.state() == before
 
 
-def test_a_view_of_ones_own_is_not_dropped(keeper: Keeper) -> None:
-    with keeper.flow.engine.begin() as connection:
+def test_a_view_of_the_user_is_not_dropped(backups: Backups) -> None:
+    with backups.flow.engine.begin() as connection:
         connection.exec_driver_sql("CREATE VIEW mine AS SELECT id FROM things")
-    saved, before = keeper.save(), keeper.traces()
+    saved, before = backups.save(), backups.state()
     with pytest.raises(BackupMismatchError, match="nothing was changed"):
-        keeper.restore(saved, "things", suffix="")
-    assert keeper.traces() == before
+        backups.restore(saved, "things", suffix="")
+    assert backups.state() == before
 
 
-@pytest.mark.parametrize("suffix", ["-x", " ", "X"])
-def test_a_suffix_makes_a_name(keeper: Keeper, suffix: str) -> None:
-    with pytest.raises(ParameterError, match="is not the name of a dataset"):
-        keeper.restore(keeper.save("things"), suffix=suffix)
+def test_a_suffix_that_makes_no_valid_name_is_refused(backups: Backups) -> None:
+    saved = backups.save()
+    for suffix in ("-x", " ", "X"):
+        with pytest.raises(ParameterError, match="is not a valid name of a dataset"):
+            backups.restore(saved, suffix=suffix)
 
 
-# What breaks
+# Failures
 
 
-@pytest.mark.parametrize("kind", Format)
-@pytest.mark.parametrize("damage", ["missing", "flipped", "cut"])
-def test_a_damaged_part_is_named_and_nothing_is_changed(
-    keeper: Keeper, kind: Format, damage: str
-) -> None:
-    saved = keeper.save("things", kind=kind)
-    keeper.restore(saved)
-    before, name = keeper.traces(), parts_of(saved)[-1]
-    data = keeper.store.objects.pop(name)
-    if damage == "flipped":
-        keeper.store.objects[name] = data[:-20] + bytes([data[-20] ^ 1]) + data[-19:]
-    elif damage == "cut":
-        keeper.store.objects[name] = data[:-1]
-    for suffix in ("2", ""):
-        with pytest.raises(DamagedBackupError, match=name):
-            keeper.restore(saved, suffix=suffix)
-    assert keeper.traces() == before
-    assert keeper.flow.ids("things2") == list(range(1, 61))
+def test_a_damaged_part_is_named_and_nothing_is_changed(backups: Backups) -> None:
+    saved = backups.save()
+    backups.restore(saved)
+    before, name = backups.state(), parts_of(saved)[-1]
+    data = backups.store.objects.pop(name)
+    flipped = data[:-20] + bytes([data[-20] ^ 1]) + data[-19:]
+    for stored in ({}, {name: flipped}, {name: data[:-1]}):
+        backups.store.objects.update(stored)
+        for suffix in ("2", ""):
+            with pytest.raises(DamagedBackupError, match=name):
+                backups.restore(saved, suffix=suffix)
+    assert backups.state() == before
+    assert backups.flow.ids("things2") == list(range(1, 61))
 
 
-def test_a_count_that_is_wrong_is_damage(keeper: Keeper) -> None:
-    saved = keeper.save("things")
+def test_a_wrong_count_is_damage(backups: Backups) -> None:
+    saved = backups.save()
     (dataset,) = saved.datasets
     rows, *others = dataset.tables
     wrong = dataclasses.replace(rows, parts=(dataclasses.replace(rows.parts[0], rows=59),))
     forged = dataclasses.replace(dataset, tables=(wrong, *others))
-    with pytest.raises(DamagedBackupError, match="does not hold 59 rows"):
-        keeper.restore(dataclasses.replace(saved, datasets=(forged,)))
+    with pytest.raises(DamagedBackupError, match="does not contain 59 rows"):
+        backups.restore(dataclasses.replace(saved, datasets=(forged,)))
 
 
 @pytest.mark.parametrize("at", ["things-", "things__kinds", "manifest"])
-def test_a_killed_backup_is_never_listed_as_done(keeper: Keeper, at: str) -> None:
+def test_a_killed_backup_is_never_listed_as_done(backups: Backups, at: str) -> None:
     def kill(name: str) -> None:
         if at in name:
             raise Killed
 
-    keeper.store.before_keep = kill
+    backups.store.before_keep = kill
     with pytest.raises(Killed):
-        keeper.save()
-    keeper.store.before_keep = lambda _name: None
-    (found,) = keeper.shelf.documents(10)
-    assert (found["state"], found["rows"]) == ("failed", 0)
+        backups.save()
+    backups.store.before_keep = lambda _name: None
+    (found,) = backups.repository.summaries(10)
+    assert (found.state, found.rows) == ("failed", 0)
     with pytest.raises(NotFoundError):
-        keeper.shelf.manifest(found["id"])
+        backups.repository.manifest(found.id)
     with pytest.raises(NotFoundError):
-        keeper.shelf.newest()
-    assert keeper.save().datasets
-    keeper.restore(keeper.shelf.newest())
-    assert keeper.flow.ids("things2") == list(range(1, 61))
+        backups.repository.newest()
+    assert backups.save().datasets
+    backups.restore(backups.repository.newest())
+    assert backups.flow.ids("things2") == list(range(1, 61))
 
 
-def test_a_backup_under_way_is_running(keeper: Keeper) -> None:
+def test_an_unfinished_backup_is_running(backups: Backups) -> None:
     seen = []
 
     def look(name: str) -> None:
         if "manifest" in name:
-            seen.extend(keeper.shelf.documents(10))
+            seen.extend(backups.repository.summaries(10))
 
-    keeper.store.before_keep = look
-    saved = keeper.save()
-    assert [each["state"] for each in seen] == ["running"]
-    assert keeper.shelf.document(saved.id)["state"] == "done"
+    backups.store.before_keep = look
+    saved = backups.save()
+    assert [each.state for each in seen] == ["running"]
+    assert backups.repository.summary(saved.id).state == "done"
 
 
 @pytest.mark.parametrize("suffix", ["2", ""])
-def test_a_killed_restore_changes_nothing_and_is_repeated(keeper: Keeper, suffix: str) -> None:
-    saved = keeper.save()
-    keeper.restore(saved)
-    before = keeper.traces()
+def test_a_killed_restore_changes_nothing_and_can_be_repeated(
+    backups: Backups, suffix: str
+) -> None:
+    saved = backups.save()
+    backups.restore(saved)
+    before = backups.state()
 
     def kill(progress: Any) -> None:
         if progress.parts == progress.parts_total:
             raise Killed
 
     with pytest.raises(Killed):
-        keeper.restore(saved, suffix=suffix, tell=kill)
-    assert keeper.traces() == before
-    keeper.restore(saved, suffix=suffix)
-    assert keeper.flow.ids("things2") == keeper.flow.ids() == list(range(1, 61))
+        backups.restore(saved, suffix=suffix, report=kill)
+    assert backups.state() == before
+    backups.restore(saved, suffix=suffix)
+    assert backups.flow.ids("things2") == backups.flow.ids() == list(range(1, 61))
 
 
-def test_a_backup_that_fails_says_why(keeper: Keeper) -> None:
+def test_a_failed_backup_has_its_problem(backups: Backups) -> None:
     def refuse(name: str) -> None:
         if ".avro" in name:
             raise StorageUnavailableError("gs://outbox: out of order")
 
-    keeper.store.before_keep = refuse
+    backups.store.before_keep = refuse
     with pytest.raises(StorageUnavailableError):
-        keeper.save()
-    (found,) = keeper.shelf.documents(10)
-    assert found["state"] == "failed"
-    assert found["problem"]["detail"] == "gs://outbox: out of order"
+        backups.save()
+    (found,) = backups.repository.summaries(10)
+    assert found.state == "failed"
+    assert found.problem is not None
+    assert found.problem["detail"] == "gs://outbox: out of order"
 
 
-def test_a_manifest_carries_the_declaration(keeper: Keeper) -> None:
-    saved = keeper.save("things")
-    document = json.loads(keeper.store.objects[f"backups/{saved.id}/manifest.json"])
+def test_a_manifest_carries_the_declaration(backups: Backups) -> None:
+    saved = backups.save()
+    document = json.loads(backups.store.objects[f"backups/{saved.id}/manifest.json"])
     (dataset,) = document["datasets"]
     assert dataset["declaration"]["columns"] == THINGS["columns"]
-    with keeper.flow.engine.begin() as connection:
-        keeper.restore(saved)
+    with backups.flow.engine.begin() as connection:
+        backups.restore(saved)
         found = {each.dataset.name: each for each in dataset_versions(connection)}
     assert found["things2"].origin == "restored"
     assert found["things2"].rows_loaded == 60

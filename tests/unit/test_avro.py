@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluice.backups.avro import Field, read_avro, write_avro
-from sluice.backups.column_buffers import Numbers, Texts, Values, joined
+from sluice.backups.column_buffers import Numbers, Texts, Values, concatenate
 from sluice.errors import DamagedBackupError
 
 FIELDS = (
@@ -132,11 +132,11 @@ def test_a_cut_file_is_damaged(cut: int) -> None:
 
 def test_another_schema_is_refused() -> None:
     data = write_avro("r", (Field("n", "long"),), [Numbers(np.arange(3))])
-    with pytest.raises(DamagedBackupError, match="its schema is another"):
+    with pytest.raises(DamagedBackupError, match="it has another schema"):
         read_avro(data, (Field("m", "long"),))
 
 
 def test_runs_of_rows_are_joined() -> None:
     one, two = texts(["a", None], nullable=True), texts([None, "bc"], nullable=True)
-    assert rows_of([joined([one, two])]) == [("a",), (None,), (None,), ("bc",)]
-    assert rows_of([joined([one, one])]) == [("a",), (None,), ("a",), (None,)]
+    assert rows_of([concatenate([one, two])]) == [("a",), (None,), (None,), ("bc",)]
+    assert rows_of([concatenate([one, one])]) == [("a",), (None,), ("a",), (None,)]

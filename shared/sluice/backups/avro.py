@@ -1,10 +1,10 @@
-"""Avro object container files of flat records, a column at a time (Avro 1.11, "Object Container Files").
+"""Avro object container files of flat records, column by column (Avro 1.11, "Object Container Files").
 
-The libraries make and take a dictionary for each row, five microseconds a row each way. Here numpy
-handles a column of all rows at once. To write that way is plain: every row's place follows from the
-lengths of the fields before it. To read, a row's place is known only once the row before is read; so
-the blocks of a file, whose places are known, are read in lock step: the first row of each, then the
-second. Blocks are therefore many and small. Tests hold this against fastavro, both ways.
+The libraries take and return a dictionary for each row, at five microseconds a row. Here numpy handles a
+whole column at a time. Writing is simple: the offset of every row follows from the lengths of the fields
+before it. In reading, the offset of a row is known only after the row before it was read. So the blocks of a
+file, whose offsets are known, are read in lock step: the first row of each, then the second row of each.
+Blocks are therefore many and small. Tests compare both directions with fastavro.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from sluice.backups.column_buffers import Bytes, Numbers, Places, Texts, Values, places_of
+from sluice.backups.column_buffers import Bytes, Numbers, Offsets, Texts, Values, offsets_of
 from sluice.errors import DamagedBackupError
 
 _MAGIC = b"Obj\x01"
 _SYNC_BYTES = 16
 _MIN_BLOCK_ROWS = 64
 _VARINT_BYTES = 10
-#: zlib's quickest level: a third of the time of its usual one, for a tenth more bytes.
+#: zlib's fastest level: a third of the time of the default, for a tenth more bytes.
 _LEVEL = 1
 
 _DTYPES: dict[str, str] = {
@@ -55,7 +55,7 @@ class Field:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The field as a schema has it."""
+        """The field in an Avro schema."""
         kind: Any = {"type": self.type, "logicalType": self.logical} if self.logical else self.type
         if self.nullable:
             return {"name": self.name, "type": ["null", kind], "default": None}
@@ -69,12 +69,12 @@ def schema_of(record: str, fields: Sequence[Field]) -> str:
 
 
 def write_avro(record: str, fields: Sequence[Field], columns: Sequence[Values]) -> bytes:
-    """Return a file of the rows, compressed with deflate, which every reader of Avro has.
+    """Return a file of the rows, compressed with deflate, which every Avro reader supports.
 
     Args:
         record: name of the record.
         fields: one for each column.
-        columns: values of as many rows each.
+        columns: values of each field, with the same number of rows.
     """
     schema = schema_of(record, fields).encode()
     sync = hashlib.sha256(schema).digest()[:_SYNC_BYTES]
@@ -89,7 +89,7 @@ def _sized(data: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Return a number from 0 as Avro writes a long."""
+    """Return a non-negative number encoded as an Avro long."""
     left, out = number << 1, bytearray()
     while left > 0x7F:
         out.append(left & 0x7F | 0x80)
@@ -113,20 +113,20 @@ def _deflate(data: Bytes) -> bytes:
     return packer.compress(data.data) + packer.flush()
 
 
-# Writing: the bytes of each field, then where they go
+# Writing: the bytes of each field, then their offsets
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What one field adds to each row: a piece of `data` of its own length."""
+    """What one field adds to each row: a range of `data`."""
 
     data: Bytes
-    starts: Places
-    lengths: Places
+    starts: Offsets
+    lengths: Offsets
 
 
-def _encode(fields: Sequence[Field], columns: Sequence[Values]) -> tuple[Bytes, Places]:
-    """Return all rows as Avro writes them, and where each begins and the last ends."""
+def _encode(fields: Sequence[Field], columns: Sequence[Values]) -> tuple[Bytes, Offsets]:
+    """Return all rows encoded, the offset of each, and the end of the last."""
     runs = [run for each in zip(fields, columns, strict=True) for run in _runs(*each)]
     widths = np.add.reduce([run.lengths for run in runs]) if runs else np.zeros(0, np.int64)
     ends = np.concatenate(([0], np.cumsum(widths)))
@@ -164,8 +164,8 @@ def _fixed(values: Any) -> _Run:  # a numpy array
     return _Run(values.view(np.uint8), places, np.full(len(values), width))
 
 
-def _varints(values: Places) -> _Run:
-    """Return numbers in zigzag order, seven bits a byte, the lowest first."""
+def _varints(values: Offsets) -> _Run:
+    """Return numbers zigzag encoded, seven bits a byte, the lowest first."""
     zigzag = ((values << 1) ^ (values >> 63)).view(np.uint64)
     lengths = np.ones(len(values), np.int64)
     top = int(zigzag.max()) if len(values) else 0
@@ -180,13 +180,13 @@ def _varints(values: Places) -> _Run:
     return _Run(matrix.reshape(-1), starts, lengths)
 
 
-def _put(body: Bytes, places: Places, run: _Run) -> None:
-    """Write a run's pieces to their places."""
+def _put(body: Bytes, places: Offsets, run: _Run) -> None:
+    """Copy the ranges of a run to their offsets."""
     if not len(places):
         return
     low, high = int(run.lengths.min()), int(run.lengths.max())
     if high > 2 * _VARINT_BYTES:
-        body[places_of(places, run.lengths)] = run.data[places_of(run.starts, run.lengths)]
+        body[offsets_of(places, run.lengths)] = run.data[offsets_of(run.starts, run.lengths)]
     elif low == high == 8:
         _words(body)[places] = _words(run.data)[run.starts]
     else:
@@ -199,7 +199,7 @@ def _put(body: Bytes, places: Places, run: _Run) -> None:
 
 
 def _words(data: Bytes) -> Any:  # a numpy array
-    """Return a view of the eight bytes that begin at each place."""
+    """Return a view of the eight bytes that begin at each offset."""
     return np.ndarray((max(0, len(data) - 7),), "<u8", data, strides=(1,))
 
 
@@ -207,7 +207,7 @@ def _words(data: Bytes) -> Any:  # a numpy array
 
 
 def read_avro(data: bytes, fields: Sequence[Field]) -> list[Values]:
-    """Return the columns of a file that `write_avro` made.
+    """Return the columns of a file that `write_avro` wrote.
 
     Args:
         data: the file.
@@ -223,16 +223,16 @@ def read_avro(data: bytes, fields: Sequence[Field]) -> list[Values]:
         raise DamagedBackupError(f"the Avro file cannot be read: {error}") from error
 
 
-def _open(data: bytes, fields: Sequence[Field]) -> tuple[Bytes, Places, Places]:
-    """Return the content of all blocks one behind the other, where each begins, and its rows."""
+def _open(data: bytes, fields: Sequence[Field]) -> tuple[Bytes, Offsets, Offsets]:
+    """Return the content of all blocks concatenated, the offset of each, and its number of rows."""
     if not data.startswith(_MAGIC):
-        raise ValueError("it does not begin as an Avro file")
+        raise ValueError("it does not begin like an Avro file")
     metadata, at = _metadata(data, len(_MAGIC))
     written = json.loads(metadata["avro.schema"])["fields"]
     if written != [each.schema for each in fields]:
-        raise ValueError("its schema is another")
+        raise ValueError("it has another schema")
     if metadata["avro.codec"] != b"deflate":
-        raise ValueError("its codec is another")
+        raise ValueError("it has another codec")
     sync, at = data[at : at + _SYNC_BYTES], at + _SYNC_BYTES
     blocks, counts = [], []
     while at < len(data):
@@ -242,9 +242,9 @@ def _open(data: bytes, fields: Sequence[Field]) -> tuple[Bytes, Places, Places]:
         counts.append(count)
         at += size + _SYNC_BYTES
         if data[at - _SYNC_BYTES : at] != sync:
-            raise ValueError("a block does not end where it says")
+            raise ValueError("a block has the wrong length")
     begins = np.cumsum([0, *map(len, blocks)])[:-1]
-    body = np.frombuffer(b"".join((*blocks, bytes(8))), np.uint8)  # words may reach beyond the end
+    body = np.frombuffer(b"".join((*blocks, bytes(8))), np.uint8)  # words may extend beyond the end
     return body, begins.astype(np.int64), np.array(counts, np.int64)
 
 
@@ -272,10 +272,10 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 class _Reader:
-    """Reads the rows of all blocks, the first of each, then the second."""
+    """Reads the first row of every block, then the second of every block, and so on."""
 
-    def __init__(self, body: Bytes, begins: Places, counts: Places) -> None:
-        order = np.argsort(-counts, kind="stable")  # those that end first come last
+    def __init__(self, body: Bytes, begins: Offsets, counts: Offsets) -> None:
+        order = np.argsort(-counts, kind="stable")  # the shortest blocks last
         self.body = body
         self.words = _words(body)
         self.counts = counts[order]
@@ -293,7 +293,7 @@ class _Reader:
                 self._take(column, rows_now)
         return [column.values(self.body) for column in columns]
 
-    def _take(self, column: _Column, rows: Places) -> None:
+    def _take(self, column: _Column, rows: Offsets) -> None:
         if column.present is None:
             self.at = self._take_values(column, rows, self.at)
             return
@@ -305,7 +305,7 @@ class _Reader:
         elif is_there.any():
             self.at[is_there] = self._take_values(column, rows[is_there], self.at[is_there])
 
-    def _take_values(self, column: _Column, rows: Places, at: Places) -> Places:
+    def _take_values(self, column: _Column, rows: Offsets, at: Offsets) -> Offsets:
         if column.kind == "string":
             lengths, at = self._varints(at)
             column.starts[rows] = at
@@ -318,7 +318,7 @@ class _Reader:
         column.store.view(f"<u{width}")[rows] = self.words[at].astype(f"<u{width}")
         return at + width
 
-    def _varints(self, at: Places) -> tuple[Places, Places]:
+    def _varints(self, at: Offsets) -> tuple[Offsets, Offsets]:
         byte = self.body[at]
         number = (byte & 0x7F).astype(np.uint64)
         at = at + 1
@@ -335,7 +335,7 @@ class _Reader:
 
 
 class _Column:
-    """Where the values of a field are gathered."""
+    """Collects the values of a field."""
 
     def __init__(self, field: Field, rows: int) -> None:
         self.kind = field.type

@@ -1,7 +1,7 @@
-"""The use case of a backup: one moment of the datasets, read in parallel, written part by part.
+"""The use case of a backup: one snapshot of the datasets, read in parallel, written part by part.
 
-The manifest comes last and by itself makes the parts a backup. What a killed one leaves is never
-listed as done, and asking again makes another from its start: a moment that is gone cannot be read on.
+The manifest is written last; without it the parts are no backup. A backup that was killed is never listed
+as done, and cannot be continued, because its snapshot is gone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from sluice.backups import snapshots
 from sluice.backups.avro import write_avro
-from sluice.backups.column_buffers import Values, joined
-from sluice.backups.column_copy import Spelling, read_block, select_block
+from sluice.backups.column_buffers import Values, concatenate
+from sluice.backups.column_copy import Dictionary, read_block, select_block
 from sluice.backups.manifest import (
     FOLDER,
     Format,
@@ -37,14 +37,14 @@ from sluice.datasets.identifiers import rollup_table, store_table
 from sluice.errors import NotFoundError, SluiceError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, Row
+    from sqlalchemy import Engine
 
-    from sluice.backups.snapshots import Moment
+    from sluice.backups.snapshots import DeclaredDataset, Snapshot
     from sluice.datasets.model import Dataset
     from sluice.ports import Archive
     from sluice.settings import Settings
 
-#: Stored bytes behind one part, and behind one block, which is what memory holds of the answer.
+#: Stored bytes of a part, and of a block, the unit that is read from the database.
 _PART_BYTES = 32 * 1024 * 1024
 _BLOCK_BYTES = 8 * 1024 * 1024
 _CONTENT_TYPES = {
@@ -64,19 +64,19 @@ class Progress:
     parts_total: int
 
 
-Tell = Callable[[Progress], None]
+ReportProgress = Callable[[Progress], None]
 
 
-def tell_nobody(_: Progress) -> None:
-    """Keep the progress to oneself."""
+def ignore_progress(_: Progress) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """A table to be read.
+    """A table to read.
 
     Attributes:
-        stem: the beginning of its parts' names.
+        stem: prefix of the names of its parts.
     """
 
     dataset: Dataset
@@ -84,18 +84,18 @@ class _Stored:
     table: str
     stem: str
     shape: Shape
-    spellings: dict[str, Spelling]
+    dictionaries: dict[str, Dictionary]
     pages: int
     size_bytes: int
 
     def ranges(self, size_bytes: int) -> Iterator[tuple[int, int]]:
-        """Yield ranges of pages with about so many stored bytes each."""
+        """Yield ranges of pages with about `size_bytes` stored bytes each."""
         step = max(1, size_bytes * self.pages // max(1, self.size_bytes))
         for first in range(0, self.pages, step):
             yield first, min(first + step, self.pages)
 
     def blocks(self, first: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield ranges of a range, small enough to be held."""
+        """Yield the blocks of a range of pages."""
         step = max(1, _BLOCK_BYTES * self.pages // max(1, self.size_bytes))
         for at in range(first, end, step):
             yield at, min(at + step, end)
@@ -106,7 +106,7 @@ class Backup:
 
     Args:
         settings: `outbox`, `pool_size`.
-        engine: the database; one connection of it keeps the moment, the others read.
+        engine: the database; one connection holds the snapshot open, the others read.
         archive: Cloud Storage.
     """
 
@@ -116,27 +116,27 @@ class Backup:
         self._archive = archive
 
     def __call__(
-        self, datasets: Sequence[str] | None, kind: Format, tell: Tell = tell_nobody
+        self, datasets: Sequence[str] | None, kind: Format, report: ReportProgress = ignore_progress
     ) -> Manifest:
-        """Back up some datasets, or all but the copies that restores made.
+        """Back up some datasets, or all except copies that restores made.
 
         Raises:
-            NotFoundError: there is no such dataset.
+            NotFoundError: a dataset does not exist.
             DatabaseUnavailableError, StorageUnavailableError: try again.
         """
         started = datetime.now(UTC)
-        # In the order of time: the last six signs are microseconds, and one that nobody can foresee.
+        # Sorts by time; the last six characters are microseconds and one random digit.
         backup = f"{started:%Y%m%dT%H%M%SZ}-{started.microsecond:05x}{os.urandom(1).hex()[0]}"
-        with snapshots.exported_snapshot(self._engine, backup) as moment:
-            chosen = _choose(snapshots.select_datasets(moment.connection), datasets)
+        with snapshots.exported_snapshot(self._engine, backup) as snapshot:
+            chosen = _choose(snapshots.select_datasets(snapshot.connection), datasets)
             self._keep_json(backup, "started", {
                 "id": backup, "format": kind, "started_at": started.isoformat(),
                 "datasets": [row.name for row in chosen],
             })  # fmt: skip
             try:
-                return self._save(backup, started, kind, moment, chosen, tell)
+                return self._save(backup, started, kind, snapshot, chosen, report)
             except Exception as error:
-                self._tell_failure(backup, error)
+                self._record_failure(backup, error)
                 raise
 
     def _save(
@@ -144,13 +144,15 @@ class Backup:
         backup: str,
         started: datetime,
         kind: Format,
-        moment: Moment,
-        chosen: Sequence[Row],  # type: ignore[type-arg]
-        tell: Tell,
+        snapshot: Snapshot,
+        chosen: Sequence[DeclaredDataset],
+        report: ReportProgress,
     ) -> Manifest:
-        writer = _Writer(self._settings, self._engine, self._archive, backup, kind, moment.id, tell)
+        writer = _Writer(
+            self._settings, self._engine, self._archive, backup, kind, snapshot.id, report
+        )
         stored = [
-            each for row in chosen for each in _stored(moment, parse_document(row.declaration))
+            each for row in chosen for each in _stored(snapshot, parse_document(row.declaration))
         ]
         parts = writer.write(stored, _readers(self._settings))
         saved = tuple(
@@ -159,7 +161,7 @@ class Backup:
                 row.version,
                 row.origin,
                 row.declaration,
-                snapshots.sources_of(moment.connection, row.name),
+                snapshots.sources_of(snapshot.connection, row.name),
                 tuple(
                     Table(each.rollup, each.shape, tuple(parts[each.stem]))
                     for each in stored
@@ -180,18 +182,20 @@ class Backup:
         place = f"{FOLDER}{backup}/{name}.json"
         self._archive.keep(self._settings.outbox, place, data, "application/json")
 
-    def _tell_failure(self, backup: str, error: Exception) -> None:
-        problem = error if isinstance(error, SluiceError) else SluiceError("the backup broke off")
-        with suppress(SluiceError):  # the first error is what is told
+    def _record_failure(self, backup: str, error: Exception) -> None:
+        problem = (
+            error if isinstance(error, SluiceError) else SluiceError("the backup was interrupted")
+        )
+        with suppress(SluiceError):  # the first error is the one to report
             self._keep_json(backup, "failed", dict(problem.problem()))
 
 
 def _readers(settings: Settings) -> int:
-    """Return how many sessions read: one of the pool keeps the moment."""
+    """Return how many sessions read: one of the pool holds the snapshot open."""
     return max(1, min(settings.pool_size - 1, os.cpu_count() or 1))
 
 
-def _choose(rows: Sequence[Row], names: Sequence[str] | None) -> list[Row]:  # type: ignore[type-arg]
+def _choose(rows: Sequence[DeclaredDataset], names: Sequence[str] | None) -> list[DeclaredDataset]:
     if names is None:
         return [row for row in rows if row.origin != "restored"]
     missing = set(names) - {row.name for row in rows}
@@ -202,8 +206,8 @@ def _choose(rows: Sequence[Row], names: Sequence[str] | None) -> list[Row]:  # t
     return [row for row in rows if row.name in names]
 
 
-def _stored(moment: Moment, dataset: Dataset) -> Iterator[_Stored]:
-    spellings = snapshots.spellings_of(moment.connection, dataset)
+def _stored(snapshot: Snapshot, dataset: Dataset) -> Iterator[_Stored]:
+    dictionaries = snapshots.dictionaries_of(snapshot.connection, dataset)
     names = ["", *(each.name for each in dataset.rollups)]
     for rollup in names:
         table = rollup_table(dataset.name, rollup) if rollup else store_table(dataset.name)
@@ -212,9 +216,9 @@ def _stored(moment: Moment, dataset: Dataset) -> Iterator[_Stored]:
             rollup,
             table,
             f"{dataset.name}__{rollup}" if rollup else dataset.name,
-            snapshots.shape_of(moment.connection, dataset, table),
-            spellings,
-            *snapshots.size_of(moment.connection, table),
+            snapshots.shape_of(snapshot.connection, dataset, table),
+            dictionaries,
+            *snapshots.size_of(snapshot.connection, table),
         )
 
 
@@ -229,7 +233,7 @@ class _Writer:
         backup: str,
         kind: Format,
         snapshot: str,
-        tell: Tell,
+        report: ReportProgress,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -237,7 +241,7 @@ class _Writer:
         self._backup = backup
         self._kind = kind
         self._snapshot = snapshot
-        self._tell = tell
+        self._report = report
         self._lock = threading.Lock()
         self._progress = Progress(backup, 0, 0, 0, 0)
 
@@ -245,7 +249,7 @@ class _Writer:
         """Write every table; return its parts by the table's stem."""
         work = [(each, span) for each in tables for span in each.ranges(_PART_BYTES)]
         self._progress = replace(self._progress, parts_total=len(work))
-        self._tell(self._progress)
+        self._report(self._progress)
         found: dict[str, list[Part]] = {each.stem: [] for each in tables}
         with ThreadPoolExecutor(readers, "backup") as pool:
             jobs = [
@@ -258,18 +262,18 @@ class _Writer:
         return found
 
     def _write(self, stored: _Stored, number: int, first: int, end: int) -> Part | None:
-        """Write the rows of some pages; None where none is published."""
+        """Write the published rows of some pages; None if there are none."""
         with snapshots.shared_snapshot(self._engine, self._snapshot) as connection:
             blocks = []
             for at, until in stored.blocks(first, end):
                 source = snapshots.published_rows(stored.dataset.name, stored.table, at, until)
                 query = select_block(stored.shape.columns, source)
                 answer = snapshots.fetch_block(connection, query)
-                rows, values = read_block(answer, stored.shape.columns, stored.spellings)
+                rows, values = read_block(answer, stored.shape.columns, stored.dictionaries)
                 blocks += [values] if rows else []
         if not blocks:
             return self._count(None)
-        columns = [joined(list(each)) for each in zip(*blocks, strict=True)]
+        columns = [concatenate(list(each)) for each in zip(*blocks, strict=True)]
         data = self._encode(stored, columns)
         name = f"{FOLDER}{self._backup}/{stored.stem}-{number:05}.{self._kind}"
         part = Part(name, len(columns[0]), len(data), hashlib.sha256(data).hexdigest())
@@ -291,12 +295,12 @@ class _Writer:
                 size_bytes=done.size_bytes + (part.size_bytes if part else 0),
                 parts=done.parts + 1,
             )
-            self._tell(self._progress)
+            self._report(self._progress)
         return part
 
 
 def _finish(jobs: list[Future[Part | None]]) -> None:
-    """Wait for all, or until one fails: then the others need not begin."""
+    """Wait for all jobs; when one fails, cancel those that have not begun."""
     wait(jobs, return_when=FIRST_EXCEPTION)
     for job in jobs:
         if job.done() and not job.cancelled() and job.exception():

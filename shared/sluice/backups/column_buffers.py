@@ -1,4 +1,4 @@
-"""Values of a column, many at a time, between the database and a file; knows neither."""
+"""The values of a column as numpy buffers. Imports neither the database nor a file format."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
-Places = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+Offsets = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Numbers:
     """Values of a fixed width: numbers, booleans, days, microseconds.
 
     Attributes:
-        values: one for each row; any where there is none.
+        values: one for each row; arbitrary where there is none.
         present: false where the row has no value; None where every row has one.
     """
 
     values: NDArray[Any]
-    present: Flags | None = None
+    present: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -31,45 +31,45 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts in UTF-8, each a piece of a buffer; rows may share one.
+    """Texts in UTF-8, each a range of one buffer; ranges may overlap.
 
     Attributes:
         data: the buffer.
-        starts: where the text of each row begins in it.
-        lengths: its bytes; 0 where there is none.
+        starts: offset of each row's text in it.
+        lengths: size in bytes; 0 where there is none.
         present: as in `Numbers`.
     """
 
     data: Bytes
-    starts: Places
-    lengths: Places
-    present: Flags | None = None
+    starts: Offsets
+    lengths: Offsets
+    present: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
 
-    def packed(self) -> tuple[Bytes, Places]:
-        """Return the texts one behind the other, and where each begins and the last ends."""
+    def packed(self) -> tuple[Bytes, Offsets]:
+        """Return the texts concatenated, the offset of each, and the end of the last."""
         ends = np.concatenate(([0], np.cumsum(self.lengths)))
         if len(self.data) == ends[-1] and np.array_equal(self.starts, ends[:-1]):
             return self.data, ends
-        return self.data[places_of(self.starts, self.lengths)], ends
+        return self.data[offsets_of(self.starts, self.lengths)], ends
 
 
 Values = Numbers | Texts
 
 
-def places_of(starts: Places, lengths: Places) -> Places:
-    """Return every place of the pieces, in order: `[2, 9], [3, 1]` gives `[2, 3, 4, 9]`."""
+def offsets_of(starts: Offsets, lengths: Offsets) -> Offsets:
+    """Return every offset of the ranges, in order: `[2, 9], [3, 1]` gives `[2, 3, 4, 9]`."""
     begins = np.cumsum(lengths) - lengths
     return np.repeat(starts - begins, lengths) + np.arange(int(lengths.sum()))
 
 
-def joined(parts: list[Values]) -> Values:
-    """Return the values of several runs of rows as one.
+def concatenate(parts: list[Values]) -> Values:
+    """Concatenate the values of several blocks.
 
     Args:
-        parts: at least one, all of a kind.
+        parts: at least one, all of one kind.
     """
     present = None
     if parts[0].present is not None:

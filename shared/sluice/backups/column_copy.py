@@ -1,8 +1,8 @@
-"""Rows as PostgreSQL sends them, a column at a time: the SELECT of a block, and how its answer is read.
+"""Reads rows from PostgreSQL column by column: the SELECT of a block, and the decoder of its result.
 
-COPY sends a message for each row, and a client in Python takes microseconds for each message. So the
-server gathers each column of some thousand rows into an array: one message, which numpy reads in place.
-Pure: runs nothing. Formats: PostgreSQL's documentation, "COPY", and array_send in its source.
+COPY sends a message for each row, which costs a Python client microseconds each. So the server aggregates
+each column of some thousand rows into an array: one message, which numpy decodes without a loop. Does no
+I/O. Formats: PostgreSQL's documentation, "COPY", and array_send in its source.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sluice.backups.column_buffers import Flags, Numbers, Places, Texts, Values
+from sluice.backups.column_buffers import Mask, Numbers, Offsets, Texts, Values
 from sluice.backups.type_mapping import TableColumn, shifted
 from sluice.datasets.identifiers import quote
 
@@ -24,23 +24,23 @@ _ARRAY_HEAD_BYTES = 20
 
 
 @dataclass(frozen=True)
-class Spelling:
-    """The texts of a dictionary's codes, by code."""
+class Dictionary:
+    """The texts of a dictionary column, by code."""
 
     data: Any  # numpy arrays
-    starts: Places
-    lengths: Places
+    starts: Offsets
+    lengths: Offsets
 
     @classmethod
-    def of(cls, texts: Mapping[int, str]) -> Spelling:
-        """Return the spelling of some codes."""
+    def of(cls, texts: Mapping[int, str]) -> Dictionary:
+        """Return the dictionary of these texts."""
         size = max(texts, default=0) + 1
         written = [texts.get(code, "").encode() for code in range(size)]
         lengths = np.array([len(each) for each in written], np.int64)
         data = np.frombuffer(b"".join(written), np.uint8)
         return cls(data, np.cumsum(lengths) - lengths, lengths)
 
-    def spell(self, codes: Numbers) -> Texts:
+    def decode(self, codes: Numbers) -> Texts:
         """Return the texts of codes."""
         places = codes.values.astype(np.int64)
         lengths = self.lengths[places]
@@ -54,7 +54,7 @@ def select_block(columns: Sequence[TableColumn], source: str) -> str:
 
     Args:
         columns: of the stored table.
-        source: what follows FROM; the table is called `stored` in it.
+        source: FROM and WHERE clauses, in which the table has the alias `stored`.
     """
     listed = ", ".join(("count(*)", *(each for column in columns for each in _arrays(column))))
     return f"SELECT {listed} FROM {source}"
@@ -77,24 +77,24 @@ def _arrays(column: TableColumn) -> Iterator[str]:
 
 
 def read_block(
-    data: bytes, columns: Sequence[TableColumn], spellings: Mapping[str, Spelling]
+    data: bytes, columns: Sequence[TableColumn], dictionaries: Mapping[str, Dictionary]
 ) -> tuple[int, list[Values]]:
-    """Return the rows of a block and their columns.
+    """Return the number of rows in a block, and its columns.
 
     Args:
         data: the binary COPY of `select_block`.
-        columns: as they were selected.
-        spellings: of each dictionary that a column names.
+        columns: those of `select_block`.
+        dictionaries: by the name that a column refers to.
     """
     sent = _sent(data)
     rows = struct.unpack(">q", next(sent))[0]
     if not rows:
         return 0, []
-    return rows, [_values(column, sent, spellings) for column in columns]
+    return rows, [_values(column, sent, dictionaries) for column in columns]
 
 
 def _sent(data: bytes) -> Iterator[memoryview]:
-    """Yield the values of the one row."""
+    """Yield the fields of the only row."""
     view = memoryview(data)
     (count,) = struct.unpack_from(">h", view, _HEAD_BYTES)
     at = _HEAD_BYTES + 2
@@ -106,12 +106,12 @@ def _sent(data: bytes) -> Iterator[memoryview]:
 
 
 def _values(
-    column: TableColumn, sent: Iterator[memoryview], spellings: Mapping[str, Spelling]
+    column: TableColumn, sent: Iterator[memoryview], dictionaries: Mapping[str, Dictionary]
 ) -> Values:
     present = _flags(next(sent)) if column.nullable else None
     if column.dictionary:
         codes = Numbers(_array(next(sent), "i2"), present)
-        return spellings[column.dictionary].spell(codes)
+        return dictionaries[column.dictionary].decode(codes)
     if column.fixed_width is not None:
         found = _array(next(sent), column.fixed_width.dtype)
         return Numbers(shifted(found, column.fixed_width.epoch_offset), present)
@@ -120,12 +120,12 @@ def _values(
     return Texts(text, np.cumsum(lengths) - lengths, lengths, present)
 
 
-def _flags(data: memoryview) -> Flags:
-    flags: Flags = _array(data, "u1").view(np.bool_)
+def _flags(data: memoryview) -> Mask:
+    flags: Mask = _array(data, "u1").view(np.bool_)
     return flags
 
 
 def _array(data: memoryview, dtype: str) -> Any:  # a numpy array
-    """Read an array without nulls: each element stands behind its length, which is always the same."""
+    """Read an array without nulls: each element follows its length, which is constant."""
     element = np.dtype([("bytes", ">i4"), ("value", f">{dtype}")])
     return np.frombuffer(data, element, offset=_ARRAY_HEAD_BYTES)["value"].astype(f"={dtype}")

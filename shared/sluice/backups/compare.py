@@ -1,4 +1,4 @@
-"""The use case that tells how a dataset and its restored copy differ, equal rows counted."""
+"""The use case of comparing a dataset with its restored copy, duplicate rows counted."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Comparison:
 
     Attributes:
         rows, rows_of_copy: published rows of each.
-        only_here, only_there: rows of the dataset that the copy lacks, and the other way; a row that one
-            has twice and the other once is one.
-        sample_here, sample_there: some of them, with how many times each.
+        only_here, only_there: rows of the dataset that the copy lacks, and the reverse; a row that one
+            has twice and the other once counts as one.
+        sample_here, sample_there: some of them, each with its count `_times`.
     """
 
     dataset: str
@@ -43,20 +43,22 @@ class Comparison:
 def compare(
     engine: Engine, manifest: Manifest, datasets: Sequence[str] | None, suffix: str
 ) -> list[Comparison]:
-    """Compare datasets of a backup, as they are now, with their copies under a suffix.
+    """Compare the current datasets of a backup with their copies.
 
     Args:
         engine: the database.
-        manifest: the backup that the copies were restored from.
+        manifest: the backup from which the copies were restored.
         datasets: names; None for all that have a copy.
-        suffix: of the copies.
+        suffix: of the names of the copies.
 
     Raises:
-        NotFoundError: a dataset or its copy is not there.
-        BackupMismatchError: a copy holds another backup.
+        NotFoundError: a dataset or its copy does not exist.
+        BackupMismatchError: a copy was restored from another backup.
     """
     if not suffix:
-        raise ParameterError("suffix: what was restored in place has no copy", parameter="suffix")
+        raise ParameterError(
+            "suffix: is empty; a dataset restored in place has no copy", parameter="suffix"
+        )
     with transaction(engine) as connection:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         found = [
@@ -88,8 +90,7 @@ def _compare(
     ]
     listed = ", ".join(columns)
     one, other = view(here.dataset.name), view(there.dataset.name)
-    # Each distinct row once, with how many times more it is here than there: nothing is sorted, and
-    # rows that are equal are counted.
+    # One pass without a sort: for each distinct row, how many times more often it is here than there.
     connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
     answer = connection.exec_driver_sql(
         f"WITH sides AS ("

@@ -1,6 +1,6 @@
-"""What a backup holds, as its manifest says: datasets, tables, parts with counts and checksums; pure.
+"""The manifest of a backup: datasets, tables, parts with counts and checksums. Does no I/O.
 
-The manifest is the last object that a backup writes: where there is none, there is no backup.
+It is the last object that a backup writes: without it there is no backup.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _VERSION = 1
 
 
 class Format(StrEnum):
-    """How parts are written."""
+    """File format of parts."""
 
     AVRO = "avro"
     PARQUET = "parquet"
@@ -27,7 +27,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Part:
-    """One object: some rows of one table."""
+    """One object with some rows of one table."""
 
     object: str
     rows: int
@@ -48,7 +48,7 @@ class Shape:
     """The layout of a stored table.
 
     Attributes:
-        columns: those that hold values; generated ones are made again.
+        columns: without generated ones, which PostgreSQL computes again.
     """
 
     columns: tuple[TableColumn, ...]
@@ -61,7 +61,7 @@ class Table:
     """A stored table of a dataset.
 
     Attributes:
-        rollup: the roll-up that it holds; empty for the rows.
+        rollup: name of the roll-up; empty for the rows.
     """
 
     rollup: str
@@ -70,13 +70,13 @@ class Table:
 
     @property
     def rows(self) -> int:
-        """Rows of all parts."""
+        """Rows in all parts."""
         return sum(part.rows for part in self.parts)
 
 
 @dataclass(frozen=True)
 class Source:
-    """An ingestion that was published: an object's generation tells it from others of its number."""
+    """A published ingestion; the object and its generation identify it in another database."""
 
     ingestion: int
     bucket: str
@@ -86,7 +86,7 @@ class Source:
 
 @dataclass(frozen=True)
 class SavedDataset:
-    """A dataset as it was at the backup's moment."""
+    """A dataset as it was in the snapshot."""
 
     name: str
     version: int
@@ -102,16 +102,16 @@ class SavedDataset:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The objects of all its tables."""
+        """The parts of all its tables."""
         return tuple(part for table in self.tables for part in table.parts)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A whole backup.
+    """A complete backup.
 
     Attributes:
-        id: begins with its time, so ids sort by age.
+        id: begins with the time, so ids sort by age.
         started_at, finished_at: in UTC, as ISO 8601.
     """
 
@@ -122,26 +122,26 @@ class Manifest:
     datasets: tuple[SavedDataset, ...]
 
     def chosen(self, names: Sequence[str] | None) -> tuple[SavedDataset, ...]:
-        """Return the datasets of some names, in order of names; all for None.
+        """Return the datasets with these names, sorted by name; all for None.
 
         Raises:
-            NotFoundError: the backup does not hold one of them.
+            NotFoundError: the backup does not contain one of them.
         """
         held = {each.name: each for each in self.datasets}
         missing = [name for name in names or () if name not in held]
         if missing:
             raise NotFoundError(
-                f"backup {self.id} does not hold {', '.join(missing)}; it holds {', '.join(held)}"
+                f"backup {self.id} does not contain {', '.join(missing)}; it contains {', '.join(held)}"
             )
         return tuple(held[name] for name in sorted(held if names is None else set(names)))
 
     def dump(self) -> bytes:
-        """Return the manifest as it is stored."""
+        """Return the manifest as JSON."""
         return json.dumps({"version": _VERSION, **asdict(self)}, indent=1, default=str).encode()
 
 
 def manifest_name(backup: str) -> str:
-    """Return the name of a backup's manifest."""
+    """Return the object name of a backup's manifest."""
     return f"{FOLDER}{backup}/manifest.json"
 
 
@@ -149,13 +149,13 @@ def read_manifest(data: bytes) -> Manifest:
     """Read a manifest.
 
     Raises:
-        DamagedBackupError: it is none, or a newer Sluice wrote it.
+        DamagedBackupError: it is not a manifest, or a newer Sluice wrote it.
     """
     try:
         found = json.loads(data)
         if found["version"] != _VERSION:
             raise DamagedBackupError(
-                f"the manifest is of version {found['version']}; this Sluice reads {_VERSION}"
+                f"the manifest has version {found['version']}; this Sluice reads version {_VERSION}"
             )
         return Manifest(
             found["id"],

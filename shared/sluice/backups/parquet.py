@@ -1,4 +1,4 @@
-"""Parts of backups as Parquet, and values as the binary COPY of a table; with `parsing` the user of Arrow."""
+"""Parquet parts of backups, and the binary COPY of a restored table. Imports Arrow."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _typed(column: TableColumn, values: Values) -> pa.Array:
 
 
 def _array(values: Values) -> pa.Array:
-    """Return values as an array of Arrow, without a copy where there can be none."""
+    """Return values as an Arrow array, without copying where possible."""
     import pyarrow as pa  # noqa: PLC0415
 
     mask = None if values.present is None else ~values.present
@@ -105,13 +105,13 @@ def _texts(array: Any, present: Any) -> Texts:
 
 
 def distinct_texts(values: Texts) -> list[str]:
-    """Return the texts that occur, each once."""
+    """Return the distinct texts."""
     found: list[str | None] = _array(values).unique().to_pylist()
     return [text for text in found if text is not None]
 
 
 def coded(values: Texts, codes: Mapping[str, int]) -> Numbers:
-    """Return the codes of texts, which all have one."""
+    """Return the codes of texts; `codes` has all of them."""
     encoded = _array(values).dictionary_encode()
     by_index = np.array([codes[text] for text in encoded.dictionary.to_pylist()] or [0], np.int16)
     indices = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
@@ -121,12 +121,12 @@ def coded(values: Texts, codes: Mapping[str, int]) -> Numbers:
 def copy_blocks(
     columns: Sequence[TableColumn], values: Sequence[Values], block_bytes: int
 ) -> Iterator[bytes]:
-    """Yield the rows as the stream of a binary COPY into the columns.
+    """Yield the rows as a binary COPY stream.
 
     Args:
         columns: of the table; dictionary columns as codes.
-        values: as many rows each.
-        block_bytes: least size of a block.
+        values: of each column, with the same number of rows.
+        block_bytes: size of a block; the last one may be smaller or larger.
     """
     import pgpq  # noqa: PLC0415
     import pyarrow as pa  # noqa: PLC0415
@@ -145,7 +145,7 @@ def copy_blocks(
 
 
 def _stored(column: TableColumn, values: Values) -> pa.Array:
-    """Return values as PostgreSQL counts them: a day or a moment is a whole number to COPY."""
+    """Return values as binary COPY has them: dates and timestamps as integers since 2000-01-01."""
     import pyarrow as pa  # noqa: PLC0415
 
     if isinstance(values, Texts) or column.fixed_width is None:

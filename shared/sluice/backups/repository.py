@@ -1,9 +1,11 @@
-"""The backups that there are, as the bucket tells: done with a manifest, else being made or failed."""
+"""The backups in the outbox: done if there is a manifest, else running or failed."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sluice.backups.manifest import FOLDER, Manifest, manifest_name, read_manifest
@@ -20,12 +22,63 @@ if TYPE_CHECKING:
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
-class Shelf:
+@dataclass(frozen=True)
+class DatasetSummary:
+    """Size of a dataset in a backup."""
+
+    name: str
+    rows: int = 0
+    size_bytes: int = 0
+    parts: int = 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A backup as the API shows it.
+
+    Attributes:
+        state: `running`, `done` or `failed`.
+        started_at, finished_at: in UTC, as ISO 8601.
+        problem: problem document of a failure.
+    """
+
+    id: str
+    state: str
+    format: str
+    started_at: str
+    datasets: tuple[DatasetSummary, ...]
+    finished_at: str | None = None
+    rows: int = 0
+    size_bytes: int = 0
+    problem: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Summary:
+        """Return the summary of a finished backup."""
+        datasets = tuple(
+            DatasetSummary(
+                each.name, each.rows, sum(part.size_bytes for part in each.parts), len(each.parts)
+            )
+            for each in manifest.datasets
+        )
+        return cls(
+            id=manifest.id,
+            state="done",
+            format=str(manifest.format),
+            started_at=manifest.started_at,
+            datasets=datasets,
+            finished_at=manifest.finished_at,
+            rows=sum(each.rows for each in datasets),
+            size_bytes=sum(each.size_bytes for each in datasets),
+        )
+
+
+class Repository:
     """Finds backups.
 
     Args:
         settings: `outbox`.
-        engine: the database, which knows what is being made.
+        engine: the database, which knows which backups are running.
         archive: Cloud Storage.
     """
 
@@ -34,42 +87,41 @@ class Shelf:
         self._engine = engine
         self._archive = archive
 
-    def documents(self, limit: int) -> list[dict[str, Any]]:
-        """Return the newest backups as the API shows them."""
+    def summaries(self, limit: int) -> list[Summary]:
+        """Return the newest backups."""
         found = [
             each for each in self._archive.folders(self._bucket, FOLDER) if _ID.fullmatch(each)
         ]
-        return [self.document(each) for each in sorted(found, reverse=True)[:limit]]
+        return [self.summary(each) for each in sorted(found, reverse=True)[:limit]]
 
-    def document(self, backup: str) -> dict[str, Any]:
-        """Return a backup as the API shows it, whatever its state.
+    def summary(self, backup: str) -> Summary:
+        """Return a backup, whatever its state.
 
         Raises:
-            NotFoundError: there is none of that id.
+            NotFoundError: there is no backup with this id.
         """
-        is_made = self._is_made(backup)  # before the manifest: it may be finished in between
+        is_running = self._is_running(backup)  # before the manifest: it may finish in between
         if data := self._fetch(backup, "manifest"):
-            return document_of(read_manifest(data))
+            return Summary.of(read_manifest(data))
         started = self._fetch(backup, "started")
         if started is None:
             raise _unknown(backup)
         problem = self._fetch(backup, "failed")
-        return {
-            **_EMPTY,
-            **json.loads(started),
-            "state": "running" if is_made and problem is None else "failed",
-            "problem": None if problem is None else json.loads(problem),
-            "datasets": [
-                {"name": name, "rows": 0, "size_bytes": 0, "parts": 0}
-                for name in json.loads(started)["datasets"]
-            ],
-        }
+        facts = json.loads(started)
+        return Summary(
+            id=facts["id"],
+            state="running" if is_running and problem is None else "failed",
+            format=facts["format"],
+            started_at=facts["started_at"],
+            datasets=tuple(DatasetSummary(name) for name in facts["datasets"]),
+            problem=None if problem is None else json.loads(problem),
+        )
 
     def manifest(self, backup: str) -> Manifest:
-        """Return what a finished backup holds.
+        """Return the manifest of a finished backup.
 
         Raises:
-            NotFoundError: there is no finished backup of that id.
+            NotFoundError: there is no finished backup with this id.
             DamagedBackupError: its manifest cannot be read.
         """
         data = self._fetch(backup, "manifest")
@@ -78,7 +130,7 @@ class Shelf:
         return read_manifest(data)
 
     def newest(self) -> Manifest:
-        """Return the newest finished backup.
+        """Return the manifest of the newest finished backup.
 
         Raises:
             NotFoundError: there is none.
@@ -94,36 +146,9 @@ class Shelf:
             raise _unknown(backup)
         return self._archive.fetch(self._bucket, f"{FOLDER}{backup}/{name}.json")
 
-    def _is_made(self, backup: str) -> bool:
+    def _is_running(self, backup: str) -> bool:
         with transaction(self._engine) as connection:
             return bool(connection.scalar(statement("is_backup_running"), {"backup": backup}))
-
-
-_EMPTY: dict[str, Any] = {"finished_at": None, "rows": 0, "size_bytes": 0, "problem": None}
-
-
-def document_of(manifest: Manifest) -> dict[str, Any]:
-    """Return a finished backup as the API shows it."""
-    datasets = [
-        {
-            "name": each.name,
-            "rows": each.rows,
-            "size_bytes": sum(part.size_bytes for part in each.parts),
-            "parts": len(each.parts),
-        }
-        for each in manifest.datasets
-    ]
-    return {
-        "id": manifest.id,
-        "state": "done",
-        "format": str(manifest.format),
-        "started_at": manifest.started_at,
-        "finished_at": manifest.finished_at,
-        "rows": sum(each.rows for each in manifest.datasets),
-        "size_bytes": sum(part.size_bytes for each in manifest.datasets for part in each.parts),
-        "datasets": datasets,
-        "problem": None,
-    }
 
 
 def _unknown(backup: str) -> NotFoundError:

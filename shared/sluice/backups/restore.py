@@ -1,11 +1,10 @@
-"""The use case of a restore: tables built aside from verified parts, put in place in one transaction.
+"""The use case of a restore: shadow tables built from verified parts and swapped in, in one transaction.
 
-Beside the datasets (`trips2`) or in place. All or nothing: until the transaction commits nobody sees a
-thing, and whatever breaks off before leaves no trace. So it can be repeated at will.
+A restore makes copies of the datasets (`trips2`) or replaces them in place. All or nothing: readers see no
+change before the transaction commits, and an interrupted restore leaves none, so it can be repeated.
 
-In place, rows stay with the ingestions that brought them as long as those are published; all others
-belong to an ingestion that stands for the restore. What was published after the backup is withdrawn,
-and what loads meanwhile goes on.
+In place, rows keep their ingestion if it is still published; the others get the ingestion of the restore.
+What was published after the backup is withdrawn, and files that are loading continue.
 """
 
 from __future__ import annotations
@@ -20,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sluice.backups import shadow_tables as restoring
-from sluice.backups import snapshots
+from sluice.backups import shadow_tables, snapshots
 from sluice.backups.avro import read_avro
-from sluice.backups.backup import Progress, Tell, tell_nobody
+from sluice.backups.backup import Progress, ReportProgress, ignore_progress
 from sluice.backups.column_buffers import Numbers, Texts, Values
 from sluice.backups.manifest import FOLDER, Format, Manifest, Part, SavedDataset, Shape, Table
 from sluice.backups.parquet import coded, distinct_texts, read_parquet
@@ -45,20 +43,20 @@ if TYPE_CHECKING:
     from sluice.ports import Archive, Publisher
     from sluice.settings import Settings
 
-#: Parts that are fetched and read while an earlier one is copied.
+#: Parts that are fetched and decoded while an earlier one is copied.
 _AHEAD = 2
-#: Keys of a declaration that speak of the original by its name.
+#: Keys of a declaration that contain the name of the original.
 _NOT_OF_COPIES = ("queries", "aliases", "output", "table")
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore brought.
+    """The result of a restore for one dataset.
 
     Attributes:
-        dataset: the original.
-        into: the dataset that holds the rows now.
-        ingestion: the one that stands for the restore.
+        dataset: the dataset in the backup.
+        into: the dataset that has the rows now.
+        ingestion: the ingestion of the restore.
     """
 
     dataset: str
@@ -72,9 +70,9 @@ class _Target:
     """A dataset that is being restored.
 
     Attributes:
-        kept: ingestions whose rows stay theirs.
-        withdrawn: other ingestions that the restore relieves.
-        gone: those of the kept that were withdrawn while the tables were built.
+        kept: ingestions that keep their rows.
+        withdrawn: published ingestions that the restore withdraws.
+        gone: those of `kept` that were withdrawn while the tables were built.
     """
 
     saved: SavedDataset
@@ -116,24 +114,24 @@ class Restore:
         manifest: Manifest,
         datasets: Sequence[str] | None,
         suffix: str,
-        tell: Tell = tell_nobody,
+        report: ReportProgress = ignore_progress,
     ) -> list[Restored]:
         """Restore some datasets of a backup, or all.
 
         Args:
             manifest: the backup.
             datasets: names; None for all.
-            suffix: goes behind the names; empty restores in place.
-            tell: told how far it is.
+            suffix: of the names of the copies; empty restores in place.
+            report: called after each part.
 
         Raises:
-            DamagedBackupError: a part is missing or damaged; nothing is changed.
-            BackupMismatchError: the backup does not fit what is declared; nothing is changed.
-            NotFoundError: the backup does not hold a dataset.
+            DamagedBackupError: a part is missing or damaged; nothing was changed.
+            BackupMismatchError: the backup does not match the declarations; nothing was changed.
+            NotFoundError: the backup does not contain a dataset.
         """
         chosen = manifest.chosen(datasets)
-        run = _Run(self._settings, self._archive, manifest, chosen, tell)
-        with restoring.refused(), transaction(self._engine) as connection:
+        run = _Run(self._settings, self._archive, manifest, chosen, report)
+        with shadow_tables.translated_refusals(), transaction(self._engine) as connection:
             targets = [
                 _prepare(connection, manifest, each, suffix, self._settings.outbox)
                 for each in chosen
@@ -142,7 +140,7 @@ class Restore:
                 run.build(connection, target)
             connection.execute(statement("lock_tables"))
             for target in targets:
-                _put_in_place(connection, target, self._settings.project)
+                _swap_tables(connection, target, self._settings.project)
         for target in targets:
             for each in (target.ingestion, *target.withdrawn):
                 relay(self._engine, self._publisher, each)
@@ -156,7 +154,7 @@ def _stored_table(dataset: str, rollup: str) -> str:
     return rollup_table(dataset, rollup) if rollup else store_table(dataset)
 
 
-# Which dataset takes the rows
+# The target of each dataset
 
 
 def _prepare(
@@ -164,16 +162,19 @@ def _prepare(
 ) -> _Target:
     name = saved.name + suffix
     if not NAME.fullmatch(name):
-        raise ParameterError(f'suffix: "{name}" is not the name of a dataset', parameter="suffix")
+        raise ParameterError(
+            f'suffix: "{name}" is not a valid name of a dataset', parameter="suffix"
+        )
     connection.execute(statement("lock_restore"), {"dataset": name})
     known = connection.execute(statement("list_dataset_versions"), {"dataset": name}).one_or_none()
     if suffix and known is not None and known.origin != "restored":
         raise BackupMismatchError(
-            f"{name} is a dataset of its own and no copy; give another suffix", dataset=name
+            f"{name} is a dataset, not a copy that a restore made; give another suffix",
+            dataset=name,
         )
     document = _document(connection, saved, name, is_known=known is not None, is_copy=bool(suffix))
     dataset = parse_document(document)
-    ingestion = restoring.begin_ingestion(
+    ingestion = shadow_tables.begin_ingestion(
         connection,
         {
             "dataset": name,
@@ -188,14 +189,14 @@ def _prepare(
     target = _Target(saved, document, dataset, not suffix, ingestion, kept)
     if known is None and not suffix:
         declare_within(connection, document, origin=saved.origin)
-    restoring.run_all(connection, dictionary_sql(dataset))
+    shadow_tables.run_all(connection, dictionary_sql(dataset))
     return target
 
 
 def _document(
     connection: Connection, saved: SavedDataset, name: str, *, is_known: bool, is_copy: bool
 ) -> Mapping[str, Any]:
-    """Return the declaration that holds for what is restored."""
+    """Return the declaration of the target."""
     if is_copy:
         kept = {key: value for key, value in saved.declaration.items() if key not in _NOT_OF_COPIES}
         return {**kept, "name": name}
@@ -206,11 +207,11 @@ def _document(
     return document
 
 
-# Building aside
+# Building the shadow tables
 
 
 class _Run:
-    """Builds the tables of one restore."""
+    """Builds the shadow tables of one restore."""
 
     def __init__(
         self,
@@ -218,39 +219,39 @@ class _Run:
         archive: Archive,
         manifest: Manifest,
         chosen: Sequence[SavedDataset],
-        tell: Tell,
+        report: ReportProgress,
     ) -> None:
         self._settings = settings
         self._archive = archive
         self._format = manifest.format
-        self._tell = tell
+        self._report = report
         parts = sum(len(each.parts) for each in chosen)
         self._progress = Progress(manifest.id, 0, 0, 0, parts)
 
     def build(self, connection: Connection, target: _Target) -> None:
-        """Build the tables of a dataset aside, complete and counted."""
-        self._tell(self._progress)
+        """Build the shadow tables of a dataset, with types, constraints and indexes."""
+        self._report(self._progress)
         for table in target.saved.tables:
             name = target.table(table)
             shape = _shape(connection, target, table)
             target.shapes[name] = shape
-            # The roll-ups of a copy have the tables that its declaration makes.
+            # A copy has the tables that its own declaration defines.
             like = name if target.in_place else ""
-            restoring.create_aside(connection, name, shape, like)
+            shadow_tables.create_shadow(connection, name, shape, like)
             for part, values in self._parts(table):
                 self._copy(connection, target, table, part, values)
             rollups = {each.name: each for each in target.dataset.rollups}
             if table.rollup:
-                restoring.merge_aside(connection, name, rollups[table.rollup])
+                shadow_tables.merge_rollup_parts(connection, name, rollups[table.rollup])
             rename = (
                 {}
                 if target.in_place
-                else restoring.names_for(target.saved.name, target.dataset.name, shape)
+                else shadow_tables.names_for_copy(target.saved.name, target.dataset.name, shape)
             )
-            restoring.complete_aside(connection, name, shape, rename)
+            shadow_tables.complete_shadow(connection, name, shape, rename)
 
     def _parts(self, table: Table) -> Iterator[tuple[Part, list[Values]]]:
-        """Yield the parts of a table, verified and read; the next are read meanwhile."""
+        """Yield the parts of a table, verified and decoded; reads ahead."""
         with ThreadPoolExecutor(_AHEAD, "restore") as pool:
             waiting: deque[tuple[Part, Future[list[Values]]]] = deque()
             for part in table.parts:
@@ -268,8 +269,7 @@ class _Run:
             raise DamagedBackupError(f"{part.object} is missing; nothing was changed")
         if len(data) != part.size_bytes or hashlib.sha256(data).hexdigest() != part.sha256:
             raise DamagedBackupError(
-                f"{part.object} is not what the manifest says: its checksum is another;"
-                " nothing was changed"
+                f"{part.object} does not match the checksum in the manifest; nothing was changed"
             )
         columns = table.shape.columns
         values = (
@@ -278,7 +278,7 @@ class _Run:
             else read_avro(data, [each.field for each in columns])
         )
         if any(len(each) != part.rows for each in values):
-            raise DamagedBackupError(f"{part.object} does not hold {part.rows} rows")
+            raise DamagedBackupError(f"{part.object} does not contain {part.rows} rows")
         return values
 
     def _copy(
@@ -301,7 +301,7 @@ class _Run:
             else:
                 stored.append(each)
         block_bytes = self._settings.copy_block_bytes
-        written = restoring.copy_aside(
+        written = shadow_tables.copy_into_shadow(
             connection, target.table(table), table.shape.columns, stored, block_bytes
         )
         if written != part.rows:
@@ -315,7 +315,7 @@ class _Run:
             size_bytes=done.size_bytes + part.size_bytes,
             parts=done.parts + 1,
         )
-        self._tell(self._progress)
+        self._report(self._progress)
 
 
 def _ingestions(values: Numbers, target: _Target) -> Numbers:
@@ -329,20 +329,20 @@ def _codes(
     known = target.codes.setdefault(column, {})
     missing = [text for text in distinct_texts(values) if text not in known]
     if missing:
-        known.update(restoring.codes_of(connection, target.dataset.name, column, missing))
+        known.update(shadow_tables.codes_of(connection, target.dataset.name, column, missing))
     return known
 
 
 def _shape(connection: Connection, target: _Target, table: Table) -> Shape:
-    """Return the layout to build: the backup's for a copy, else the one of the table in place.
+    """Return the shape to build: that of the backup for a copy, that of the present table in place.
 
     Raises:
-        BackupMismatchError: the table in place has no room for what the backup holds.
+        BackupMismatchError: the present table lacks a column or a roll-up of the backup.
     """
     if not target.in_place:
         return table.shape
     if table.rollup and table.rollup not in {each.name for each in target.dataset.rollups}:
-        raise _mismatch(target, f"there is no roll-up {table.rollup} any more")
+        raise _mismatch(target, f"roll-up {table.rollup} no longer exists")
     shape = snapshots.shape_of(connection, target.dataset, target.table(table))
     held = {each.name: each for each in table.shape.columns}
     for each in shape.columns:
@@ -352,22 +352,22 @@ def _shape(connection: Connection, target: _Target, table: Table) -> Shape:
         if saved is not None and (saved.type, saved.dictionary) != (each.type, each.dictionary):
             raise _mismatch(target, f"column {each.name} was {saved.type} and is {each.type}")
     if held:
-        raise _mismatch(target, f"there is no column {', '.join(held)} any more")
+        raise _mismatch(target, f"column {', '.join(held)} no longer exists")
     return shape
 
 
 def _mismatch(target: _Target, why: str) -> BackupMismatchError:
     return BackupMismatchError(
-        f"{target.saved.name}: {why}; its declaration changed since the backup. Restore beside it"
+        f"{target.saved.name}: {why}; its declaration changed after the backup. Restore a copy"
         " with a suffix, or declare it as it was; nothing was changed",
         dataset=target.saved.name,
     )
 
 
-# Putting in place
+# Swapping the tables
 
 
-def _put_in_place(connection: Connection, target: _Target, project: str) -> None:
+def _swap_tables(connection: Connection, target: _Target, project: str) -> None:
     name, dataset = target.dataset.name, target.dataset
     key = {"ingestion": target.ingestion, "dataset": name}
     connection.execute(statement("lock_dataset"), {"dataset": name})
@@ -375,21 +375,21 @@ def _put_in_place(connection: Connection, target: _Target, project: str) -> None
     known = connection.execute(statement("select_declaration"), {"dataset": name}).one_or_none()
     views = [view(name), *(view(name, each.name) for each in dataset.rollups)]
     if known is not None:
-        restoring.lock_tables(connection, tables)
-        _keep_what_goes_on(connection, target)
+        shadow_tables.lock_tables(connection, tables)
+        _include_concurrent_changes(connection, target)
         before = parse_document(known.declaration)
         views += [view(name, each.name) for each in before.rollups]
     for table in tables:
-        restoring.put_in_place(connection, table, views)
+        shadow_tables.swap(connection, table, views)
     if target.in_place:
-        restoring.run_all(connection, view_sql(dataset))
+        shadow_tables.run_all(connection, view_sql(dataset))
         if dataset.key:
-            restoring.forget_replaced(connection, name, target.kept - target.gone)
+            shadow_tables.forget_replaced(connection, name, target.kept - target.gone)
     else:
-        restoring.drop_waiting(connection, name)
+        shadow_tables.drop_companions(connection, name)
         connection.execute(statement("delete_dataset"), {"dataset": name})
         declare_within(connection, target.document, origin="restored", has_table=True)
-    # Their rows are not in the table any more, and nothing that they replaced has to come back.
+    # None: their rows are no longer in the table, and nothing that they replaced may come back.
     withdraw(connection, None, target.withdrawn, target.ingestion, project)
     forget_replaced(connection, dataset, target.withdrawn)
     rows = {"ingestion": target.ingestion, "rows": target.own_rows}
@@ -399,8 +399,8 @@ def _put_in_place(connection: Connection, target: _Target, project: str) -> None
     move(connection, target.ingestion, State.DONE, project)
 
 
-def _keep_what_goes_on(connection: Connection, target: _Target) -> None:
-    """Settle what changed in the dataset while the tables were built."""
+def _include_concurrent_changes(connection: Connection, target: _Target) -> None:
+    """Apply what changed in the dataset while the shadow tables were built."""
     published = {s.ingestion for s in snapshots.sources_of(connection, target.dataset.name)}
     target.withdrawn = sorted(published - target.kept)
     target.gone = target.kept - published
@@ -408,7 +408,7 @@ def _keep_what_goes_on(connection: Connection, target: _Target) -> None:
     loading = connection.scalars(statement("unfinished_of_dataset"), key).all()
     rows = store_table(target.dataset.name)
     for table, shape in target.shapes.items():
-        adopted = restoring.adopt_aside(connection, table, target.gone, target.ingestion)
+        adopted = shadow_tables.adopt_rows(connection, table, target.gone, target.ingestion)
         target.own_rows += adopted if table == rows else 0
         if target.in_place:
-            restoring.carry_over(connection, table, shape.columns, loading)
+            shadow_tables.copy_loading_rows(connection, table, shape.columns, loading)

@@ -1,4 +1,4 @@
-"""The SQL of a restore: tables built aside in the schema `restoring`, then put in the place of others."""
+"""The SQL of a restore: shadow tables in the schema `restoring`, swapped with the stored ones."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _REFUSALS = ("22", "23")
 
 
 @contextmanager
-def refused() -> Iterator[None]:
-    """Turn PostgreSQL's refusal to build or to swap a table into what a person can act on.
+def translated_refusals() -> Iterator[None]:
+    """Translate PostgreSQL's errors in building or swapping a table.
 
     Raises:
-        BackupMismatchError: something of somebody's own hangs on a table, or its rules refuse the rows.
-        DatabaseUnavailableError: a table was in use for too long.
+        BackupMismatchError: another object depends on the table, or its constraints refuse the rows.
+        DatabaseUnavailableError: a table was locked for too long.
     """
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
@@ -47,28 +47,28 @@ def refused() -> Iterator[None]:
         state = sqlstate(error)
         if state == _LOCKED:
             raise DatabaseUnavailableError(
-                "the tables are in use for too long; nothing was changed, try again"
+                "the tables were in use for too long; nothing was changed, try again"
             ) from error
         if state == _DEPENDED_ON or state.startswith(_REFUSALS):
             raise BackupMismatchError(f"{message_of(error)}; nothing was changed") from error
         raise
 
 
-def aside(table: str) -> str:
-    """Return where a stored table is built: the same name in the schema `restoring`."""
+def shadow_of(table: str) -> str:
+    """Return the shadow of a stored table: the same name in the schema `restoring`."""
     return "restoring." + table.removeprefix("store.")
 
 
-def create_aside(connection: Connection, table: str, shape: Shape, like: str = "") -> None:
-    """Create a table aside, without constraints and indexes, which are cheaper to make at the end.
+def create_shadow(connection: Connection, table: str, shape: Shape, like: str = "") -> None:
+    """Create a shadow table, without constraints and indexes, which are cheaper to add at the end.
 
     Args:
         connection: an open transaction.
         table: the stored table.
         shape: its columns.
-        like: a table that has them, defaults and all; else they are made as the shape says.
+        like: a table to copy the columns from, with their defaults; by default they follow the shape.
     """
-    target = aside(table)
+    target = shadow_of(table)
     if like:
         how = "INCLUDING ALL EXCLUDING INDEXES EXCLUDING CONSTRAINTS"
         run_script(connection, f"CREATE TABLE {target} (LIKE {like} {how})")
@@ -84,33 +84,35 @@ def create_aside(connection: Connection, table: str, shape: Shape, like: str = "
     run_script(connection, f"CREATE TABLE {target} ({columns})")
 
 
-def copy_aside(
+def copy_into_shadow(
     connection: Connection,
     table: str,
     columns: Sequence[TableColumn],
     values: Sequence[Values],
     block_bytes: int,
 ) -> int:
-    """Copy rows into a table aside; return how many PostgreSQL wrote."""
+    """Copy rows into a shadow table; return how many PostgreSQL wrote."""
     names = ", ".join(quote(each.name) for each in columns)
-    # A text that is cast later is a text until then.
+    # `complete_shadow` casts the texts.
     plain = [replace(each, type="text") if each.is_cast else each for each in columns]
     blocks = copy_blocks(plain, values, block_bytes)
-    return copy_in(connection, f"COPY {aside(table)} ({names}) FROM STDIN (FORMAT binary)", blocks)
+    return copy_in(
+        connection, f"COPY {shadow_of(table)} ({names}) FROM STDIN (FORMAT binary)", blocks
+    )
 
 
-def complete_aside(
+def complete_shadow(
     connection: Connection, table: str, shape: Shape, rename: Mapping[str, str]
 ) -> None:
-    """Give a table aside its types, constraints and indexes.
+    """Give a shadow table its types, constraints and indexes.
 
     Args:
         connection: an open transaction.
         table: the stored table.
-        shape: as it was at the backup, or as the table in its place is.
-        rename: names of the constraints and indexes, where they are others than the shape's.
+        shape: of the backup, or of the present table.
+        rename: other names for constraints and indexes of the shape.
     """
-    target = aside(table)
+    target = shadow_of(table)
     for each in shape.columns:
         if each.is_cast:
             name = quote(each.name)
@@ -127,7 +129,7 @@ def complete_aside(
 
 
 def _index(index: Definition, target: str, name: str) -> str:
-    """Return an index's definition for another table: PostgreSQL writes `INDEX name ON table USING`."""
+    """Return the definition of an index for another table and name."""
     found = re.match(
         r"CREATE (UNIQUE )?INDEX .*? ON (ONLY )?\S.*? (USING .*)$", index.sql, re.DOTALL
     )
@@ -135,8 +137,8 @@ def _index(index: Definition, target: str, name: str) -> str:
     return f"CREATE {found[1] or ''}INDEX {quote(name)} ON {target} {found[3]}"
 
 
-def names_for(dataset: str, target: str, shape: Shape) -> dict[str, str]:
-    """Return names for the constraints and indexes of a copy, which may not have the original's."""
+def names_for_copy(dataset: str, target: str, shape: Shape) -> dict[str, str]:
+    """Return unique names for the constraints and indexes of a copy, by the original names."""
     names = [each.name for each in (*shape.constraints, *shape.indexes)]
     return {
         name: (
@@ -146,9 +148,9 @@ def names_for(dataset: str, target: str, shape: Shape) -> dict[str, str]:
     }
 
 
-def merge_aside(connection: Connection, table: str, rollup: Rollup) -> None:
-    """Merge the parts of a roll-up that now belong to one ingestion."""
-    target = aside(table)
+def merge_rollup_parts(connection: Connection, table: str, rollup: Rollup) -> None:
+    """Merge the parts of a roll-up that have the same ingestion now."""
+    target = shadow_of(table)
     keys = ", ".join(quote(name) for name in (*rollup.keys, INGESTION_COLUMN))
     names = ", ".join(quote(name) for name, _ in rollup.measures)
     merged = ", ".join(f"{how}({quote(name)})" for name, how in rollup.measures)
@@ -159,53 +161,53 @@ def merge_aside(connection: Connection, table: str, rollup: Rollup) -> None:
     )
 
 
-def adopt_aside(connection: Connection, table: str, gone: Iterable[int], ingestion: int) -> int:
-    """Give rows whose ingestion was withdrawn meanwhile to the restore's own; return how many."""
+def adopt_rows(connection: Connection, table: str, gone: Iterable[int], ingestion: int) -> int:
+    """Move the rows of withdrawn ingestions to the ingestion of the restore; return how many."""
     listed = ", ".join(str(each) for each in gone)
     if not listed:
         return 0
     changed = connection.exec_driver_sql(
-        f"UPDATE {aside(table)} SET {INGESTION_COLUMN} = {ingestion}"
+        f"UPDATE {shadow_of(table)} SET {INGESTION_COLUMN} = {ingestion}"
         f" WHERE {INGESTION_COLUMN} IN ({listed})"
     )
     return changed.rowcount
 
 
 def run_all(connection: Connection, scripts: Iterable[str]) -> None:
-    """Run SQL texts, one after the other."""
+    """Run scripts in order."""
     for each in scripts:
         run_script(connection, each)
 
 
-def carry_over(
+def copy_loading_rows(
     connection: Connection, table: str, columns: Sequence[TableColumn], ingestions: Iterable[int]
 ) -> None:
-    """Copy the rows of ingestions that still load from the table in place to the one aside."""
+    """Copy the rows of ingestions that are still loading to the shadow table."""
     listed = ", ".join(str(each) for each in ingestions)
     if listed:
         names = ", ".join(quote(each.name) for each in columns)
         run_script(
             connection,
-            f"INSERT INTO {aside(table)} ({names}) SELECT {names} FROM {table}"
+            f"INSERT INTO {shadow_of(table)} ({names}) SELECT {names} FROM {table}"
             f" WHERE {INGESTION_COLUMN} IN ({listed})",
         )
 
 
 def lock_tables(connection: Connection, tables: Sequence[str]) -> None:
-    """Keep everybody from tables until the transaction ends; loads of chunks finish first."""
+    """Lock tables until the transaction ends; chunks that are being loaded finish first."""
     run_script(connection, "SET LOCAL lock_timeout = '60s'")
     run_script(connection, f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
 
 
-def put_in_place(connection: Connection, table: str, views: Iterable[str]) -> None:
-    """Put the table aside in the place of the stored one, whose views go with it."""
+def swap(connection: Connection, table: str, views: Iterable[str]) -> None:
+    """Replace a stored table by its shadow, and drop the views of the old one."""
     run_all(connection, (f"DROP VIEW IF EXISTS {each}" for each in views))
     run_script(connection, f"DROP TABLE IF EXISTS {table}")
-    run_script(connection, f"ALTER TABLE {aside(table)} SET SCHEMA store")
+    run_script(connection, f"ALTER TABLE {shadow_of(table)} SET SCHEMA store")
 
 
 def forget_replaced(connection: Connection, dataset: str, kept: Iterable[int]) -> None:
-    """Forget rows that are kept for an undo, but those that kept ingestions replaced of one another."""
+    """Delete replaced rows, except those that one kept ingestion replaced of another."""
     listed = ", ".join(["0", *(str(each) for each in kept)])
     run_script(
         connection,
@@ -214,14 +216,14 @@ def forget_replaced(connection: Connection, dataset: str, kept: Iterable[int]) -
     )
 
 
-def drop_waiting(connection: Connection, dataset: str) -> None:
-    """Drop the tables beside a copy's own, which are made anew with the next one."""
+def drop_companions(connection: Connection, dataset: str) -> None:
+    """Drop the staging and replaced tables of an earlier copy; declaring the new one creates them."""
     for table in (staging_table(dataset), replaced_table(dataset)):
         run_script(connection, f"DROP TABLE IF EXISTS {table}")
 
 
 def codes_of(connection: Connection, dataset: str, column: str, texts: list[str]) -> dict[str, int]:
-    """Return the code of each text of a dictionary column; texts that are new get theirs."""
+    """Return the code of each text of a dictionary column, after adding the texts that are new."""
     from sqlalchemy import text as sql  # noqa: PLC0415
 
     table = dictionary_table(dataset, column)
@@ -237,5 +239,5 @@ def codes_of(connection: Connection, dataset: str, column: str, texts: list[str]
 
 
 def begin_ingestion(connection: Connection, facts: Mapping[str, object]) -> int:
-    """Begin the ingestion that stands for what a restore brings; return its number."""
+    """Begin the ingestion of a restore; return its number."""
     return int(connection.execute(statement("begin_restored_ingestion"), dict(facts)).scalar_one())

@@ -1,13 +1,13 @@
-"""One moment of the database, seen by several sessions at once: what backups read from."""
+"""Snapshots of the database that several sessions share, and what a backup reads from them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sluice.backups.column_copy import Spelling
+from sluice.backups.column_copy import Dictionary
 from sluice.backups.manifest import Definition, Shape, Source
 from sluice.backups.type_mapping import TableColumn
 from sluice.datasets.identifiers import dictionary_table, literal
@@ -15,7 +15,7 @@ from sluice.postgres.connection import copy_out, translated
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine
 
     from sluice.datasets.model import Dataset
 
@@ -23,28 +23,28 @@ _BEGIN = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 
 @dataclass(frozen=True)
-class Moment:
-    """A snapshot that other sessions may share, and the session that keeps it."""
+class Snapshot:
+    """A snapshot that other sessions may use, and the session that holds it open."""
 
     id: str
     connection: Connection
 
 
 @contextmanager
-def exported_snapshot(engine: Engine, backup: str) -> Iterator[Moment]:
-    """Hold one moment of the database, and every table of it, while a backup is made.
+def exported_snapshot(engine: Engine, backup: str) -> Iterator[Snapshot]:
+    """Hold a snapshot of the database open, and lock its tables against swaps, during a backup.
 
     Raises:
         DatabaseUnavailableError: try again later.
     """
     with translated(), engine.connect() as connection:
-        with connection.begin():  # before the snapshot: what it shows must still be there
+        with connection.begin():  # before the snapshot: the tables that it shows must still exist
             connection.execute(statement("lock_tables_shared"))
         try:
             with connection.begin():
                 connection.exec_driver_sql(_BEGIN)
                 connection.execute(statement("lock_backup"), {"backup": backup})
-                yield Moment(connection.scalar(statement("export_snapshot")) or "", connection)
+                yield Snapshot(connection.scalar(statement("export_snapshot")) or "", connection)
         finally:
             if not connection.invalidated:
                 with connection.begin():
@@ -53,7 +53,7 @@ def exported_snapshot(engine: Engine, backup: str) -> Iterator[Moment]:
 
 @contextmanager
 def shared_snapshot(engine: Engine, snapshot: str) -> Iterator[Connection]:
-    """See the database as another session does.
+    """Open a transaction on the snapshot of another session.
 
     Raises:
         DatabaseUnavailableError: try again later.
@@ -64,9 +64,19 @@ def shared_snapshot(engine: Engine, snapshot: str) -> Iterator[Connection]:
         yield connection
 
 
-def select_datasets(connection: Connection) -> list[Row[Any]]:
-    """Return every declared dataset: name, version, origin, declaration."""
-    return list(connection.execute(statement("select_datasets")).all())
+@dataclass(frozen=True)
+class DeclaredDataset:
+    """A dataset and its declaration, the JSON document."""
+
+    name: str
+    version: int
+    origin: str
+    declaration: Mapping[str, Any]
+
+
+def select_datasets(connection: Connection) -> list[DeclaredDataset]:
+    """Return every declared dataset."""
+    return [DeclaredDataset(*row) for row in connection.execute(statement("select_datasets"))]
 
 
 def sources_of(connection: Connection, dataset: str) -> tuple[Source, ...]:
@@ -96,15 +106,15 @@ def _definitions(connection: Connection, name: str, table: str) -> tuple[Definit
 
 
 def size_of(connection: Connection, table: str) -> tuple[int, int]:
-    """Return the pages of a stored table, and its bytes with what is stored beside it."""
+    """Return the pages of a stored table, and its size in bytes with its TOAST data."""
     row = connection.execute(statement("size_of_table"), {"table": table}).one()
     return row.pages, row.size_bytes
 
 
-def spellings_of(connection: Connection, dataset: Dataset) -> dict[str, Spelling]:
-    """Return the texts of every dictionary of a dataset."""
+def dictionaries_of(connection: Connection, dataset: Dataset) -> dict[str, Dictionary]:
+    """Return the dictionaries of a dataset by column."""
     return {
-        each.name: Spelling.of(_texts(connection, dictionary_table(dataset.name, each.name)))
+        each.name: Dictionary.of(_texts(connection, dictionary_table(dataset.name, each.name)))
         for each in dataset.dictionaries
     }
 
@@ -115,9 +125,9 @@ def _texts(connection: Connection, table: str) -> dict[int, str]:
 
 
 def published_rows(dataset: str, table: str, first_page: int, end_page: int) -> str:
-    """Return what follows FROM for the published rows of some pages of a stored table.
+    """Return the FROM and WHERE clauses for the published rows of some pages of a stored table.
 
-    The bounds make PostgreSQL read just those pages.
+    The bounds on ctid make PostgreSQL read only those pages.
     """
     published = f"SELECT ingestion FROM sluice.publications WHERE dataset = {literal(dataset)}"
     return (
@@ -127,5 +137,5 @@ def published_rows(dataset: str, table: str, first_page: int, end_page: int) -> 
 
 
 def fetch_block(connection: Connection, query: str) -> bytes:
-    """Return the answer of a query as binary COPY."""
+    """Return the result of a query as binary COPY."""
     return copy_out(connection, query)

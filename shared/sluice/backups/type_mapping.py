@@ -1,4 +1,4 @@
-"""How each column of a stored table travels: as numbers or texts, and what files call its type; pure."""
+"""How a backup represents each column of a stored table: as numbers or texts, and its type in Avro."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class TableColumn:
     """A column of a stored table.
 
     Attributes:
-        type: PostgreSQL's full name of it.
-        dictionary: the table that spells its codes out, or empty; then the texts travel.
+        type: PostgreSQL's full name of the type.
+        dictionary: the column whose dictionary decodes it, or empty; backups hold the texts.
     """
 
     name: str
@@ -27,22 +27,22 @@ class TableColumn:
 
     @property
     def stored(self) -> StoredType | None:
-        """The definition of its type; None for a type that no column is declared with."""
+        """The definition of its type; None for a type that cannot be declared."""
         return STORED_TYPES.get(self.type)
 
     @property
     def fixed_width(self) -> FixedWidth | None:
-        """How its values travel; None for texts."""
+        """How its values are stored as numbers; None for texts."""
         return None if self.dictionary or self.stored is None else self.stored.fixed_width
 
     @property
     def is_cast(self) -> bool:
-        """Tell whether its values travel as the texts that PostgreSQL writes them as."""
+        """Whether backups hold its values as PostgreSQL writes them as text."""
         return self.fixed_width is None and not self.dictionary and self.type != "text"
 
     @property
     def field(self) -> Field:
-        """The column as a field of Avro."""
+        """The column as an Avro field."""
         if self.fixed_width is None:
             logical = self.stored.avro_logical if self.stored else ""
             return Field(self.name, "string", logical, self.nullable)
@@ -51,7 +51,7 @@ class TableColumn:
 
 
 def shifted(values: Any, by: int) -> Any:  # numpy arrays
-    """Return values moved by a number; the ends of the range stand for infinities and stay."""
+    """Return values plus a constant; the limits of the type represent infinities and are kept."""
     if not by:
         return values
     limits = np.iinfo(values.dtype)

@@ -14,13 +14,13 @@ from sluice.api import schemas
 from sluice.api.operations import Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.backups.manifest import Format, Manifest
-from sluice.backups.repository import Shelf, document_of
+from sluice.backups.repository import Repository, Summary
 from sluice.errors import BodyError, ParameterError, SluiceError
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-    from sluice.backups.backup import Progress, Tell
+    from sluice.backups.backup import Progress, ReportProgress
     from sluice.gcloud.storage import StorageArchive
 
 SUFFIX = "2"
@@ -62,19 +62,21 @@ def make_backup(call: Call) -> Response:
     """
     body = _body(call, ("datasets", "format"))
     work = _backing_up(call, _datasets(body), _format(body))
-    return _answer(call, lambda tell: document_of(work(tell)), 201)
+    return _answer(call, lambda report: asdict(Summary.of(work(report))), 201)
 
 
 @operation("listBackups", "Backups", answer=schemas.list_of("backups", "Backup"))
 def list_backups(call: Call) -> Response:
     """List the newest backups, each with its state."""
-    return json_response({"backups": _shelf(call).documents(_LISTED)})
+    return json_response(
+        {"backups": [asdict(each) for each in _repository(call).summaries(_LISTED)]}
+    )
 
 
 @operation("showBackup", "Backups", answer=schemas.ref("Backup"))
 def show_backup(call: Call) -> Response:
     """Return a backup: its state, datasets and sizes."""
-    return json_response(_shelf(call).document(call.path["backup"]))
+    return json_response(asdict(_repository(call).summary(call.path["backup"])))
 
 
 @operation(
@@ -92,7 +94,7 @@ def restore_backup(call: Call) -> Response:
     application/x-ndjson` as for a backup.
     """
     body = _body(call, ("datasets", "suffix", "in_place"))
-    return _answer(call, _restoring(call, _shelf(call).manifest(call.path["backup"]), body))
+    return _answer(call, _restoring(call, _repository(call).manifest(call.path["backup"]), body))
 
 
 @operation(
@@ -114,9 +116,9 @@ def compare_backup(call: Call) -> Response:
         raise ParameterError(f"{', '.join(sorted(unknown))}: not taken; datasets and suffix are")
     datasets = [each for each in given.get("datasets", "").split(",") if each] or None
     suffix = given.get("suffix", SUFFIX)
-    manifest = _shelf(call).manifest(call.path["backup"])
+    manifest = _repository(call).manifest(call.path["backup"])
 
-    def work(_: Tell) -> dict[str, Any]:
+    def work(_: ReportProgress) -> dict[str, Any]:
         found = compare(call.engine, manifest, datasets, suffix)
         listed = [
             {**asdict(each), "equal": not (each.only_here or each.only_there)} for each in found
@@ -137,7 +139,7 @@ def back_up_tables(call: Call) -> Response:
     """Back up every table, or one, to Avro files."""
     body = _body(call, ("table", "tables", "datasets"))
     manifest = _backing_up(call, _tables(call, body), Format.AVRO)(lambda _: None)
-    answer = {"response": "backups were taken sucessfully", "backup": document_of(manifest)}
+    answer = {"response": "backups were taken sucessfully", "backup": asdict(Summary.of(manifest))}
     return json_response(answer)
 
 
@@ -153,8 +155,10 @@ def back_up_tables(call: Call) -> Response:
 def restore_tables(call: Call) -> Response:
     """Restore every table of the newest backup, or one, with the suffix 2 or in place."""
     body = _body(call, ("table", "tables", "datasets", "backup", "suffix", "in_place"))
-    shelf = _shelf(call)
-    manifest = shelf.manifest(_text(body, "backup")) if "backup" in body else shelf.newest()
+    repository = _repository(call)
+    manifest = (
+        repository.manifest(_text(body, "backup")) if "backup" in body else repository.newest()
+    )
     given: dict[str, Any] = {key: body[key] for key in ("suffix", "in_place") if key in body}
     given["datasets"] = _tables(call, body)
     restored = _restoring(call, manifest, given)(lambda _: None)
@@ -216,20 +220,22 @@ def _archive(call: Call) -> StorageArchive:
     return StorageArchive(call.settings.project)
 
 
-def _shelf(call: Call) -> Shelf:
-    return Shelf(call.settings, call.engine, _archive(call))
+def _repository(call: Call) -> Repository:
+    return Repository(call.settings, call.engine, _archive(call))
 
 
-def _backing_up(call: Call, datasets: list[str] | None, kind: Format) -> Callable[[Tell], Manifest]:
+def _backing_up(
+    call: Call, datasets: list[str] | None, kind: Format
+) -> Callable[[ReportProgress], Manifest]:
     from sluice.backups.backup import Backup  # noqa: PLC0415  # paid where first used
 
     backup = Backup(call.settings, call.engine, _archive(call))
-    return lambda tell: backup(datasets, kind, tell)
+    return lambda report: backup(datasets, kind, report)
 
 
 def _restoring(
     call: Call, manifest: Manifest, body: dict[str, Any]
-) -> Callable[[Tell], dict[str, Any]]:
+) -> Callable[[ReportProgress], dict[str, Any]]:
     from sluice.backups.restore import Restore  # noqa: PLC0415
     from sluice.gcloud.pubsub import PubsubPublisher  # noqa: PLC0415  # paid where first used
 
@@ -237,30 +243,32 @@ def _restoring(
     publisher = PubsubPublisher(call.settings.project)
     restore = Restore(call.settings, call.engine, _archive(call), publisher)
 
-    def work(tell: Tell) -> dict[str, Any]:
-        restored = restore(manifest, datasets, suffix, tell)
+    def work(report: ReportProgress) -> dict[str, Any]:
+        restored = restore(manifest, datasets, suffix, report)
         return {"backup": manifest.id, "restored": [asdict(each) for each in restored]}
 
     return work
 
 
-def _answer(call: Call, work: Callable[[Tell], dict[str, Any]], status: int = 200) -> Response:
+def _answer(
+    call: Call, work: Callable[[ReportProgress], dict[str, Any]], status: int = 200
+) -> Response:
     """Respond when the work is done, or with a stream of its steps if the client accepts lines."""
     if NDJSON in call.request.headers.get("Accept", ""):
         return stream_response(_lines(work), "ndjson", {"Cache-Control": "no-store"}, ExitStack())
     return json_response(work(lambda _: None), status)
 
 
-def _lines(work: Callable[[Tell], dict[str, Any]]) -> Iterator[bytes]:
+def _lines(work: Callable[[ReportProgress], dict[str, Any]]) -> Iterator[bytes]:
     """Yield `{"progress": ...}` while the work is done, then `{"done": ...}` or `{"problem": ...}`."""
     steps: queue.Queue[dict[str, Any]] = queue.Queue()
 
-    def tell(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         steps.put({"progress": asdict(progress)})
 
     def run() -> None:
         try:
-            steps.put({"done": work(tell)})
+            steps.put({"done": work(report)})
         except SluiceError as error:
             steps.put({"problem": error.problem()})
         except BaseException:
