@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sluice.datasets.model import VARIABLE, Alias, Dataset
 from sluice.errors import NotFoundError, SluiceError
 from sluice.routes import ALIASES, function_for
-
-if TYPE_CHECKING:
-    from sluice.datasets.model import Dataset
 
 SHAPES = ("objects", "object", "list", "text")
 NAMES = ("columns", "headers")
@@ -46,7 +43,6 @@ _METHODS = {
     "job_status": ("GET",),
     "job_output": ("GET",),
 }
-_VARIABLE = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 
 
 class AliasError(ValueError):
@@ -59,55 +55,6 @@ class AliasError(ValueError):
     def __init__(self, detail: str, key: str = "") -> None:
         super().__init__(detail)
         self.key = key
-
-
-@dataclass(frozen=True)
-class Alias:
-    """A route that a dataset serves beside the API's own.
-
-    Attributes:
-        path: `{name}` stands for one segment.
-        kind: one of `KINDS`.
-        text: what kind `text` answers.
-        query: the query that is answered; of kind `row`, after the row is published.
-        shape: the answer: a list of objects, one object, a list of the first column, or a text.
-        names: whether the members of an object are named by columns or by the headers of the file.
-        needs: members that the body of kind `row` must have.
-        next_key: column that is given the next free number where the body has none.
-    """
-
-    method: str
-    path: str
-    kind: str
-    text: str = ""
-    query: str = ""
-    shape: str = "objects"
-    names: str = "columns"
-    needs: tuple[str, ...] = ()
-    next_key: str = ""
-
-    @property
-    def route(self) -> str:
-        """Method and path, as declared."""
-        return f"{self.method} {self.path}"
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """The names of the path's variable segments."""
-        return tuple(_VARIABLE.findall(self.path))
-
-    @property
-    def place(self) -> str:
-        """The route without the names of its variables: two aliases of one place are in conflict."""
-        return _VARIABLE.sub("{}", self.route)
-
-    @cached_property
-    def pattern(self) -> re.Pattern[str]:
-        """The path as a regular expression."""
-        parts = _VARIABLE.split(self.path)
-        literals, names = map(re.escape, parts[::2]), [*parts[1::2], ""]
-        variables = [f"(?P<{name}>[^/]+)" if name else "" for name in names]
-        return re.compile("".join(a + b for a, b in zip(literals, variables, strict=True)))
 
 
 def parse_alias(route: str, table: object) -> Alias:
@@ -136,8 +83,8 @@ def parse_alias(route: str, table: object) -> Alias:
 
 
 def _has_bad_path(path: str) -> bool:
-    rest = _VARIABLE.sub("", path)
-    names = _VARIABLE.findall(path)
+    rest = VARIABLE.sub("", path)
+    names = VARIABLE.findall(path)
     return bool(re.search(r"[{}?#\s]|//", rest)) or len(set(names)) < len(names)
 
 
@@ -167,7 +114,7 @@ def _check_free(method: str, path: str) -> None:
     if first in ("v1", "functions", "-"):
         raise AliasError(f"/{first}/ is the API's own; choose another path")
     try:
-        is_free = function_for(method, _VARIABLE.sub("x", path)) == ALIASES
+        is_free = function_for(method, VARIABLE.sub("x", path)) == ALIASES
     except SluiceError:
         is_free = False
     if not is_free:

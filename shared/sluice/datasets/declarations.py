@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sluice.csv.dialects import Dialect
-from sluice.datasets.aliases import Alias, AliasError, check_alias, parse_alias
+from sluice.datasets.aliases import AliasError, check_alias, parse_alias
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import (
     INGESTION_COLUMN,
     RESERVED_COLUMNS,
     UNCOMPACTED,
+    Alias,
     Check,
     Column,
     Dangling,

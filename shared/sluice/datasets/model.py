@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from sluice.csv.dialects import Dialect
-from sluice.datasets.aliases import Alias
 from sluice.datasets.types import (
     PARAMETER_TYPES,
     STORED_TYPES,
@@ -29,6 +30,8 @@ SEGMENT_COLUMN = "segment"
 SLICE_COLUMN = "_slice"
 #: Name of the view of a dataset's ingestions that are in no projection yet, after the dataset's.
 UNCOMPACTED = "uncompacted"
+#: A segment of an alias's path that varies.
+VARIABLE = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 #: Names that the engine's tables, views and parser have for columns of their own.
 RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
 
@@ -273,6 +276,55 @@ class Query:
     def parameter_types(self) -> dict[str, str]:
         """The PostgreSQL type of each parameter, by name."""
         return {each.name: each.stored.name for each in self.parameters}
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A route that a dataset serves beside the API's own.
+
+    Attributes:
+        path: `{name}` stands for one segment.
+        kind: one of `KINDS`.
+        text: what kind `text` answers.
+        query: the query that is answered; of kind `row`, after the row is published.
+        shape: the answer: a list of objects, one object, a list of the first column, or a text.
+        names: whether the members of an object are named by columns or by the headers of the file.
+        needs: members that the body of kind `row` must have.
+        next_key: column that is given the next free number where the body has none.
+    """
+
+    method: str
+    path: str
+    kind: str
+    text: str = ""
+    query: str = ""
+    shape: str = "objects"
+    names: str = "columns"
+    needs: tuple[str, ...] = ()
+    next_key: str = ""
+
+    @property
+    def route(self) -> str:
+        """Method and path, as declared."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The names of the path's variable segments."""
+        return tuple(VARIABLE.findall(self.path))
+
+    @property
+    def place(self) -> str:
+        """The route without the names of its variables: two aliases of one place are in conflict."""
+        return VARIABLE.sub("{}", self.route)
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The path as a regular expression."""
+        parts = VARIABLE.split(self.path)
+        literals, names = map(re.escape, parts[::2]), [*parts[1::2], ""]
+        variables = [f"(?P<{name}>[^/]+)" if name else "" for name in names]
+        return re.compile("".join(a + b for a, b in zip(literals, variables, strict=True)))
 
 
 @dataclass(frozen=True)

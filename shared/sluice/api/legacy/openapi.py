@@ -10,8 +10,7 @@ from sluice.api.schemas import array, record, ref
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sluice.datasets.aliases import Alias
-    from sluice.datasets.model import Dataset, Query
+    from sluice.datasets.model import Alias, Dataset, Query
 
 Document = dict[str, Any]
 
