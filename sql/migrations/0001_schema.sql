@@ -32,6 +32,9 @@ CREATE TABLE sluice.datasets (
         'restored'                         -- a copy that a restore made; the next restore may replace it
     )),
     declaration jsonb NOT NULL,
+    dependencies jsonb NOT NULL DEFAULT '{}',  -- by query: the datasets that it reads, and whether they
+                                           -- alone decide its answer; no entry for a query that reads
+                                           -- what is not declared yet
     declared_at timestamptz NOT NULL DEFAULT now()
 );
 

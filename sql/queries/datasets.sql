@@ -2,21 +2,30 @@
 -- Serializes declaring, publishing and withdrawing for a dataset; held until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtext('sluice dataset ' || :dataset));
 
+-- name: lock_declarations
+-- Lets one transaction at a time declare: a declaration may change what queries of other datasets read.
+SELECT pg_advisory_xact_lock(hashtext('sluice declarations'));
+
 -- name: declared_version
 -- The version of a dataset's current declaration.
 SELECT name, version, declared_at FROM sluice.datasets WHERE name = :dataset;
 
 -- name: select_declaration
 -- The current declaration of a dataset.
-SELECT version, declaration FROM sluice.datasets WHERE name = :dataset;
+SELECT version, declaration, dependencies FROM sluice.datasets WHERE name = :dataset;
 
 -- name: upsert_declaration
 -- Stores a new version of a declaration.
-INSERT INTO sluice.datasets (name, version, origin, declaration)
-VALUES (:dataset, 1, :origin, CAST(:declaration AS jsonb))
+INSERT INTO sluice.datasets (name, version, origin, declaration, dependencies)
+VALUES (:dataset, 1, :origin, CAST(:declaration AS jsonb), CAST(:dependencies AS jsonb))
 ON CONFLICT (name) DO UPDATE
 SET version = datasets.version + 1, origin = excluded.origin,
-    declaration = excluded.declaration, declared_at = now();
+    declaration = excluded.declaration, dependencies = excluded.dependencies, declared_at = now();
+
+-- name: update_dependencies
+-- Stores what the queries of a dataset depend on, where that changed.
+UPDATE sluice.datasets SET dependencies = CAST(:dependencies AS jsonb), declared_at = now()
+WHERE name = :dataset AND dependencies <> CAST(:dependencies AS jsonb);
 
 -- name: columns_of_store_table
 -- The columns of a stored table with their full type names.

@@ -55,7 +55,6 @@ PURE = {
     "ingestion.events",
     "ingestion.model",
     "ports",
-    "querying.dependencies",
     "querying.filters",
     "querying.keysets",
     "querying.measures",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
 
 from sluice.api.conditional import ResponseCache
-from sluice.querying.dependencies import is_lasting, names_read
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def filled(cache: ResponseCache, *keys: str, size_bytes: int = 1) -> ResponseCache:
@@ -54,27 +56,3 @@ def test_large_and_interrupted_responses_are_not_cached() -> None:
     found = cache.find("complete")
     assert found is not None
     assert found.body == b"xy"
-
-
-def test_a_query_reads_every_dataset_that_a_word_of_it_may_name() -> None:
-    names = names_read(
-        "SELECT 1 FROM \"Trips_weekly\" JOIN public.plays -- and songs\nWHERE x = 'jobs'"
-    )
-    assert {"trips", "trips_weekly", "plays", "songs", "jobs"} <= set(names)
-
-
-@pytest.mark.parametrize(
-    ("sql", "lasting"),
-    [
-        ("SELECT 1", True),
-        ("SELECT age_years FROM people", True),
-        ("SELECT age FROM people ORDER BY age", True),
-        ("SELECT Age (born_on) FROM people", False),
-        ("SELECT now()", False),
-        ("SELECT CURRENT_DATE", False),
-        ("SELECT random()", False),
-        ("SELECT CAST('today' AS date)", False),
-    ],
-)
-def test_what_changes_by_itself_does_not_last(sql: str, lasting: bool) -> None:
-    assert is_lasting(sql) is lasting

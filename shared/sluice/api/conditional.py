@@ -57,14 +57,12 @@ def conditional(
     return decorate
 
 
-def freshness_headers(
-    version: DatasetVersion, kind: str, *, is_lasting: bool = True
-) -> dict[str, str]:
+def freshness_headers(version: DatasetVersion, kind: str) -> dict[str, str]:
     """Return the headers that say how fresh an answer about a dataset is.
 
     An answer that changes without a change of data has no ETag and must not be stored.
     """
-    if not is_lasting:
+    if not version.etag:
         return {"Cache-Control": "no-store", "Vary": "Accept, Authorization"}
     headers = {
         "ETag": f'W/"{version.etag}-{kind}"',

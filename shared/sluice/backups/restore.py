@@ -188,7 +188,7 @@ def _prepare(
     kept = frozenset(() if suffix else (s.ingestion for s in published & set(saved.sources)))
     target = _Target(saved, document, dataset, not suffix, ingestion, kept)
     if known is None and not suffix:
-        declare_within(connection, document, origin=saved.origin)
+        declare_within(connection, document, origin=saved.origin, is_last=False)
     shadow_tables.run_all(connection, dictionary_sql(dataset))
     return target
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sluice.datasets.identifiers import NAME
 from sluice.errors import NotFoundError
 from sluice.postgres.connection import run_plain, transaction
+from sluice.postgres.dependencies import Dependencies, dependencies_from_json
 from sluice.postgres.named_sql import statement
-from sluice.querying.dependencies import names_read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
@@ -38,7 +38,8 @@ class DatasetVersion:
         freshness: grows with every change of what readers see.
         ingestion: the newest published ingestion.
         rows_loaded: rows that the published ingestions loaded, if they were counted.
-        etag: differs whenever an answer made of this dataset, and of the others read with it, may differ.
+        etag: differs whenever an answer made of this dataset, and of the others read with it, may
+            differ; empty if such an answer may change while the datasets stay as they are.
     """
 
     dataset: Dataset
@@ -65,13 +66,20 @@ class _Facts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Declaration:
-    """A parsed declaration, and when it was last seen to be the current one (`time.monotonic`)."""
+class Declaration:
+    """A parsed declaration.
+
+    Attributes:
+        document: as it was given.
+        dependencies: of each query, by name; a query that reads what is not declared yet has none.
+        confirmed_at: when it was last seen to be the current one (`time.monotonic`).
+    """
 
     version: int
     declared_at: datetime
     document: dict[str, Any]
     dataset: Dataset
+    dependencies: Mapping[str, Dependencies]
     confirmed_at: float
 
 
@@ -80,15 +88,15 @@ class _Cache:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: weakref.WeakKeyDictionary[Engine, dict[str, _Declaration]] = (
+        self._kept: weakref.WeakKeyDictionary[Engine, dict[str, Declaration]] = (
             weakref.WeakKeyDictionary()
         )
 
-    def find(self, engine: Engine, name: str) -> _Declaration | None:
+    def find(self, engine: Engine, name: str) -> Declaration | None:
         with self._lock:
             return self._kept.get(engine, {}).get(name)
 
-    def keep(self, engine: Engine, declaration: _Declaration) -> None:
+    def keep(self, engine: Engine, declaration: Declaration) -> None:
         with self._lock:
             self._kept.setdefault(engine, {})[declaration.dataset.name] = declaration
 
@@ -117,10 +125,15 @@ def read_dataset(connection: Connection, name: str) -> Dataset | None:
     return _declaration(connection, row.name, row.version, row.declared_at).dataset
 
 
+def declarations(connection: Connection) -> list[Declaration]:
+    """Return every current declaration."""
+    rows = connection.execute(statement("list_declarations")).all()
+    return [_declaration(connection, r.name, r.version, r.declared_at) for r in rows]
+
+
 def declared_datasets(connection: Connection) -> list[Dataset]:
     """Return every declared dataset, without its freshness."""
-    rows = connection.execute(statement("list_declarations")).all()
-    return [_declaration(connection, r.name, r.version, r.declared_at).dataset for r in rows]
+    return [each.dataset for each in declarations(connection)]
 
 
 def dataset_versions(connection: Connection) -> list[DatasetVersion]:
@@ -158,11 +171,16 @@ def version_for_query(
     names = _names_of().get((name, query), ())
     while True:
         rows = _named(connection, (name, *names))
-        found = _version(connection, _one(rows, name), rows)
-        asked_query = found.dataset.query(query)
-        if asked_query is None or names_read(asked_query.sql) == names:
-            return found, asked_query
-        names = _names_of()[name, query] = names_read(asked_query.sql)
+        row = _one(rows, name)
+        found = _declaration(connection, row.name, row.version, row.declared_at)
+        dependencies = found.dependencies.get(query)
+        reads = dependencies.datasets if dependencies else ()
+        if reads == names:
+            version = _version(connection, row, rows)
+            if dependencies is None or not dependencies.is_cacheable:
+                version = replace(version, etag="")
+            return version, found.dataset.query(query)
+        names = _names_of()[name, query] = reads
 
 
 def _one(rows: Sequence[Any], name: str) -> Any:
@@ -219,7 +237,7 @@ def _version(connection: Connection, row: Any, rows: Sequence[Any]) -> DatasetVe
 
 def _declaration(
     connection: Connection, name: str, version: int, declared_at: datetime
-) -> _Declaration:
+) -> Declaration:
     """Return the declaration that the connection sees as the current one."""
     from sluice.datasets.declarations import parse_document  # noqa: PLC0415  # paid where first used
 
@@ -227,8 +245,14 @@ def _declaration(
     kept = _cache.find(connection.engine, name)
     if kept is None or (kept.version, kept.declared_at) != (version, declared_at):
         row = connection.execute(statement("select_declaration"), {"dataset": name}).one()
-        dataset = parse_document({**row.declaration, "version": version})
-        kept = _Declaration(version, declared_at, row.declaration, dataset, now)
+        kept = Declaration(
+            version=version,
+            declared_at=declared_at,
+            document=row.declaration,
+            dataset=parse_document({**row.declaration, "version": version}),
+            dependencies=dependencies_from_json(row.dependencies),
+            confirmed_at=now,
+        )
     else:
         kept = replace(kept, confirmed_at=now)
     _cache.keep(connection.engine, kept)

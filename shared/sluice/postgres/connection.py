@@ -27,6 +27,7 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "57")
 _REFUSALS = ("22", "23")
 QUERY_CANCELED = "57014"
 UNIQUE_VIOLATION = "23505"
+UNDEFINED_TABLE = "42P01"
 
 _lock = threading.Lock()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,16 @@ from sluice.datasets.model import (
 from sluice.datasets.types import STORED_TYPES
 from sluice.errors import DeclarationError
 from sluice.parsing.parser import rollup_types
-from sluice.postgres.catalog import declared_datasets
+from sluice.postgres.catalog import declarations
 from sluice.postgres.connection import refusals, run_script, transaction
+from sluice.postgres.dependencies import (
+    Dependencies,
+    UndeclaredRelationError,
+    dependencies_from_json,
+    dependencies_to_json,
+    find_dependencies,
+    published_views,
+)
 from sluice.postgres.merge_sql import Merging
 from sluice.postgres.named_sql import statement
 from sluice.postgres.storage_sql import projection_rows, stored_type
@@ -52,7 +60,12 @@ def declare(engine: Engine, document: Mapping[str, Any], *, origin: str) -> bool
 
 
 def declare_within(
-    connection: Connection, document: Mapping[str, Any], *, origin: str, has_table: bool = False
+    connection: Connection,
+    document: Mapping[str, Any],
+    *,
+    origin: str,
+    has_table: bool = False,
+    is_last: bool = True,
 ) -> bool:
     """Declare a dataset inside the caller's transaction; see `declare`.
 
@@ -60,37 +73,92 @@ def declare_within(
         connection: an open transaction.
         document: the JSON document.
         origin: as for `declare`, or `restored`.
-        has_table: the stored table of a new dataset is there already.
+        has_table: the stored table of a new dataset exists already.
+        is_last: whether everything that its queries read is declared; otherwise the caller declares
+            more and calls `check_queries`.
     """
     dataset = parse_document(document)
-    connection.execute(statement("lock_dataset"), {"dataset": dataset.name})
-    known = connection.execute(
-        statement("select_declaration"), {"dataset": dataset.name}
-    ).one_or_none()
-    body = {key: value for key, value in document.items() if key != "version"}
-    if known is not None and known.declaration == body:
-        _make_views(connection, dataset)
-        return False
-    _check_aliases(connection, dataset)
-    if known is None and not has_table:
-        run_script(connection, dataset.table_sql or table_sql(dataset))
-    if known is not None and tuple(known.declaration.get("key", ())) != dataset.key:
-        _check_empty(connection, dataset)
-    _make_tables(connection, dataset)
-    _make_projections(connection, dataset, known.declaration if known else {}, body)
+    key = {"dataset": dataset.name}
+    connection.execute(statement("lock_dataset"), key)
+    connection.execute(statement("lock_declarations"))
+    others = [each for each in declarations(connection) if each.dataset.name != dataset.name]
+    known = connection.execute(statement("select_declaration"), key).one_or_none()
+    body = {name: value for name, value in document.items() if name != "version"}
+    is_changed = known is None or known.declaration != body
+    if is_changed:
+        _check_aliases(dataset, [each.dataset for each in others])
+        if known is None and not has_table:
+            run_script(connection, dataset.table_sql or table_sql(dataset))
+        if known is not None and tuple(known.declaration.get("key", ())) != dataset.key:
+            _check_empty(connection, dataset)
+        _make_tables(connection, dataset)
+        _make_projections(connection, dataset, known.declaration if known else {}, body)
     _make_views(connection, dataset)
+    owners = published_views([dataset, *(each.dataset for each in others)])
+    found = {}
+    if known is not None and not is_changed:
+        found = dependencies_from_json(known.dependencies)
+    found, errors = _find_missing(connection, dataset, found, owners)
+    for error in errors:
+        if is_last or not isinstance(error, UndeclaredRelationError):
+            raise error
+    if is_changed:
+        written = {"origin": origin, "declaration": json.dumps(body)}
+        connection.execute(
+            statement("upsert_declaration"),
+            {**key, **written, "dependencies": dependencies_to_json(found)},
+        )
+    else:
+        _update_dependencies(connection, dataset, found)
+    for each in others:
+        kept = {q: d for q, d in each.dependencies.items() if dataset.name not in d.datasets}
+        found, _ = _find_missing(connection, each.dataset, kept, owners)
+        _update_dependencies(connection, each.dataset, found)
+    return is_changed
+
+
+def check_queries(connection: Connection, datasets: Collection[str]) -> None:
+    """Check that everything that the queries of these datasets read is declared.
+
+    Raises:
+        DeclarationError: names the query's file, and what is missing.
+    """
+    found = declarations(connection)
+    owners = published_views(each.dataset for each in found)
+    for each in found:
+        if each.dataset.name in datasets:
+            for error in _find_missing(connection, each.dataset, each.dependencies, owners)[1]:
+                raise error
+
+
+def _find_missing(
+    connection: Connection,
+    dataset: Dataset,
+    known: Mapping[str, Dependencies],
+    owners: Mapping[str, str],
+) -> tuple[dict[str, Dependencies], list[DeclarationError]]:
+    """Return the dependencies of each query of a dataset, and the errors of queries without any."""
+    found, errors = dict(known), []
+    for query in dataset.queries:
+        if query.name not in found:
+            try:
+                found[query.name] = find_dependencies(connection, query, owners)
+            except DeclarationError as error:
+                errors.append(error)
+    return found, errors
+
+
+def _update_dependencies(
+    connection: Connection, dataset: Dataset, found: Mapping[str, Dependencies]
+) -> None:
     connection.execute(
-        statement("upsert_declaration"),
-        {"dataset": dataset.name, "origin": origin, "declaration": json.dumps(body)},
+        statement("update_dependencies"),
+        {"dataset": dataset.name, "dependencies": dependencies_to_json(found)},
     )
-    return True
 
 
-def _check_aliases(connection: Connection, dataset: Dataset) -> None:
-    """Refuse a route that another dataset serves: nobody could tell whose it is."""
-    if not dataset.aliases:
-        return
-    others = [each for each in declared_datasets(connection) if each.name != dataset.name]
+def _check_aliases(dataset: Dataset, others: Iterable[Dataset]) -> None:
+    """Refuse a route that another dataset serves."""
     taken = {alias.place: each.name for each in others for alias in each.aliases}
     for alias in dataset.aliases:
         if alias.place in taken:

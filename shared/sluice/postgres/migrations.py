@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sluice.datasets.declarations import folder_document, read_folders
 from sluice.postgres.connection import run_script, transaction
-from sluice.postgres.declare import declare
+from sluice.postgres.declare import check_queries, declare_within
 from sluice.postgres.named_sql import composed, sql_folder
 
 if TYPE_CHECKING:
@@ -48,10 +48,14 @@ def migrate(engine: Engine) -> list[str]:
             if path.stem not in applied:
                 _apply(connection, path)
                 done.append(path.stem)
-    for dataset in read_folders(folder / "datasets"):
+    datasets = read_folders(folder / "datasets")
+    for dataset in datasets:
         document = folder_document(folder / "datasets" / dataset.name)
-        if declare(engine, document, origin="folder"):
-            done.append(f"dataset {dataset.name}")
+        with transaction(engine) as connection:
+            if declare_within(connection, document, origin="folder", is_last=False):
+                done.append(f"dataset {dataset.name}")
+    with transaction(engine) as connection:
+        check_queries(connection, [each.name for each in datasets])
     return done
 
 

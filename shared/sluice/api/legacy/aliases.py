@@ -17,7 +17,6 @@ from sluice.datasets.aliases import AliasMatch, find_alias
 from sluice.datasets.json_numbers import read_json, write_json
 from sluice.errors import BodyError, NotFoundError
 from sluice.postgres.catalog import DatasetVersion, declared_datasets, version_for_query
-from sluice.querying.dependencies import is_lasting
 from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import stream, without_comments
 from sluice.routes import function_for
@@ -126,7 +125,7 @@ def _answer_query(call: Call, match: AliasMatch, arguments: Iterable[tuple[str, 
         found, query = version_for_query(connection, match.dataset.name, alias.query)
         if query is None:
             raise NotFoundError(f"{match.dataset.name} has no query {alias.query} any more")
-        headers = freshness_headers(found, "json", is_lasting=is_lasting(query.sql))
+        headers = freshness_headers(found, "json")
         return (found, query), headers
 
     @conditional(find)

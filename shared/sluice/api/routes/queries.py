@@ -25,7 +25,6 @@ from sluice.api.responses import json_response, stream_response
 from sluice.charts.chart import MAX_ROWS
 from sluice.errors import NotFoundError, ParameterError, RequestError
 from sluice.postgres.catalog import DatasetVersion, dataset_version, version_for_query
-from sluice.querying.dependencies import is_lasting
 from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import stream, without_comments
 
@@ -72,7 +71,7 @@ def _current(call: Call, connection: Connection) -> tuple[_Found, dict[str, str]
         name = call.path["query"]
         raise NotFoundError(f"{found.dataset.name} has no query {name}; it has {known}")
     kind = _format(call, query)
-    return (found, query), freshness_headers(found, kind, is_lasting=is_lasting(query.sql))
+    return (found, query), freshness_headers(found, kind)
 
 
 @operation(
