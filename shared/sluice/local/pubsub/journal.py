@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+# Exclusive: a second server on the same file fails instead of sharing it.
 _SCHEMA = """
+PRAGMA locking_mode = EXCLUSIVE;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS topics (
     name TEXT NOT NULL CONSTRAINT topics_pk PRIMARY KEY,
     config BLOB NOT NULL
@@ -52,11 +56,11 @@ class Journal:
         self._soon = soon
         self._is_open = True
         self._connection = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=1)
-        # Exclusive: a second server on the same file fails at once instead of sharing it.
-        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.executescript(_SCHEMA)
+        try:
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.Error:
+            self._connection.close()
+            raise
 
     def commit(self) -> None:
         """Make every write so far survive the process."""
