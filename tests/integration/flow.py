@@ -172,10 +172,18 @@ class Flow:
         self.control = Control(self.settings, self.engine, self.topics)
         self.sweep = Sweep(self.settings, self.engine, self.bucket, self.topics)
         self._delivered = 0
+        self._twins: list[Flow] = []
 
     def twin(self, **options: Any) -> Flow:
-        """Another process over the same bucket, topics and database."""
-        return Flow(self.url, self.bucket, self.topics, **options)
+        """Another process over the same bucket, topics and database; closed with this one."""
+        twin = Flow(self.url, self.bucket, self.topics, **options)
+        self._twins.append(twin)
+        return twin
+
+    def close(self) -> None:
+        """Close the database connections of this process and its twins."""
+        for each in (self, *self._twins):
+            each.engine.dispose()
 
     def declare(self, document: Mapping[str, Any] = THINGS, **changes: Any) -> None:
         declare(self.engine, {**document, **changes}, origin="api")

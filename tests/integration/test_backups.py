@@ -141,7 +141,7 @@ def loaded(clone_database: Clone) -> Iterator[str]:
         made = Flow(url, chunk_bytes=4096)
         made.declare()
         made.run(HEADER + lines(1, 40) + lines(41, 60, "b"))
-        made.engine.dispose()
+        made.close()
         yield url
 
 
@@ -150,7 +150,7 @@ def flow(clone_database: Clone, loaded: str) -> Iterator[Flow]:
     with clone_database(loaded) as url:
         made = Flow(url)
         yield made
-        made.engine.dispose()
+        made.close()
 
 
 @pytest.fixture
@@ -263,7 +263,7 @@ def test_a_backup_is_of_one_snapshot(backups: Backups) -> None:
     assert backups.flow.ids("things2") == list(range(1, 61))
     total = backups.flow.one("SELECT sum(things) AS n FROM things2_kinds").n
     assert total == 60
-    flow.engine.dispose()
+    flow.close()
 
 
 def test_differences_are_counted_and_sampled(backups: Backups) -> None:
@@ -380,7 +380,7 @@ def test_a_new_database_is_restored_from_the_bucket_alone(
     assert saved.id == Repository(other.settings, other.engine, backups.store).newest().id
     other.run(HEADER + lines(61, 65), "things/b.csv")
     assert other.ids() == list(range(1, 66))
-    other.engine.dispose()
+    other.close()
 
 
 # Datasets with a key

@@ -25,7 +25,7 @@ COLUMNS = ("id", "name", "note")
 def flow(database: str) -> Iterator[Flow]:
     made = Flow(database)
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def declare_texts(flow: Flow, columns: tuple[str, ...], **changes: Any) -> None:
@@ -44,7 +44,6 @@ def load(flow: Flow, data: bytes, chunk_bytes: int, name: str) -> tuple[list[Any
     """Load a file in chunks of a size; return its rows, its rejects and the number of chunks."""
     cutter = flow.twin(chunk_bytes=chunk_bytes)
     ingestion = cutter.run(data, f"texts/{name}")
-    cutter.engine.dispose()
     chunks = "SELECT count(*) AS n FROM sluice.chunks WHERE ingestion = :id"
     count = int(flow.one(chunks, id=ingestion).n)
     assert flow.state(ingestion) == "done", flow.ingestion(ingestion).problem

@@ -29,7 +29,7 @@ TYPES = {
 def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=200)
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def _declare(flow: Flow, types: list[str]) -> None:

@@ -38,7 +38,7 @@ def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=4096)
     made.declare(PROJECTED)
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def projected(flow: Flow) -> list[int]:
@@ -120,7 +120,6 @@ def test_an_ingestion_undone_meanwhile_is_left_out(
     monkeypatch.setattr(compact, "insert_slice", undone_meanwhile)
     flow.compact("things", slice_rows=1)
     undoing.join()
-    twin.engine.dispose()
     assert flow.state(ingestion) == "undone"
     assert projected(flow) == []
     assert uncompacted(flow) == []
@@ -200,7 +199,6 @@ def test_an_ingestion_undone_while_segments_are_merged_is_left_out(
 
     monkeypatch.setattr(compact, "insert_slice", undone_meanwhile)
     eighth = flow.run(HEADER + lines(8, 8), "things/8.csv")
-    twin.engine.dispose()
     assert uncompacted(flow) == []
     assert sorted(each for one in segments(flow) for each in one) == sorted(
         {*loaded, eighth} - {loaded[3]}
@@ -242,8 +240,6 @@ def test_handlers_do_not_compact_the_same_rows(flow: Flow) -> None:
     for each in threads:
         each.join()
     assert projected(flow) == list(range(1, 61))
-    for twin in flows:
-        twin.engine.dispose()
 
 
 def test_a_changed_projection_is_built_again(flow: Flow) -> None:

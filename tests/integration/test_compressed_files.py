@@ -27,7 +27,7 @@ def flow(database: str) -> Iterator[Flow]:
     made = Flow(database)
     made.declare()
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def split_again(flow: Flow, stored: StoredObject) -> int:

@@ -21,7 +21,7 @@ FILES = ("departments", "jobs", "hired_employees")
 def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=4096)
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def load(flow: Flow, folder: Path, names: tuple[str, ...] = FILES) -> dict[str, Any]:
@@ -121,7 +121,6 @@ def test_a_chunk_may_be_as_small_as_a_row(flow: Flow) -> None:
     row = flow.ingestion(by_row.run(data, "departments/departments.csv"))
     assert (row.records_read, row.rows_loaded) == (12, 12)
     assert flow.one("SELECT count(*) AS n FROM sluice.chunks").n == 12
-    by_row.engine.dispose()
 
 
 def _cells(original: bytes) -> list[str]:

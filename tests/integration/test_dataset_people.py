@@ -27,7 +27,7 @@ ZOE = dict(zip(KEYS, ("Zoe", "Robiner", 20, None, "6/24/40"), strict=True))
 def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=100)
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def test_people_are_loaded_by_their_rules(flow: Flow) -> None:
@@ -78,7 +78,7 @@ def test_the_real_people_are_served_as_their_old_clients_know_them(
     for name, ids in expected_json("people/people_GET_ids_by_lastname.json").items():
         if name:
             assert client.get(f"/ids/lastname/{name}").json == ids
-    flow.engine.dispose()
+    flow.close()
 
 
 @needs_real_files
@@ -92,7 +92,7 @@ def test_a_person_is_added_under_the_next_free_id(
     assert len(found) == 8
     assert found[-1] == {"ID": 8, **ZOE, KEYS[-1]: "1940-06-24"}
     assert client.get("/ids/lastname/Robiner").json == [3, 6, 7, 8]
-    flow.engine.dispose()
+    flow.close()
 
 
 def test_people_begin_empty(serve: Serve, topics: PubsubServer) -> None:

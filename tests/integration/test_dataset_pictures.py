@@ -50,7 +50,7 @@ FILES = {
 def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=10_000_000)
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def asked(query: Query) -> dict[str, Any]:

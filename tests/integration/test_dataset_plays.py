@@ -26,7 +26,7 @@ SAMPLE = (Path(__file__).parents[1] / "cases" / "datasets" / "plays.csv").read_b
 def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=80)
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def totals(flow: Flow, order: str) -> list[list[str]]:
@@ -91,4 +91,4 @@ def test_real_plays_give_the_expected_totals(
     assert (read, len(found)) == COUNTS[name]
     if name == "spotify_charts":
         assert sum(int(row[2]) for row in found) == 548_207_227
-    flow.engine.dispose()
+    flow.close()

@@ -28,7 +28,7 @@ COLUMNS = (
 def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=400)
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def ids(found: list[dict[str, Any]]) -> list[str]:
@@ -134,7 +134,7 @@ def catalogue(database: str) -> Iterator[Flow]:
     assert flow.state(ingestion) == "done", flow.ingestion(ingestion).problem
     assert flow.account(ingestion) == (8807, 8807, 0)
     yield flow
-    flow.engine.dispose()
+    flow.close()
 
 
 @needs_real_files
@@ -182,4 +182,4 @@ def test_the_windows_1252_catalogue_is_detected_and_not_garbled(
     assert {key: tuple(getattr(row, n) for n in texts) for key, row in stored.items()} == written
     days = [row.date_added.isoformat() for row in stored.values() if row.date_added]
     assert [min(days), max(days)] == expected_json("titles/summary.json")["date_added"]
-    flow.engine.dispose()
+    flow.close()

@@ -29,7 +29,7 @@ BOX = ("min_lon", "min_lat", "max_lon", "max_lat")
 def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=4096)
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def test_equal_trips_all_count(flow: Flow) -> None:
@@ -177,4 +177,4 @@ def test_the_real_bike_trips_are_all_kept(database: str) -> None:
         f"SELECT sum(n - 1) AS n FROM ({equal}, count(*) AS n FROM trips GROUP BY 1, 2, 3, 4, 5, 6, 7)"
     )
     assert repeated.n == 521
-    flow.engine.dispose()
+    flow.close()

@@ -23,7 +23,7 @@ def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=1000, pool_size=12)
     made.declare({**THINGS, "projections": {"numbers": NUMBERS}})
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def load(flow: Flow, number: int) -> int:

@@ -16,7 +16,7 @@ def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=16)
     made.declare({"name": "things", "columns": COLUMNS})
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,6 @@ def test_a_declared_encoding_is_not_looked_for(flow: Flow) -> None:
     ingestion = other.run(b"id,name\n9,caf\xe9\n10,b\n")
     other.deliver()
     assert other.account(ingestion) == (2, 1, 1)
-    other.engine.dispose()
 
 
 def test_a_split_that_goes_on_keeps_the_encoding(

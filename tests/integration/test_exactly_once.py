@@ -28,15 +28,13 @@ def flow(database: str) -> Iterator[Flow]:
     made = Flow(database)
     made.declare()
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 @pytest.fixture
-def other(flow: Flow) -> Iterator[Flow]:
+def other(flow: Flow) -> Flow:
     """A second process."""
-    made = flow.twin()
-    yield made
-    made.engine.dispose()
+    return flow.twin()
 
 
 def assert_loaded_once(flow: Flow, ingestion: int, rows: list[int] = ROWS) -> None:
@@ -189,7 +187,6 @@ def test_a_chunk_of_an_attempt_cut_otherwise_is_passed_over(flow: Flow) -> None:
     for chunk in old:
         coarse.load(chunk)
     coarse.deliver()
-    coarse.engine.dispose()
     assert_loaded_once(flow, ingestion)
 
 
@@ -312,7 +309,6 @@ def test_more_splits_at_once_than_connections_in_the_pool(database: str, flow: F
     with ThreadPoolExecutor(6) as threads:
         ingestions = list(threads.map(narrow.split, stored))
     flow.deliver()
-    narrow.engine.dispose()
     assert {flow.state(each) for each in ingestions} == {"done"}
     assert flow.ids() == list(range(10, 70))
 

@@ -30,7 +30,7 @@ POLICIES = ("ignore", "update", "error")
 def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=16)
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def declare(flow: Flow, duplicates: str = "ignore", **changes: Any) -> None:
@@ -296,7 +296,6 @@ def test_a_retry_begins_anew(flow: Flow) -> None:
     assert retrying.state(ingestion) == "done"
     assert account(retrying, ingestion) == (6, 3, 0, 3)
     assert retrying.rejects(ingestion) == []
-    retrying.engine.dispose()
 
 
 def test_the_same_content_is_skipped_and_leaves_nothing(flow: Flow) -> None:
@@ -451,4 +450,3 @@ def test_a_new_column_reaches_every_table_of_the_dataset(flow: Flow) -> None:
     assert other.one("SELECT kind FROM things").kind == "k"
     other.control.undo(later)
     assert rows(other) == {1: "a"}
-    other.engine.dispose()

@@ -53,15 +53,13 @@ def flow(database: str) -> Iterator[Flow]:
     made = Flow(database)
     made.declare(THINGS)
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 @pytest.fixture
-def twin(flow: Flow) -> Iterator[Flow]:
+def twin(flow: Flow) -> Flow:
     """Another process, which cuts files into many chunks."""
-    made = flow.twin(chunk_bytes=20_000)
-    yield made
-    made.engine.dispose()
+    return flow.twin(chunk_bytes=20_000)
 
 
 def written(flow: Flow, ingestion: int) -> bytes:

@@ -28,15 +28,13 @@ def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=1000)
     made.declare()
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 @pytest.fixture
-def other(flow: Flow) -> Iterator[Flow]:
+def other(flow: Flow) -> Flow:
     """A second process."""
-    made = flow.twin(chunk_bytes=1000)
-    yield made
-    made.engine.dispose()
+    return flow.twin(chunk_bytes=1000)
 
 
 def some(flow: Flow, count: int, size: int = 10) -> list[StoredObject]:

@@ -18,7 +18,7 @@ def flow(database: str) -> Iterator[Flow]:
     made = Flow(database, chunk_bytes=32 * MIB)
     made.declare()
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def test_a_quote_that_never_closes_ends_the_ingestion_and_names_its_line(flow: Flow) -> None:

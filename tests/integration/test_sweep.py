@@ -24,7 +24,7 @@ def flow(database: str) -> Iterator[Flow]:
     made = Flow(database)
     made.declare()
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def pass_time(flow: Flow, seconds: float = IDLE_S + 1) -> None:

@@ -103,7 +103,7 @@ def test_a_file_goes_its_way_with_each_function_under_its_own_user(engines) -> N
         assert connection.execute(statement("select_ingestion"), {"ingestion": ingestion}).one()
         assert connection.scalar(text("SELECT count(*) FROM sluice.rejects")) == 1
     flow.control.undo(ingestion)
-    flow.engine.dispose()
+    flow.close()
 
 
 def test_intake_may_change_what_the_migrations_declared(engines) -> None:

@@ -24,7 +24,7 @@ def flow(database: str) -> Iterator[Flow]:
     made = Flow(database)
     made.declare()
     yield made
-    made.engine.dispose()
+    made.close()
 
 
 def failure(flow: Flow, ingestion: int) -> str:
@@ -53,7 +53,6 @@ def test_readers_see_all_or_nothing_at_every_step(flow: Flow) -> None:
     flow.finish(ingestion)
     assert reader.ids() == list(range(1, 11))
     assert reader.kinds() == {"a": 10}
-    reader.engine.dispose()
 
 
 def test_replacing_shows_the_old_rows_until_the_new_ones_are_there(flow: Flow) -> None:
@@ -188,7 +187,6 @@ def test_a_failed_file_is_retried_once_its_cause_is_mended(database: str, flow: 
     assert later.state(ingestion) == "done"
     assert later.ingestion(ingestion).problem is None
     assert later.ids() == [1]
-    later.engine.dispose()
 
 
 def test_a_retry_that_was_not_announced_is_announced_by_the_next(flow: Flow) -> None:
