@@ -223,6 +223,14 @@ class NotAllowedError(RequestError):
     status = 405
 
 
+class ObjectExistsError(RequestError):
+    """The upload must not replace an object, and there is one with this name."""
+
+    code = "API312"
+    title = "The object exists"
+    status = 412
+
+
 class NotAcceptableError(RequestError):
     """None of the formats that the client accepts is offered."""
 

@@ -10,8 +10,7 @@ import pytest
 from sluice.client import UploadRefusedError
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
-from sluice.gcloud.storage import StorageObjects
-from sluice.gcloud.upload_sessions import open_session
+from sluice.gcloud.storage import StorageObjects, open_session
 from sluice.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from flow import HEADER, THINGS, Flow, lines
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from sluice.gcloud.push_subscriptions import Wish
+from sluice.gcloud.push_subscriptions import SubscriptionSpec
 from sluice.ingestion.commands import Control
 from sluice.ingestion.finish import Finish
 from sluice.ingestion.load import Load
@@ -183,8 +183,8 @@ def _may_run(engine: Engine, name: str) -> bool:
 
 def test_status_remembers_subscriptions(engines) -> None:
     _prepare(engines["migrate"])
-    wish = Wish("https://example.org/hook")
-    values = {"id": "push-1", "endpoint": wish.endpoint, "dataset": None, "states": []}
+    spec = SubscriptionSpec("https://example.org/hook")
+    values = {"id": "push-1", "endpoint": spec.endpoint, "dataset": None, "states": []}
     with transaction(engines["status"]) as connection:
         assert connection.execute(statement("insert_subscription"), values).one()
         connection.execute(statement("delete_subscription"), {"id": "push-1"})

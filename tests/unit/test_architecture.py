@@ -91,8 +91,7 @@ GIVEN_PORTS = {
 TOP = ("api", "client", "cli", "local")
 
 #: Where each third-party package enters, outside the local cloud, which has parts of its own.
-#: A place that ends in a dot stands for a whole package of ours. `upload_sessions` is the writing half
-#: of the adapter `storage`, `push_subscriptions` the subscribing half of `pubsub`.
+#: A place that ends in a dot is a whole package.
 ENTRANCES = {
     "duckdb": {"parsing.duckdb_session"},
     "pgpq": {"parsing.copy_stream", "backups.parquet"},
@@ -103,12 +102,11 @@ ENTRANCES = {
     },
     "google.cloud.storage": {"gcloud.storage"},
     "google.auth": {"gcloud.storage"},
-    "requests": {"gcloud.storage", "gcloud.upload_sessions"},
+    "requests": {"gcloud.storage"},
     "google.pubsub_v1": {"gcloud.pubsub", "gcloud.push_subscriptions"},
     "grpc": {"gcloud.pubsub", "gcloud.push_subscriptions"},
     "google.api_core": {
         "gcloud.storage",
-        "gcloud.upload_sessions",
         "gcloud.pubsub",
         "gcloud.push_subscriptions",
     },

@@ -1,4 +1,4 @@
-"""Publishing to Pub/Sub, and reading what it pushes; the only importer of its client library."""
+"""Pub/Sub: publishes messages and reads pushed ones. The only importer of its publisher client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Message:
         """Return the data as a JSON object.
 
         Raises:
-            BodyError: it is none.
+            BodyError: it is not a JSON object.
         """
         try:
             value = json.loads(self.data)
@@ -49,7 +49,7 @@ def read_push(envelope: object) -> Message:
     """Read the envelope that a push subscription posts.
 
     Raises:
-        BodyError: it is not an envelope of Pub/Sub.
+        BodyError: it is not a push envelope.
     """
     message = envelope.get("message") if isinstance(envelope, dict) else None
     if not isinstance(message, dict):
@@ -67,10 +67,10 @@ def read_push(envelope: object) -> Message:
 
 
 class PubsubPublisher:
-    """Publishes to the topics of one project; the request returns when Pub/Sub has the messages.
+    """Publishes to the topics of one project; returns when Pub/Sub has acknowledged the messages.
 
-    It calls the API's own `Publish`: the batching client answers from a background thread, which
-    has no processor once a function has answered.
+    It calls the method `Publish` itself: the batching client publishes from a background thread, which gets
+    no CPU after the function has responded.
     """
 
     def __init__(self, project: str) -> None:
@@ -105,7 +105,7 @@ class PubsubPublisher:
 def _batches(
     messages: Sequence[tuple[bytes, Mapping[str, str]]],
 ) -> list[list[tuple[bytes, Mapping[str, str]]]]:
-    """Cut messages into requests within the limits of one request (10 MB, 1000 messages)."""
+    """Divide messages among requests within the limits of one request (10 MB, 1000 messages)."""
     batches: list[list[tuple[bytes, Mapping[str, str]]]] = []
     size = 0
     for data, attributes in messages:

@@ -1,4 +1,4 @@
-"""Push subscriptions on the topic `status`, at a client's wish: its endpoint gets each CloudEvent itself."""
+"""Push subscriptions on the topic `status` that clients create: their endpoints receive the CloudEvents."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from google.pubsub_v1 import SubscriberClient
     from sqlalchemy import Engine, Row
 
@@ -33,8 +35,8 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a subscriber wants: events of a dataset, or of all; of some states, or of all."""
+class SubscriptionSpec:
+    """What to push to an endpoint: events of one dataset or of all, of some states or of all."""
 
     endpoint: str
     dataset: str | None = None
@@ -45,7 +47,7 @@ class Wish:
         """The filter of the Pub/Sub subscription.
 
         Raises:
-            TooLargeError: it is longer than Pub/Sub takes.
+            TooLargeError: it is longer than Pub/Sub allows.
         """
         parts = []
         if self.dataset is not None:
@@ -56,17 +58,17 @@ class Wish:
         text = " AND ".join(parts)
         if len(text.encode()) > MAX_FILTER_BYTES:
             raise TooLargeError(
-                f"Pub/Sub takes filters of {MAX_FILTER_BYTES} bytes, this one has"
-                f" {len(text.encode())}; name fewer states, or leave `states` out"
+                f"the filter has {len(text.encode())} bytes and Pub/Sub allows {MAX_FILTER_BYTES};"
+                " name fewer states, or leave `states` out"
             )
         return text
 
 
-def make_wish(endpoint: str, dataset: str | None, states: Sequence[str]) -> Wish:
-    """Check what a client asks for.
+def check_spec(endpoint: str, dataset: str | None, states: Sequence[str]) -> SubscriptionSpec:
+    """Check what a client requests and return it.
 
     Raises:
-        BodyError: an endpoint that Pub/Sub would not push to, or an unknown state.
+        BodyError: Pub/Sub does not push to this endpoint, or a state is unknown.
     """
     try:
         parts = urlsplit(endpoint)
@@ -83,65 +85,82 @@ def make_wish(endpoint: str, dataset: str | None, states: Sequence[str]) -> Wish
     unknown = [each for each in states if each not in KINDS]
     if unknown:
         raise BodyError(f"states: {', '.join(unknown)}: not one of {', '.join(KINDS)}")
-    return Wish(endpoint, dataset, tuple(dict.fromkeys(states)))
+    return SubscriptionSpec(endpoint, dataset, tuple(dict.fromkeys(states)))
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A push subscription; `id` is its name in Pub/Sub."""
+
+    id: str
+    endpoint: str
+    dataset: str | None
+    states: tuple[str, ...]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Subscription:
+        """Return the subscription of a database row."""
+        return cls(row.id, row.endpoint, row.dataset, tuple(row.states), row.created_at)
 
 
 class PushSubscriptions:
     """The push subscriptions of a project.
 
     Args:
-        settings: name the project, and the service account whose token the pushes carry.
-        engine: the database, which remembers them.
+        settings: `project`, `push_service_account` (whose token authenticates the pushes).
+        engine: the database, which stores them.
     """
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
         self._engine = engine
 
-    def create(self, wish: Wish) -> Row[Any]:
-        """Create a subscription and return its row.
+    def create(self, spec: SubscriptionSpec) -> Subscription:
+        """Create a subscription.
 
         Raises:
-            TooLargeError: see `Wish.filter`.
+            TooLargeError: see `SubscriptionSpec.filter`.
             PubsubUnavailableError: nothing was created.
         """
         name = f"push-{uuid.uuid4().hex[:16]}"
-        request = self._request(name, wish)
+        request = self._request(name, spec)
         values = {
             "id": name,
-            "endpoint": wish.endpoint,
-            "dataset": wish.dataset,
-            "states": list(wish.states),
+            "endpoint": spec.endpoint,
+            "dataset": spec.dataset,
+            "states": list(spec.states),
         }
-        # The row commits only when Pub/Sub has the subscription: a row never promises in vain.
+        # The row commits after Pub/Sub has the subscription, so no row lacks its subscription.
         with transaction(self._engine) as connection:
             row = connection.execute(statement("insert_subscription"), values).one()
             _call("create_subscription", request)
-        return row
+        return Subscription.of(row)
 
-    def list(self) -> Sequence[Row[Any]]:
-        """Return all, the oldest first."""
+    def list(self) -> Sequence[Subscription]:
+        """Return all subscriptions, the oldest first."""
         with transaction(self._engine) as connection:
-            return connection.execute(statement("list_subscriptions"), {"id": None}).all()
+            rows = connection.execute(statement("list_subscriptions"), {"id": None})
+            return [Subscription.of(row) for row in rows]
 
-    def find(self, name: str) -> Row[Any]:
-        """Return one.
+    def find(self, name: str) -> Subscription:
+        """Return one subscription.
 
         Raises:
-            NotFoundError: there is none of that id.
+            NotFoundError: there is no subscription with this id.
         """
         with transaction(self._engine) as connection:
             row = connection.execute(statement("list_subscriptions"), {"id": name}).one_or_none()
         if row is None:
             raise NotFoundError(f"there is no subscription {name}")
-        return row
+        return Subscription.of(row)
 
     def delete(self, name: str) -> None:
-        """End one.
+        """Delete a subscription.
 
         Raises:
-            NotFoundError: there is none of that id.
-            PubsubUnavailableError: it is still there; try again.
+            NotFoundError: there is no subscription with this id.
+            PubsubUnavailableError: it still exists; try again.
         """
         self.find(name)
         _call("delete_subscription", {"subscription": self._path("subscriptions", name)})
@@ -151,22 +170,22 @@ class PushSubscriptions:
     def _path(self, kind: str, name: str) -> str:
         return f"projects/{self._settings.project}/{kind}/{name}"
 
-    def _request(self, name: str, wish: Wish) -> dict[str, Any]:
+    def _request(self, name: str, spec: SubscriptionSpec) -> dict[str, Any]:
         push: dict[str, Any] = {
-            "push_endpoint": wish.endpoint,
+            "push_endpoint": spec.endpoint,
             "no_wrapper": {"write_metadata": False},
         }
         account = self._settings.push_service_account
         if account:
-            push["oidc_token"] = {"service_account_email": account, "audience": wish.endpoint}
+            push["oidc_token"] = {"service_account_email": account, "audience": spec.endpoint}
         return {
             "name": self._path("subscriptions", name),
             "topic": self._path("topics", STATUS_TOPIC),
             "push_config": push,
-            "filter": wish.filter,
+            "filter": spec.filter,
             "enable_message_ordering": True,
             "ack_deadline_seconds": ACK_DEADLINE_S,
-            "expiration_policy": {},  # without a ttl: never
+            "expiration_policy": {},  # no ttl: it never expires
             "retry_policy": {
                 "minimum_backoff": {"seconds": RETRY_S[0]},
                 "maximum_backoff": {"seconds": RETRY_S[1]},
@@ -179,7 +198,7 @@ class PushSubscriptions:
 
 
 def _call(method: str, request: dict[str, Any]) -> None:
-    """Call a method of Pub/Sub; what is created or gone already counts as done."""
+    """Call a method of Pub/Sub; creating twice and deleting twice succeed."""
     from google.api_core.exceptions import (  # noqa: PLC0415  # paid where first used
         AlreadyExists,
         GoogleAPICallError,
@@ -193,7 +212,7 @@ def _call(method: str, request: dict[str, Any]) -> None:
         getattr(_client(os.environ.get("PUBSUB_EMULATOR_HOST", "")), method)(
             request=request,
             timeout=_TIMEOUT_S,
-            retry=None,  # the client that asks tries again
+            retry=None,  # the client of the API retries
         )
     except done:
         return

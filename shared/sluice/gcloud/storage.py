@@ -1,4 +1,4 @@
-"""Reading objects of Cloud Storage, the generation pinned; the only importer of its client library."""
+"""Cloud Storage: objects read by generation, written and composed. The only importer of its client."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from sluice.errors import ObjectGoneError, StorageUnavailableError
+from sluice.errors import ObjectExistsError, ObjectGoneError, StorageUnavailableError
 from sluice.ports import Sink, StoredObject
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket, Client
 
+    from sluice.settings import Settings
+
 _TIMEOUT_S = 60.0
-_STREAM_BYTES = 8 * 1024 * 1024  # a multiple of 256 KiB, as resumable uploads want
-_COLLECTED_BYTES = 256 * 1024
+_STREAM_BYTES = 8 * 1024 * 1024  # a multiple of 256 KiB, as resumable uploads require
+_BUFFER_BYTES = 256 * 1024
 
 
 class StorageObjects:
-    """Reads and writes raw bytes: nothing is decompressed on the way, so ranges hold."""
+    """Reads and writes raw bytes: nothing is decompressed in transit, so byte ranges are exact."""
 
     def __init__(self, project: str) -> None:
         self._project = project
@@ -34,20 +36,20 @@ class StorageObjects:
         """See `sluice.ports.Objects`."""
         with _translated(bucket, name, generation):
             blob = self._bucket(bucket).blob(name, generation=generation or None)
-            pieces = _Pieces()
+            blocks = _Blocks()
             blob.download_to_file(
-                pieces,
+                blocks,
                 start=first_byte,
                 end=end_byte - 1,
                 raw_download=True,
                 checksum=None,
-                single_shot_download=True,  # else it comes in pieces of 8 KiB
+                single_shot_download=True,  # else it is read in blocks of 8 KiB
                 timeout=_TIMEOUT_S,
             )
-        data = pieces.joined()
+        data = blocks.joined()
         if len(data) != end_byte - first_byte:
             raise StorageUnavailableError(
-                f"gs://{bucket}/{name}: {len(data)} of {end_byte - first_byte} bytes came"
+                f"gs://{bucket}/{name}: received {len(data)} of {end_byte - first_byte} bytes"
             )
         return data
 
@@ -67,7 +69,7 @@ class StorageObjects:
         with _translated(bucket, name, 0):
             known = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
             blob = self._bucket(bucket).blob(name)
-            # A handler that was given up for dead must not replace what its successor wrote.
+            # A handler whose message was delivered again must not replace what the next one wrote.
             with blob.open(
                 "wb",
                 chunk_size=_STREAM_BYTES,
@@ -75,7 +77,7 @@ class StorageObjects:
                 if_generation_match=known.generation if known else 0,
                 timeout=_TIMEOUT_S,
             ) as upload:
-                rows = _Collected(upload)
+                rows = _Buffered(upload)
                 fill(rows)
                 rows.flush()
             blob.reload(timeout=_TIMEOUT_S)
@@ -83,7 +85,7 @@ class StorageObjects:
 
 
 class StorageArchive(StorageObjects):
-    """Objects that are written once, read whole and listed; see `sluice.ports.Archive`."""
+    """Objects that are written once, read in full and listed; see `sluice.ports.Archive`."""
 
     def fetch(self, bucket: str, name: str) -> bytes | None:
         """See `sluice.ports.Archive`."""
@@ -113,7 +115,7 @@ class StorageArchive(StorageObjects):
 
 
 class StorageDepot(StorageObjects):
-    """Puts objects together; see `sluice.ports.Depot`."""
+    """Composes and copies objects; see `sluice.ports.Depot`."""
 
     def stream(self, bucket: str, name: str, blocks: Iterable[bytes]) -> StoredObject:
         """See `sluice.ports.Depot`."""
@@ -141,7 +143,7 @@ class StorageDepot(StorageObjects):
             source = self._bucket(bucket).blob(name)
             blob = self._bucket(to_bucket).blob(to_name)
             token, _, _ = blob.rewrite(source, if_generation_match=0, timeout=_TIMEOUT_S)
-            while token:  # a large object between places or classes takes several calls
+            while token:  # a large object takes several calls if location or storage class differ
                 token, _, _ = blob.rewrite(
                     source, token=token, if_generation_match=0, timeout=_TIMEOUT_S
                 )
@@ -164,36 +166,36 @@ def _stored(blob: Blob) -> StoredObject:
     )
 
 
-class _Pieces:
-    """Keeps what a download writes; what comes in one piece, as it does but for a retry, is not copied."""
+class _Blocks:
+    """Collects what a download writes; a single block, the usual case, is not copied."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._blocks: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        self._pieces.append(data)
+        self._blocks.append(data)
 
     def joined(self) -> bytes:
-        return b"".join(self._pieces)
+        return b"".join(self._blocks)
 
 
-class _Collected:
-    """Hands bytes on in large pieces: rows come one by one, and each piece costs the upload a little."""
+class _Buffered:
+    """Buffers rows for an upload, because each write to it has a cost."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._pieces: list[bytes] = []
+        self._blocks: list[bytes] = []
         self._size_bytes = 0
 
     def write(self, data: bytes) -> None:
-        self._pieces.append(bytes(data))
+        self._blocks.append(bytes(data))
         self._size_bytes += len(data)
-        if self._size_bytes >= _COLLECTED_BYTES:
+        if self._size_bytes >= _BUFFER_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        self._sink.write(b"".join(self._pieces))
-        self._pieces, self._size_bytes = [], 0
+        self._sink.write(b"".join(self._blocks))
+        self._blocks, self._size_bytes = [], 0
 
 
 def _message(bucket: str, name: str, generation: int, error: object) -> str:
@@ -215,7 +217,7 @@ def _translated(bucket: str, name: str, generation: int) -> Iterator[None]:
     try:
         yield
     except (NotFound, RequestRangeNotSatisfiable):
-        detail = "this generation is no longer there; upload the file again"
+        detail = "this generation no longer exists; upload the file again"
         raise ObjectGoneError(_message(bucket, name, generation, detail)) from None
     except (
         GoogleAPICallError,
@@ -228,7 +230,7 @@ def _translated(bucket: str, name: str, generation: int) -> Iterator[None]:
 
 
 def storage_client(project: str) -> Client:
-    """Return this process's client of a project; anonymous where an emulator is named."""
+    """Return this process's client of a project; anonymous if `STORAGE_EMULATOR_HOST` is set."""
     return _client(project, os.environ.get("STORAGE_EMULATOR_HOST", ""))
 
 
@@ -243,3 +245,45 @@ def _client(project: str, emulator: str) -> Client:
     return storage.Client(
         project=project, credentials=anonymous, client_options={"api_endpoint": emulator}
     )
+
+
+def open_session(
+    settings: Settings,
+    name: str,
+    *,
+    content_type: str,
+    size_bytes: int | None = None,
+    create_only: bool = False,
+) -> str:
+    """Open a resumable upload session for an object of the inbox; return its URL, valid for a week.
+
+    The client uploads straight to Cloud Storage, so no upload passes through a function.
+
+    Args:
+        settings: `project`, `inbox`.
+        name: of the object.
+        content_type: of the object.
+        size_bytes: of the file, if known: Cloud Storage then refuses another size.
+        create_only: refuse to replace an object.
+
+    Raises:
+        ObjectExistsError: `create_only`, and the object exists.
+        StorageUnavailableError: try again later.
+    """
+    from google.api_core.exceptions import GoogleAPICallError, PreconditionFailed  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415  # 0.3 s with the above
+
+    blob = storage_client(settings.project).bucket(settings.inbox).blob(name)
+    try:
+        url: str = blob.create_resumable_upload_session(
+            content_type=content_type,
+            size=size_bytes,
+            if_generation_match=0 if create_only else None,
+        )
+    except PreconditionFailed as error:
+        raise ObjectExistsError(
+            f"gs://{settings.inbox}/{name}: the object exists already; choose another name"
+        ) from error
+    except (GoogleAPICallError, RequestException) as error:
+        raise StorageUnavailableError(f"gs://{settings.inbox}/{name}: {error}") from error
+    return url

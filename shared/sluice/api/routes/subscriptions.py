@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Response
 
@@ -14,9 +15,7 @@ from sluice.errors import BodyError
 from sluice.postgres.catalog import dataset_version
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
-
-    from sluice.gcloud.push_subscriptions import PushSubscriptions
+    from sluice.gcloud.push_subscriptions import PushSubscriptions, Subscription
 
 
 def _subscriptions(call: Call) -> PushSubscriptions:
@@ -34,7 +33,7 @@ def _subscriptions(call: Call) -> PushSubscriptions:
 )
 def subscribe(call: Call) -> Response:
     """Push events to an endpoint: each POST to it has a CloudEvent as its body."""
-    from sluice.gcloud.push_subscriptions import make_wish  # noqa: PLC0415  # where first used
+    from sluice.gcloud.push_subscriptions import check_spec  # noqa: PLC0415  # where first used
 
     body = call.body(required=("endpoint",), optional=("dataset", "states"))
     endpoint, dataset, states = body["endpoint"], body.get("dataset"), body.get("states") or []
@@ -42,23 +41,17 @@ def subscribe(call: Call) -> Response:
         raise BodyError("endpoint and dataset are texts")
     if not isinstance(states, list) or not all(isinstance(each, str) for each in states):
         raise BodyError("states: is not a list of states")
-    wish = make_wish(endpoint, dataset, states)
+    spec = check_spec(endpoint, dataset, states)
     if dataset is not None:
         with call.snapshot() as connection:
             dataset_version(connection, dataset)
-    row = _subscriptions(call).create(wish)
-    place = {"Location": f"/v1/subscriptions/{row.id}"}
-    return json_response(_subscription_document(row), 201, place)
+    made = _subscriptions(call).create(spec)
+    place = {"Location": f"/v1/subscriptions/{made.id}"}
+    return json_response(_document(made), 201, place)
 
 
-def _subscription_document(row: Row[Any]) -> Mapping[str, object]:
-    return {
-        "id": row.id,
-        "endpoint": row.endpoint,
-        "dataset": row.dataset,
-        "states": list(row.states),
-        "created_at": row.created_at.isoformat(),
-    }
+def _document(subscription: Subscription) -> Mapping[str, object]:
+    return {**asdict(subscription), "created_at": subscription.created_at.isoformat()}
 
 
 @operation(
@@ -66,15 +59,14 @@ def _subscription_document(row: Row[Any]) -> Mapping[str, object]:
 )
 def list_subscriptions(call: Call) -> Response:
     """List the push subscriptions."""
-    found = [_subscription_document(row) for row in _subscriptions(call).list()]
+    found = [_document(each) for each in _subscriptions(call).list()]
     return json_response({"subscriptions": found})
 
 
 @operation("showSubscription", "Subscriptions", answer=schemas.ref("Subscription"))
 def show_subscription(call: Call) -> Response:
     """Return a push subscription."""
-    row = _subscriptions(call).find(call.path["subscription"])
-    return json_response(_subscription_document(row))
+    return json_response(_document(_subscriptions(call).find(call.path["subscription"])))
 
 
 @operation("unsubscribe", "Subscriptions", status=204)

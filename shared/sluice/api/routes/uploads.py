@@ -31,7 +31,7 @@ MAX_OBJECT_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#na
 )
 def open_upload(call: Call) -> Response:
     """Open a resumable upload straight to the inbox; then `curl -T FILE "$url"`."""
-    from sluice.gcloud.upload_sessions import open_session  # noqa: PLC0415  # paid where first used
+    from sluice.gcloud.storage import open_session  # noqa: PLC0415  # paid where first used
 
     body = call.body(
         required=("dataset", "name"),

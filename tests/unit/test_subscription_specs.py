@@ -1,11 +1,11 @@
-"""What a client may subscribe to, and the filter that comes of it."""
+"""What a client may subscribe to, and the filter of the Pub/Sub subscription."""
 
 from __future__ import annotations
 
 import pytest
 
 from sluice.errors import BodyError, TooLargeError
-from sluice.gcloud.push_subscriptions import Wish, make_wish
+from sluice.gcloud.push_subscriptions import SubscriptionSpec, check_spec
 from sluice.ingestion.model import State
 
 
@@ -26,20 +26,20 @@ from sluice.ingestion.model import State
         ),
     ],
 )
-def test_a_wish_becomes_a_filter(dataset: str | None, states: tuple[str, ...], text: str) -> None:
-    assert Wish("https://example.com", dataset, states).filter == text
+def test_a_spec_has_a_filter(dataset: str | None, states: tuple[str, ...], text: str) -> None:
+    assert SubscriptionSpec("https://example.com", dataset, states).filter == text
 
 
-def test_a_filter_longer_than_pubsub_takes_is_refused() -> None:
-    with pytest.raises(TooLargeError, match="256 bytes"):
-        _ = Wish("https://example.com", "plays", tuple(State)).filter
+def test_a_filter_longer_than_pubsub_allows_is_refused() -> None:
+    with pytest.raises(TooLargeError, match="allows 256"):
+        _ = SubscriptionSpec("https://example.com", "plays", tuple(State)).filter
 
 
 @pytest.mark.parametrize(
     "endpoint", ["https://example.com/hook", "http://localhost:9000/", "http://127.0.0.1/x"]
 )
-def test_https_and_this_machine_are_taken(endpoint: str) -> None:
-    assert make_wish(endpoint, None, []).endpoint == endpoint
+def test_https_and_localhost_are_accepted(endpoint: str) -> None:
+    assert check_spec(endpoint, None, []).endpoint == endpoint
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_https_and_this_machine_are_taken(endpoint: str) -> None:
 )
 def test_other_endpoints_are_refused(endpoint: str) -> None:
     with pytest.raises(BodyError, match="endpoint"):
-        make_wish(endpoint, None, [])
+        check_spec(endpoint, None, [])
 
 
 def test_an_unknown_state_is_refused() -> None:
     with pytest.raises(BodyError, match="finished"):
-        make_wish("https://example.com", None, ["finished"])
+        check_spec("https://example.com", None, ["finished"])
