@@ -27,7 +27,7 @@ locals {
       min_instances  = 0, max_instances = max(1, ceil(var.max_loaders / 5))
       pool_size      = 4, extra_connections = 0
       is_for_clients = false
-      settings       = ["project", "outbox", "sweep_idle_s"]
+      settings       = ["project", "outbox", "recovery_idle_s"]
     }
     query = {
       memory         = "1Gi", cpu = "1", concurrency = 16, timeout_s = 3600
@@ -79,7 +79,7 @@ locals {
     max_rows             = var.max_rows
     cache_s              = 60
     cache_bytes          = 64 * 1024 * 1024
-    sweep_idle_s         = 900 # longer than any message is worked on
+    recovery_idle_s      = 900 # longer than any message is worked on
     statement_timeout_s  = var.statement_timeout_s
     push_service_account = google_service_account.client_push.email
     public_url           = local.public_url

@@ -8,7 +8,7 @@ locals {
     sluice-files    = { filter = "jsonPayload.message=\"finished\"", description = "Ingestions that finish handled." }
     sluice-chunks   = { filter = "jsonPayload.message=\"loaded\"", description = "Chunks that load handled." }
     sluice-retries  = { filter = "severity=WARNING AND jsonPayload.code=*", description = "Messages refused for now, to be delivered again." }
-    sluice-stuck    = { filter = "jsonPayload.message=\"stalled\" AND jsonPayload.resends>=2", description = "Ingestions that the sweep pushed on more than once." }
+    sluice-stalled    = { filter = "jsonPayload.message=\"stalled\" AND jsonPayload.resends>=2", description = "Ingestions that recovery resumed more than once." }
     sluice-unusable = { filter = "severity=ERROR AND jsonPayload.code=*", description = "Messages and files refused for good." }
   }
 
@@ -38,10 +38,10 @@ locals {
       period   = "60s"
       group_by = ["resource.label.subscription_id"]
     }
-    stuck = {
-      title    = "An ingestion stands still"
-      says     = "The sweep sent its messages again and it made no progress. The log record 'stalled' names the ingestion; see the section 'An ingestion that stands still' of the operations manual."
-      filter   = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.sluice["sluice-stuck"].name}\""
+    stalled = {
+      title    = "An ingestion has stalled"
+      says     = "Recovery sent its messages again and it made no progress. The log record 'stalled' names the ingestion; see the section 'A stalled ingestion' of the operations manual."
+      filter   = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.sluice["sluice-stalled"].name}\""
       above    = 0
       duration = "0s"
       aligner  = "ALIGN_DELTA"

@@ -7,14 +7,14 @@ locals {
   pushes = {
     uploads-split = { topic = "uploads", function = "split", filter = "" }
     chunks-load   = { topic = "chunks", function = "load", filter = "" }
-    status-finish = { topic = "status", function = "finish", filter = "(attributes.state = \"publishing\" OR attributes.state = \"done\") AND NOT attributes:together" }
+    status-finish = { topic = "status", function = "finish", filter = "(attributes.state = \"publishing\" OR attributes.state = \"done\") AND NOT attributes:group_commit" }
   }
   ack_deadline_s = 600
 
   publishers = { for function, topics in {
     split  = ["chunks", "status"]
     load   = ["status"]
-    finish = ["status", "uploads", "chunks"] # for the sweep
+    finish = ["status", "uploads", "chunks"] # for recovery
     intake = ["uploads", "status"]
     backup = ["status"]
   } : function => topics if contains(keys(local.functions), function) }

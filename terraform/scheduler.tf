@@ -1,12 +1,12 @@
-# What happens by the clock: the sweep, and backups of the datasets once that function is there.
+# What runs periodically: recovery, and backups once that function is deployed.
 
 locals {
   schedules = { for name, each in {
-    sweep = {
+    recovery = {
       function = "finish"
-      path     = "/sweep"
-      cron     = "*/5 * * * *" # three times within sweep_idle_s
-      says     = "Sends the messages of ingestions that stand still again, clears away what ended ones left."
+      path     = "/recover"
+      cron     = "*/5 * * * *" # three times within recovery_idle_s
+      says     = "Resumes stalled ingestions and deletes what ended ones left over."
       headers  = {}
     }
     backup = {
@@ -22,7 +22,7 @@ locals {
 
 resource "google_service_account" "scheduler" {
   account_id   = "sluice-scheduler"
-  display_name = "Calls the functions of Sluice by the clock"
+  display_name = "Calls the functions of Sluice periodically"
 
   depends_on = [google_project_service.enabled]
 }

@@ -87,8 +87,8 @@ resource "google_storage_bucket" "outbox" {
     }
   }
 
-  # The content of compressed files, which is of use only while they load. The sweep deletes it; what that leaves
-  # as an older version, and what it misses, goes here.
+  # The content of compressed files, which is of use only while they load. Recovery deletes it; this rule
+  # deletes the older versions that leaves, and what it misses.
   lifecycle_rule {
     action {
       type = "Delete"
@@ -134,14 +134,14 @@ resource "google_storage_bucket" "outbox" {
     }
   }
 
-  # Pieces of uploads that were never finished.
+  # Parts of uploads that were never completed.
   lifecycle_rule {
     action {
       type = "Delete"
     }
     condition {
       age            = 7
-      matches_prefix = ["pieces/"]
+      matches_prefix = ["parts/"]
     }
   }
 
@@ -206,16 +206,16 @@ resource "google_storage_bucket_iam_member" "intake_uploads" {
   member = google_service_account.function["intake"].member
 }
 
-# Uploads in pieces: intake keeps them in the outbox until they are one object of the inbox.
+# Multipart uploads: intake stores the parts in the outbox until they are one object of the inbox.
 
-resource "google_storage_bucket_iam_member" "intake_keeps_pieces" {
+resource "google_storage_bucket_iam_member" "intake_stores_parts" {
   bucket = google_storage_bucket.outbox.name
   role   = "roles/storage.objectUser"
   member = google_service_account.function["intake"].member
 
   condition {
-    title      = "pieces"
-    expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.outbox.name}/objects/pieces/\")"
+    title      = "parts"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.outbox.name}/objects/parts/\")"
   }
 }
 
@@ -227,8 +227,8 @@ resource "google_storage_bucket_iam_member" "people_upload" {
   member = each.key
 }
 
-# Compressed files: split keeps the content of each chunk in the outbox, where load reads it and the sweep, which is
-# part of finish, deletes it. None of them reaches what else lies there.
+# Compressed files: split writes the content of each chunk to the outbox, where load reads it and finish deletes it
+# (recovery). None of them has access to other objects there.
 
 resource "google_project_iam_custom_role" "chunk_remover" {
   role_id     = "sluiceChunkRemover"

@@ -1,4 +1,4 @@
-"""Entry point of load: a chunk came on topic `chunks`; write its rows."""
+"""Entry point of load: a message on topic `chunks` names a chunk; load its rows."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from sluice.gcloud.pubsub import Message, PubsubPublisher
-from sluice.gcloud.storage import StorageObjects
-from sluice.ingestion.ack_policy import Answer, deliver
+from sluice.environment import open_environment
+from sluice.gcloud.pubsub import Message
+from sluice.ingestion.ack_policy import Response, answer_push
 from sluice.ingestion.chunks import Chunk
-from sluice.ingestion.load import Load
+from sluice.ingestion.load import load_chunk
 from sluice.logs import configure_logging
-from sluice.postgres.connection import open_database
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:
@@ -23,15 +22,14 @@ LOGGER = configure_logging("load", SETTINGS.log_level)
 
 
 def handle(message: Message) -> None:
-    """Load the chunk that the message names."""
+    """Load the chunk."""
     chunk = Chunk.from_message(message.json())
-    publisher = PubsubPublisher(SETTINGS.project)
-    Load(SETTINGS, open_database(SETTINGS), StorageObjects(SETTINGS.project), publisher)(chunk)
+    load_chunk(open_environment(SETTINGS), chunk)
     fields = {"ingestion": chunk.ingestion, "chunk": chunk.number, "dataset": chunk.dataset}
     LOGGER.info("loaded", extra={"fields": fields})
 
 
 @functions_framework.http
-def load(request: Request) -> Answer:
+def load(request: Request) -> Response:
     """Answer a push of subscription `chunks-load`."""
-    return deliver(request.get_json(silent=True), handle, LOGGER)
+    return answer_push(request.get_json(silent=True), handle, LOGGER)

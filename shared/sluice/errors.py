@@ -1,14 +1,51 @@
-"""Every error of Sluice: permanent or transient, each with a stable code and a message for a person.
+"""Every error of Sluice: permanent or transient, with a stable code and a message for a person.
 
     SluiceError
-    |-- PermanentError            recorded, told, acknowledged: trying again cannot help
-    |   |-- FileError             CSV1xx  the file as a whole
-    |   |-- RowError              CSV2xx  one row (most rows become rejects, not errors)
-    |   |-- RequestError          API3xx  a request of a client
-    |   `-- DeclarationError      API32x  a dataset declaration
-    `-- TransientError            SYS9xx  raised, so that the message is delivered again
+    |-- PermanentError                  recorded, reported, acknowledged: trying again cannot help
+    |   |-- FileError                   CSV1xx  the file
+    |   |   |-- EmptyFileError
+    |   |   |-- NotCsvError
+    |   |   |-- UnknownDatasetError
+    |   |   |-- HeaderMismatchError
+    |   |   |-- ObjectGoneError
+    |   |   |-- TooManyRejectsError
+    |   |   |-- AccountImbalanceError
+    |   |   |-- EncodingMismatchError
+    |   |   |-- CompressionError
+    |   |   |-- RowsRefusedError
+    |   |   |-- RecordTooLongError
+    |   |   `-- OutputRefusedError
+    |   |-- RequestError                API3xx  a client's request
+    |   |   |-- ParameterError
+    |   |   |-- FilterError
+    |   |   |-- BodyError
+    |   |   |-- UnauthenticatedError
+    |   |   |-- NotFoundError
+    |   |   |-- NotAllowedError
+    |   |   |-- NotAcceptableError
+    |   |   |-- IllegalTransitionError
+    |   |   |-- QueryTimeoutError
+    |   |   |-- TooLargeError
+    |   |   |-- ObjectExistsError
+    |   |   |-- NotDrawableError
+    |   |   |-- IdempotencyKeyError
+    |   |   |-- PartMismatchError
+    |   |   |-- RangeNotSatisfiableError
+    |   |   |-- DeclarationError        API32x  a dataset declaration
+    |   |   |-- DamagedBackupError      API33x  a backup
+    |   |   `-- BackupMismatchError
+    |   `-- SettingError                SYS902  raised at start
+    `-- TransientError                  SYS9xx  raised, so that the message is delivered again
+        |-- DatabaseUnavailableError
+        |-- StorageUnavailableError
+        |-- PubsubUnavailableError
+        |-- ChunkInProgressError
+        |-- SplitInProgressError
+        |-- OutputInProgressError
+        `-- CompactionUnfinishedError
 
-This module knows neither HTTP nor Pub/Sub: `status` is the number an HTTP adapter answers with.
+Rows that break a rule become rejects, not errors. This module imports neither HTTP nor Pub/Sub: `status`
+is the HTTP status with which the API answers.
 """
 
 from __future__ import annotations
@@ -20,7 +57,7 @@ PROBLEM_TYPE_BASE = "https://sluice.dev/problems/"
 
 
 class SluiceError(Exception):
-    """The root: what happened, where, and what to do about it.
+    """The root of the tree.
 
     Attributes:
         code: stable identifier such as `CSV101`.
@@ -52,7 +89,7 @@ class SluiceError(Exception):
 
 
 class PermanentError(SluiceError):
-    """Trying again gives the same outcome."""
+    """Trying again cannot help."""
 
 
 class TransientError(SluiceError):
@@ -72,7 +109,7 @@ class FileError(PermanentError):
 
 
 class EmptyFileError(FileError):
-    """The file holds no bytes, or no header where one is declared."""
+    """The file has no bytes, or no header where one is declared."""
 
     code = "CSV101"
     title = "The file is empty"
@@ -93,28 +130,28 @@ class UnknownDatasetError(FileError):
 
 
 class HeaderMismatchError(FileError):
-    """The header lacks a column, or has one twice."""
+    """The header misses a column, or has an unknown one or one twice."""
 
     code = "CSV104"
     title = "The header does not fit the dataset"
 
 
 class ObjectGoneError(FileError):
-    """The generation of the object that was announced is no longer there."""
+    """The generation of the object was deleted or overwritten."""
 
     code = "CSV105"
     title = "The object is gone"
 
 
 class TooManyRejectsError(FileError):
-    """More rows were refused than the dataset allows."""
+    """The file has more rejects than the dataset allows."""
 
     code = "CSV106"
     title = "Too many rejects"
 
 
 class AccountImbalanceError(FileError):
-    """Rows read, loaded, rejected and duplicate do not add up, so nothing is published."""
+    """The counts of rows differ, so nothing is published."""
 
     code = "CSV107"
     title = "The account does not balance"
@@ -134,13 +171,6 @@ class CompressionError(FileError):
     title = "The compressed file is damaged"
 
 
-class DuplicateKeyError(FileError):
-    """A key occurs twice and the dataset declares duplicates an error."""
-
-    code = "CSV110"
-    title = "A key occurs twice"
-
-
 class RecordTooLongError(FileError):
     """A record does not end within the limit: most likely a quoted field is not closed."""
 
@@ -149,7 +179,7 @@ class RecordTooLongError(FileError):
 
 
 class OutputRefusedError(FileError):
-    """The database refuses the query whose result is the file's output."""
+    """The database refuses the query that makes the file's output."""
 
     code = "CSV120"
     title = "The output cannot be made"
@@ -162,16 +192,8 @@ class RowsRefusedError(FileError):
     title = "The database refuses a row"
 
 
-class RowError(PermanentError):
-    """A row breaks a rule of its dataset."""
-
-    code = "CSV200"
-    title = "The row breaks a rule"
-    status = 422
-
-
 class RequestError(PermanentError):
-    """The request cannot be answered as it stands."""
+    """The request cannot be answered."""
 
     code = "API300"
     title = "The request is not valid"
@@ -193,14 +215,14 @@ class FilterError(RequestError):
 
 
 class BodyError(RequestError):
-    """The body of a request is not what the route takes."""
+    """The body of a request does not fit the route."""
 
     code = "API303"
     title = "The body is not valid"
 
 
 class UnauthenticatedError(RequestError):
-    """The request carries no credentials, or wrong ones."""
+    """The request has no valid credentials."""
 
     code = "API304"
     title = "Not authenticated"
@@ -208,7 +230,7 @@ class UnauthenticatedError(RequestError):
 
 
 class NotFoundError(RequestError):
-    """The thing named in the path does not exist."""
+    """What the path names does not exist."""
 
     code = "API305"
     title = "Not found"
@@ -232,7 +254,7 @@ class ObjectExistsError(RequestError):
 
 
 class NotAcceptableError(RequestError):
-    """None of the formats that the client accepts is offered."""
+    """The route offers none of the formats that the client accepts."""
 
     code = "API307"
     title = "Format not offered"
@@ -240,7 +262,7 @@ class NotAcceptableError(RequestError):
 
 
 class IllegalTransitionError(RequestError):
-    """The ingestion is in a state that does not allow this."""
+    """The state of the ingestion does not allow this."""
 
     code = "API308"
     title = "Not possible in this state"
@@ -248,7 +270,7 @@ class IllegalTransitionError(RequestError):
 
 
 class QueryTimeoutError(RequestError):
-    """The statement timeout ended the query."""
+    """The query was cancelled by the statement timeout."""
 
     code = "API309"
     title = "The query took too long"
@@ -256,23 +278,15 @@ class QueryTimeoutError(RequestError):
 
 
 class TooLargeError(RequestError):
-    """The request, or what it asks for, is over a limit."""
+    """The request, or its answer, exceeds a limit."""
 
     code = "API310"
     title = "Too large"
     status = 413
 
 
-class TooManyRequestsError(RequestError):
-    """The client sends more than its share."""
-
-    code = "API311"
-    title = "Too many requests"
-    status = 429
-
-
 class IdempotencyKeyError(RequestError):
-    """An `Idempotency-Key` came with another request before."""
+    """An `Idempotency-Key` was used with another request."""
 
     code = "API315"
     title = "The idempotency key is taken"
@@ -280,7 +294,7 @@ class IdempotencyKeyError(RequestError):
 
 
 class RangeNotSatisfiableError(RequestError):
-    """The range asked for lies behind the end of the file."""
+    """The requested range starts after the end of the file."""
 
     code = "API318"
     title = "No such range"
@@ -288,23 +302,23 @@ class RangeNotSatisfiableError(RequestError):
 
 
 class NotDrawableError(RequestError):
-    """The answer of the query cannot be drawn as asked."""
+    """The answer of the query cannot be drawn as requested."""
 
     code = "API313"
     title = "Nothing to draw"
     status = 422
 
 
-class PieceMismatchError(RequestError):
-    """A piece of an upload does not fit those that came before."""
+class PartMismatchError(RequestError):
+    """A part of an upload does not fit the parts received before."""
 
     code = "API316"
-    title = "The piece does not fit"
+    title = "The part does not fit"
     status = 409
 
 
 class DamagedBackupError(RequestError):
-    """A part of a backup is missing, or is not what the backup's manifest says."""
+    """A part of a backup is missing, or differs from the manifest."""
 
     code = "API330"
     title = "The backup is damaged"
@@ -312,7 +326,7 @@ class DamagedBackupError(RequestError):
 
 
 class BackupMismatchError(RequestError):
-    """What a backup holds does not fit what is declared, or a restore would overwrite another dataset."""
+    """A backup does not fit the declaration, or a restore would overwrite another dataset."""
 
     code = "API331"
     title = "The backup does not fit"
@@ -349,7 +363,7 @@ class SettingError(PermanentError):
 
 
 class DatabaseUnavailableError(TransientError):
-    """The database cannot be reached, or ended the connection."""
+    """The database cannot be reached, or closed the connection."""
 
     code = "SYS903"
     title = "The database is unavailable"
@@ -370,17 +384,23 @@ class PubsubUnavailableError(TransientError):
 
 
 class ChunkInProgressError(TransientError):
-    """Another loader is working on this chunk at this moment."""
+    """Another loader is loading this chunk."""
 
     code = "SYS906"
     title = "The chunk is being loaded elsewhere"
 
+    def __init__(self, ingestion: int, chunk: int) -> None:
+        super().__init__(f"another loader is loading chunk {chunk} of ingestion {ingestion}")
+
 
 class SplitInProgressError(TransientError):
-    """Another split is reading this file at this moment."""
+    """Another split is reading this file."""
 
     code = "SYS907"
     title = "The file is being split elsewhere"
+
+    def __init__(self, ingestion: int) -> None:
+        super().__init__(f"another split is reading the file of ingestion {ingestion}")
 
 
 class CompactionUnfinishedError(TransientError):
@@ -391,7 +411,10 @@ class CompactionUnfinishedError(TransientError):
 
 
 class OutputInProgressError(TransientError):
-    """Another handler is writing the output of this file at this moment."""
+    """Another handler is writing the output of this file."""
 
     code = "SYS908"
     title = "The output is being written elsewhere"
+
+    def __init__(self, ingestion: int) -> None:
+        super().__init__(f"another handler is writing the output of ingestion {ingestion}")

@@ -1,15 +1,20 @@
-"""What the use cases ask of the outside world: narrow protocols, no SDK."""
+"""What use cases need from Cloud Storage and Pub/Sub: protocols that import no SDK."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from sluice.settings import Settings
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One generation of an object in Cloud Storage, as its notification describes it."""
+    """One generation of an object in Cloud Storage."""
 
     bucket: str
     name: str
@@ -18,16 +23,21 @@ class StoredObject:
     crc32c: str | None = None
     content_encoding: str = ""
 
+    @property
+    def url(self) -> str:
+        """Its `gs://` URL."""
+        return f"gs://{self.bucket}/{self.name}"
+
 
 class Sink(Protocol):
-    """What takes the bytes of an object that is being written."""
+    """Receives the bytes of an object that is being written."""
 
     def write(self, data: bytes, /) -> object:
-        """Take some bytes."""
+        """Write some bytes."""
 
 
-class Objects(Protocol):
-    """Objects of Cloud Storage: read with their generation pinned, written whole or not at all, deleted."""
+class Storage(Protocol):
+    """Cloud Storage. Every method may raise StorageUnavailableError: try again later."""
 
     def read(
         self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int
@@ -39,85 +49,53 @@ class Objects(Protocol):
             name: its name.
             generation: its generation; 0 for an object that is never overwritten.
             first_byte: first byte of the range.
-            end_byte: byte behind the range.
+            end_byte: first byte after the range.
 
         Raises:
-            ObjectGoneError: this generation is no longer there.
-            StorageUnavailableError: try again later.
+            ObjectGoneError: this generation was deleted or overwritten.
         """
 
     def write(self, bucket: str, name: str, data: bytes) -> None:
-        """Write an object.
-
-        Raises:
-            StorageUnavailableError: try again later.
-        """
+        """Write an object."""
 
     def write_stream(self, bucket: str, name: str, fill: Callable[[Sink], object]) -> StoredObject:
-        """Write an object of any size; it appears when `fill` returns, and not at all if it raises.
+        """Write an object of any size, if no other writer changes it meanwhile.
+
+        The object appears when `fill` returns, and not at all if it raises.
 
         Args:
             bucket: its bucket.
             name: its name.
             fill: writes the bytes.
-
-        Raises:
-            StorageUnavailableError: try again later; also when another wrote the object meanwhile.
         """
 
-    def delete(self, bucket: str, name: str) -> None:
-        """Delete an object, if there is one.
-
-        Raises:
-            StorageUnavailableError: try again later.
-        """
-
-
-class Depot(Protocol):
-    """Objects of Cloud Storage that are put together; every method may raise StorageUnavailableError."""
-
-    def write(self, bucket: str, name: str, data: bytes) -> None:
-        """Write an object."""
-
-    def stream(self, bucket: str, name: str, blocks: Iterable[bytes]) -> StoredObject:
-        """Write an object block by block; where the blocks break off, there is none."""
+    def write_blocks(self, bucket: str, name: str, blocks: Iterable[bytes]) -> StoredObject:
+        """Write an object block by block; if `blocks` raises, no object appears."""
 
     def compose(self, bucket: str, sources: Sequence[str], name: str) -> str:
-        """Make an object of others, 32 at most, and return its name."""
+        """Concatenate at most 32 objects into one and return its name."""
 
     def copy(self, bucket: str, name: str, to_bucket: str, to_name: str) -> StoredObject:
-        """Copy an object inside Cloud Storage, never over another."""
+        """Copy an object inside Cloud Storage; never overwrites another."""
 
     def find(self, bucket: str, name: str) -> StoredObject | None:
-        """Return what is known of an object; None where there is none."""
+        """Return the newest generation of an object; None where there is none."""
 
     def delete(self, bucket: str, name: str) -> None:
-        """Delete an object, or do nothing where there is none."""
+        """Delete an object, if there is one."""
 
 
 class Archive(Protocol):
-    """Objects that are written once, read whole and listed."""
+    """Objects of a backup. Every method may raise StorageUnavailableError: try again later."""
 
     def fetch(self, bucket: str, name: str) -> bytes | None:
-        """Read an object whole; None where there is none of that name.
-
-        Raises:
-            StorageUnavailableError: try again later.
-        """
+        """Read all of an object; None where there is none of that name."""
 
     def keep(self, bucket: str, name: str, data: bytes, content_type: str) -> None:
-        """Write an object.
-
-        Raises:
-            StorageUnavailableError: try again later.
-        """
+        """Write an object."""
 
     def folders(self, bucket: str, prefix: str) -> list[str]:
-        """Return the names between a prefix and the next slash, each once, in order.
-
-        Raises:
-            StorageUnavailableError: try again later.
-        """
+        """Return the names between a prefix and the next slash, each once, in order."""
 
 
 class Publisher(Protocol):
@@ -130,8 +108,18 @@ class Publisher(Protocol):
         *,
         ordering_key: str = "",
     ) -> None:
-        """Publish messages in their order and return when Pub/Sub has them all.
+        """Publish messages in their order and return when Pub/Sub has stored all of them.
 
         Raises:
             PubsubUnavailableError: some may not be published; try again later.
         """
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a use case works with: settings, the database, Cloud Storage and Pub/Sub."""
+
+    settings: Settings
+    engine: Engine
+    storage: Storage
+    publisher: Publisher

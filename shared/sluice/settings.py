@@ -60,7 +60,7 @@ class Settings:
         "", "Service account of the OIDC token in pushes of client subscriptions."
     )
     token: str = _setting("", "Bearer token that clients must send; empty disables authentication.")
-    sweep_idle_s: float = _setting(
+    recovery_idle_s: float = _setting(
         900.0,
         "Time without progress after which recovery resends an ingestion's messages.",
         "seconds",

@@ -6,7 +6,7 @@ RETURNING *;
 
 -- name: rejects_of_rows
 -- The rejects of a request.
-SELECT record, column_name, rule, value, reason FROM sluice.rejects WHERE ingestion = :ingestion;
+SELECT record, line, column_name, rule, value, reason, original FROM sluice.rejects WHERE ingestion = :ingestion;
 
 -- name: claim_idempotency_key
 -- True for the one request that owns a key; another request with the same key waits until it ends.

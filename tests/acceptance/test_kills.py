@@ -40,12 +40,12 @@ CHUNKS = "projects/local/subscriptions/chunks-load"
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A local cloud of these tests' own, that cuts small chunks and sweeps soon."""
+    """A local cloud of these tests' own, with small chunks and frequent recovery."""
     made = Cloud(
         State(tmp_path_factory.mktemp("kills")),
         Ports.free(),
         loaders=2,
-        settings={"SLUICE_CHUNK_BYTES": "20000", "SLUICE_SWEEP_IDLE_S": "5"},
+        settings={"SLUICE_CHUNK_BYTES": "20000", "SLUICE_RECOVERY_IDLE_S": "5"},
         flags=postgres.TEST_FLAGS,
     )
     made.up()
@@ -275,7 +275,7 @@ def test_the_database_killed_in_the_middle(
     assert_exact(cloud, engine, subscriber, name)
 
 
-def test_messages_that_are_lost_for_good_are_sent_again_by_the_sweep(
+def test_lost_messages_are_sent_again_by_recovery(
     cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str
 ) -> None:
     with stopped_at(engine, "LOCK TABLE sluice.receipts IN SHARE MODE"):

@@ -1,6 +1,6 @@
-"""The way of a file without its transport: a bucket and topics in memory, the use cases on a real database.
+"""The life of a file without its transport: storage and topics in memory, the use cases on a real database.
 
-Messages wait in `Topics` until a test delivers them: once, twice, late, or in another order.
+Messages stay in `Topics` until a test delivers them: once, twice, late, or in another order.
 """
 
 from __future__ import annotations
@@ -8,27 +8,25 @@ from __future__ import annotations
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, event, text
 
 from sluice.compaction.compact import Compact
 from sluice.errors import ObjectGoneError
+from sluice.ingestion import commands
 from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
-from sluice.ingestion.commands import Control
-from sluice.ingestion.finish import Finish
+from sluice.ingestion.finish import finish_ingestion
 from sluice.ingestion.ingestions import receive
-from sluice.ingestion.load import Load
+from sluice.ingestion.load import load_chunk
 from sluice.ingestion.model import State
-from sluice.ingestion.notifications import UPLOADS_TOPIC, read_announcement
+from sluice.ingestion.notifications import UPLOADS_TOPIC, read_notification
 from sluice.ingestion.outbox import STATUS_TOPIC
-from sluice.ingestion.output import Outputs
-from sluice.ingestion.recovery import Sweep
-from sluice.ingestion.split import Split
-from sluice.ports import Sink, StoredObject
+from sluice.ingestion.recovery import Recovered, recover
+from sluice.ingestion.split import split_file
+from sluice.ports import Environment, Sink, Storage, StoredObject
 from sluice.postgres.catalog import dataset_version
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare
@@ -36,6 +34,9 @@ from sluice.postgres.named_sql import statement
 from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import snapshot, stream, without_comments
 from sluice.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 THINGS: Mapping[str, Any] = {
     "name": "things",
@@ -51,7 +52,7 @@ THINGS: Mapping[str, Any] = {
     },
 }
 HEADER = b"id,name,kind\n"
-#: How long an ingestion may stand still before it is swept.
+#: Time without progress after which an ingestion is stalled.
 IDLE_S = 900.0
 
 
@@ -61,7 +62,11 @@ def lines(first: int, last: int, kind: str = "a") -> bytes:
 
 
 class Killed(BaseException):
-    """What ends a process here; no handler may catch it."""
+    """Ends a process; no handler may catch it."""
+
+
+def die() -> None:
+    raise Killed
 
 
 class Bucket:
@@ -96,6 +101,24 @@ class Bucket:
 
     def delete(self, bucket: str, name: str) -> None:
         self._objects.pop((name, 0), None)
+
+    def write_blocks(self, bucket: str, name: str, blocks: Iterable[bytes]) -> StoredObject:
+        return replace(self.put(name, b"".join(blocks)), bucket=bucket)
+
+    def find(self, bucket: str, name: str) -> StoredObject | None:
+        generation = max(
+            (number for stored, number in self._objects if stored == name), default=None
+        )
+        if generation is None:
+            return None
+        return StoredObject(bucket, name, generation, len(self._objects[name, generation]))
+
+    def compose(self, bucket: str, sources: Sequence[str], name: str) -> str:
+        self.write(bucket, name, b"".join(self._objects[each, 0] for each in sources))
+        return name
+
+    def copy(self, bucket: str, name: str, to_bucket: str, to_name: str) -> StoredObject:
+        return replace(self.put(to_name, self._objects[name, 0]), bucket=to_bucket)
 
     def names(self) -> set[str]:
         return {name for name, _ in self._objects}
@@ -146,7 +169,11 @@ class Topics:
 
 
 class Flow:
-    """The three functions of one process, with an engine of its own."""
+    """The functions of one process.
+
+    Attributes:
+        engines, storages: those of single functions; the others use `engine` and `bucket`.
+    """
 
     def __init__(
         self,
@@ -163,16 +190,38 @@ class Flow:
         )
         self.bucket = bucket or Bucket()
         self.topics = topics or Topics()
-        self.settings = Settings(chunk_bytes=chunk_bytes, sweep_idle_s=IDLE_S)
-        self.split = Split(self.settings, self.engine, self.bucket, self.topics)
-        self.load = Load(self.settings, self.engine, self.bucket, self.topics)
-        self.finish = Finish(
-            self.settings, self.engine, self.topics, Outputs(self.bucket, "outbox")
-        )
-        self.control = Control(self.settings, self.engine, self.topics)
-        self.sweep = Sweep(self.settings, self.engine, self.bucket, self.topics)
+        self.engines: Mapping[str, Engine] = {}
+        self.storages: Mapping[str, Storage] = {}
+        self.settings = Settings(chunk_bytes=chunk_bytes, recovery_idle_s=IDLE_S)
         self._delivered = 0
         self._twins: list[Flow] = []
+
+    def env(self, function: str) -> Environment:
+        """What the use cases of a function work with."""
+        engine = self.engines.get(function, self.engine)
+        storage = self.storages.get(function, self.bucket)
+        return Environment(self.settings, engine, storage, self.topics)
+
+    def split(self, file: StoredObject, attempt: int = 1) -> int:
+        return split_file(self.env("split"), file, attempt)
+
+    def load(self, chunk: Chunk) -> None:
+        load_chunk(self.env("load"), chunk)
+
+    def finish(self, ingestion: int) -> None:
+        finish_ingestion(self.env("finish"), ingestion)
+
+    def recover(self) -> Recovered:
+        return recover(self.env("finish"))
+
+    def cancel(self, ingestion: int) -> None:
+        commands.cancel(self.env("intake"), ingestion)
+
+    def undo(self, ingestion: int) -> None:
+        commands.undo(self.env("intake"), ingestion)
+
+    def retry(self, ingestion: int) -> None:
+        commands.retry(self.env("intake"), ingestion)
 
     def twin(self, **options: Any) -> Flow:
         """Another process over the same bucket, topics and database; closed with this one."""
@@ -192,12 +241,12 @@ class Flow:
         return self.bucket.put(name, data)
 
     def receive(self, stored: StoredObject) -> int:
-        """Make the ingestion of an object, and no more."""
+        """Create the ingestion of an object, and no more."""
         with transaction(self.engine) as connection:
             return receive(connection, stored, self.settings.project).id
 
     def run(self, data: bytes, name: str = "things/a.csv") -> int:
-        """Bring a file all the way; return its ingestion."""
+        """Load a file; return its ingestion."""
         ingestion = self.split(self.put(data, name))
         self.deliver()
         return ingestion
@@ -214,9 +263,9 @@ class Flow:
         if sent.topic == CHUNKS_TOPIC:
             self.load(Chunk.from_message(sent.body))
         elif sent.topic == UPLOADS_TOPIC:
-            announced = read_announcement(sent.attributes, sent.body)
-            assert announced is not None
-            self.split(announced)
+            file = read_notification(sent.attributes, sent.body)
+            assert file is not None
+            self.split(file)
         elif sent.topic == STATUS_TOPIC and sent.attributes["state"] == State.PUBLISHING:
             self.finish(int(sent.attributes["ingestion"]))
         elif sent.topic == STATUS_TOPIC and sent.attributes["state"] == State.DONE:
@@ -251,7 +300,7 @@ class Flow:
         return {row.kind: int(row.things) for row in self.all(sql)}
 
     def stored(self) -> int:
-        """How many rows lie in the table, visible or not."""
+        """How many rows the table has, visible or not."""
         return int(self.one("SELECT count(*) AS n FROM store.things").n)
 
     def rejects(self, ingestion: int) -> list[Any]:
@@ -263,8 +312,8 @@ class Flow:
         found = [each.body for each in self.topics.of(STATUS_TOPIC)]
         return [each for each in found if each["data"]["ingestion"] == ingestion]
 
-    def told(self, ingestion: int) -> list[str]:
-        """The names of the published events, each once."""
+    def event_names(self, ingestion: int) -> list[str]:
+        """The names of the published events in order, each once."""
         by_sequence = {each["sequence"]: each["type"] for each in self.events(ingestion)}
         return [by_sequence[n].removeprefix("sluice.ingestion.") for n in sorted(by_sequence)]
 
@@ -317,8 +366,8 @@ class Flow:
             connection.rollback()
 
 
-def assert_told_in_order(flow: Flow, ingestion: int) -> None:
-    """Every event went out at least once, none before the one it follows, without a gap."""
+def assert_events_in_order(flow: Flow, ingestion: int) -> None:
+    """Every event was published at least once, none before its predecessor, without a gap."""
     first_seen = list(dict.fromkeys(each["sequence"] for each in flow.events(ingestion)))
     assert first_seen == list(range(1, flow.ingestion(ingestion).sequence + 1))
     by_id: dict[str, dict[str, Any]] = {}

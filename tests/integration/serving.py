@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import functions_framework
 import pytest
@@ -17,12 +17,14 @@ from sluice.ingestion.ingestions import move
 from sluice.ingestion.ingestions import receive as receive_file
 from sluice.ingestion.model import State
 from sluice.local.provision import create_topology
-from sluice.local.pubsub import PubsubServer
 from sluice.ports import StoredObject
 from sluice.postgres.connection import open_database, transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
 from sluice.settings import read_settings
+
+if TYPE_CHECKING:
+    from sluice.local.pubsub import PubsubServer
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 Serve = Callable[..., Client]

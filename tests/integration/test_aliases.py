@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +15,8 @@ from sluice.errors import DeclarationError
 from sluice.postgres.declare import declare
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from serving import Serve
     from sqlalchemy import Engine
     from werkzeug.test import Client

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sluice.local.storage import Server
-
 if TYPE_CHECKING:
     from serving import Serve
     from werkzeug.test import Client
+
+    from sluice.local.storage import Server
 
 
 @pytest.fixture

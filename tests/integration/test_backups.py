@@ -294,7 +294,7 @@ def test_in_place_later_ingestions_are_withdrawn(backups: Backups) -> None:
     backups.restore(saved, "things", suffix="")
     assert flow.ids() == list(range(1, 61))
     assert (flow.state(1), flow.state(later)) == ("done", "undone")
-    assert flow.told(later)[-1] == "undone"
+    assert flow.event_names(later)[-1] == "undone"
     assert flow.kinds() == {"a": 40, "b": 20}
 
 
@@ -305,7 +305,7 @@ def test_in_place_published_files_keep_their_rows_and_are_skipped_when_sent_agai
     backups.restore(backups.save(), "things", suffix="")
     again = flow.run(HEADER + lines(1, 40) + lines(41, 60, "b"), "things/again.csv")
     assert flow.state(again) == "skipped"
-    flow.control.undo(1)
+    flow.undo(1)
     assert flow.ids() == []
 
 
@@ -314,12 +314,12 @@ def test_in_place_rows_of_an_undone_file_return_as_rows_of_the_restore(
 ) -> None:
     flow = backups.flow
     saved = backups.save()
-    flow.control.undo(1)
+    flow.undo(1)
     (found,) = backups.restore(saved, "things", suffix="")
     assert flow.ids() == list(range(1, 61))
     assert flow.state(1) == "undone"
     assert flow.account(found.ingestion) == (60, 60, 0)
-    assert flow.told(found.ingestion) == ["done"]
+    assert flow.event_names(found.ingestion) == ["done"]
 
 
 def test_a_load_continues_while_its_dataset_is_restored(backups: Backups) -> None:
@@ -427,7 +427,7 @@ def test_keyed_tables_restored_in_place_can_still_be_undone(keyed: Backups) -> N
     flow.run(b"id,job\n2,Jury\n", "posts/d.csv")
     assert jobs(flow)[1] == (2, "Jury")
     second = flow.one("SELECT id FROM sluice.ingestions WHERE object = 'posts/b.csv'").id
-    flow.control.undo(second)
+    flow.undo(second)
     assert jobs(flow) == [(1, "Nurse"), (2, "Jury"), (3, "Baker")]
 
 

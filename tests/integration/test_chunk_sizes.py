@@ -6,26 +6,24 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from flow import Flow
 
 from real_files import DATA, needs_real_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flow import Flow
 
 CASES = Path(__file__).parents[1] / "cases"
 #: Sizes for the small samples: a few bytes up to more than the whole.
 SIZES = (1, 13, 34, 80)
 COLUMNS = ("id", "name", "note")
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database)
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(declared=None)
 
 
 def declare_texts(flow: Flow, columns: tuple[str, ...], **changes: Any) -> None:
@@ -61,7 +59,7 @@ def load(flow: Flow, data: bytes, chunk_bytes: int, name: str) -> tuple[list[Any
         )
         for each in flow.rejects(ingestion)
     ]
-    flow.control.undo(ingestion)  # so that the same content is not skipped
+    flow.undo(ingestion)  # so that the same content is not skipped
     return _ordered(each.row for each in rows), rejects, count
 
 

@@ -10,7 +10,7 @@ import pytest
 from sluice.client import UploadRefusedError
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
-from sluice.gcloud.storage import StorageObjects, open_session
+from sluice.gcloud.storage import CloudStorage, open_session
 from sluice.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def test_a_file_of_any_size_arrives_complete(
     session = open_session(Settings(), name, content_type="text/csv", size_bytes=size_bytes)
     made = ResumableUpload(transport, session, path, lambda _: None, PIECE_BYTES).run()
     assert (made.bucket, made.object, made.size_bytes) == ("inbox", name, size_bytes)
-    read = StorageObjects("local").read("inbox", name, made.generation, 0, size_bytes)
+    read = CloudStorage("local").read("inbox", name, made.generation, 0, size_bytes)
     assert read == content
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gc
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import google.auth
 import pytest
@@ -18,6 +17,10 @@ from sluice.errors import DatabaseUnavailableError
 from sluice.postgres import connection as adapter
 from sluice.postgres.connection import copy_in, open_database, transaction
 from sluice.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 USER = "sluice-load@project.iam"
 

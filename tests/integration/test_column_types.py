@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from flow import Flow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from flow import Flow
 
 TYPES = {
     "text": ("a, b", "a, b"),
@@ -24,12 +23,7 @@ TYPES = {
     "uuid": ("6f9619ff-8b86-d011-b42d-00c04fc964ff", "6f9619ff-8b86-d011-b42d-00c04fc964ff"),
 }
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=200)
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=200, declared=None)
 
 
 def _declare(flow: Flow, types: list[str]) -> None:

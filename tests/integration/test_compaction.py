@@ -32,13 +32,7 @@ ALONE = 9
 BOX = ("min_lon", "min_lat", "max_lon", "max_lat")
 TRIPS = "region,origin_coord,destination_coord,datetime,datasource\n"
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=4096)
-    made.declare(PROJECTED)
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=4096, declared=PROJECTED)
 
 
 def projected(flow: Flow) -> list[int]:
@@ -108,7 +102,7 @@ def test_an_ingestion_undone_meanwhile_is_left_out(
 ) -> None:
     ingestion = load_only(flow, FILE)
     twin = flow.twin()
-    undoing = threading.Thread(target=twin.control.undo, args=(ingestion,))
+    undoing = threading.Thread(target=twin.undo, args=(ingestion,))
     insert = compact.insert_slice
 
     def undone_meanwhile(*arguments: Any) -> None:
@@ -159,7 +153,7 @@ def test_eight_segments_become_one_and_the_old_ones_are_deleted(flow: Flow) -> N
 def delete_retired(flow: Flow) -> None:
     """Collect garbage a while after segments were retired."""
     flow.run_sql(f"UPDATE sluice.segments SET retired_at = retired_at - interval '{IDLE_S + 1} s'")
-    flow.sweep()
+    flow.recover()
 
 
 def test_undoing_one_file_of_a_segment_keeps_the_others(flow: Flow) -> None:
@@ -168,7 +162,7 @@ def test_undoing_one_file_of_a_segment_keeps_the_others(flow: Flow) -> None:
         for first in (1, 11, 21)
     ]
     flow.compact("things")
-    flow.control.undo(loaded[1])
+    flow.undo(loaded[1])
     assert (projected(flow), uncompacted(flow)) == ([], [loaded[0], loaded[2]])
     assert flow.compact("things")
     assert segments(flow) == [[loaded[0], loaded[2]]]
@@ -195,7 +189,7 @@ def test_an_ingestion_undone_while_segments_are_merged_is_left_out(
     def undone_meanwhile(*arguments: Any) -> None:
         insert(*arguments)
         monkeypatch.setattr(compact, "insert_slice", insert)
-        twin.control.undo(loaded[3])
+        twin.undo(loaded[3])
 
     monkeypatch.setattr(compact, "insert_slice", undone_meanwhile)
     eighth = flow.run(HEADER + lines(8, 8), "things/8.csv")
@@ -220,10 +214,10 @@ def test_compaction_waits_while_files_load(flow: Flow) -> None:
 def test_recovery_compacts_what_was_left(flow: Flow) -> None:
     ingestion = load_only(flow, FILE)
     flow.split(flow.put(HEADER + lines(61, 70), "things/b.csv"), ALONE)  # never ends
-    flow.sweep()
+    flow.recover()
     assert uncompacted(flow) == [ingestion]
     flow.run_sql(f"UPDATE sluice.publications SET published_at = now() - interval '{IDLE_S + 1} s'")
-    flow.sweep()
+    flow.recover()
     assert uncompacted(flow) == []
     assert projected(flow) == list(range(1, 61))
 

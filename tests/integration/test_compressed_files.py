@@ -14,20 +14,10 @@ from flow import HEADER, Flow, Killed, lines
 from sluice.errors import SplitInProgressError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sluice.ports import StoredObject
 
 CONTENT = HEADER + lines(1, 30) + b"x,broken,a\n"
 COMPRESSED = {"gz": gzip.compress(CONTENT), "zst": zstandard.compress(CONTENT)}
-
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database)
-    made.declare()
-    yield made
-    made.close()
 
 
 def split_again(flow: Flow, stored: StoredObject) -> int:

@@ -6,22 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flow import Flow
 
 from real_files import DATA, expected_json, expected_records, needs_real_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from flow import Flow
 
 CASES = Path(__file__).parents[1] / "cases" / "datasets"
 FILES = ("departments", "jobs", "hired_employees")
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=4096)
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=4096, declared=None)
 
 
 def load(flow: Flow, folder: Path, names: tuple[str, ...] = FILES) -> dict[str, Any]:

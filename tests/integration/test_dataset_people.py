@@ -12,8 +12,6 @@ from sqlalchemy import create_engine
 from real_files import DATA, expected_json, needs_real_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from serving import Serve
 
     from sluice.local.pubsub import PubsubServer
@@ -22,12 +20,7 @@ SAMPLE = (Path(__file__).parents[1] / "cases" / "datasets" / "people.csv").read_
 KEYS = ("First", "Last", "Age", "GithubAcct", "Date of 3rd Grade Graduation")
 ZOE = dict(zip(KEYS, ("Zoe", "Robiner", 20, None, "6/24/40"), strict=True))
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=100)
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=100, declared=None)
 
 
 def test_people_are_loaded_by_their_rules(flow: Flow) -> None:

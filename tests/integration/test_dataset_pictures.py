@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from flow import Flow
 
 from real_files import DATA, ROOT, needs_real_files
 from sluice.datasets.declarations import read_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from flow import Flow
     from serving import Serve
 
     from sluice.datasets.model import Dataset, Query
@@ -45,12 +43,7 @@ FILES = {
     "real": {name: DATA / path for name, path in REAL.items()},
 }
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=10_000_000)
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=10_000_000, declared=None)
 
 
 def asked(query: Query) -> dict[str, Any]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from flow import Flow
 
 from real_files import DATA, expected_records, needs_real_files
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: Records of a real file, and the songs and days in it.
 COUNTS = {
@@ -21,12 +17,7 @@ COUNTS = {
 }
 SAMPLE = (Path(__file__).parents[1] / "cases" / "datasets" / "plays.csv").read_bytes()
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=80)
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=80, declared=None)
 
 
 def totals(flow: Flow, order: str) -> list[list[str]]:

@@ -23,12 +23,7 @@ COLUMNS = (
     "duration", "listed_in", "description",
 )  # fmt: skip
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=400)
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=400, declared=None)
 
 
 def ids(found: list[dict[str, Any]]) -> list[str]:
@@ -121,7 +116,7 @@ def test_a_newer_list_corrects_the_older_one_until_it_is_undone(sample: Flow) ->
     header, first = SAMPLE.split(b"\n")[:2]
     later = sample.run(header + b"\n" + first.replace(b"Gangsters", b"Mobsters"), "titles/b.csv")
     assert ids(sample.ask("titles", "title", title="mobsters")) == ["s1"]
-    sample.control.undo(later)
+    sample.undo(later)
     assert ids(sample.ask("titles", "title", title="gangsters")) == ["s1"]
 
 

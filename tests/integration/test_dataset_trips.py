@@ -16,20 +16,13 @@ from real_files import DATA, ROOT, expected_json, expected_records, needs_real_f
 from sluice.local.postgres import SUPERUSER, binaries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sluice.local.postgres import Server
 
 BY_HAND = ROOT / "sql" / "by-hand"
 SAMPLE = (Path(__file__).parents[1] / "cases" / "datasets" / "trips.csv").read_bytes()
 BOX = ("min_lon", "min_lat", "max_lon", "max_lat")
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=4096)
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=4096, declared=None)
 
 
 def test_equal_trips_all_count(flow: Flow) -> None:

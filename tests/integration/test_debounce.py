@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -17,13 +16,9 @@ NUMBERS = """-- The numbers of the things of a kind, in order.
 SELECT kind, array_agg(id ORDER BY id) AS ids FROM rows GROUP BY 1
 """
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=1000, pool_size=12)
-    made.declare({**THINGS, "projections": {"numbers": NUMBERS}})
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(
+    chunk_bytes=1000, pool_size=12, declared={**THINGS, "projections": {"numbers": NUMBERS}}
+)
 
 
 def load(flow: Flow, number: int) -> int:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from flow import Flow, Killed
 
 COLUMNS = [{"name": "id", "type": "integer"}, {"name": "name", "type": "text"}]
 ASCII = b"".join(b"%d,plain\n" % n for n in range(1, 9))
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=16)
-    made.declare({"name": "things", "columns": COLUMNS})
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=16, declared={"name": "things", "columns": COLUMNS})
 
 
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from flow import HEADER, Flow, Killed, assert_told_in_order, lines
+from flow import HEADER, Flow, Killed, assert_events_in_order, die, lines
 from sqlalchemy import text
 
 from sluice.errors import ChunkInProgressError, PubsubUnavailableError, SplitInProgressError
 from sluice.ingestion.chunks import CHUNKS_TOPIC
 from sluice.ingestion.outbox import STATUS_TOPIC, relay
-from sluice.ports import StoredObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sluice.ports import StoredObject
 
 ROWS = list(range(1, 31))
 FILE = HEADER + lines(1, 30)
-
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database)
-    made.declare()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -43,7 +38,7 @@ def assert_loaded_once(flow: Flow, ingestion: int, rows: list[int] = ROWS) -> No
     assert flow.ids() == rows
     assert flow.kinds() == {"a": len(rows)}
     assert flow.account(ingestion) == (len(rows), len(rows), 0)
-    assert_told_in_order(flow, ingestion)
+    assert_events_in_order(flow, ingestion)
 
 
 def wait_until_blocked(flow: Flow) -> None:
@@ -67,7 +62,7 @@ def test_a_file_goes_the_whole_way(flow: Flow) -> None:
     assert all(one.end_byte == next_.first_byte for one, next_ in pairwise(chunks))
     assert_loaded_once(flow, ingestion)
     progress = ["progress"] * len(chunks)
-    assert flow.told(ingestion) == [
+    assert flow.event_names(ingestion) == [
         "received",
         "splitting",
         "loading",
@@ -141,7 +136,7 @@ def fail(flow: Flow, ingestion: int) -> None:
 
 
 def cancel(flow: Flow, ingestion: int) -> None:
-    flow.control.cancel(ingestion)
+    flow.cancel(ingestion)
 
 
 @pytest.mark.parametrize(
@@ -162,27 +157,27 @@ def test_messages_after_the_end_change_nothing(
     assert (flow.state(ingestion), flow.ingestion(ingestion).sequence) == (state, sequence)
     assert flow.stored() == kept
     assert flow.ids() == []
-    assert_told_in_order(flow, ingestion)
+    assert_events_in_order(flow, ingestion)
 
 
 def test_messages_after_an_undo_change_nothing(flow: Flow) -> None:
     stored = flow.put(FILE)
     ingestion = flow.split(stored)
     flow.deliver()
-    flow.control.undo(ingestion)
+    flow.undo(ingestion)
     late(flow, stored, ingestion)
     assert flow.state(ingestion) == "undone"
     assert flow.ids() == []
     assert flow.kinds() == {}
-    assert_told_in_order(flow, ingestion)
+    assert_events_in_order(flow, ingestion)
 
 
 def test_a_chunk_of_an_attempt_cut_otherwise_is_passed_over(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     old = flow.chunks(ingestion)
-    flow.control.cancel(ingestion)
+    flow.cancel(ingestion)
     coarse = flow.twin(chunk_bytes=200)
-    coarse.control.retry(ingestion)
+    coarse.retry(ingestion)
     coarse.handle(flow.topics.sent[-1])
     for chunk in old:
         coarse.load(chunk)
@@ -232,19 +227,18 @@ def test_chunks_load_before_split_has_completed(
 def test_all_chunks_loaded_before_split_completes_is_still_published(
     flow: Flow, other: Flow
 ) -> None:
-    """Split itself turns to publishing where no loader is left to do it."""
+    """Split itself moves on to publishing, as no loader is left to do it."""
     stored = flow.put(FILE)
-    complete = flow.split._complete
 
-    def load_all_first(*arguments: int) -> None:
+    def load_all() -> None:
         for chunk in flow.chunks(1):
             other.load(chunk)
         assert flow.ingestion(1).chunks_loaded == len(flow.chunks(1))
         assert flow.state(1) == "splitting"
-        complete(*arguments)
 
-    flow.split._complete = load_all_first  # type: ignore[method-assign]
-    assert_loaded_once(flow, flow.split(stored))
+    with flow.before("lock_ingestion", load_all):
+        ingestion = flow.split(stored)
+    assert_loaded_once(flow, ingestion)
 
 
 # At the same time
@@ -369,7 +363,7 @@ def test_a_finish_killed_between_commit_and_publication_is_told_by_the_next(flow
     kill_at(flow, STATUS_TOPIC)
     with pytest.raises(Killed):
         flow.finish(ingestion)
-    assert flow.told(ingestion)[-1] == "publishing"
+    assert flow.event_names(ingestion)[-1] == "publishing"
     flow.finish(ingestion)
     assert_loaded_once(flow, ingestion)
 
@@ -384,8 +378,8 @@ def test_the_end_of_replaced_rows_is_told_even_if_finish_is_killed(flow: Flow) -
     with pytest.raises(Killed):
         flow.finish(new)
     flow.finish(new)
-    assert flow.told(old)[-1] == "undone"
-    assert_told_in_order(flow, old)
+    assert flow.event_names(old)[-1] == "undone"
+    assert_events_in_order(flow, old)
     assert flow.ids() == list(range(31, 41))
 
 
@@ -399,7 +393,7 @@ def test_a_relay_waits_for_another_and_leaves_nothing_behind(flow: Flow, other: 
         assert not loading.done()
         connection.rollback()
         loading.result()
-    assert flow.told(ingestion)[-1] == "progress"
+    assert flow.event_names(ingestion)[-1] == "progress"
     assert relay(flow.engine, flow.topics, ingestion) == 0
 
 
@@ -447,28 +441,18 @@ def test_a_split_killed_before_its_chunks_are_sent_sends_them(flow: Flow) -> Non
     assert_loaded_once(flow, flow.split(stored))
 
 
-def test_a_split_killed_before_it_completes_goes_on(
-    flow: Flow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_split_killed_before_it_completes_is_continued(flow: Flow) -> None:
     stored = flow.put(FILE)
-    with monkeypatch.context() as patched:
-        patched.setattr(flow.split, "_complete", lambda *_: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            flow.split(stored)
+    with flow.before("lock_ingestion", die), pytest.raises(Killed):
+        flow.split(stored)
     assert_loaded_once(flow, flow.split(stored))
 
 
-def test_a_loader_killed_inside_its_transaction_leaves_nothing(
-    flow: Flow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loader_killed_inside_its_transaction_leaves_nothing(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     chunk = flow.chunks(ingestion)[0]
-    with monkeypatch.context() as patched:
-        patched.setattr(
-            "sluice.ingestion.load.count_chunk", lambda *_: (_ for _ in ()).throw(Killed)
-        )
-        with pytest.raises(Killed):
-            flow.load(chunk)
+    with flow.before("count_chunk", die), pytest.raises(Killed):
+        flow.load(chunk)
     assert flow.stored() == 0
     assert flow.one("SELECT count(*) AS n FROM sluice.receipts").n == 0
     assert_loaded_once(flow, ingestion)
@@ -485,11 +469,11 @@ def test_a_chunk_in_hand_when_its_ingestion_is_cancelled_leaves_nothing(
         with flow.held():
             loading = thread.submit(other.load, flow.chunks(ingestion)[0])
             wait_until_blocked(flow)
-            flow.control.cancel(ingestion)
+            flow.cancel(ingestion)
         loading.result()
     assert flow.stored() == 0
     assert flow.state(ingestion) == "cancelled"
-    assert_told_in_order(flow, ingestion)
+    assert_events_in_order(flow, ingestion)
 
 
 def test_a_split_stops_when_its_ingestion_is_cancelled(
@@ -501,7 +485,7 @@ def test_a_split_stops_when_its_ingestion_is_cancelled(
     def cancel_at_third(first_byte: int) -> None:
         reads.append(first_byte)
         if len(reads) == 3:
-            flow.control.cancel(1)
+            flow.cancel(1)
 
     flow.bucket.before_read = cancel_at_third
     ingestion = flow.split(flow.put(FILE))
@@ -515,11 +499,12 @@ def test_a_retry_waits_for_the_loaders_of_the_earlier_attempt(flow: Flow, other:
         with flow.held():
             loading = threads.submit(other.load, flow.chunks(ingestion)[0])
             wait_until_blocked(flow)
-            flow.control.cancel(ingestion)
-            retrying = threads.submit(flow.control.retry, ingestion)
+            flow.cancel(ingestion)
+            retrying = threads.submit(flow.retry, ingestion)
             threading.Event().wait(0.2)
             assert not retrying.done()
         loading.result()
-        assert retrying.result().state == "received"
+        retrying.result()
+    assert flow.state(ingestion) == "received"
     assert flow.stored() == 0
     assert_loaded_once(flow, ingestion)

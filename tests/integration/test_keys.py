@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from flow import Flow, assert_told_in_order
+from flow import Flow, assert_events_in_order
 
 from sluice.errors import DeclarationError
 from sluice.ingestion.model import State
@@ -25,12 +24,7 @@ KEYED = {
 }
 POLICIES = ("ignore", "update", "error")
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=16)
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=16, declared=None)
 
 
 def declare(flow: Flow, duplicates: str = "ignore", **changes: Any) -> None:
@@ -75,7 +69,7 @@ def test_ignore_keeps_the_first_row_of_a_key(flow: Flow) -> None:
     assert rows(flow) == {1: "first", 2: "b", 3: "c", 4: "d"}
     assert account(flow, later) == (2, 1, 0, 1)
     assert is_clear(flow)
-    assert_told_in_order(flow, later)
+    assert_events_in_order(flow, later)
 
 
 def test_update_keeps_the_last_row_of_a_key(flow: Flow) -> None:
@@ -161,9 +155,9 @@ def test_every_message_may_come_again_and_in_any_order(flow: Flow, duplicates: s
     declare(flow, duplicates)
     ids = [random.Random(7).randrange(30) for _ in range(60)]
     data = HEADER + b"".join(b"%d,r%d\n" % (each, n) for n, each in enumerate(ids))
-    announced = flow.put(data)
-    ingestion = flow.split(announced)
-    flow.split(announced)
+    stored = flow.put(data)
+    ingestion = flow.split(stored)
+    flow.split(stored)
     chunks = flow.chunks(ingestion) * 3
     random.Random(1).shuffle(chunks)
     for chunk in chunks:
@@ -179,7 +173,7 @@ def test_every_message_may_come_again_and_in_any_order(flow: Flow, duplicates: s
     assert (read, loaded) == (60, len(set(ids)))
     assert (rejected, duplicate)[duplicates != "error"] == 60 - len(set(ids))
     assert is_clear(flow)
-    assert_told_in_order(flow, ingestion)
+    assert_events_in_order(flow, ingestion)
 
 
 def test_two_files_at_once_agree_on_the_first_of_a_key(flow: Flow) -> None:
@@ -206,7 +200,7 @@ def test_undo_takes_the_rows_of_the_file_back(flow: Flow) -> None:
     declare(flow)
     flow.run(HEADER + b"1,a\n")
     later = flow.run(HEADER + b"1,b\n2,c\n", "things/b.csv")
-    flow.control.undo(later)
+    flow.undo(later)
     assert rows(flow) == {1: "a"}
     again = flow.run(HEADER + b"1,b\n2,c\n", "things/b.csv")
     assert flow.state(again) == "done"
@@ -226,7 +220,7 @@ def test_undo_restores_what_an_update_replaced_in_any_order(
     }
     left = set(files)
     for each in order:
-        flow.control.undo(files[each])
+        flow.undo(files[each])
         left.discard(each)
         newest = {0: f"v{max(left)}"} if left else {}
         assert rows(flow) == newest | dict.fromkeys(left, "own")
@@ -261,7 +255,7 @@ def test_cancelling_empties_the_staging_table(flow: Flow) -> None:
     first, *others = flow.chunks(ingestion)
     flow.load(first)
     assert not is_clear(flow)
-    flow.control.cancel(ingestion)
+    flow.cancel(ingestion)
     for each in others:
         flow.load(each)
     assert is_clear(flow)
@@ -277,7 +271,7 @@ def test_a_loader_that_is_cancelled_in_the_middle_leaves_nothing(flow: Flow, tab
         with flow.held(table):
             loading = threads.submit(flow.load, flow.chunks(ingestion)[0])
             time.sleep(0.5)
-            cancelling = threads.submit(flow.control.cancel, ingestion)
+            cancelling = threads.submit(flow.cancel, ingestion)
             time.sleep(0.2)
         loading.result(10)
         cancelling.result(10)
@@ -291,7 +285,7 @@ def test_a_retry_begins_anew(flow: Flow) -> None:
     assert flow.state(ingestion) == "failed"
     declare(flow, "ignore")
     retrying = flow.twin()
-    retrying.control.retry(ingestion)
+    retrying.retry(ingestion)
     retrying.deliver()
     assert retrying.state(ingestion) == "done"
     assert account(retrying, ingestion) == (6, 3, 0, 3)
@@ -375,7 +369,7 @@ def test_a_dangling_reference_is_a_reject(flow: Flow) -> None:
     ]
     assert account(flow, ingestion) == (4, 3, 1, 0)
     assert is_clear(flow, "parts")
-    flow.control.undo(ingestion)
+    flow.undo(ingestion)
     assert flow.all("SELECT label FROM parts") == []
 
 
@@ -448,5 +442,5 @@ def test_a_new_column_reaches_every_table_of_the_dataset(flow: Flow) -> None:
     later = other.run(b"id,name,kind\n1,b,k\n", "things/b.csv")
     other.deliver()
     assert other.one("SELECT kind FROM things").kind == "k"
-    other.control.undo(later)
+    other.undo(later)
     assert rows(other) == {1: "a"}

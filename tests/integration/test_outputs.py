@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
 from itertools import pairwise
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -15,17 +14,17 @@ from problems import assert_problem
 from real_files import DATA, EXPECTED, ROOT, needs_real_files
 from sluice.datasets.declarations import folder_document
 from sluice.errors import DeclarationError, OutputInProgressError, StorageUnavailableError
-from sluice.gcloud.storage import StorageObjects, storage_client
-from sluice.ingestion.finish import Finish
-from sluice.ingestion.output import Outputs
-from sluice.ports import Sink
+from sluice.gcloud.storage import CloudStorage, storage_client
 from sluice.postgres.declare import declare
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from serving import Serve
     from werkzeug.test import Client
 
     from sluice.local.storage import Server
+    from sluice.ports import Sink
 
 THINGS: dict[str, Any] = {
     "name": "things",
@@ -47,13 +46,7 @@ BLOCK_BYTES = 64 * 1024
 FILE = b'kind,price\nb,1\na,2\nb,3\n"c, ""d""",\n'
 OUTPUT = b'Kind,Price,unit\na,2,100%\nb,4,100%\n"c, ""d""",,100%\n'
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database)
-    made.declare(THINGS)
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(declared=THINGS)
 
 
 @pytest.fixture
@@ -107,7 +100,7 @@ def test_a_handler_killed_behind_the_output_leaves_nothing_and_the_next_one_fini
     flow.finish(ingestion)
     assert flow.state(ingestion) == "done"
     assert written(flow, ingestion) == OUTPUT
-    assert flow.told(ingestion).count("done") == 1
+    assert flow.event_names(ingestion).count("done") == 1
 
 
 def test_a_second_delivery_waits_its_turn_while_the_output_is_written(
@@ -130,7 +123,7 @@ def test_a_second_delivery_waits_its_turn_while_the_output_is_written(
     flow.bucket.before_write = deliver_again
     ingestion = flow.run(FILE)
     assert len(refused) == 1
-    assert flow.told(ingestion).count("done") == 1
+    assert flow.event_names(ingestion).count("done") == 1
 
 
 def test_an_outage_of_the_storage_is_retried(flow: Flow) -> None:
@@ -193,15 +186,15 @@ def test_the_plays_of_real_files_are_added_up_byte_for_byte(
 
 
 @pytest.fixture
-def objects(storage: Server) -> Iterator[StorageObjects]:
+def objects(storage: Server) -> Iterator[CloudStorage]:
     """The real storage server; its connections are closed behind the test."""
-    yield StorageObjects("local")
+    yield CloudStorage("local")
     storage_client("local").close()
 
 
 @pytest.fixture
 def stored(
-    flow: Flow, objects: StorageObjects, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    flow: Flow, objects: CloudStorage, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Client, int]:
     """A finished file whose output has many blocks, and the client that may fetch it."""
     monkeypatch.setattr("sluice.api.downloads.BLOCK_BYTES", BLOCK_BYTES)
@@ -211,7 +204,7 @@ def stored(
         .replace("FROM things", "FROM things, generate_series(1, 9000) AS n")
     )
     declare(flow.engine, {**THINGS, "queries": {"prices": many}}, origin="api")
-    flow.finish = Finish(flow.settings, flow.engine, flow.topics, Outputs(objects, "outbox"))
+    flow.storages = {"finish": objects}
     ingestion = flow.run(FILE, "things/my \u201cfile\u201d.csv")
     assert flow.state(ingestion) == "done", flow.ingestion(ingestion).problem
     return serve("status"), ingestion
@@ -319,7 +312,7 @@ def test_a_file_skipped_for_its_content_has_the_output_of_the_first(
     assert found.data == client.get(f"/v1/ingestions/{ingestion}/output").data
 
 
-def test_a_writer_that_breaks_off_leaves_no_object(objects: StorageObjects) -> None:
+def test_a_writer_that_breaks_off_leaves_no_object(objects: CloudStorage) -> None:
     def break_off(sink: Sink) -> None:
         sink.write(b"x" * 20_000_000)
         raise Killed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +12,8 @@ from problems import assert_problem
 from sluice.postgres.declare import declare
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from serving import Serve
     from sqlalchemy import Engine
     from werkzeug.test import Client

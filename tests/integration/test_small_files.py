@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from flow import HEADER, THINGS, Flow, Killed, assert_told_in_order, lines
+from flow import HEADER, THINGS, Flow, Killed, assert_events_in_order, die, lines
 
 from sluice.errors import PubsubUnavailableError
 from sluice.ingestion.chunks import CHUNKS_TOPIC
-from sluice.ingestion.group_commit import TOGETHER, Together
+from sluice.ingestion.group_commit import GROUP_COMMIT
 from sluice.ingestion.outbox import STATUS_TOPIC
-from sluice.ports import StoredObject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sluice.ports import StoredObject
 
 STEPS = ["received", "splitting", "loading", "progress", "publishing", "done"]
 FILE = HEADER + lines(1, 30)
 #: An attempt that goes the ordinary way.
 ALONE = 9
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=1000)
-    made.declare()
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=1000)
 
 
 @pytest.fixture
@@ -76,8 +74,8 @@ def test_a_small_file_is_done_when_its_announcement_is_handled(flow: Flow) -> No
     assert flow.ids() == list(range(1, 31))
     assert flow.kinds() == {"a": 30}
     assert flow.account(ingestion) == (30, 30, 0)
-    assert flow.told(ingestion) == STEPS
-    assert_told_in_order(flow, ingestion)
+    assert flow.event_names(ingestion) == STEPS
+    assert_events_in_order(flow, ingestion)
     row = flow.ingestion(ingestion)
     assert row.received_at < row.finished_at
 
@@ -99,7 +97,7 @@ def test_its_events_and_its_ledger_are_those_of_the_ordinary_way(flow: Flow) -> 
         row = flow.one(sql, id=ingestion)
         events = [(each["type"], shown(each["data"])) for each in flow.events(ingestion)]
         found.append((row.made, row.cut, row.kept, events))
-        flow.control.undo(ingestion)  # or the same content would be skipped
+        flow.undo(ingestion)  # or the same content would be skipped
     assert found[0] == found[1]
 
 
@@ -119,8 +117,8 @@ def test_files_that_come_at_once_share_a_transaction(flow: Flow) -> None:
     assert flow.kinds() == {"a": 60}
     for each in ingestions:
         assert flow.account(each) == (10, 10, 0)
-        assert flow.told(each) == STEPS
-        assert_told_in_order(flow, each)
+        assert flow.event_names(each) == STEPS
+        assert_events_in_order(flow, each)
     assert flow.one("SELECT count(*) AS n FROM sluice.events WHERE published_at IS NULL").n == 0
 
 
@@ -171,12 +169,16 @@ def test_a_newer_generation_replaces_an_older(flow: Flow) -> None:
     assert flow.ids() == list(range(31, 41))
 
 
-def test_a_file_that_the_database_refuses_takes_no_other_along(flow: Flow) -> None:
+def test_a_file_that_the_database_refuses_fails_alone(
+    flow: Flow, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("sluice.ingestion.group_commit").addHandler(caplog.handler)
     flow.run_sql("ALTER TABLE store.things ADD CONSTRAINT not_thirteen CHECK (id <> 13)")
     ingestions = split_at_once(flow, some(flow, 5))
     flow.deliver()
     assert [flow.state(each) for each in ingestions] == ["done", "failed", "done", "done", "done"]
     assert flow.ids() == [n for n in range(1, 51) if not 10 < n < 21]
+    assert "not_thirteen" in caplog.text
 
 
 def test_a_file_with_too_many_rejects_takes_no_other_along(flow: Flow) -> None:
@@ -214,7 +216,7 @@ def test_unusual_files_come_to_the_same_as_alone(flow: Flow) -> None:
         found.append([outcome(flow, each) for each in ingestions])
         for each in ingestions:
             if flow.state(each) == "done":
-                flow.control.undo(each)
+                flow.undo(each)
     assert found[0] == found[1]
 
 
@@ -260,7 +262,7 @@ def test_an_announcement_that_comes_twice_at_once_makes_one_ingestion(
     flow.deliver()
     assert flow.state(ingestion) == "done"
     assert flow.stored() == 30
-    assert_told_in_order(flow, ingestion)
+    assert_events_in_order(flow, ingestion)
 
 
 def test_the_same_files_in_two_processes_are_loaded_once(flow: Flow, other: Flow) -> None:
@@ -281,9 +283,6 @@ def test_the_same_files_in_two_processes_are_loaded_once(flow: Flow, other: Flow
 @pytest.mark.parametrize("step", ["receive_group", "insert_events", "publish_group"])
 def test_a_delivery_killed_inside_its_transaction_leaves_nothing(flow: Flow, step: str) -> None:
     stored = some(flow, 3)
-
-    def die() -> None:
-        raise Killed
 
     with flow.before(step, die):
         for each in stored:
@@ -313,26 +312,36 @@ def test_a_delivery_that_ends_between_commit_and_publication_is_told_by_the_next
     flow.topics.before_publish = lambda _topic: None
     for each in stored:
         ingestion = flow.split(each, 2)
-        assert flow.told(ingestion) == STEPS
-        assert_told_in_order(flow, ingestion)
+        assert flow.event_names(ingestion) == STEPS
+        assert_events_in_order(flow, ingestion)
     assert flow.ids() == list(range(1, 41))
 
 
-def test_a_batch_that_is_not_marked_is_told_by_the_sweep(
-    flow: Flow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sluice.ingestion.group_commit._Batch.end", lambda *_: [])
-    ingestion = flow.split(flow.put(FILE))
+def test_events_of_a_group_that_were_not_marked_are_published_by_recovery(flow: Flow) -> None:
+    with flow.before("mark_group_events", die), pytest.raises(Killed):
+        flow.split(flow.put(FILE))
     flow.run_sql("UPDATE sluice.events SET created_at = created_at - interval '2 minutes'")
-    assert flow.sweep().told == len(STEPS)
-    assert flow.sweep().told == 0
-    assert_told_in_order(flow, ingestion)
+    assert flow.recover().published == len(STEPS)
+    assert flow.recover().published == 0
+    assert_events_in_order(flow, flow.one("SELECT id FROM sluice.ingestions").id)
 
 
-def test_one_that_failed_several_times_goes_the_ordinary_way(
-    flow: Flow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Together, "__call__", lambda *_: pytest.fail("not again"))
+def test_an_unexpected_error_fails_every_delivery_of_the_group(flow: Flow) -> None:
+    stored = some(flow, 4)
+
+    def fail() -> None:
+        raise RuntimeError("unexpected")
+
+    with flow.before("publish_group", fail), ThreadPoolExecutor(4) as threads:
+        for delivery in [threads.submit(flow.split, each) for each in stored]:
+            with pytest.raises(RuntimeError, match="unexpected"):
+                delivery.result()
+    assert flow.stored() == 0
+    assert {flow.state(flow.split(each, 2)) for each in stored} == {"done"}
+    assert flow.ids() == list(range(1, 41))
+
+
+def test_a_file_that_failed_several_times_is_split(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE), 4)
     assert flow.chunks(ingestion) != []
     flow.deliver()
@@ -354,6 +363,6 @@ def test_finish_hears_once_of_files_that_came_together_if_there_is_something_to_
     heard = [
         sent.attributes["state"]
         for sent in flow.topics.of(STATUS_TOPIC)
-        if TOGETHER not in sent.attributes
+        if GROUP_COMMIT not in sent.attributes
     ]
     assert heard == ["done", "done"] * bool(projections)

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from flow import HEADER, Flow
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 MIB = 1024 * 1024
 
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database, chunk_bytes=32 * MIB)
-    made.declare()
-    yield made
-    made.close()
+pytestmark = pytest.mark.flow(chunk_bytes=32 * MIB)
 
 
 def test_a_quote_that_never_closes_ends_the_ingestion_and_names_its_line(flow: Flow) -> None:

@@ -7,21 +7,23 @@ import importlib.util
 import re
 import sys
 import zipfile
-from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from terraforming import CHECKOUT, Resource, Terraform, of_type, prepare
 
 from sluice.backups.manifest import FOLDER
-from sluice.ingestion.ack_policy import SWEEP_PATH
+from sluice.ingestion.recovery import RECOVERY_PATH
 from sluice.local.functions import FUNCTIONS
-from sluice.local.sweeping import TIMES
+from sluice.local.scheduler import TIMES
 from sluice.local.topology import SUBSCRIPTIONS, TOPICS
 from sluice.routes import ROUTES
 from sluice.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 #: Everything that is optional, switched on.
 EVERYTHING = (
@@ -175,16 +177,16 @@ def test_a_function_ends_before_its_message_comes_again(functions) -> None:
         assert _service(functions[name])["ingress_settings"] == "ALLOW_INTERNAL_ONLY"
 
 
-def test_the_clock_calls_functions_that_let_it(resources, functions) -> None:
+def test_the_scheduler_calls_functions_that_it_may_invoke(resources, functions) -> None:
     jobs = {each.key: each.values for each in of_type(resources, "google_cloud_scheduler_job")}
-    assert set(jobs) == {"sweep", "backup"} & {"sweep", *DEPLOYED}
-    (target,) = jobs["sweep"]["http_target"]
+    assert set(jobs) == {"recovery", "backup"} & {"recovery", *DEPLOYED}
+    (target,) = jobs["recovery"]["http_target"]
     finish = _service(functions["finish"])
-    assert target["uri"] == finish["uri"] + SWEEP_PATH
+    assert target["uri"] == finish["uri"] + RECOVERY_PATH
     assert target["oidc_token"][0]["audience"] == finish["uri"]
     assert target["oidc_token"][0]["service_account_email"].startswith("sluice-scheduler@")
-    idle_s = float(finish["environment_variables"]["SLUICE_SWEEP_IDLE_S"])
-    assert jobs["sweep"]["schedule"] == f"*/{idle_s / TIMES / 60:.0f} * * * *"
+    idle_s = float(finish["environment_variables"]["SLUICE_RECOVERY_IDLE_S"])
+    assert jobs["recovery"]["schedule"] == f"*/{idle_s / TIMES / 60:.0f} * * * *"
     assert idle_s > max(each.ack_deadline_s for each in SUBSCRIPTIONS)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib.util
 import re
 import runpy
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flow import HEADER, THINGS, Flow, lines
@@ -15,14 +14,12 @@ from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from sluice.gcloud.push_subscriptions import SubscriptionSpec
-from sluice.ingestion.commands import Control
-from sluice.ingestion.finish import Finish
-from sluice.ingestion.load import Load
-from sluice.ingestion.output import Outputs
-from sluice.ingestion.split import Split
 from sluice.postgres.connection import sqlstate, transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 CHECKOUT = Path(__file__).parents[2]
 JOB = CHECKOUT / "terraform" / "migrate" / "main.py"
@@ -80,29 +77,24 @@ def test_the_job_can_be_repeated(engines) -> None:
     assert _prepare(engines["migrate"]) == []
 
 
-def test_a_file_goes_its_way_with_each_function_under_its_own_user(engines) -> None:
+def test_a_file_is_loaded_with_each_function_under_its_own_role(engines) -> None:
     _prepare(engines["migrate"])
     flow = Flow(str(engines["migrate"].url.render_as_string(hide_password=False)))
     declare(engines["intake"], THINGS, origin="api")
-    flow.split = Split(flow.settings, engines["split"], flow.bucket, flow.topics)
-    flow.load = Load(flow.settings, engines["load"], flow.bucket, flow.topics)
-    flow.finish = Finish(
-        flow.settings, engines["finish"], flow.topics, Outputs(flow.bucket, "outbox")
-    )
-    flow.control = Control(flow.settings, engines["intake"], flow.topics)
+    flow.engines = engines
     stored = flow.bucket.put("things/a.csv", HEADER + lines(1, 20) + b"x,no number,a\n")
     ingestion = flow.split(stored)
     flow.deliver()
     small = flow.split(flow.bucket.put("things/small.csv", HEADER + lines(30, 32)))
     assert flow.state(small) == "done"
-    flow.control.undo(small)
+    flow.undo(small)
     with engines["query"].connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM things")) == 20
         assert connection.scalar(text('SELECT sum(things) FROM "things_kinds"')) == 20
     with engines["status"].connect() as connection:
         assert connection.execute(statement("select_ingestion"), {"ingestion": ingestion}).one()
         assert connection.scalar(text("SELECT count(*) FROM sluice.rejects")) == 1
-    flow.control.undo(ingestion)
+    flow.undo(ingestion)
     flow.close()
 
 

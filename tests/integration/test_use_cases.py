@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from flow import HEADER, Flow, assert_told_in_order, lines
+from flow import HEADER, Flow, assert_events_in_order, lines
 from sqlalchemy import text
 
 from sluice.errors import IllegalTransitionError, NotFoundError
 from sluice.ingestion.ingestions import TRANSITIONS, move
 from sluice.ingestion.model import State
-from sluice.ingestion.notifications import read_announcement
+from sluice.ingestion.notifications import read_notification
 from sluice.postgres.connection import transaction
 
 FILE = HEADER + lines(1, 10)
-
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database)
-    made.declare()
-    yield made
-    made.close()
 
 
 def failure(flow: Flow, ingestion: int) -> str:
@@ -94,7 +85,7 @@ def test_the_same_content_is_skipped(flow: Flow) -> None:
     again = flow.run(FILE, "things/other.csv")
     assert flow.state(again) == "skipped"
     assert flow.ingestion(again).replaced_by == first
-    assert flow.told(again) == ["received", "skipped"]
+    assert flow.event_names(again) == ["received", "skipped"]
     assert flow.chunks(again) == []
     assert flow.ids() == list(range(1, 11))
 
@@ -147,7 +138,7 @@ def test_rejects_are_weighed_by_the_policy(
 
 def test_an_undone_file_can_be_loaded_again(flow: Flow) -> None:
     ingestion = flow.run(FILE)
-    flow.control.undo(ingestion)
+    flow.undo(ingestion)
     assert flow.ids() == []
     again = flow.run(FILE)
     assert flow.state(again) == "done"
@@ -159,9 +150,10 @@ def test_a_cancelled_file_is_retried_from_its_start(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE + b"x,,\n"))
     for chunk in flow.chunks(ingestion)[1:]:
         flow.load(chunk)
-    flow.control.cancel(ingestion)
+    flow.cancel(ingestion)
     flow.deliver()
-    assert flow.control.retry(ingestion).state == "received"
+    flow.retry(ingestion)
+    assert flow.state(ingestion) == "received"
     assert flow.events(ingestion)[-1]["data"]["account"]["read"] == 0
     flow.deliver()
     assert flow.state(ingestion) == "done"
@@ -169,7 +161,7 @@ def test_a_cancelled_file_is_retried_from_its_start(flow: Flow) -> None:
     assert flow.kinds() == {"a": 10}
     assert flow.account(ingestion) == (11, 10, 1)
     assert flow.stored() == 10
-    assert_told_in_order(flow, ingestion)
+    assert_events_in_order(flow, ingestion)
 
 
 def test_a_failed_file_is_retried_once_its_cause_is_mended(database: str, flow: Flow) -> None:
@@ -182,7 +174,7 @@ def test_a_failed_file_is_retried_once_its_cause_is_mended(database: str, flow: 
     ]
     flow.declare(columns=columns)
     later = flow.twin()
-    later.control.retry(ingestion)
+    later.retry(ingestion)
     later.deliver()
     assert later.state(ingestion) == "done"
     assert later.ingestion(ingestion).problem is None
@@ -191,12 +183,12 @@ def test_a_failed_file_is_retried_once_its_cause_is_mended(database: str, flow: 
 
 def test_a_retry_that_was_not_announced_is_announced_by_the_next(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
-    flow.control.cancel(ingestion)
+    flow.cancel(ingestion)
     flow.topics.sent.clear()
     flow._delivered = 0
-    flow.control.retry(ingestion)
+    flow.retry(ingestion)
     flow.topics.sent.clear()
-    flow.control.retry(ingestion)
+    flow.retry(ingestion)
     flow.deliver()
     assert flow.state(ingestion) == "done"
     assert flow.ids() == list(range(1, 11))
@@ -208,7 +200,7 @@ def test_a_retry_that_was_not_announced_is_announced_by_the_next(flow: Flow) -> 
 @pytest.mark.parametrize("action", ["cancel", "undo", "retry"])
 def test_an_action_on_an_ingestion_that_does_not_exist_is_refused(flow: Flow, action: str) -> None:
     with pytest.raises(NotFoundError):
-        getattr(flow.control, action)(77)
+        getattr(flow, action)(77)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +221,7 @@ def test_an_action_in_the_wrong_state_is_refused(
     flow.run_sql("UPDATE sluice.ingestions SET state = CAST(:s AS sluice.ingestion_state)", s=state)
     for action in refused:
         with pytest.raises(IllegalTransitionError):
-            getattr(flow.control, action)(ingestion)
+            getattr(flow, action)(ingestion)
     assert flow.state(ingestion) == state
 
 
@@ -306,7 +298,7 @@ def test_a_header_and_blank_lines_are_done_without_rows(flow: Flow) -> None:
         ("things/a.csv", b"id,n\x81me,kind\n", "CSV108", "cp1252"),
         ("things/a.txt", FILE, "CSV102", "does not end in .csv"),
         ("strangers/a.csv", FILE, "CSV103", "there is no dataset strangers"),
-        ("a.csv", FILE, "CSV103", "lies in no folder"),
+        ("a.csv", FILE, "CSV103", "is in no folder"),
     ],
 )
 def test_a_file_that_cannot_be_loaded_fails_with_a_code(
@@ -333,7 +325,7 @@ def test_an_object_that_goes_while_it_loads_fails(flow: Flow) -> None:
     flow.bucket.lose(stored)
     flow.deliver()
     assert failure(flow, ingestion) == "CSV105"
-    assert_told_in_order(flow, ingestion)
+    assert_events_in_order(flow, ingestion)
 
 
 def test_a_row_that_only_postgresql_refuses_fails_the_file(flow: Flow) -> None:
@@ -377,7 +369,7 @@ ANNOUNCED = {"eventType": "OBJECT_FINALIZE", "bucketId": "inbox", "objectGenerat
     ],
 )
 def test_what_announces_no_file_is_passed_over(attributes: dict[str, str], size: str) -> None:
-    assert read_announcement({**ANNOUNCED, **attributes}, {"size": size}) is None
+    assert read_notification({**ANNOUNCED, **attributes}, {"size": size}) is None
 
 
 # Rejects

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from sluice.errors import BodyError
 from sluice.gcloud.pubsub import read_push
 from sluice.ingestion.chunks import Chunk
-from sluice.ingestion.notifications import read_announcement
+from sluice.ingestion.notifications import read_notification
 from sluice.ports import StoredObject
 
 EVENTS = Path(__file__).parents[1] / "events"
@@ -43,7 +43,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 def test_a_finished_upload_is_read_as_the_object_it_announces() -> None:
     message = read_push(captured("object_finalize"))
-    assert read_announcement(message.attributes, message.json()) == StoredObject(
+    assert read_notification(message.attributes, message.json()) == StoredObject(
         bucket="inbox",
         name="trips/may.csv",
         generation=1795264599899885,
@@ -55,7 +55,7 @@ def test_a_finished_upload_is_read_as_the_object_it_announces() -> None:
 @pytest.mark.parametrize("name", ["object_finalize_empty", "object_finalize_part"])
 def test_an_empty_object_and_a_part_announce_nothing(name: str) -> None:
     message = read_push(captured(name))
-    assert read_announcement(message.attributes, message.json()) is None
+    assert read_notification(message.attributes, message.json()) is None
 
 
 @pytest.mark.parametrize("missing", ["objectId", "bucketId", "objectGeneration"])
@@ -63,7 +63,7 @@ def test_a_notification_without_an_attribute_is_refused(missing: str) -> None:
     message = read_push(captured("object_finalize"))
     attributes = {key: value for key, value in message.attributes.items() if key != missing}
     with pytest.raises(BodyError, match="not a notification of Cloud Storage"):
-        read_announcement(attributes, message.json())
+        read_notification(attributes, message.json())
 
 
 def test_a_chunk_is_read_and_written_as_it_came() -> None:

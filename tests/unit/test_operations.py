@@ -117,7 +117,7 @@ def test_gcloud_is_given_names_of_the_configuration() -> None:
     }
     assert {name for pair in named["jobs"] for name in pair if name} == {"migrate"}
     assert named["subscriptions"] <= {each.name for each in SUBSCRIPTIONS}
-    assert named["clock"] == {"sluice-sweep"}
+    assert named["clock"] == {"sluice-recovery"}
     assert named["instances"] == {"sluice"}
     assert named["secrets"] == {"sluice-token"}
     assert re.search(r'name += "migrate"', CONFIGURATION)

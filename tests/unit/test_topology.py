@@ -25,7 +25,7 @@ def test_a_push_subscription_in_the_words_of_pubsub() -> None:
     request = request_of(finish, "http://gateway/{}".format)
     assert request.push_config.push_endpoint == "http://gateway/finish"
     states = 'attributes.state = "publishing" OR attributes.state = "done"'
-    assert request.filter == f"({states}) AND NOT attributes:together"
+    assert request.filter == f"({states}) AND NOT attributes:group_commit"
     assert request.ack_deadline_seconds == 600
     assert request.retry_policy.minimum_backoff.total_seconds() == 1
     assert request.dead_letter_policy.max_delivery_attempts == 10

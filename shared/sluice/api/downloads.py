@@ -112,9 +112,7 @@ def _range(call: Call, etag: str, size_bytes: int) -> tuple[int, int] | None:
 
 
 def _blocks(call: Call, output: StoredObject, first: int, end: int) -> Iterator[bytes]:
-    from sluice.gcloud.storage import StorageObjects  # noqa: PLC0415  # 0.3 s, paid where first used
-
-    objects = StorageObjects(call.settings.project)
+    storage = call.environment().storage
     place = (output.bucket, output.name, output.generation)
     for start in range(first, end, BLOCK_BYTES):
-        yield objects.read(*place, start, min(start + BLOCK_BYTES, end))
+        yield storage.read(*place, start, min(start + BLOCK_BYTES, end))

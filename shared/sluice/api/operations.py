@@ -8,6 +8,7 @@ from functools import cached_property
 from inspect import getdoc
 from typing import TYPE_CHECKING, Any
 
+from sluice.environment import open_environment
 from sluice.errors import BodyError
 from sluice.postgres.connection import open_database
 from sluice.querying.reading import snapshot
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from werkzeug.wrappers import Request, Response
 
+    from sluice.ports import Environment
     from sluice.settings import Settings
 
 #: JSON Schema.
@@ -41,6 +43,10 @@ class Call:
     def engine(self) -> Engine:
         """The database of this process."""
         return open_database(self.settings)
+
+    def environment(self) -> Environment:
+        """Return what a use case works with."""
+        return open_environment(self.settings)
 
     def snapshot(self) -> AbstractContextManager[Connection]:
         """Open a read-only transaction in which every statement sees the same rows."""

@@ -21,8 +21,11 @@ _STREAM_BYTES = 8 * 1024 * 1024  # a multiple of 256 KiB, as resumable uploads r
 _BUFFER_BYTES = 256 * 1024
 
 
-class StorageObjects:
-    """Reads and writes raw bytes: nothing is decompressed in transit, so byte ranges are exact."""
+class CloudStorage:
+    """See `sluice.ports.Storage` and `sluice.ports.Archive`.
+
+    It reads and writes raw bytes: nothing is decompressed on the way, so byte ranges are exact.
+    """
 
     def __init__(self, project: str) -> None:
         self._project = project
@@ -33,7 +36,7 @@ class StorageObjects:
     def read(
         self, bucket: str, name: str, generation: int, first_byte: int, end_byte: int
     ) -> bytes:
-        """See `sluice.ports.Objects`."""
+        """See `sluice.ports.Storage`."""
         with _translated(bucket, name, generation):
             blob = self._bucket(bucket).blob(name, generation=generation or None)
             blocks = _Blocks()
@@ -54,18 +57,18 @@ class StorageObjects:
         return data
 
     def write(self, bucket: str, name: str, data: bytes) -> None:
-        """See `sluice.ports.Objects`."""
+        """See `sluice.ports.Storage`."""
         with _translated(bucket, name, 0):
             blob = self._bucket(bucket).blob(name)
             blob.upload_from_string(data, content_type="text/csv", timeout=_TIMEOUT_S)
 
     def delete(self, bucket: str, name: str) -> None:
-        """See `sluice.ports.Objects`."""
+        """See `sluice.ports.Storage`."""
         with suppress(ObjectGoneError), _translated(bucket, name, 0):
             self._bucket(bucket).blob(name).delete(timeout=_TIMEOUT_S)
 
     def write_stream(self, bucket: str, name: str, fill: Callable[[Sink], object]) -> StoredObject:
-        """See `sluice.ports.Objects`."""
+        """See `sluice.ports.Storage`."""
         with _translated(bucket, name, 0):
             known = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
             blob = self._bucket(bucket).blob(name)
@@ -82,10 +85,6 @@ class StorageObjects:
                 rows.flush()
             blob.reload(timeout=_TIMEOUT_S)
             return _stored(blob)
-
-
-class StorageArchive(StorageObjects):
-    """Objects that are written once, read in full and listed; see `sluice.ports.Archive`."""
 
     def fetch(self, bucket: str, name: str) -> bytes | None:
         """See `sluice.ports.Archive`."""
@@ -113,12 +112,8 @@ class StorageArchive(StorageObjects):
             found = {each for page in listing.pages for each in page.prefixes}
         return sorted(each.removeprefix(prefix).rstrip("/") for each in found)
 
-
-class StorageDepot(StorageObjects):
-    """Composes and copies objects; see `sluice.ports.Depot`."""
-
-    def stream(self, bucket: str, name: str, blocks: Iterable[bytes]) -> StoredObject:
-        """See `sluice.ports.Depot`."""
+    def write_blocks(self, bucket: str, name: str, blocks: Iterable[bytes]) -> StoredObject:
+        """See `sluice.ports.Storage`."""
         with _translated(bucket, name, 0):
             blob = self._bucket(bucket).blob(name)
             options = {"content_type": "text/csv", "timeout": _TIMEOUT_S}
@@ -129,7 +124,7 @@ class StorageDepot(StorageObjects):
             return _stored(blob)
 
     def compose(self, bucket: str, sources: Sequence[str], name: str) -> str:
-        """See `sluice.ports.Depot`."""
+        """See `sluice.ports.Storage`."""
         with _translated(bucket, name, 0):
             target = self._bucket(bucket)
             blob = target.blob(name)
@@ -138,7 +133,7 @@ class StorageDepot(StorageObjects):
         return name
 
     def copy(self, bucket: str, name: str, to_bucket: str, to_name: str) -> StoredObject:
-        """See `sluice.ports.Depot`."""
+        """See `sluice.ports.Storage`."""
         with _translated(bucket, name, 0):
             source = self._bucket(bucket).blob(name)
             blob = self._bucket(to_bucket).blob(to_name)
@@ -150,7 +145,7 @@ class StorageDepot(StorageObjects):
             return _stored(blob)
 
     def find(self, bucket: str, name: str) -> StoredObject | None:
-        """See `sluice.ports.Depot`."""
+        """See `sluice.ports.Storage`."""
         with _translated(bucket, name, 0):
             blob = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
             return None if blob is None else _stored(blob)

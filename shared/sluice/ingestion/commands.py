@@ -1,4 +1,4 @@
-"""The use cases of a person at the valve: cancel an ingestion, undo it, retry it."""
+"""Operator commands: cancel, undo or retry an ingestion; each writes its event and publishes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sluice.datasets import identifiers
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.errors import IllegalTransitionError
-from sluice.ingestion.dispatch import announce
+from sluice.ingestion.dispatch import publish_notification
 from sluice.ingestion.ingestions import move, select_ingestion
 from sluice.ingestion.merge import withdraw
 from sluice.ingestion.model import Ingestion, State
@@ -17,99 +17,79 @@ from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
-    from sluice.ports import Publisher
-    from sluice.settings import Settings
+    from sluice.ports import Environment
 
 
-class Control:
-    """Acts on ingestions for a person; each action writes its event and publishes it.
+def cancel(env: Environment, ingestion: int) -> None:
+    """Cancel an ingestion that is not published yet; loaders ignore its other chunks.
 
-    Args:
-        settings: `project`.
-        engine: the database.
-        publisher: Pub/Sub.
+    Raises:
+        IllegalTransitionError: it is published, or ended.
+        NotFoundError: there is no such ingestion.
     """
+    with transaction(env.engine) as connection:
+        move(connection, ingestion, State.CANCELLED, env.settings.project)
+    relay(env.engine, env.publisher, ingestion)
 
-    def __init__(self, settings: Settings, engine: Engine, publisher: Publisher) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._publisher = publisher
 
-    def cancel(self, ingestion: int) -> Ingestion:
-        """Stop an ingestion that is not published yet; loaders leave its other chunks alone.
+def undo(env: Environment, ingestion: int) -> None:
+    """Withdraw the rows of a published ingestion, in one small update.
 
-        Raises:
-            IllegalTransitionError: it is too late.
-            NotFoundError: there is no such ingestion.
-        """
-        with transaction(self._engine) as connection:
-            row = move(connection, ingestion, State.CANCELLED, self._settings.project)
-        relay(self._engine, self._publisher, ingestion)
-        return row
+    Where the dataset has a key, its rows are deleted and the rows they replaced are restored.
 
-    def undo(self, ingestion: int) -> Ingestion:
-        """Take back the rows of a published ingestion, in one small update.
+    Raises:
+        IllegalTransitionError: it is not done.
+        NotFoundError: there is no such ingestion.
+    """
+    with transaction(env.engine) as connection:
+        name = select_ingestion(connection, ingestion).dataset
+        key = {"ingestion": ingestion, "dataset": name or ""}
+        connection.execute(statement("lock_dataset"), {"dataset": name or ""})
+        dataset = read_dataset(connection, name or "")
+        withdraw(connection, dataset, [ingestion], None, env.settings.project)
+        connection.execute(statement("touch_freshness"), key)
+    relay(env.engine, env.publisher, ingestion)
 
-        Where the dataset has a key, its rows are deleted, and the rows they replaced come back.
 
-        Raises:
-            IllegalTransitionError: it is not done.
-            NotFoundError: there is no such ingestion.
-        """
-        with transaction(self._engine) as connection:
-            row = select_ingestion(connection, ingestion)
-            key = {"ingestion": ingestion, "dataset": row.dataset}
-            connection.execute(statement("lock_dataset"), {"dataset": row.dataset or ""})
-            dataset = read_dataset(connection, row.dataset or "")
-            withdraw(connection, dataset, [ingestion], None, self._settings.project)
-            connection.execute(statement("touch_freshness"), key)
-            row = select_ingestion(connection, ingestion)
-        relay(self._engine, self._publisher, ingestion)
-        return row
+def retry(env: Environment, ingestion: int) -> None:
+    """Restart a failed or cancelled ingestion from the first byte of its file.
 
-    def retry(self, ingestion: int) -> Ingestion:
-        """Begin a failed or cancelled ingestion anew, from the first byte of its file.
+    The remains of the earlier attempt are deleted first, so that a changed declaration or a fixed
+    cause takes effect.
 
-        What is left of the earlier attempt is deleted first, so that a changed declaration or a
-        mended cause meets a clean start.
+    Raises:
+        IllegalTransitionError: it is neither failed nor cancelled nor just restarted.
+        NotFoundError: there is no such ingestion.
+        PubsubUnavailableError: it was restarted, but split was not notified; retry again later.
+    """
+    with transaction(env.engine) as connection:
+        found = select_ingestion(connection, ingestion)
+    if found.source != "file":
+        raise IllegalTransitionError(
+            f"ingestion {ingestion} came as rows in a request, and there is no file to read "
+            "again; send the rows again",
+            state=str(found.state),
+        )
+    if found.state != State.RECEIVED:
+        _restart(env, found)
+    relay(env.engine, env.publisher, ingestion)
+    publish_notification(env.publisher, found)
 
-        Raises:
-            IllegalTransitionError: it is neither failed nor cancelled, nor only just begun anew.
-            NotFoundError: there is no such ingestion.
-            PubsubUnavailableError: it was begun anew but not announced; retry again later.
-        """
-        row = self._find(ingestion)
-        if row.source != "file":
-            raise IllegalTransitionError(
-                f"ingestion {ingestion} came as rows in a request, and there is no file to read "
-                "again; send the rows again",
-                state=str(row.state),
-            )
-        if row.state != State.RECEIVED:
-            row = self._begin_anew(row)
-        relay(self._engine, self._publisher, ingestion)
-        announce(self._publisher, row)
-        return row
 
-    def _find(self, ingestion: int) -> Ingestion:
-        with transaction(self._engine) as connection:
-            return select_ingestion(connection, ingestion)
-
-    def _begin_anew(self, row: Ingestion) -> Ingestion:
-        """Move it to `received` and clear away the earlier attempt, once nobody works on that."""
-        key = {"ingestion": row.id}
-        dataset = find_dataset(self._engine, row.dataset or "")
-        with transaction(self._engine) as connection:
-            connection.execute(statement("lock_attempt"), key)
-            connection.execute(statement("reset_ingestion"), key)
-            moved = move(connection, row.id, State.RECEIVED, self._settings.project)
-            if dataset is not None:
-                _delete_rows(connection, dataset, row.id)
-            for name in ("delete_rejects", "delete_receipts", "delete_chunks"):
-                connection.execute(statement(name), key)
-            return moved
+def _restart(env: Environment, ingestion: Ingestion) -> None:
+    """Move it to `received` and delete the earlier attempt, once no handler works on that."""
+    key = {"ingestion": ingestion.id}
+    dataset = find_dataset(env.engine, ingestion.dataset or "")
+    with transaction(env.engine) as connection:
+        connection.execute(statement("lock_attempt"), key)
+        connection.execute(statement("reset_ingestion"), key)
+        move(connection, ingestion.id, State.RECEIVED, env.settings.project)
+        if dataset is not None:
+            _delete_rows(connection, dataset, ingestion.id)
+        for name in ("delete_rejects", "delete_receipts", "delete_chunks"):
+            connection.execute(statement(name), key)
 
 
 def _delete_rows(connection: Connection, dataset: Dataset, ingestion: int) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of rows that the declaration allows and PostgreSQL refuses."""
+"""Translates PostgreSQL's errors about rows that the declaration allows."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sluice.postgres.connection import message_of, refuses_value
 
 
 @contextmanager
-def refused_rows(where: str = "") -> Iterator[None]:
-    """Turn PostgreSQL's refusal of rows into the file's error: it would refuse them again.
+def constraint_errors(where: str = "") -> Iterator[None]:
+    """Turn PostgreSQL's error about a row into a permanent one: it would refuse the row again.
 
     Args:
         where: place of the rows in the file, such as `lines from 17`, where known.
 
     Raises:
-        RowsRefusedError: a value is out of range, or against a constraint of the table.
+        RowsRefusedError: a value is out of range, or violates a constraint of the table.
     """
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 

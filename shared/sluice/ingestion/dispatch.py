@@ -1,11 +1,11 @@
-"""Publishes the messages that make work on a file go on: its notification, its chunks."""
+"""Publishes the messages that trigger split and load: the notification of a file, and its chunks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
-from sluice.ingestion.notifications import UPLOADS_TOPIC, announcement_of
+from sluice.ingestion.notifications import UPLOADS_TOPIC, notification_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from sluice.ports import Publisher
 
 
-def announce(publisher: Publisher, ingestion: Ingestion) -> None:
-    """Announce the file of an ingestion again, as Cloud Storage would."""
-    publisher.publish(UPLOADS_TOPIC, [announcement_of(ingestion.file)])
+def publish_notification(publisher: Publisher, ingestion: Ingestion) -> None:
+    """Publish the notification of an ingestion's file again, as Cloud Storage does."""
+    publisher.publish(UPLOADS_TOPIC, [notification_of(ingestion.file)])
 
 
-def send_chunks(
+def publish_chunks(
     publisher: Publisher, ingestion: Ingestion, source: Source, cuts: Iterable[Cut]
 ) -> None:
     """Publish the messages of chunks."""
@@ -33,7 +33,7 @@ def _chunk(ingestion: Ingestion, source: Source, cut: Cut) -> Chunk:
     return Chunk(
         ingestion=ingestion.id,
         dataset=ingestion.dataset or "",
-        **vars(source.place(cut)),
+        **vars(source.location(cut)),
         number=cut.number,
         first_byte=cut.first_byte,
         end_byte=cut.end_byte,

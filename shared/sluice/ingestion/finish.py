@@ -20,94 +20,72 @@ from sluice.ingestion.ingestions import (
 from sluice.ingestion.merge import lock_datasets, merge_rows, refuse_rows, withdraw
 from sluice.ingestion.model import Ingestion, State
 from sluice.ingestion.outbox import relay
-from sluice.ingestion.output import Outputs, write_output
+from sluice.ingestion.output import write_output
 from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
 from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
-    from sluice.ports import Publisher, StoredObject
-    from sluice.settings import Settings
+    from sluice.ports import Environment, StoredObject
 
 
-class Finish:
-    """Publishes ingestions whose chunks all have their receipts.
+def finish_ingestion(env: Environment, ingestion: int) -> None:
+    """Publish an ingestion in state `publishing`; do nothing in any other state.
 
     Args:
-        settings: `project`.
-        engine: the database.
-        publisher: Pub/Sub.
-        outputs: where the files go that are made of files.
+        env: settings `project`, `outbox`.
+        ingestion: its chunks all have their receipts.
+
+    Raises:
+        TransientError: deliver the message again.
     """
+    try:
+        _finish(env, ingestion)
+    except PermanentError as error:
+        with transaction(env.engine) as connection:
+            found = lock_ingestion(connection, ingestion)
+            if found is not None and found.state == State.PUBLISHING:
+                fail(connection, ingestion, error, env.settings.project)
+    with transaction(env.engine) as connection:
+        key = {"ingestion": ingestion}
+        withdrawn = connection.scalars(statement("withdrawn_by"), key).all()
+    for each in (ingestion, *withdrawn):
+        relay(env.engine, env.publisher, each)
 
-    def __init__(
-        self, settings: Settings, engine: Engine, publisher: Publisher, outputs: Outputs
-    ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._publisher = publisher
-        self._outputs = outputs
 
-    def __call__(self, ingestion: int) -> None:
-        """Publish an ingestion that waits for it; do nothing for one that does not.
+def _finish(env: Environment, ingestion: int) -> None:
+    with transaction(env.engine) as connection:
+        name = select_ingestion(connection, ingestion).dataset
+    dataset = find_dataset(env.engine, name or "")
+    with transaction(env.engine) as connection:
+        output = _output(env, connection, ingestion, dataset) if dataset else None
+        found = lock_ingestion(connection, ingestion)
+        if found is None or found.state != State.PUBLISHING:
+            return
+        if dataset is None:
+            raise UnknownDatasetError(f"dataset {name} is not declared any more")
+        publish(connection, found, dataset, env.settings.project, output=output)
 
-        Raises:
-            TransientError: deliver the message again.
-        """
-        try:
-            self._finish(ingestion)
-        except PermanentError as error:
-            self._fail(ingestion, error)
-        self._relay(ingestion)
 
-    def _relay(self, ingestion: int) -> None:
-        """Publish its events and those of the ingestions that it took back."""
-        with transaction(self._engine) as connection:
-            key = {"ingestion": ingestion}
-            withdrawn = connection.scalars(statement("withdrawn_by"), key).all()
-        for each in (ingestion, *withdrawn):
-            relay(self._engine, self._publisher, each)
-
-    def _finish(self, ingestion: int) -> None:
-        project = self._settings.project
-        with transaction(self._engine) as connection:
-            name = select_ingestion(connection, ingestion).dataset
-        dataset = find_dataset(self._engine, name or "")
-        with transaction(self._engine) as connection:
-            output = self._output(connection, ingestion, dataset) if dataset else None
-            row = lock_ingestion(connection, ingestion)
-            if row is None or row.state != State.PUBLISHING:
-                return
-            if dataset is None:
-                raise UnknownDatasetError(f"dataset {row.dataset} is not declared any more")
-            publish(connection, row, dataset, project, output=output)
-
-    def _output(
-        self, connection: Connection, ingestion: int, dataset: Dataset
-    ) -> StoredObject | None:
-        """Write the output of an ingestion that will be published, before anything is locked."""
-        row = select_ingestion(connection, ingestion)
-        if not dataset.output or row.state != State.PUBLISHING:
-            return None
-        check_accounts(connection, [row])
-        too_many = too_many_rejects(row.account, dataset)
-        if too_many or _same_or_newer(connection, row, dataset):
-            return None
-        return write_output(connection, self._outputs, dataset, ingestion)
-
-    def _fail(self, ingestion: int, error: PermanentError) -> None:
-        with transaction(self._engine) as connection:
-            row = lock_ingestion(connection, ingestion)
-            if row is not None and row.state == State.PUBLISHING:
-                fail(connection, ingestion, error, self._settings.project)
+def _output(
+    env: Environment, connection: Connection, ingestion: int, dataset: Dataset
+) -> StoredObject | None:
+    """Write the output of an ingestion that will be published, before anything is locked."""
+    found = select_ingestion(connection, ingestion)
+    if not dataset.output or found.state != State.PUBLISHING:
+        return None
+    check_accounts(connection, [found])
+    if too_many_rejects(found.account, dataset) or _superseding(connection, found, dataset):
+        return None
+    return write_output(connection, env.storage, env.settings.outbox, dataset, ingestion)
 
 
 def publish(
     connection: Connection,
-    row: Ingestion,
+    ingestion: Ingestion,
     dataset: Dataset,
     project: str,
     *,
@@ -118,62 +96,60 @@ def publish(
     It fails, and keeps its rejects, where it has more of them than the dataset allows.
 
     Args:
-        connection: the transaction in which all of it happens.
-        row: the ingestion, locked, in state `publishing`.
+        connection: the transaction of the publication.
+        ingestion: in state `publishing`, locked.
         dataset: its dataset.
         project: part of the source of its events.
-        output: the file that was made of it, as `write_output` returns it.
+        output: the file that `write_output` wrote.
 
     Raises:
-        AccountImbalanceError: what was counted does not add up.
+        AccountImbalanceError: the account does not balance.
         PermanentError: its rows cannot be merged, see `sluice.ingestion.merge`.
     """
     lock_datasets(connection, dataset)
-    check_accounts(connection, [row])
-    other = _same_or_newer(connection, row, dataset)
+    check_accounts(connection, [ingestion])
+    other = _superseding(connection, ingestion, dataset)
     if other is not None:
-        move(connection, row.id, State.SKIPPED, project, Changes(replaced_by=other))
+        move(connection, ingestion.id, State.SKIPPED, project, Changes(replaced_by=other))
         return
-    older = _older(connection, row, dataset)
+    older = _older(connection, ingestion, dataset)
     if dataset.is_staged:
-        row = refuse_rows(connection, row, dataset, older)
-    too_many = too_many_rejects(row.account, dataset)
+        ingestion = refuse_rows(connection, ingestion, dataset, older)
+    too_many = too_many_rejects(ingestion.account, dataset)
     if too_many:
-        fail(connection, row.id, too_many, project)
+        fail(connection, ingestion.id, too_many, project)
         return
-    withdraw(connection, dataset, older, row.id, project)
+    withdraw(connection, dataset, older, ingestion.id, project)
     if dataset.is_staged:
-        merge_rows(connection, row, dataset)
+        merge_rows(connection, ingestion, dataset)
     for rollup in dataset.rollups:
-        _merge(connection, dataset, rollup, row.id)
-    key = {"ingestion": row.id, "dataset": dataset.name}
+        _merge(connection, dataset, rollup, ingestion.id)
+    key = {"ingestion": ingestion.id, "dataset": dataset.name}
     connection.execute(statement("publish"), key)
     connection.execute(statement("touch_freshness"), key)
-    move(connection, row.id, State.DONE, project, Changes(output=output))
+    move(connection, ingestion.id, State.DONE, project, Changes(output=output))
 
 
-def _older(connection: Connection, row: Ingestion, dataset: Dataset) -> Sequence[int]:
+def _older(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> Sequence[int]:
     """Return the published older generations of the object, where the dataset replaces them."""
     if dataset.reupload is not Reupload.REPLACE:
         return ()
-    return connection.scalars(statement("older_generations"), _place(row)).all()
+    return connection.scalars(statement("older_generations"), _generation(ingestion)).all()
 
 
-def _same_or_newer(connection: Connection, row: Ingestion, dataset: Dataset) -> int | None:
+def _superseding(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> int | None:
     """Return the published ingestion that makes this one superfluous, if there is one.
 
-    Generations may overtake one another: one that comes late may not bring back what a newer one
-    replaced.
+    Generations may overtake one another: a late one must not restore what a newer one replaced.
     """
-    other = same_content(connection, row)
+    other = same_content(connection, ingestion)
     if other is None and dataset.reupload is Reupload.REPLACE:
-        newer: int | None = connection.scalar(statement("newer_generation_done"), _place(row))
-        return newer
+        other = connection.scalar(statement("newer_generation_done"), _generation(ingestion))
     return other
 
 
-def _place(row: Ingestion) -> dict[str, object]:
-    file = row.file
+def _generation(ingestion: Ingestion) -> dict[str, object]:
+    file = ingestion.file
     return {"bucket": file.bucket, "object": file.name, "generation": file.generation}
 
 

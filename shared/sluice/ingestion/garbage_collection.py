@@ -1,138 +1,135 @@
-"""Clears away what nobody will see: rows of ended ingestions, chunks of compressed files, old projections.
+"""Deletes what no reader will see: rows of ended ingestions, chunks of compressed files, retired segments.
 
-Rows go in batches of pages, each its own short transaction: one pass over a table deletes the rows of
-all ended ingestions, whatever its size, and holds up no load for long. Rejects and receipts stay: they
-tell what happened.
+Rows are deleted page range by page range, each in a short transaction: one pass over a table deletes
+the rows of all ended ingestions whatever its size, and blocks no load for long. Rejects and receipts
+are kept as a record.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sluice.csv.decompression import compression_of
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, SEGMENT_COLUMN
 from sluice.ingestion.ingestions import query_ingestions, select_chunks
 from sluice.ingestion.model import Ingestion, State
-from sluice.ingestion.sources import open_source
+from sluice.ingestion.sources import is_compressed, open_source
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection, Engine
 
-    from sluice.ports import Objects
-    from sluice.settings import Settings
+    from sluice.ports import Environment
 
-#: What one sweep takes on, so that it ends well before its request does; the next one goes on.
+#: Limits of one run, so that it ends well before its request does; the next run continues.
 _MAX_INGESTIONS = 500
 _MAX_S = 300.0
 _PAGES = 4096  # of 8 KiB
 
 
 @dataclass
-class Cleared:
-    """How much was cleared away."""
+class Collected:
+    """How much was deleted.
+
+    Attributes:
+        ingestions: ended ingestions that leave nothing superfluous now.
+        rows: rows of ended ingestions.
+    """
 
     ingestions: int = 0
     rows: int = 0
+    _ends_at: float = field(default_factory=lambda: time.monotonic() + _MAX_S)
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the run must end."""
+        return time.monotonic() > self._ends_at
 
 
-class Clearing:
-    """Clears away after ingestions that ended a while ago.
+def collect_garbage(env: Environment) -> Collected:
+    """Delete what there is time for.
 
     Args:
-        settings: `sweep_idle_s`, `outbox`.
-        engine: the database.
-        objects: Cloud Storage.
+        env: settings `recovery_idle_s`, `outbox`.
     """
+    run = Collected()
+    values = {"idle_s": env.settings.recovery_idle_s, "limit": _MAX_INGESTIONS}
+    with transaction(env.engine) as connection:
+        ended = query_ingestions(connection, "uncollected_ingestions", values)
+        retired = connection.execute(statement("retired_segments"), values).all()
+    for dataset in {each.dataset for each in ended}:
+        _collect(env, dataset or "", [each for each in ended if each.dataset == dataset], run)
+    for dataset in {each.dataset for each in retired}:
+        segments = [each.id for each in retired if each.dataset == dataset]
+        _delete_segments(env.engine, dataset, segments, run)
+    return run
 
-    def __init__(self, settings: Settings, engine: Engine, objects: Objects) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._objects = objects
-        self._give_up_at = time.monotonic() + _MAX_S
 
-    def __call__(self) -> Cleared:
-        """Clear away what there is time for."""
-        cleared = Cleared()
-        wanted = {"idle_s": self._settings.sweep_idle_s, "limit": _MAX_INGESTIONS}
-        with transaction(self._engine) as connection:
-            ended = query_ingestions(connection, "uncollected_ingestions", wanted)
-        by_dataset: dict[str, list[Ingestion]] = {}
-        for each in ended:
-            by_dataset.setdefault(each.dataset or "", []).append(each)
-        for dataset, ingestions in by_dataset.items():
-            self._clear(dataset, ingestions, cleared)
-        self._clear_segments(wanted)
-        return cleared
+def _collect(env: Environment, dataset: str, ended: list[Ingestion], run: Collected) -> None:
+    hidden = [each for each in ended if each.account.loaded and each.state != State.DONE]
+    if hidden and not _delete_rows(env.engine, dataset, hidden, run):
+        return
+    for each in ended:
+        _delete_chunks(env, each)
+        key = {"ingestion": each.id, "sequence": each.sequence}
+        with transaction(env.engine) as connection:
+            run.ingestions += connection.execute(statement("mark_collected"), key).rowcount
 
-    def _clear_segments(self, wanted: Mapping[str, object]) -> None:
-        """Delete retired segments and their rows."""
-        with transaction(self._engine) as connection:
-            retired = connection.execute(statement("retired_segments"), wanted).all()
-        by_dataset: dict[str, list[int]] = {}
-        for each in retired:
-            by_dataset.setdefault(each.dataset, []).append(each.id)
-        for dataset, segments in by_dataset.items():
-            for table, page in self._pages(dataset, SEGMENT_COLUMN):
-                if time.monotonic() > self._give_up_at:
-                    return
-                with transaction(self._engine) as connection:
-                    _delete_pages(connection, table, page, SEGMENT_COLUMN, segments)
-            with transaction(self._engine) as connection:
-                for number in segments:
-                    connection.execute(statement("delete_retired_segment"), {"segment": number})
 
-    def _clear(self, dataset: str, ended: list[Ingestion], cleared: Cleared) -> None:
-        hidden = [each for each in ended if each.account.loaded and each.state != State.DONE]
-        if hidden and not self._delete_rows(dataset, hidden, cleared):
+def _delete_rows(engine: Engine, dataset: str, ended: Sequence[Ingestion], run: Collected) -> bool:
+    """Delete rows from every table of the dataset; False when there was not enough time."""
+    for table, page in _pages(engine, dataset, INGESTION_COLUMN):
+        if run.is_out_of_time:
+            return False
+        with transaction(engine) as connection:
+            locked = _lock_unchanged(connection, ended)
+            run.rows += _delete_pages(connection, table, page, INGESTION_COLUMN, locked)
+    return True
+
+
+def _delete_chunks(env: Environment, ingestion: Ingestion) -> None:
+    """Delete the chunks of a compressed file from the outbox, while no retry needs them."""
+    if not is_compressed(ingestion.file):
+        return
+    source = open_source(env.storage, ingestion.file, ingestion.id, env.settings.outbox)
+    with transaction(env.engine) as connection:
+        if _lock_unchanged(connection, [ingestion]):
+            for chunk in select_chunks(connection, ingestion.id):
+                location = source.location(chunk.cut)
+                env.storage.delete(location.bucket, location.object)
+
+
+def _delete_segments(engine: Engine, dataset: str, segments: Sequence[int], run: Collected) -> None:
+    """Delete retired segments and their rows in projections."""
+    for table, page in _pages(engine, dataset, SEGMENT_COLUMN):
+        if run.is_out_of_time:
             return
-        for each in ended:
-            self._delete_chunks(each)
-            with transaction(self._engine) as connection:
-                key = {"ingestion": each.id, "sequence": each.sequence}
-                cleared.ingestions += connection.execute(statement("mark_collected"), key).rowcount
+        with transaction(engine) as connection:
+            _delete_pages(connection, table, page, SEGMENT_COLUMN, segments)
+    with transaction(engine) as connection:
+        for number in segments:
+            connection.execute(statement("delete_retired_segment"), {"segment": number})
 
-    def _delete_chunks(self, row: Ingestion) -> None:
-        """Delete the content of a compressed file from the outbox, while no retry needs it."""
-        if not compression_of(row.file.name, row.file.content_encoding):
-            return
-        source = open_source(self._objects, row.file, row.id, self._settings.outbox)
-        with transaction(self._engine) as connection:
-            if _hold(connection, [row]):
-                for chunk in select_chunks(connection, row.id):
-                    place = source.place(chunk.cut)
-                    self._objects.delete(place.bucket, place.object)
 
-    def _delete_rows(self, dataset: str, ended: Sequence[Ingestion], cleared: Cleared) -> bool:
-        """Delete rows from every table of the dataset; False when the time did not suffice."""
-        for table, page in self._pages(dataset, INGESTION_COLUMN):
-            if time.monotonic() > self._give_up_at:
-                return False
-            with transaction(self._engine) as connection:
-                held = _hold(connection, ended)
-                cleared.rows += _delete_pages(connection, table, page, INGESTION_COLUMN, held)
-        return True
-
-    def _pages(self, dataset: str, column: str) -> Iterator[tuple[str, int]]:
-        """Yield the tables of a dataset that have a column, each with the first page of every batch."""
-        with transaction(self._engine) as connection:
-            key = {"dataset": dataset, "column": column}
-            tables = connection.execute(statement("tables_with_column"), key).all()
-        for table in tables:
-            for page in range(0, table.pages, _PAGES):
-                yield f"store.{quote(table.relname)}", page
+def _pages(engine: Engine, dataset: str, column: str) -> Iterator[tuple[str, int]]:
+    """Yield the tables of a dataset that have a column, with the first page of each page range."""
+    with transaction(engine) as connection:
+        key = {"dataset": dataset, "column": column}
+        tables = connection.execute(statement("tables_with_column"), key).all()
+    for table in tables:
+        for page in range(0, table.pages, _PAGES):
+            yield f"store.{quote(table.relname)}", page
 
 
 def _delete_pages(
     connection: Connection, table: str, page: int, column: str, numbers: Sequence[int]
 ) -> int:
-    """Delete the rows of a batch of pages whose column is one of the numbers; return how many."""
+    """Delete the rows of a page range whose column is one of the numbers; return how many."""
     sql = composed(
         f"DELETE FROM {table} WHERE {column} = ANY (CAST(:numbers AS integer[]))"
         " AND ctid >= CAST(:first AS tid) AND ctid < CAST(:end AS tid)"
@@ -141,10 +138,10 @@ def _delete_pages(
     return int(connection.execute(sql, {"numbers": list(numbers), **pages}).rowcount)
 
 
-def _hold(connection: Connection, ended: Sequence[Ingestion]) -> Sequence[int]:
-    """Return those that are still as they were found, and keep them so in this transaction."""
-    found = {
+def _lock_unchanged(connection: Connection, ended: Sequence[Ingestion]) -> Sequence[int]:
+    """Lock the ingestions that have not changed since they were read, and return them."""
+    values = {
         "ingestions": [each.id for each in ended],
         "sequences": [each.sequence for each in ended],
     }
-    return connection.scalars(statement("lock_ended"), found).all()
+    return connection.scalars(statement("lock_ended"), values).all()

@@ -1,12 +1,12 @@
-"""The quick way of small files: those that come at once are loaded and published together.
+"""Group commit of small files: files that wait at the same time are loaded and published together.
 
-Most of what a small file costs is the same for one and for many: a parse, a transaction, a commit. So
-each delivery reads its own file, and whoever is first takes along all that wait, as databases do with
-commits. All of it is one transaction, in which each file is an ingestion of its own, with its chunk,
-receipt, account and events, as if it had gone through split, load and finish.
+Most of the cost of a small file is the same for one and for many: a parse, a transaction, a commit. So
+each delivery reads its own file, and the first one loads all that are waiting, as databases do with
+commits. It is one transaction, in which each file is an ingestion of its own with chunk, receipt, account
+and events, as if it had passed through split, load and finish.
 
-A file that is in any way unusual, and all files where anything goes wrong, go the ordinary way: what
-this module does not do is no loss.
+An unusual file is left to split. So are all files of a group that cannot be loaded as declared: alone,
+each gets the error that is its own. After any other error each delivery fails and is repeated.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ import json
 import logging
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sluice.csv.decompression import compression_of
 from sluice.datasets import identifiers
 from sluice.errors import AccountImbalanceError, PermanentError
+from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.events import PROGRESS, Event
 from sluice.ingestion.ingestions import query_ingestions, write_events
-from sluice.ingestion.load import codes_of_texts, copy_stream, keep_rejects
+from sluice.ingestion.load import codes_of_texts, copy_stream, write_rejects
 from sluice.ingestion.merge import lock_datasets
 from sluice.ingestion.model import Account, Ingestion, State
 from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import publish_events
 from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
+from sluice.ingestion.sources import is_compressed
 from sluice.parsing.batch import FileOutcome, ParsedFiles, parse_files
 from sluice.parsing.chunk import copied_columns, copied_rollup_columns
 from sluice.parsing.small_file import SmallFile, read_small_file
@@ -44,8 +46,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from sluice.datasets.model import Dataset
-    from sluice.ports import Objects, Publisher, StoredObject
-    from sluice.settings import Settings
+    from sluice.ports import Environment, StoredObject
 
 LOGGER = logging.getLogger(__name__)
 
@@ -53,12 +54,12 @@ LOGGER = logging.getLogger(__name__)
 MAX_FILE_BYTES = 1024 * 1024
 _MAX_FILES = 64
 _MAX_BYTES = 8 * 1024 * 1024
-#: Attribute of events after which the engine itself has nothing left to do; finish does not get them.
-TOGETHER = "together"
-#: The ingestion after each step, in the order of its events, as it differs from the end.
+#: Attribute of events that need no further work; the subscription of finish filters them out.
+GROUP_COMMIT = "group_commit"
 _NOT_LOADED: Mapping[str, Any] = {
     "chunks_total": None, "chunks_loaded": 0, "bytes_loaded": 0, "account": Account()
 }  # fmt: skip
+#: The events of an ingestion, in order: name, and in what the ingestion differed from its final values.
 _STEPS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     (State.RECEIVED, {**_NOT_LOADED, "state": State.RECEIVED}),
     (State.SPLITTING, {**_NOT_LOADED, "state": State.SPLITTING}),
@@ -69,277 +70,275 @@ _STEPS: tuple[tuple[str, Mapping[str, Any]], ...] = (
 )
 
 
-class Together:
-    """Loads and publishes small files.
+def load_in_group(env: Environment, file: StoredObject) -> int | None:
+    """Load and publish a small file, and publish its events; return its ingestion.
 
     Args:
-        settings: `project`, `chunk_bytes`, `copy_block_bytes`.
-        engine: the database.
-        objects: Cloud Storage.
-        publisher: Pub/Sub.
+        env: settings `project`, `chunk_bytes`, `copy_block_bytes`.
+        file: the object.
+
+    Returns:
+        None where split must take the file; then nothing was done.
+
+    Raises:
+        TransientError: deliver the notification again; its events may be unpublished.
     """
+    waiting = _read(env, file)
+    if waiting is None:
+        return None
+    loaded = _queue_of(env.engine).load(waiting, partial(_load, env))
+    if loaded is None:
+        return None
+    _publish(env, loaded)
+    return loaded.ingestion
 
-    def __init__(
-        self, settings: Settings, engine: Engine, objects: Objects, publisher: Publisher
-    ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._objects = objects
-        self._publisher = publisher
 
-    def __call__(self, announced: StoredObject) -> int | None:
-        """Load, publish and tell of an object; None, and nothing is done, where it must go the ordinary way.
-
-        Raises:
-            TransientError: deliver the announcement again; what was done is not told yet.
-        """
-        turn = self._turn(announced)
-        if turn is None:
+def _read(env: Environment, file: StoredObject) -> _Waiting | None:
+    """Read a file; None where it is unusual."""
+    limit = min(MAX_FILE_BYTES, env.settings.chunk_bytes)
+    if is_compressed(file) or not 0 < file.size_bytes <= limit:
+        return None
+    try:
+        dataset = find_dataset(env.engine, dataset_of(file))
+        if dataset is None or dataset.is_staged or dataset.output:
             return None
-        _gathering(self._engine).join(turn, self._load)
-        if turn.batch is None:
-            return None
-        self._tell(turn, turn.batch)
-        return turn.events[0].ingestion
-
-    def _turn(self, announced: StoredObject) -> _Turn | None:
-        limit = min(MAX_FILE_BYTES, self._settings.chunk_bytes)
-        is_packed = bool(compression_of(announced.name, announced.content_encoding))
-        if is_packed or not 0 < announced.size_bytes <= limit:
-            return None
-        try:
-            dataset = find_dataset(self._engine, dataset_of(announced))
-            if dataset is None or dataset.is_staged or dataset.output:
-                return None
-            place = (announced.bucket, announced.name, announced.generation)
-            data = self._objects.read(*place, 0, announced.size_bytes)
-            whole = read_small_file(data, dataset)
-        except PermanentError:
-            return None  # the ordinary way finds it too, and tells
-        return None if whole is None else _Turn(announced, dataset, whole)
-
-    def _load(self, turns: Sequence[_Turn]) -> None:
-        """Load files of one dataset and kind in one transaction; give their events to those that were."""
-        dataset = turns[0].dataset
-        try:
-            with parse_files([each.whole for each in turns], dataset) as parsed:
-                codes = codes_of_texts(self._engine, dataset, parsed.chunk)
-                counted = parsed.encode(codes)
-                with transaction(self._engine) as connection:
-                    events = self._store(connection, dataset, turns, parsed, counted)
-        except Exception:
-            LOGGER.warning("%d files go the ordinary way", len(turns), exc_info=True)
-            return
-        batch = _Batch(list(events), bool(dataset.projections))
-        by_object = {(each[0].body["data"]["object"]): each for each in events.values()}
-        for turn in turns:
-            if turn.announced.name in by_object:
-                turn.events, turn.batch = by_object[turn.announced.name], batch
-
-    def _store(
-        self,
-        connection: Connection,
-        dataset: Dataset,
-        turns: Sequence[_Turn],
-        parsed: ParsedFiles,
-        counted: Sequence[FileOutcome],
-    ) -> dict[int, list[Event]]:
-        """Write all there is of the files; return the events of each ingestion."""
-        lock_datasets(connection, dataset)
-        files = [
-            _facts(turn, each)
-            for turn, each in zip(turns, counted, strict=True)
-            if not too_many_rejects(_account(each), dataset)
-        ]
-        facts = {"dataset": dataset.name, "files": json.dumps(files), "sequence": len(_STEPS) - 1}
-        received = query_ingestions(connection, "receive_group", facts)
-        if not received:
-            return {}
-        ids = {each.file.name: each.id for each in received}
-        named = [ids.get(turn.announced.name) for turn in turns]
-        self._write(
-            connection, dataset, parsed, named, sum(each.account.loaded for each in received)
-        )
-        rejects = zip(named, counted, strict=True)
-        keep_rejects(connection, [(i, r) for i, each in rejects if i for r in each.rejects])
-        check_accounts(connection, received)
-        return self._publish(connection, list(ids.values()))
-
-    def _write(
-        self,
-        connection: Connection,
-        dataset: Dataset,
-        parsed: ParsedFiles,
-        ingestions: Sequence[int | None],
-        rows: int,
-    ) -> None:
-        block_bytes = self._settings.copy_block_bytes
-        parsed.assign(ingestions)
-        table, columns = identifiers.store_table(dataset.name), copied_columns(dataset)
-        written = copy_stream(connection, table, columns, parsed.copy_rows(block_bytes))
-        if written != rows:
-            raise AccountImbalanceError(f"PostgreSQL wrote {written} of {rows} rows of small files")
-        for rollup in dataset.rollups:
-            table = identifiers.rollup_table(dataset.name, rollup.name)
-            part = parsed.copy_rollup(rollup, block_bytes)
-            copy_stream(connection, table, copied_rollup_columns(rollup), part)
-
-    def _publish(self, connection: Connection, ingestions: list[int]) -> dict[int, list[Event]]:
-        given = {"ingestions": ingestions}
-        done = query_ingestions(connection, "publish_group", given)
-        if len(done) != len(ingestions):
-            raise AccountImbalanceError(f"{len(done)} of {len(ingestions)} files were published")
-        events = {each.id: _events(each, self._settings.project) for each in done}
-        write_events(connection, itertools.chain.from_iterable(events.values()))
-        return events
-
-    def _tell(self, turn: _Turn, batch: _Batch) -> None:
-        """Publish the events of a file; the last file of a batch marks those of all as published."""
-        ingestion = turn.events[0].ingestion
-        asks = batch.asks(ingestion)
-        is_told = False
-        try:
-            publish_events(
-                self._publisher, [(each, _attributes(each, asks)) for each in turn.events]
-            )
-            is_told = True
-        finally:
-            told = batch.end(ingestion if is_told else None)
-            if told:
-                facts = {"ingestions": told, "sequence": len(_STEPS)}
-                with transaction(self._engine) as connection:
-                    connection.execute(statement("mark_group_events"), facts)
+        data = env.storage.read(file.bucket, file.name, file.generation, 0, file.size_bytes)
+        content = read_small_file(data, dataset)
+    except PermanentError:
+        return None  # split finds it too, and records it
+    return None if content is None else _Waiting(file, dataset, content)
 
 
 @dataclass(eq=False)
-class _Turn:
-    """A file that waits to be loaded, and what became of it.
+class _Waiting:
+    """A file that waits to be loaded."""
 
-    Attributes:
-        batch: those it was loaded with; None where it was not loaded.
-        is_over: whether nobody will load it any more.
-    """
-
-    announced: StoredObject
+    file: StoredObject
     dataset: Dataset
-    whole: SmallFile
+    content: SmallFile
     received_at: datetime = field(default_factory=partial(datetime.now, UTC))
-    events: list[Event] = field(default_factory=list)
-    batch: _Batch | None = None
-    is_over: bool = False
+    loaded: Future[_Loaded | None] = field(default_factory=Future)
 
-    def goes_with(self, others: Sequence[_Turn]) -> bool:
-        """Whether it can be loaded together with others: of one dataset and kind, and none of them twice."""
-        first = others[0]
-        size_bytes = sum(each.announced.size_bytes for each in others)
+    def fits(self, group: Sequence[_Waiting]) -> bool:
+        """Whether it can be loaded with a group: the same dataset and kind, and no file twice."""
+        size_bytes = self.file.size_bytes + sum(each.file.size_bytes for each in group)
         return (
-            self.dataset == first.dataset
-            and self.whole.kind == first.whole.kind
-            and len(others) < _MAX_FILES
-            and size_bytes + self.announced.size_bytes <= _MAX_BYTES
-            and not any(self._is_like(each.announced) for each in others)
+            self.dataset == group[0].dataset
+            and self.content.kind == group[0].content.kind
+            and len(group) < _MAX_FILES
+            and size_bytes <= _MAX_BYTES
+            and not any(self._is_like(each.file) for each in group)
         )
 
     def _is_like(self, other: StoredObject) -> bool:
-        own = self.announced
+        own = self.file
         is_same_content = (own.crc32c, own.size_bytes) == (other.crc32c, other.size_bytes)
         return own.name == other.name or is_same_content
 
+    def document(self, outcome: FileOutcome) -> dict[str, object]:
+        """Return what the statement `receive_group` records of the file."""
+        file, cut = self.file, self.content.cut
+        return {
+            "bucket": file.bucket,
+            "object": file.name,
+            "generation": file.generation,
+            "size_bytes": file.size_bytes,
+            "crc32c": file.crc32c,
+            "content_encoding": file.content_encoding,
+            "layout": self.content.to_json(),
+            "first_byte": cut.first_byte,
+            "end_byte": cut.end_byte,
+            "first_line": cut.first_line,
+            "records": cut.records,
+            "lines": cut.lines,
+            "rows_loaded": outcome.rows,
+            "rows_rejected": len(outcome.rejects),
+            "received_at": self.received_at.isoformat(),
+        }
 
-class _Batch:
-    """The files of one transaction, until all of them are told.
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A loaded file: its events, and the group with which it was committed."""
+
+    ingestion: int
+    events: Sequence[Event]
+    group: _Group
+
+
+class _Group:
+    """The ingestions of one transaction, until the events of all of them are published.
 
     Args:
-        ingestions: theirs.
-        must_compact: whether finish is to hear that something is done.
+        ingestions: the ingestions.
+        must_compact: whether finish must hear that something is done.
     """
 
-    def __init__(self, ingestions: list[int], must_compact: bool) -> None:
+    def __init__(self, ingestions: Sequence[int], must_compact: bool) -> None:
         self._lock = threading.Lock()
-        self._left = len(ingestions)
-        self._told: list[int] = []
-        self._asking = max(ingestions, default=0) if must_compact else 0
+        self._unpublished = len(ingestions)
+        self._published: list[int] = []
+        self._notifying = max(ingestions, default=0) if must_compact else 0
 
-    def asks(self, ingestion: int) -> bool:
-        """Whether finish hears of the batch by this one's events: once is enough."""
-        return ingestion == self._asking
+    def notifies(self, ingestion: int) -> bool:
+        """Whether finish hears of the group by this ingestion's events: once is enough."""
+        return ingestion == self._notifying
 
-    def end(self, ingestion: int | None) -> list[int]:
-        """Count a file whose delivery ends, told or not; return all that were told at the last one."""
+    def end(self, ingestion: int, *, is_published: bool) -> Sequence[int]:
+        """Count an ingestion whose delivery ends; the last one gets all whose events are published."""
         with self._lock:
-            self._left -= 1
-            if ingestion is not None:
-                self._told.append(ingestion)
-            return [] if self._left else self._told
+            self._unpublished -= 1
+            if is_published:
+                self._published.append(ingestion)
+            return () if self._unpublished else self._published
 
 
-class _Gathering:
-    """Where the files of this process wait for each other."""
+class _Queue:
+    """The waiting files of this process. One thread at a time loads a group of them."""
 
     def __init__(self) -> None:
-        self._waiting: list[_Turn] = []
+        self._waiting: list[_Waiting] = []
         self._lock = threading.Lock()
-        self._at_work = threading.Lock()
+        self._loading = threading.Lock()
 
-    def join(self, turn: _Turn, load: Any) -> None:
-        """Return once a file was loaded, by this thread or by another's, or could not be."""
-        with self._lock:
-            self._waiting.append(turn)
-        with self._at_work:
-            if turn.is_over:
-                return
-            turns = self._take(turn)
-            try:
-                load(turns)
-            finally:
-                for each in turns:
-                    each.is_over = True
+    def load(
+        self, own: _Waiting, load: Callable[[Sequence[_Waiting]], Iterable[_Loaded | None]]
+    ) -> _Loaded | None:
+        """Return once a file was loaded, by this thread or by another one.
 
-    def _take(self, turn: _Turn) -> list[_Turn]:
-        """Take a file out, and all that can go with it."""
+        Raises:
+            Exception: what `load` raised for the file's group.
+        """
         with self._lock:
-            taken = [turn]
+            self._waiting.append(own)
+        with self._loading:
+            if not own.loaded.done():
+                self._load_group(self._take_group(own), load)
+        return own.loaded.result()
+
+    def _load_group(
+        self,
+        group: Sequence[_Waiting],
+        load: Callable[[Sequence[_Waiting]], Iterable[_Loaded | None]],
+    ) -> None:
+        try:
+            for waiting, loaded in zip(group, load(group), strict=True):
+                waiting.loaded.set_result(loaded)
+        except Exception as error:  # noqa: BLE001  # each delivery raises it
+            for waiting in group:
+                waiting.loaded.set_exception(error)
+        finally:
+            for waiting in group:
+                if not waiting.loaded.done():
+                    waiting.loaded.set_result(None)
+
+    def _take_group(self, own: _Waiting) -> list[_Waiting]:
+        """Take a file out of the queue, and all that can be loaded with it."""
+        with self._lock:
+            group = [own]
             for each in self._waiting:
-                if each is not turn and each.goes_with(taken):
-                    taken.append(each)
-            self._waiting = [each for each in self._waiting if each not in taken]
-            return taken
+                if each is not own and each.fits(group):
+                    group.append(each)
+            self._waiting = [each for each in self._waiting if each not in group]
+            return group
 
 
 _lock = threading.Lock()
-_gatherings: weakref.WeakKeyDictionary[Engine, _Gathering] = weakref.WeakKeyDictionary()
+_queues: weakref.WeakKeyDictionary[Engine, _Queue] = weakref.WeakKeyDictionary()
 
 
-def _gathering(engine: Engine) -> _Gathering:
+def _queue_of(engine: Engine) -> _Queue:
     with _lock:
-        return _gatherings.setdefault(engine, _Gathering())
+        return _queues.setdefault(engine, _Queue())
 
 
-def _facts(turn: _Turn, counted: FileOutcome) -> dict[str, Any]:
-    """Return what the ledger keeps of a file."""
-    own, cut = turn.announced, turn.whole.cut
-    return {
-        "bucket": own.bucket,
-        "object": own.name,
-        "generation": own.generation,
-        "size_bytes": own.size_bytes,
-        "crc32c": own.crc32c,
-        "content_encoding": own.content_encoding,
-        "layout": turn.whole.to_json(),
-        "first_byte": cut.first_byte,
-        "end_byte": cut.end_byte,
-        "first_line": cut.first_line,
-        "records": cut.records,
-        "lines": cut.lines,
-        "rows_loaded": counted.rows,
-        "rows_rejected": len(counted.rejects),
-        "received_at": turn.received_at.isoformat(),
+def _load(env: Environment, waiting: Sequence[_Waiting]) -> list[_Loaded | None]:
+    """Load files of one dataset and kind in one transaction; None for each that split must take."""
+    dataset = waiting[0].dataset
+    try:
+        with parse_files([each.content for each in waiting], dataset) as parsed:
+            outcomes = parsed.encode(codes_of_texts(env.engine, dataset, parsed.chunk))
+            with constraint_errors(), transaction(env.engine) as connection:
+                events = _store(env, connection, waiting, parsed, outcomes)
+    except PermanentError as error:
+        fields = {"code": error.code, "files": [each.file.name for each in waiting]}
+        LOGGER.warning("group commit failed: %s", error.detail, extra={"fields": fields})
+        return [None] * len(waiting)
+    group = _Group([each[0].ingestion for each in events.values()], bool(dataset.projections))
+    return [
+        _Loaded(found[0].ingestion, found, group) if (found := events.get(each.file.name)) else None
+        for each in waiting
+    ]
+
+
+def _store(
+    env: Environment,
+    connection: Connection,
+    waiting: Sequence[_Waiting],
+    parsed: ParsedFiles,
+    outcomes: Sequence[FileOutcome],
+) -> dict[str, list[Event]]:
+    """Write everything about the files; return the events of each, by the name of its object."""
+    dataset = waiting[0].dataset
+    lock_datasets(connection, dataset)
+    documents = [
+        each.document(outcome)
+        for each, outcome in zip(waiting, outcomes, strict=True)
+        if not too_many_rejects(_account(outcome), dataset)
+    ]
+    values = {
+        "dataset": dataset.name,
+        "files": json.dumps(documents),
+        "sequence": len(_STEPS) - 1,
     }
+    received = query_ingestions(connection, "receive_group", values)
+    if not received:
+        return {}
+    numbers = {each.file.name: each.id for each in received}
+    ingestions = [numbers.get(each.file.name) for each in waiting]
+    loaded = sum(each.account.loaded for each in received)
+    _write_rows(env, connection, dataset, parsed, ingestions, loaded)
+    write_rejects(
+        connection,
+        [
+            (ingestion, reject)
+            for ingestion, outcome in zip(ingestions, outcomes, strict=True)
+            if ingestion is not None
+            for reject in outcome.rejects
+        ],
+    )
+    check_accounts(connection, received)
+    done = query_ingestions(connection, "publish_group", {"ingestions": list(numbers.values())})
+    if len(done) != len(received):
+        raise AccountImbalanceError(f"{len(done)} of {len(received)} small files were published")
+    events = {each.file.name: _events(each, env.settings.project) for each in done}
+    write_events(connection, itertools.chain.from_iterable(events.values()))
+    return events
 
 
-def _account(counted: FileOutcome) -> Account:
-    rejected = len(counted.rejects)
-    return Account(counted.rows + rejected, counted.rows, rejected)
+def _write_rows(
+    env: Environment,
+    connection: Connection,
+    dataset: Dataset,
+    parsed: ParsedFiles,
+    ingestions: Sequence[int | None],
+    loaded: int,
+) -> None:
+    block_bytes = env.settings.copy_block_bytes
+    parsed.assign(ingestions)
+    table, columns = identifiers.store_table(dataset.name), copied_columns(dataset)
+    written = copy_stream(connection, table, columns, parsed.copy_rows(block_bytes))
+    if written != loaded:
+        raise AccountImbalanceError(f"PostgreSQL wrote {written} of {loaded} rows of small files")
+    for rollup in dataset.rollups:
+        table = identifiers.rollup_table(dataset.name, rollup.name)
+        part = parsed.copy_rollup(rollup, block_bytes)
+        copy_stream(connection, table, copied_rollup_columns(rollup), part)
+
+
+def _account(outcome: FileOutcome) -> Account:
+    rejected = len(outcome.rejects)
+    return Account(outcome.rows + rejected, outcome.rows, rejected)
 
 
 def _events(ingestion: Ingestion, project: str) -> list[Event]:
@@ -350,6 +349,23 @@ def _events(ingestion: Ingestion, project: str) -> list[Event]:
     ]
 
 
-def _attributes(event: Event, asks: bool) -> dict[str, str]:
-    is_asking = asks and event.name == State.DONE
-    return event.attributes if is_asking else {**event.attributes, TOGETHER: "true"}
+def _publish(env: Environment, loaded: _Loaded) -> None:
+    """Publish the events of a file; the last file of a group marks those of all as published."""
+    notifies = loaded.group.notifies(loaded.ingestion)
+    is_published = False
+    try:
+        messages = [(each, _attributes(each, notifies)) for each in loaded.events]
+        publish_events(env.publisher, messages)
+        is_published = True
+    finally:
+        published = loaded.group.end(loaded.ingestion, is_published=is_published)
+        if published:
+            values = {"ingestions": published, "sequence": len(_STEPS)}
+            with transaction(env.engine) as connection:
+                connection.execute(statement("mark_group_events"), values)
+
+
+def _attributes(event: Event, notifies: bool) -> dict[str, str]:
+    if notifies and event.name == State.DONE:
+        return event.attributes
+    return {**event.attributes, GROUP_COMMIT: "true"}

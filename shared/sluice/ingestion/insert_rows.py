@@ -1,7 +1,7 @@
-"""The use case of admit: rows that come with a request are loaded and published in one transaction.
+"""The use case of inserting rows: the rows of a request are loaded and published in one transaction.
 
-They go the way of a file, by the same rules, and become an ingestion with an account, events and
-rejects; only that nothing is split and nobody waits for another function.
+They follow the rules of a file and become an ingestion with an account, events and rejects; only
+nothing is split, and no other function takes part.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sluice.csv.rejects import Reject
 from sluice.csv.splitting import Cut
 from sluice.datasets.identifiers import quote, view
 from sluice.errors import IdempotencyKeyError, PermanentError
-from sluice.ingestion.constraint_errors import refused_rows
+from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.finish import publish
 from sluice.ingestion.ingestions import (
     Changes,
@@ -28,223 +29,220 @@ from sluice.ingestion.ingestions import (
     select_ingestion,
     write_event,
 )
-from sluice.ingestion.load import codes_of_texts, keep_rejects, store_rows
+from sluice.ingestion.load import codes_of_texts, store_rows, write_rejects
 from sluice.ingestion.merge import KeyedRow, keyed_rows
 from sluice.ingestion.model import Account, State
 from sluice.ingestion.outbox import relay
-from sluice.ingestion.submissions import Group, Submission, parsed
+from sluice.ingestion.row_groups import ParsedGroup, RowGroup, parse_group
 from sluice.parsing.json_rows import row_layout
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
     from sluice.datasets.model import Dataset
-    from sluice.ports import Publisher
-    from sluice.settings import Settings
+    from sluice.ports import Environment
 
-Document = dict[str, Any]
+Document = dict[str, Any]  # a JSON object
 
 
 @dataclass(frozen=True)
-class Once:
-    """What makes a request take effect once: the key of its client, and what the request is."""
+class IdempotencyKey:
+    """The key that makes a request take effect once, and the fingerprint of that request."""
 
     key: str
     fingerprint: str
 
     @classmethod
-    def of(cls, key: str, route: str, body: object) -> Once:
-        """Return it for a request; the order of the body's members does not matter."""
+    def of(cls, key: str, route: str, body: object) -> IdempotencyKey:
+        """Return the key of a request; the order of the body's members does not matter."""
         request = json.dumps([route, body], sort_keys=True)
         return cls(key, hashlib.sha256(request.encode()).hexdigest())
 
 
 @dataclass(frozen=True)
-class Admission:
-    """What became of a request.
+class InsertResult:
+    """The result of a request.
 
     Attributes:
         groups: a document for each group, in their order: ingestion, state, account, rows.
-        is_repeated: whether it was answered before, by the same key.
+        is_repeated: whether the request was answered before, under the same key.
     """
 
     groups: list[Document]
     is_repeated: bool = False
 
 
-class Admit:
-    """Admits rows.
+def insert_rows(
+    env: Environment, groups: Sequence[RowGroup], key: IdempotencyKey | None = None
+) -> InsertResult:
+    """Load and publish rows; return the outcome of each of them.
 
     Args:
-        settings: `project`, `copy_block_bytes`.
-        engine: the database.
-        publisher: Pub/Sub.
+        env: settings `project`, `copy_block_bytes`.
+        groups: the rows of each dataset.
+        key: makes a repeated request return the answer of the first.
+
+    Raises:
+        IdempotencyKeyError: the key was used with another request.
+        TransientError: nothing was done; send the request again.
     """
-
-    def __init__(self, settings: Settings, engine: Engine, publisher: Publisher) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._publisher = publisher
-
-    def __call__(self, groups: Sequence[Group], once: Once | None = None) -> Admission:
-        """Load and publish rows; return what became of each of them.
-
-        Raises:
-            IdempotencyKeyError: the key came with another request before.
-            TransientError: nothing was done; send the request again.
-        """
-        for each in groups:
-            self._make_codes(each)
-        with transaction(self._engine) as connection:
-            known = _claim(connection, once) if once else None
-            admission = known or Admission(self._admit_all(connection, groups))
-            if once and not known:
-                answer = {"key": once.key, "answer": json.dumps(admission.groups)}
-                connection.execute(statement("store_answer"), answer)
-        for document in admission.groups:
-            relay(self._engine, self._publisher, document["ingestion"])
-        return admission
-
-    def _make_codes(self, group: Group) -> None:
-        """Give new texts their codes first: in the transaction that would take a second connection."""
-        if group.dataset.dictionaries:
-            with parsed(group.numbered(0) if group.next_key else group) as submission:
-                codes_of_texts(self._engine, group.dataset, submission.parsed)
-
-    def _admit_all(self, connection: Connection, groups: Sequence[Group]) -> list[Document]:
-        """Admit each group, those first to which others refer; nobody else changes their datasets."""
-        _lock(connection, groups)
-        documents = {
-            group.dataset.name: self._admit(connection, group) for group in _ordered(groups)
-        }
-        return [documents[each.dataset.name] for each in groups]
-
-    def _admit(self, connection: Connection, group: Group) -> Document:
-        if group.next_key:
-            group = group.numbered(_newest_key(connection, group))
-        with parsed(group) as submission:
-            ingestion = self._receive(connection, submission)
-            problem: PermanentError | None = None
-            try:
-                with connection.begin_nested(), refused_rows():
-                    self._store(connection, ingestion, submission)
-            except PermanentError as error:
-                problem = error
-                self._keep_rejects_alone(connection, ingestion, submission)
-            keyed = keyed_rows(connection, group.dataset, ingestion)
-            problem = problem or self._publish(connection, ingestion, group.dataset)
-            if problem:
-                fail(connection, ingestion, problem, self._settings.project)
-            return _document(connection, ingestion, submission, keyed)
-
-    def _receive(self, connection: Connection, submission: Submission) -> int:
-        """Make the ingestion, known whole from the start: one chunk, so many records."""
-        project = self._settings.project
-        records, size_bytes = len(submission.rows), submission.size_bytes
-        facts = {"dataset": submission.dataset.name, "size_bytes": size_bytes}
-        (row,) = query_ingestions(connection, "receive_rows", facts)
-        write_event(connection, row, State.RECEIVED, row.sequence, project)
-        layout = row_layout(submission.dataset).to_json()
-        move(connection, row.id, State.SPLITTING, project, Changes(layout=layout))
-        insert_chunk(connection, row.id, Cut(0, 0, size_bytes, 1, 0, records, records))
-        counted = Changes(chunks_total=1, records_total=records, content_bytes=size_bytes)
-        move(connection, row.id, State.LOADING, project, counted)
-        return row.id
-
-    def _store(self, connection: Connection, ingestion: int, submission: Submission) -> None:
-        dataset, parsed = submission.dataset, submission.parsed
-        parsed.encode(codes_of_texts(self._engine, dataset, parsed))
-        account = store_rows(
-            connection, ingestion, submission.dataset, submission.parsed, self._settings
-        )
-        self._count(connection, ingestion, submission, account)
-
-    def _keep_rejects_alone(
-        self, connection: Connection, ingestion: int, submission: Submission
-    ) -> None:
-        """Count as read what is kept, where the database takes none of the rows."""
-        rejected = len(submission.parsed.rejects)
-        keep_rejects(connection, [(ingestion, each) for each in submission.parsed.rejects])
-        account = Account(read=rejected, rejected=rejected)
-        self._count(connection, ingestion, submission, account)
-
-    def _count(
-        self, connection: Connection, ingestion: int, submission: Submission, account: Account
-    ) -> None:
-        insert_receipt(connection, ingestion, 0, account)
-        count_chunk(connection, ingestion, submission.size_bytes, account, self._settings.project)
-
-    def _publish(
-        self, connection: Connection, ingestion: int, dataset: Dataset
-    ) -> PermanentError | None:
-        """Publish; return why that is not allowed, and then nothing of it happened."""
-        row = select_ingestion(connection, ingestion)
-        try:
-            with connection.begin_nested():
-                publish(connection, row, dataset, self._settings.project)
-        except PermanentError as error:
-            return error
-        return None
+    for each in groups:
+        _make_codes(env, each)
+    with transaction(env.engine) as connection:
+        known = _claim(connection, key) if key else None
+        result = known or InsertResult(_insert_all(env, connection, groups))
+        if key and not known:
+            answer = {"key": key.key, "answer": json.dumps(result.groups)}
+            connection.execute(statement("store_answer"), answer)
+    for document in result.groups:
+        relay(env.engine, env.publisher, document["ingestion"])
+    return result
 
 
-def _claim(connection: Connection, once: Once) -> Admission | None:
-    """Claim a key, or return what the request that came with it before was answered."""
+def _make_codes(env: Environment, group: RowGroup) -> None:
+    """Create the codes of new texts first: inside the transaction that would take a second connection."""
+    if group.dataset.dictionaries:
+        with parse_group(group.numbered(0) if group.next_key else group) as parsed:
+            codes_of_texts(env.engine, group.dataset, parsed.chunk)
+
+
+def _claim(connection: Connection, key: IdempotencyKey) -> InsertResult | None:
+    """Claim a key, or return the answer of the earlier request with it."""
     connection.execute(statement("delete_expired_keys"))
-    if connection.scalar(statement("claim_idempotency_key"), vars(once)):
+    if connection.scalar(statement("claim_idempotency_key"), vars(key)):
         return None
-    found = connection.execute(statement("find_idempotency_key"), {"key": once.key}).one()
-    if found.fingerprint != once.fingerprint:
+    found = connection.execute(statement("find_idempotency_key"), {"key": key.key}).one()
+    if found.fingerprint != key.fingerprint:
         raise IdempotencyKeyError(
-            f"Idempotency-Key {once.key}: came with another request before; take a new key"
+            f"Idempotency-Key {key.key}: was used with another request; choose a new key"
         )
-    return Admission(found.answer, is_repeated=True)
+    return InsertResult(found.answer, is_repeated=True)
 
 
-def _newest_key(connection: Connection, group: Group) -> int:
-    """Return the greatest key that readers see; nobody takes another until the transaction ends."""
-    source = view(group.dataset.name)
-    newest = connection.scalar(composed(f"SELECT max({quote(group.next_key)}) FROM {source}"))
-    return newest or 0
+def _insert_all(
+    env: Environment, connection: Connection, groups: Sequence[RowGroup]
+) -> list[Document]:
+    """Insert each group after those it refers to, while no other transaction changes their datasets."""
+    _lock(connection, groups)
+    documents = {group.dataset.name: _insert(env, connection, group) for group in _ordered(groups)}
+    return [documents[each.dataset.name] for each in groups]
 
 
-def _lock(connection: Connection, groups: Sequence[Group]) -> None:
-    """Lock the datasets, and those they refer to, in the one order in which nobody waits in a ring."""
+def _lock(connection: Connection, groups: Sequence[RowGroup]) -> None:
+    """Lock the datasets, and those they refer to, in an order that excludes deadlocks."""
     names = {each.dataset.name for each in groups}
     names |= {column.references for each in groups for column in each.dataset.references}
     for name in sorted(names):
         connection.execute(statement("lock_dataset"), {"dataset": name})
 
 
-def _ordered(groups: Sequence[Group]) -> Iterator[Group]:
-    """Yield the groups, each behind those to which its rows may refer."""
+def _ordered(groups: Sequence[RowGroup]) -> Iterator[RowGroup]:
+    """Yield the groups, each after those to which its rows may refer."""
     by_name = {each.dataset.name: each for each in groups}
     waiting = sorted(by_name)
     while waiting:
-        free = (name for name in waiting if not _others(by_name[name], waiting))
-        name = next(free, waiting[0])  # where they refer to each other in a ring, any is the first
+        free = (name for name in waiting if not _references(by_name[name], waiting))
+        name = next(free, waiting[0])  # in a cycle any may be the first
         waiting.remove(name)
         yield by_name[name]
 
 
-def _others(group: Group, names: Sequence[str]) -> set[str]:
-    return {each.references for each in group.dataset.references} & set(names) - {
-        group.dataset.name
-    }
+def _references(group: RowGroup, names: Sequence[str]) -> set[str]:
+    own = group.dataset.name
+    return {each.references for each in group.dataset.references} & set(names) - {own}
+
+
+def _insert(env: Environment, connection: Connection, group: RowGroup) -> Document:
+    if group.next_key:
+        group = group.numbered(_newest_key(connection, group))
+    with parse_group(group) as parsed:
+        ingestion = _receive(env, connection, parsed)
+        problem: PermanentError | None = None
+        try:
+            with connection.begin_nested(), constraint_errors():
+                _store(env, connection, ingestion, parsed)
+        except PermanentError as error:
+            problem = error
+            _store_rejects(env, connection, ingestion, parsed)
+        keyed = keyed_rows(connection, group.dataset, ingestion)
+        problem = problem or _publish(env, connection, ingestion, group.dataset)
+        if problem:
+            fail(connection, ingestion, problem, env.settings.project)
+        return _document(connection, ingestion, parsed, keyed)
+
+
+def _newest_key(connection: Connection, group: RowGroup) -> int:
+    """Return the greatest key that readers see; the dataset's lock keeps it the greatest."""
+    source = view(group.dataset.name)
+    newest = connection.scalar(composed(f"SELECT max({quote(group.next_key)}) FROM {source}"))
+    return newest or 0
+
+
+def _receive(env: Environment, connection: Connection, parsed: ParsedGroup) -> int:
+    """Create the ingestion, which is one chunk with a known number of records."""
+    project, name = env.settings.project, parsed.dataset.name
+    records, size_bytes = parsed.chunk.records_read, parsed.size_bytes
+    values = {"dataset": name, "size_bytes": size_bytes}
+    (received,) = query_ingestions(connection, "receive_rows", values)
+    write_event(connection, received, State.RECEIVED, received.sequence, project)
+    layout = Changes(layout=row_layout(parsed.dataset).to_json())
+    move(connection, received.id, State.SPLITTING, project, layout)
+    insert_chunk(connection, received.id, Cut(0, 0, size_bytes, 1, 0, records, records))
+    counted = Changes(chunks_total=1, records_total=records, content_bytes=size_bytes)
+    move(connection, received.id, State.LOADING, project, counted)
+    return received.id
+
+
+def _store(env: Environment, connection: Connection, ingestion: int, parsed: ParsedGroup) -> None:
+    dataset, chunk = parsed.dataset, parsed.chunk
+    chunk.encode(codes_of_texts(env.engine, dataset, chunk))
+    account = store_rows(connection, ingestion, dataset, chunk, env.settings.copy_block_bytes)
+    _count(env, connection, ingestion, parsed, account)
+
+
+def _store_rejects(
+    env: Environment, connection: Connection, ingestion: int, parsed: ParsedGroup
+) -> None:
+    """Store the rejects alone, and count only them as read, where the database refuses a row."""
+    rejects = [(ingestion, each) for each in parsed.chunk.rejects]
+    write_rejects(connection, rejects)
+    account = Account(read=len(rejects), rejected=len(rejects))
+    _count(env, connection, ingestion, parsed, account)
+
+
+def _count(
+    env: Environment, connection: Connection, ingestion: int, parsed: ParsedGroup, account: Account
+) -> None:
+    insert_receipt(connection, ingestion, 0, account)
+    count_chunk(connection, ingestion, parsed.size_bytes, account, env.settings.project)
+
+
+def _publish(
+    env: Environment, connection: Connection, ingestion: int, dataset: Dataset
+) -> PermanentError | None:
+    """Publish an ingestion; return why that is not possible, in which case nothing of it happened."""
+    found = select_ingestion(connection, ingestion)
+    try:
+        with connection.begin_nested():
+            publish(connection, found, dataset, env.settings.project)
+    except PermanentError as error:
+        return error
+    return None
 
 
 def _document(
-    connection: Connection, ingestion: int, submission: Submission, keyed: Sequence[KeyedRow]
+    connection: Connection, ingestion: int, parsed: ParsedGroup, keyed: Sequence[KeyedRow]
 ) -> Document:
-    row = select_ingestion(connection, ingestion)
-    key = {"ingestion": ingestion}
-    rejects = connection.execute(statement("rejects_of_rows"), key).all()
+    found = select_ingestion(connection, ingestion)
+    rows = connection.execute(statement("rejects_of_rows"), {"ingestion": ingestion})
+    rejects = {row.record: Reject(*row) for row in rows}
     return {
-        "dataset": row.dataset,
-        "ingestion": row.id,
-        "state": str(row.state),
-        "account": row.account.document(),
-        "problem": row.problem,
-        "rows": submission.outcomes(rejects, keyed, is_loaded=row.state == State.DONE),
+        "dataset": found.dataset,
+        "ingestion": found.id,
+        "state": str(found.state),
+        "account": found.account.document(),
+        "problem": found.problem,
+        "rows": parsed.outcomes(rejects, keyed, is_loaded=found.state == State.DONE),
     }

@@ -1,7 +1,7 @@
-"""The use case of load: one chunk, one transaction.
+"""The use case of load: one chunk in one transaction.
 
 Rows, rejects, parts of roll-ups, the chunk's receipt and the event commit together or not at all. A
-second delivery finds the receipt; a concurrent one finds the lock.
+second delivery finds the receipt, a concurrent one the lock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sluice.errors import (
     PermanentError,
     UnknownDatasetError,
 )
-from sluice.ingestion.constraint_errors import refused_rows
+from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.ingestions import count_chunk, fail, insert_receipt, lock_ingestion
 from sluice.ingestion.model import UNFINISHED, Account, State
 from sluice.ingestion.outbox import relay
@@ -39,113 +39,102 @@ if TYPE_CHECKING:
     from sluice.csv.rejects import Reject
     from sluice.datasets.model import Dataset
     from sluice.ingestion.chunks import Chunk
-    from sluice.ports import Objects, Publisher
-    from sluice.settings import Settings
+    from sluice.ports import Environment
 
 _LOADABLE = (State.SPLITTING, State.LOADING)
 
 
-class Load:
-    """Loads chunks.
+def load_chunk(env: Environment, chunk: Chunk) -> None:
+    """Load a chunk exactly once, however often its message is delivered.
 
     Args:
-        settings: `project`, `copy_block_bytes`.
-        engine: the database.
-        objects: Cloud Storage.
-        publisher: Pub/Sub.
+        env: settings `project`, `copy_block_bytes`.
+        chunk: the message.
+
+    Raises:
+        TransientError: deliver the message again.
     """
+    try:
+        _load(env, chunk)
+    except PermanentError as error:
+        _fail(env, chunk.ingestion, error)
+    relay(env.engine, env.publisher, chunk.ingestion)
 
-    def __init__(
-        self, settings: Settings, engine: Engine, objects: Objects, publisher: Publisher
-    ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._objects = objects
-        self._publisher = publisher
 
-    def __call__(self, chunk: Chunk) -> None:
-        """Load a chunk exactly once, however often it is delivered.
+def _load(env: Environment, chunk: Chunk) -> None:
+    dataset = find_dataset(env.engine, chunk.dataset)
+    if dataset is None:
+        raise UnknownDatasetError(f"dataset {chunk.dataset} is not declared any more")
+    with transaction(env.engine) as connection:
+        layout = _claim(connection, chunk)
+        if layout is None:
+            return
+        data = env.storage.read(
+            chunk.bucket,
+            chunk.object,
+            chunk.generation,
+            chunk.first_byte - chunk.offset,
+            chunk.end_byte - chunk.offset,
+        )
+        with parse_chunk(
+            data,
+            dataset,
+            layout,
+            first_line=chunk.first_line,
+            first_record=chunk.first_record,
+        ) as parsed:
+            del data
+            with constraint_errors(f"lines from {chunk.first_line}"):
+                parsed.encode(codes_of_texts(env.engine, dataset, parsed))
+                _write(env, connection, chunk, dataset, parsed)
 
-        Raises:
-            TransientError: deliver the message again.
-        """
-        try:
-            self._load(chunk)
-        except PermanentError as error:
-            self._fail(chunk.ingestion, error)
-        relay(self._engine, self._publisher, chunk.ingestion)
 
-    def _load(self, chunk: Chunk) -> None:
-        dataset = find_dataset(self._engine, chunk.dataset)
-        if dataset is None:
-            raise UnknownDatasetError(f"dataset {chunk.dataset} is not declared any more")
-        with transaction(self._engine) as connection:
-            layout = self._find_work(connection, chunk)
-            if layout is None:
-                return
-            data = self._objects.read(
-                chunk.bucket,
-                chunk.object,
-                chunk.generation,
-                chunk.first_byte - chunk.offset,
-                chunk.end_byte - chunk.offset,
-            )
-            with parse_chunk(
-                data,
-                dataset,
-                layout,
-                first_line=chunk.first_line,
-                first_record=chunk.first_record,
-            ) as parsed:
-                del data
-                with refused_rows(f"lines from {chunk.first_line}"):
-                    parsed.encode(codes_of_texts(self._engine, dataset, parsed))
-                    self._write(connection, chunk, dataset, parsed)
+def _claim(connection: Connection, chunk: Chunk) -> Layout | None:
+    """Lock a chunk and return the layout of its file; None when nothing is left to do.
 
-    def _find_work(self, connection: Connection, chunk: Chunk) -> Layout | None:
-        """Return how the file lays out its columns, or None when nothing is left to do.
+    Raises:
+        ChunkInProgressError: another loader is loading the chunk.
+        NotFoundError: there is no such ingestion.
+    """
+    key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
+    if not connection.scalar(statement("lock_chunk"), key):
+        raise ChunkInProgressError(chunk.ingestion, chunk.number)
+    place = {
+        "first_byte": chunk.first_byte,
+        "end_byte": chunk.end_byte,
+        "first_line": chunk.first_line,
+        "first_record": chunk.first_record,
+    }
+    found = connection.execute(statement("select_chunk_state"), {**key, **place}).one_or_none()
+    if found is None:
+        raise NotFoundError(f"there is no ingestion {chunk.ingestion}")
+    is_due = found.state in _LOADABLE and found.is_current and not found.has_receipt
+    return Layout.from_json(found.layout) if is_due else None
 
-        Raises:
-            ChunkInProgressError: another loader is loading the chunk.
-            NotFoundError: the message names an ingestion that does not exist.
-        """
-        key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
-        if not connection.scalar(statement("lock_chunk"), key):
-            raise ChunkInProgressError(f"chunk {chunk.number} of ingestion {chunk.ingestion}")
-        place = {
-            "first_byte": chunk.first_byte,
-            "end_byte": chunk.end_byte,
-            "first_line": chunk.first_line,
-            "first_record": chunk.first_record,
-        }
-        work = connection.execute(statement("select_chunk_state"), {**key, **place}).one_or_none()
-        if work is None:
-            raise NotFoundError(f"there is no ingestion {chunk.ingestion}")
-        is_due = State(work.state) in _LOADABLE and work.is_current and not work.has_receipt
-        return Layout.from_json(work.layout) if is_due else None
 
-    def _write(
-        self, connection: Connection, chunk: Chunk, dataset: Dataset, parsed: ParsedChunk
-    ) -> None:
-        ingestion, project = chunk.ingestion, self._settings.project
-        account = store_rows(connection, ingestion, dataset, parsed, self._settings)
-        insert_receipt(connection, ingestion, chunk.number, account, parsed.recovered)
-        if count_chunk(connection, ingestion, chunk.size_bytes, account, project) is None:
-            connection.rollback()  # cancelled or failed meanwhile: nothing of the chunk stays
+def _write(
+    env: Environment, connection: Connection, chunk: Chunk, dataset: Dataset, parsed: ParsedChunk
+) -> None:
+    ingestion, project = chunk.ingestion, env.settings.project
+    account = store_rows(connection, ingestion, dataset, parsed, env.settings.copy_block_bytes)
+    insert_receipt(connection, ingestion, chunk.number, account, parsed.recovered)
+    if count_chunk(connection, ingestion, chunk.size_bytes, account, project) is None:
+        connection.rollback()  # cancelled or failed meanwhile: nothing of the chunk is kept
 
-    def _fail(self, ingestion: int, error: PermanentError) -> None:
-        with transaction(self._engine) as connection:
-            row = lock_ingestion(connection, ingestion)
-            if row is None:
-                raise error
-            if row.state in UNFINISHED:
-                fail(connection, ingestion, error, self._settings.project)
+
+def _fail(env: Environment, ingestion: int, error: PermanentError) -> None:
+    with transaction(env.engine) as connection:
+        found = lock_ingestion(connection, ingestion)
+        if found is None:
+            raise error
+        if found.state in UNFINISHED:
+            fail(connection, ingestion, error, env.settings.project)
 
 
 def codes_of_texts(
     engine: Engine, dataset: Dataset, parsed: ParsedChunk
 ) -> dict[str, dict[str, int]]:
-    """Return the codes of each dictionary column's texts; new texts are given theirs here."""
+    """Return the codes of each dictionary column's texts; new texts get theirs here."""
     return {
         each.name: _codes.codes_of(engine, dataset.name, each.name, parsed.texts(each.name))
         for each in dataset.dictionaries
@@ -157,14 +146,13 @@ def store_rows(
     ingestion: int,
     dataset: Dataset,
     parsed: ParsedChunk,
-    settings: Settings,
+    block_bytes: int,
 ) -> Account:
     """Write rows, parts of roll-ups and rejects of a parsed chunk; return its account.
 
     Raises:
         AccountImbalanceError: PostgreSQL wrote another number of rows.
     """
-    block_bytes = settings.copy_block_bytes
     place = identifiers.staging_table if dataset.is_staged else identifiers.store_table
     table = place(dataset.name)
     rows = parsed.copy_rows(ingestion, block_bytes)
@@ -177,21 +165,21 @@ def store_rows(
         table = identifiers.rollup_table(dataset.name, rollup.name)
         part = parsed.copy_rollup(rollup, ingestion, block_bytes)
         copy_stream(connection, table, copied_rollup_columns(rollup), part)
-    keep_rejects(connection, [(ingestion, each) for each in parsed.rejects])
+    write_rejects(connection, [(ingestion, each) for each in parsed.rejects])
     return Account(parsed.records_read, written, len(parsed.rejects))
 
 
 def copy_stream(
     connection: Connection, table: str, columns: tuple[str, ...], stream: CopyStream
 ) -> int:
-    """Write a stream of rows; return how many they were."""
+    """Write a stream of rows; return how many."""
     options, blocks = stream
     names = ", ".join(quote(name) for name in columns)
     return copy_in(connection, f"COPY {table} ({names}) FROM STDIN {options}", blocks)
 
 
-def keep_rejects(connection: Connection, rejects: Sequence[tuple[int, Reject]]) -> None:
-    """Keep refused rows, each with its ingestion, whole."""
+def write_rejects(connection: Connection, rejects: Sequence[tuple[int, Reject]]) -> None:
+    """Write rejects, each with its ingestion."""
     if not rejects:
         return
     columns = ("ingestion", "record", "line", "column_name", "rule", "value", "reason", "original")
@@ -199,7 +187,7 @@ def keep_rejects(connection: Connection, rejects: Sequence[tuple[int, Reject]]) 
 
 
 class _Codes:
-    """The codes of dictionary columns, kept in this process: they never change."""
+    """A cache of the codes of dictionary columns: they never change."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -210,9 +198,9 @@ class _Codes:
     def codes_of(
         self, engine: Engine, dataset: str, column: str, texts: list[str]
     ) -> dict[str, int]:
-        """Return the code of each text; new texts get theirs in a transaction of its own.
+        """Return the code of each text; new texts get theirs in a separate transaction.
 
-        So loaders do not wait for each other's rows; the code of a chunk that is rolled back stays,
+        So loaders do not wait for each other's rows. If the chunk is rolled back, its codes are kept,
         unused.
         """
         table = identifiers.dictionary_table(dataset, column)
@@ -222,7 +210,7 @@ class _Codes:
         missing = [text for text in texts if text not in found]
         if not missing:
             return found
-        # Not under the lock: who waits for a connection may not hold up those that have one.
+        # Outside the lock: a thread that waits for a connection must not block those that have one.
         made = _make_codes(engine, table, missing)
         with self._lock:
             known.update(made)

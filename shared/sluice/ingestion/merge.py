@@ -1,7 +1,7 @@
-"""Merges the staged rows of an ingestion into its dataset at publish, and takes them out at undo.
+"""Merges the staged rows of an ingestion into its dataset, and withdraws published ingestions.
 
-All of it happens in the caller's transaction, which holds the dataset's lock: readers see the whole
-ingestion or none of it, and no key comes in between.
+All of it happens in the caller's transaction, which holds the dataset's lock: readers see all of an
+ingestion or nothing, and no other transaction adds a key meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.datasets.model import Dangling, Dataset, Duplicates
 from sluice.errors import AccountImbalanceError, DeclarationError
-from sluice.ingestion.constraint_errors import refused_rows
+from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.ingestions import Changes, move, query_ingestions
 from sluice.ingestion.model import Ingestion, State
 from sluice.postgres.catalog import read_dataset
@@ -21,29 +21,29 @@ from sluice.postgres.merge_sql import Merging
 from sluice.postgres.named_sql import composed, statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
     from sluice.datasets.model import Column
 
-#: From so many rows on it pays to tell the planner of them.
+#: From so many rows on, statistics for the planner are worth their cost.
 _MANY_ROWS = 10_000
-#: Memory of one sort or hash: enough to merge some million rows in few passes.
+#: Memory of one sort or hash: enough to merge a few million rows in few passes.
 _WORK_MEM = "128MB"
 
 
 def lock_datasets(connection: Connection, dataset: Dataset) -> None:
-    """Keep the dataset, and those it refers to, as they are until the transaction ends."""
+    """Lock the dataset, and those it refers to, until the transaction ends."""
     for name in sorted({dataset.name, *(each.references for each in dataset.references)}):
         connection.execute(statement("lock_dataset"), {"dataset": name})
 
 
 @dataclass(frozen=True)
 class KeyedRow:
-    """A staged row with a key: its record number, and whether the dataset has the key already."""
+    """A staged row with a key: its record number, and whether the dataset has the key."""
 
     record: int
     key: str
-    was_there: bool
+    is_known: bool
 
 
 def keyed_rows(connection: Connection, dataset: Dataset, ingestion: int) -> list[KeyedRow]:
@@ -61,13 +61,13 @@ def keyed_rows(connection: Connection, dataset: Dataset, ingestion: int) -> list
 
 
 def refuse_rows(
-    connection: Connection, row: Ingestion, dataset: Dataset, older: Sequence[int]
+    connection: Connection, ingestion: Ingestion, dataset: Dataset, older: Sequence[int]
 ) -> Ingestion:
-    """Make rejects of the staged rows that break a rule of the whole dataset.
+    """Make rejects of the staged rows that break a rule across rows.
 
     Args:
         connection: a transaction that holds the dataset's lock.
-        row: the ingestion, locked, its account balanced.
+        ingestion: locked, its account balanced.
         dataset: its dataset.
         older: ingestions whose rows this one replaces, and which therefore do not count.
 
@@ -75,14 +75,14 @@ def refuse_rows(
         The ingestion with its new account.
 
     Raises:
-        AccountImbalanceError: other rows wait than the loaders have counted.
-        DeclarationError: a column refers to what is no key.
+        AccountImbalanceError: the staging table has another number of rows than the loaders counted.
+        DeclarationError: a column does not refer to a key.
         RowsRefusedError: PostgreSQL refuses a value.
     """
-    work = _Work(connection, row, older)
+    work = _Work(connection, ingestion, older)
     merging = Merging(dataset)
-    _check_staged(work, merging, row.account.loaded)
-    with refused_rows():
+    _check_staged(work, merging, ingestion.account.loaded)
+    with constraint_errors():
         if numbering := merging.number():
             work.change(numbering)
         warnings, rejected = _check_references(work, merging, dataset)
@@ -91,32 +91,32 @@ def refuse_rows(
     return work.adjust_account(rejected=rejected, warnings=warnings)
 
 
-def merge_rows(connection: Connection, row: Ingestion, dataset: Dataset) -> Ingestion:
-    """Bring the staged rows into the dataset, and empty the staging table of them.
+def merge_rows(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> Ingestion:
+    """Merge the staged rows into the dataset and delete them from the staging table.
 
     Args:
         connection: a transaction that holds the dataset's lock.
-        row: the ingestion, as `refuse_rows` left it.
+        ingestion: what `refuse_rows` returned.
         dataset: its dataset.
 
     Returns:
         The ingestion with its new account.
 
     Raises:
-        AccountImbalanceError: a row is lost.
+        AccountImbalanceError: a row was lost.
         RowsRefusedError: PostgreSQL refuses a row that the declaration allows.
     """
-    work = _Work(connection, row)
+    work = _Work(connection, ingestion)
     merging = Merging(dataset)
-    with refused_rows():
+    with constraint_errors():
         if keeping := merging.keep_replaced():
             work.change(keeping)
         loaded = work.change(merging.merge())
     lost, staged = work.count(merging.lost()), work.change(merging.clear())
-    if lost or staged != row.account.loaded:
+    if lost or staged != ingestion.account.loaded:
         raise AccountImbalanceError(
-            f"ingestion {row.id}: {staged} rows waited instead of {row.account.loaded}, and {lost} of"
-            " their keys are not in the dataset. Nothing of it is published; retry it"
+            f"ingestion {ingestion.id}: {staged} rows were staged instead of {ingestion.account.loaded},"
+            f" and the keys of {lost} are not in the dataset. Nothing of it is published; retry it"
         )
     duplicates = staged - loaded
     warnings = [_duplicates_warning(dataset, duplicates)] if duplicates else []
@@ -153,7 +153,7 @@ def withdraw(
 
 
 def forget_replaced(connection: Connection, dataset: Dataset, ingestions: Sequence[int]) -> None:
-    """Forget what ingestions replaced that will not be undone: their rows are gone already."""
+    """Delete the rows that ingestions replaced which will not be undone."""
     if dataset.key and ingestions:
         sql = composed(Merging(dataset).forget_replaced())
         connection.execute(sql, {"ingestions": list(ingestions)})
@@ -162,18 +162,20 @@ def forget_replaced(connection: Connection, dataset: Dataset, ingestions: Sequen
 class _Work:
     """One ingestion and the statements about its staged rows."""
 
-    def __init__(self, connection: Connection, row: Ingestion, older: Sequence[int] = ()) -> None:
+    def __init__(
+        self, connection: Connection, ingestion: Ingestion, older: Sequence[int] = ()
+    ) -> None:
         self.connection = connection
-        self._ingestion: int = row.id
-        self._values = {"ingestion": row.id, "older": list(older)}
+        self._ingestion = ingestion.id
+        self._values = {"ingestion": ingestion.id, "older": list(older)}
         connection.execute(composed(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
 
     def change(self, sql: str) -> int:
         """Run a statement and return how many rows it wrote or deleted."""
         return int(self.connection.execute(composed(sql), self._values).rowcount)
 
-    def one(self, sql: str) -> Row[Any]:
-        return self.connection.execute(composed(sql), self._values).one()
+    def one(self, sql: str) -> tuple[Any, ...]:
+        return tuple(self.connection.execute(composed(sql), self._values).one())
 
     def count(self, sql: str) -> int:
         return int(self.one(sql)[0])
@@ -193,8 +195,8 @@ def _check_staged(work: _Work, merging: Merging, counted: int) -> None:
     staged = work.count(merging.staged())
     if staged != counted:
         raise AccountImbalanceError(
-            f"{staged} rows wait to be merged instead of {counted}; perhaps the dataset's key was"
-            " declared while the file was loading. Nothing of it is published; retry it"
+            f"{staged} rows are staged instead of {counted}; perhaps the dataset's key was declared"
+            " while the file was loading. Nothing of it is published; retry it"
         )
 
 
@@ -207,13 +209,13 @@ def _check_references(
         other = _referred(work, column, dataset)
         reference = merging.reference(column, other)
         if column.dangling is Dangling.REJECT:
-            # A row may refer to another one of its file, which is refused before it.
-            while refused := work.change(reference.refuse):
-                rejected += refused
+            # A row may refer to another row of its file that is rejected only in the next round.
+            while count := work.change(reference.refuse):
+                rejected += count
             continue
-        found = work.one(reference.count)
-        if found.rows:
-            warnings.append(_dangling_warning(column, other, found))
+        rows, example = work.one(reference.count)
+        if rows:
+            warnings.append(_dangling_warning(column, other, rows, example))
     return warnings, rejected
 
 
@@ -240,21 +242,21 @@ def _referred(work: _Work, column: Column, dataset: Dataset) -> Dataset:
     return other
 
 
-def _dangling_warning(column: Column, other: Dataset, found: Row[Any]) -> dict[str, object]:
+def _dangling_warning(column: Column, other: Dataset, rows: int, example: str) -> dict[str, object]:
     return {
         "rule": "references",
         "column": column.name,
-        "rows": found.rows,
+        "rows": rows,
         "message": f"{column.name} is not the {other.key[0]} of any row of {other.name}, such as"
-        f' "{found.example}"',
+        f' "{example}"',
     }
 
 
 def _duplicates_warning(dataset: Dataset, duplicates: int) -> dict[str, object]:
     key = ", ".join(dataset.key)
-    stays = (
+    reason = (
         f"the last row of the file with the same {key} counts"
         if dataset.duplicates is Duplicates.UPDATE
-        else f"a row with the same {key} was there before, and stays"
+        else f"a row with the same {key} was loaded before, and is kept"
     )
-    return {"rule": "key", "column": key, "rows": duplicates, "message": f"ignored: {stays}"}
+    return {"rule": "key", "column": key, "rows": duplicates, "message": f"ignored: {reason}"}

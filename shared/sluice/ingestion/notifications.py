@@ -1,4 +1,4 @@
-"""What a Cloud Storage notification announces: a file for a dataset, or something to pass over; pure."""
+"""Object notifications of Cloud Storage: which announce a file, and of which dataset; pure."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sluice.ports import StoredObject
 
 UPLOADS_TOPIC = "uploads"
 FINALIZE = "OBJECT_FINALIZE"
-#: Parts of composite uploads of gcloud and gsutil; the composed object is announced by itself.
+#: Parts of composite uploads of gcloud and gsutil; the composed object has its own notification.
 PART_PREFIXES = ("gcloud/tmp/parallel_composite_uploads/", "gsutil/tmp/parallel_composite_uploads/")
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 
 
-def read_announcement(
+def read_notification(
     attributes: Mapping[str, str], body: Mapping[str, Any]
 ) -> StoredObject | None:
-    """Read a notification; None for one that announces no file.
+    """Return the file that a notification announces; None where it announces none.
 
-    Passed over are other events than a finished upload, parts of composite uploads, folders and
-    objects without a byte, which gcsfuse writes before the file itself.
+    Ignored are events other than a finished upload, parts of composite uploads, folders, and empty
+    objects, which gcsfuse writes before the file itself.
 
     Raises:
         BodyError: it is not a notification of Cloud Storage.
@@ -31,7 +31,7 @@ def read_announcement(
         return None
     try:
         name = attributes["objectId"]
-        announced = StoredObject(
+        file = StoredObject(
             bucket=attributes["bucketId"],
             name=name,
             generation=int(attributes["objectGeneration"]),
@@ -42,44 +42,43 @@ def read_announcement(
     except (KeyError, ValueError) as error:
         raise BodyError(f"not a notification of Cloud Storage: {error}") from None
     is_part = any(part in name for part in PART_PREFIXES)
-    if is_part or name.endswith("/") or announced.size_bytes == 0:
+    if is_part or name.endswith("/") or file.size_bytes == 0:
         return None
-    return announced
+    return file
 
 
-def announcement_of(announced: StoredObject) -> tuple[bytes, dict[str, str]]:
-    """Return the notification of an object, data and attributes, as Cloud Storage would send it."""
+def notification_of(file: StoredObject) -> tuple[bytes, dict[str, str]]:
+    """Return the data and the attributes of the notification that Cloud Storage sends of a file."""
     attributes = {
         "eventType": FINALIZE,
-        "bucketId": announced.bucket,
-        "objectId": announced.name,
-        "objectGeneration": str(announced.generation),
+        "bucketId": file.bucket,
+        "objectId": file.name,
+        "objectGeneration": str(file.generation),
         "payloadFormat": "JSON_API_V1",
     }
     body = {
-        "bucket": announced.bucket,
-        "name": announced.name,
-        "generation": str(announced.generation),
-        "size": str(announced.size_bytes),
-        "crc32c": announced.crc32c,
-        "contentEncoding": announced.content_encoding,
+        "bucket": file.bucket,
+        "name": file.name,
+        "generation": str(file.generation),
+        "size": str(file.size_bytes),
+        "crc32c": file.crc32c,
+        "contentEncoding": file.content_encoding,
     }
     return json.dumps(body).encode(), attributes
 
 
-def dataset_of(announced: StoredObject) -> str:
-    """Return the dataset to which an object belongs: the first folder of its name.
+def dataset_of(file: StoredObject) -> str:
+    """Return the dataset of a file: the first folder of its name.
 
     Raises:
-        UnknownDatasetError: the object lies in no folder.
+        UnknownDatasetError: the object is in no folder.
         NotCsvError: its name does not end like that of a CSV file.
     """
-    dataset, slash, _ = announced.name.partition("/")
-    where = f"gs://{announced.bucket}/{announced.name}"
+    dataset, slash, _ = file.name.partition("/")
     if not slash:
         raise UnknownDatasetError(
-            f"{where}: the object lies in no folder; upload it to gs://{announced.bucket}/<dataset>/"
+            f"{file.url}: the object is in no folder; upload it to gs://{file.bucket}/<dataset>/"
         )
-    if not announced.name.lower().endswith(SUFFIXES):
-        raise NotCsvError(f"{where}: the name does not end in {', '.join(SUFFIXES)}")
+    if not file.name.lower().endswith(SUFFIXES):
+        raise NotCsvError(f"{file.url}: the name does not end in {', '.join(SUFFIXES)}")
     return dataset

@@ -1,13 +1,12 @@
-"""The output of a file: what the dataset's query answers about its ingestion alone, as a CSV in the outbox.
+"""The output of a file: the answer of the dataset's query about its ingestion, as a CSV in the outbox.
 
-It is written before the ingestion is published and told with it. PostgreSQL sends the rows one by one
-and Cloud Storage takes them in blocks, so memory holds a block, whatever the size. Whoever dies in
-between leaves an object that nobody was told of; the next handler writes it again.
+It is written before the ingestion is published, and the event of the publication reports it. PostgreSQL
+sends row by row and Cloud Storage receives blocks, so memory holds one block whatever the size. If the
+handler dies in between, the object is left unreported; the next handler writes it again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sluice.errors import OutputInProgressError, OutputRefusedError
@@ -20,44 +19,52 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from sluice.datasets.model import Dataset
-    from sluice.ports import Objects, StoredObject
+    from sluice.ports import Storage, StoredObject
 
-#: SQLSTATE classes of a query that fails again each time: data, syntax or a missing right or name.
-_PERMANENT_CLASSES = ("22", "42", "21")
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where outputs go: Cloud Storage, and a bucket in it."""
-
-    objects: Objects
-    bucket: str
+#: SQLSTATE classes of a query that fails each time: data, cardinality, syntax or access rule.
+_PERMANENT_CLASSES = ("21", "22", "42")
 
 
 def write_output(
-    connection: Connection, outputs: Outputs, dataset: Dataset, ingestion: int
+    connection: Connection, storage: Storage, bucket: str, dataset: Dataset, ingestion: int
 ) -> StoredObject:
-    """Write the output of an ingestion that is about to be published, and return where it lies.
+    """Write the output of an ingestion that is about to be published.
 
-    Its rows are seen by this transaction alone, and only while the query runs.
+    Only this transaction sees the ingestion's rows, and only while the query runs.
 
     Args:
-        connection: the transaction that will publish it; locks nothing that others wait for.
-        outputs: where it goes.
+        connection: the transaction that will publish it; holds no lock that others wait for.
+        storage: Cloud Storage.
+        bucket: where the output is written.
         dataset: declares an output.
         ingestion: in state `publishing`.
 
     Raises:
-        OutputInProgressError: another handler writes it; deliver the message again.
+        OutputInProgressError: another handler is writing it; deliver the message again.
         OutputRefusedError: the query fails.
         StorageUnavailableError: deliver the message again.
     """
+    key = {"ingestion": ingestion, "dataset": dataset.name}
     if not connection.scalar(statement("lock_output"), {"ingestion": ingestion}):
-        raise OutputInProgressError(
-            f"the output of ingestion {ingestion} is being written elsewhere"
-        )
+        raise OutputInProgressError(ingestion)
     name = f"outputs/{dataset.name}/{ingestion}.csv"
-    return _write(connection, outputs, name, dataset, ingestion)
+    select = _select(connection, dataset, ingestion)
+    unpublished = connection.begin_nested()
+    try:
+        with translated():
+            connection.execute(statement("publish"), key)
+            stored = storage.write_stream(
+                bucket, name, lambda sink: copy_csv_out(connection, select, sink)
+            )
+            unpublished.rollback()
+            return stored
+    except Exception as error:
+        if sqlstate(error).startswith(_PERMANENT_CLASSES):
+            raise OutputRefusedError(
+                f"query {dataset.output} of {dataset.name}: {message_of(error)}; fix it, declare it"
+                " and retry the ingestion"
+            ) from error
+        raise
 
 
 def _select(connection: Connection, dataset: Dataset, ingestion: int) -> str:
@@ -66,26 +73,3 @@ def _select(connection: Connection, dataset: Dataset, ingestion: int) -> str:
     values = read_parameters(query, [("ingestion", str(ingestion))])
     types = query.parameter_types
     return spelled_out(connection, query.sql, values, types)
-
-
-def _write(
-    connection: Connection, outputs: Outputs, name: str, dataset: Dataset, ingestion: int
-) -> StoredObject:
-    select = _select(connection, dataset, ingestion)
-    unpublished = connection.begin_nested()
-    try:
-        with translated():
-            key = {"ingestion": ingestion, "dataset": dataset.name}
-            connection.execute(statement("publish"), key)
-            stored = outputs.objects.write_stream(
-                outputs.bucket, name, lambda sink: copy_csv_out(connection, select, sink)
-            )
-            unpublished.rollback()
-            return stored
-    except Exception as error:
-        if sqlstate(error).startswith(_PERMANENT_CLASSES):
-            raise OutputRefusedError(
-                f"query {dataset.output} of {dataset.name}: {message_of(error)}; mend it, declare it"
-                " and retry the ingestion"
-            ) from error
-        raise

@@ -1,9 +1,10 @@
-"""The account of an ingestion: whether it adds up, and whether its dataset takes it."""
+"""Reconciles the account of an ingestion: whether it balances, and whether its dataset accepts it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sluice.datasets.model import Dataset, LoadPolicy
 from sluice.errors import AccountImbalanceError, TooManyRejectsError
@@ -11,48 +12,72 @@ from sluice.ingestion.model import Account, Ingestion
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What is counted in the chunks, receipts and rejects of an ingestion."""
+
+    ingestion: int
+    chunks: int
+    receipts: int
+    records_split: int
+    records_read: int
+    recovered: int
+    rows_loaded: int
+    rows_rejected: int
+    duplicates: int
+    rejects_kept: int
+    first_byte: int | None
+    end_byte: int | None
+    is_tiled: bool
+
+    @property
+    def account(self) -> Account:
+        """The sum of the receipts."""
+        return Account(self.records_read, self.rows_loaded, self.rows_rejected, self.duplicates)
 
 
 def check_accounts(connection: Connection, ingestions: Sequence[Ingestion]) -> None:
     """Reconcile the receipts of ingestions with their chunks, and both with what split counted.
 
     Raises:
-        AccountImbalanceError: what was counted does not add up.
+        AccountImbalanceError: the counts differ.
     """
     given = {"ingestions": [each.id for each in ingestions]}
-    found = {
-        each.ingestion: each for each in connection.execute(statement("count_receipts"), given)
-    }
+    rows = connection.execute(statement("count_receipts"), given).mappings()
+    found = {row["ingestion"]: _Counts(**row) for row in rows}
     for each in ingestions:
         _check_account(each, found[each.id])
 
 
-def _check_account(row: Ingestion, found: Row[Any]) -> None:
-    header_end = (row.layout or {}).get("header_end")
+def _check_account(ingestion: Ingestion, found: _Counts) -> None:
+    account = found.account
     facts = (
-        ("receipts", found.receipts, row.chunks_total),
-        ("chunks", found.chunks, row.chunks_total),
-        ("records of the chunks", found.records_split, row.records_total),
+        ("receipts", found.receipts, ingestion.chunks_total),
+        ("chunks", found.chunks, ingestion.chunks_total),
+        ("records of the chunks", found.records_split, ingestion.records_total),
         (
             "rows, rejects and duplicates",
-            found.rows_loaded + found.rows_rejected + found.duplicates,
-            found.records_read,
+            account.loaded + account.rejected + account.duplicates,
+            account.read,
         ),
-        ("records read", found.records_read, row.account.read),
-        ("rejects kept", found.rejects_kept, found.rows_rejected),
-        ("records of the file", found.records_read - found.recovered, row.records_total),
+        ("records read", account.read, ingestion.account.read),
+        ("rejects kept", found.rejects_kept, account.rejected),
+        ("records of the file", account.read - found.recovered, ingestion.records_total),
     )
     wrong = [f"{name}: {is_} instead of {ought}" for name, is_, ought in facts if is_ != ought]
     if found.chunks:
-        if not found.is_tiled or found.end_byte != row.content_bytes:
+        header_end = (ingestion.layout or {}).get("header_end")
+        if not found.is_tiled or found.end_byte != ingestion.content_bytes:
             wrong.append("the chunks do not tile the file")
         if header_end is not None and found.first_byte != header_end:
-            wrong.append("the first chunk does not begin behind the header")
+            wrong.append("the first chunk does not start after the header")
     if wrong:
         raise AccountImbalanceError(
-            f"ingestion {row.id}: {'; '.join(wrong)}. Nothing of it is published; retry it, and if "
-            "it fails again report it with the file"
+            f"ingestion {ingestion.id}: {'; '.join(wrong)}. Nothing of it is published; retry it, and"
+            " if it fails again report it with the file"
         )
 
 
@@ -64,9 +89,8 @@ def too_many_rejects(account: Account, dataset: Dataset) -> TooManyRejectsError 
     if limit is None or account.rejected <= limit:
         return None
     return TooManyRejectsError(
-        f"{account.rejected} of {account.read} rows are rejects, {limit} are allowed; "
-        "nothing is published. The rejects are listed with line and reason: fix the file and "
-        "upload it again",
+        f"{account.rejected} of {account.read} rows are rejects, {limit} are allowed; nothing is"
+        " published. The rejects are listed with line and reason: fix the file and upload it again",
         rejected=account.rejected,
         allowed=limit,
     )

@@ -1,8 +1,8 @@
-"""The use case of the sweep: what stands still goes on, what was left over goes away.
+"""The use case of recovery: resumes stalled ingestions, publishes overdue events, collects garbage.
 
-Messages are delivered at least once, but not for ever: one that failed too often lies in the dead
-letters, and one that a person deleted is gone. The sweep sends what an ingestion waits for again; all
-of it may come twice. Safe to repeat, to end at any point and to run twice at once.
+Messages are delivered at least once, but not forever: after too many failures Pub/Sub moves a message
+to the dead letters, and an operator may delete it. Recovery sends again what an ingestion waits for;
+every message may be delivered twice. Safe to repeat, to end at any point and to run twice at once.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sluice.compaction.compact import Compact
-from sluice.ingestion.dispatch import announce, send_chunks
+from sluice.ingestion.dispatch import publish_chunks, publish_notification
 from sluice.ingestion.events import Event
-from sluice.ingestion.garbage_collection import Clearing
+from sluice.ingestion.garbage_collection import collect_garbage
 from sluice.ingestion.ingestions import query_ingestion, select_chunks
 from sluice.ingestion.model import Ingestion, State
 from sluice.ingestion.outbox import publish_events, relay
@@ -23,103 +23,99 @@ from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection
 
-    from sluice.ports import Objects, Publisher
-    from sluice.settings import Settings
+    from sluice.ports import Environment
 
 LOGGER = logging.getLogger(__name__)
 
+#: Where the scheduler calls the function finish; its other path takes messages.
+RECOVERY_PATH = "/recover"
+
 
 @dataclass(frozen=True)
-class Swept:
-    """What a sweep did.
+class Recovered:
+    """What a run of recovery did.
 
     Attributes:
         resumed: ingestions whose messages were sent again.
-        told: events published that nobody had published.
-        cleared: ended ingestions of which nothing superfluous is left now.
-        rows_deleted: rows that no reader will see any more.
+        published: overdue events that were published.
+        collected: ended ingestions that leave nothing superfluous now.
+        rows_deleted: rows deleted because no reader will see them.
     """
 
     resumed: int
-    told: int
-    cleared: int
+    published: int
+    collected: int
     rows_deleted: int
 
 
-class Sweep:
-    """Looks after all ingestions.
+def recover(env: Environment) -> Recovered:
+    """Run recovery once.
 
     Args:
-        settings: `sweep_idle_s`, `outbox`.
-        engine: the database.
-        objects: Cloud Storage.
-        publisher: Pub/Sub.
+        env: settings `recovery_idle_s`, `outbox`.
+
+    Raises:
+        TransientError: part of it is done; run it again later.
     """
+    published = _publish_overdue(env)
+    resumed = _resume_stalled(env)
+    _compact(env)
+    collected = collect_garbage(env)
+    return Recovered(resumed, published, collected.ingestions, collected.rows)
 
-    def __init__(
-        self, settings: Settings, engine: Engine, objects: Objects, publisher: Publisher
-    ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._objects = objects
-        self._publisher = publisher
 
-    def __call__(self) -> Swept:
-        """Sweep once.
+def _publish_overdue(env: Environment) -> int:
+    with transaction(env.engine) as connection:
+        overdue = connection.scalars(statement("unpublished_ingestions")).all()
+    return sum(relay(env.engine, env.publisher, each) for each in overdue)
 
-        Raises:
-            TransientError: part of it is done; sweep again later.
-        """
-        told = self._tell()
-        resumed = self._resume_idle()
-        self._compact()
-        cleared = Clearing(self._settings, self._engine, self._objects)()
-        return Swept(resumed, told, cleared.ingestions, cleared.rows)
 
-    def _tell(self) -> int:
-        with transaction(self._engine) as connection:
-            untold = connection.scalars(statement("unpublished_ingestions")).all()
-        return sum(relay(self._engine, self._publisher, each) for each in untold)
+def _compact(env: Environment) -> None:
+    """Compact what has waited too long, even in datasets that never stop loading."""
+    values = {"idle_s": env.settings.recovery_idle_s}
+    with transaction(env.engine) as connection:
+        names = connection.scalars(statement("uncompacted_datasets"), values).all()
+    for name in names:
+        Compact(env.engine)(name, while_loading=True)
 
-    def _compact(self) -> None:
-        """Compact what has waited too long, even of datasets that never stop loading."""
-        wanted = {"idle_s": self._settings.sweep_idle_s}
-        with transaction(self._engine) as connection:
-            names = connection.scalars(statement("uncompacted_datasets"), wanted).all()
-        for name in names:
-            Compact(self._engine)(name, while_loading=True)
 
-    def _resume_idle(self) -> int:
-        passed: list[int] = []
-        while (resumed := self._resume_one(passed)) is not None:
-            passed.append(resumed)
-        return len(passed)
+def _resume_stalled(env: Environment) -> int:
+    passed: list[int] = []
+    while (resumed := _resume_one(env, passed)) is not None:
+        passed.append(resumed)
+    return len(passed)
 
-    def _resume_one(self, passed: list[int]) -> int | None:
-        """Push one ingestion on; what could not be sent is not claimed."""
-        wanted = {"idle_s": self._settings.sweep_idle_s, "passed": passed}
-        with transaction(self._engine) as connection:
-            row = query_ingestion(connection, "claim_stalled", wanted)
-            if row is None:
-                return None
-            self._send_again(connection, row)
-        fields = {"ingestion": row.id, "state": str(row.state), "resends": row.resends}
-        LOGGER.warning("stalled", extra={"fields": fields})
-        return row.id
 
-    def _send_again(self, connection: Connection, row: Ingestion) -> None:
-        """Send the messages that an ingestion waits for in its state."""
-        key = {"ingestion": row.id}
-        if row.state == State.PUBLISHING:
-            found = connection.execute(statement("publishing_event"), key).mappings().one()
-            event = Event.from_row(found)
-            publish_events(self._publisher, [(event, event.attributes)])
-        elif row.state == State.LOADING:
-            chunks = select_chunks(connection, row.id)
-            source = open_source(self._objects, row.file, row.id, self._settings.outbox)
-            missing = [each.cut for each in chunks if not each.is_loaded]
-            send_chunks(self._publisher, row, source, missing)
-        else:  # split goes on where it was, and sends what is known and not loaded
-            announce(self._publisher, row)
+def _resume_one(env: Environment, passed: list[int]) -> int | None:
+    """Resume one ingestion; if its messages cannot be sent, it is not counted as resumed."""
+    values = {"idle_s": env.settings.recovery_idle_s, "passed": passed}
+    with transaction(env.engine) as connection:
+        stalled = query_ingestion(connection, "claim_stalled", values)
+        if stalled is None:
+            return None
+        _send_again(env, connection, stalled)
+    fields = {
+        "ingestion": stalled.id,
+        "state": str(stalled.state),
+        "resends": stalled.resends,
+    }
+    LOGGER.warning("stalled", extra={"fields": fields})
+    return stalled.id
+
+
+def _send_again(env: Environment, connection: Connection, ingestion: Ingestion) -> None:
+    """Send the messages that an ingestion waits for in its state."""
+    if ingestion.state == State.PUBLISHING:
+        key = {"ingestion": ingestion.id}
+        found = connection.execute(statement("publishing_event"), key).mappings().one()
+        event = Event.from_row(found)
+        publish_events(env.publisher, [(event, event.attributes)])
+    elif ingestion.state == State.LOADING:
+        chunks = select_chunks(connection, ingestion.id)
+        source = open_source(env.storage, ingestion.file, ingestion.id, env.settings.outbox)
+        missing = [each.cut for each in chunks if not each.is_loaded]
+        publish_chunks(env.publisher, ingestion, source, missing)
+    else:  # split continues where it ended, and sends the chunks that are recorded and not loaded
+        publish_notification(env.publisher, ingestion)

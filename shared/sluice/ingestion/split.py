@@ -1,7 +1,7 @@
-"""The use case of split: reads a file once, front to back, and sends each chunk off as soon as it is known.
+"""The use case of split: reads a file once, front to back, and dispatches each chunk as soon as it is known.
 
-Safe to repeat at any point: chunks are remembered before they are sent, and a second run goes on behind
-the last one that is remembered.
+Safe to repeat at any point: chunks are recorded before they are sent, and a second run continues after
+the last recorded one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from sluice.errors import (
     SplitInProgressError,
     UnknownDatasetError,
 )
-from sluice.ingestion.dispatch import send_chunks
-from sluice.ingestion.group_commit import Together
+from sluice.ingestion.dispatch import publish_chunks
+from sluice.ingestion.group_commit import load_in_group
 from sluice.ingestion.ingestions import (
     Changes,
-    RecordedChunk,
     fail,
     insert_chunk,
     lock_ingestion,
@@ -48,231 +47,211 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from sluice.datasets.model import Dataset
-    from sluice.ports import Objects, Publisher, StoredObject
-    from sluice.settings import Settings
+    from sluice.ports import Environment, StoredObject
 
 _MAX_RECORD_BYTES = 32 * 1024 * 1024
 _DUE = (State.RECEIVED, State.SPLITTING)
-_ATTEMPTS_TOGETHER = 3
-#: So many files are cut at the same time: each takes the memory of some blocks.
-_ALONE = threading.BoundedSemaphore(4)
+#: A file is loaded by group commit in its first deliveries, and then on its own.
+_GROUP_ATTEMPTS = 3
+#: Files that are split at the same time: each takes the memory of some blocks.
+_SLOTS = threading.BoundedSemaphore(4)
 
 
-class Split:
-    """Splits announced objects.
+def split_file(env: Environment, file: StoredObject, attempt: int = 1) -> int:
+    """Load a small file by group commit, split any other; return the ingestion.
 
     Args:
-        settings: `project`, `chunk_bytes`.
-        engine: the database.
-        objects: Cloud Storage.
-        publisher: Pub/Sub.
+        env: settings `project`, `chunk_bytes`, `copy_block_bytes`, `outbox`.
+        file: the object.
+        attempt: how often its notification was delivered. After several failures a file is split like
+            a large one, which records its progress from the start.
+
+    Raises:
+        TransientError: deliver the notification again.
     """
+    if attempt <= _GROUP_ATTEMPTS:
+        ingestion = load_in_group(env, file)
+        if ingestion is not None:
+            return ingestion
+    with _SLOTS:
+        return _split_alone(env, file)
 
-    def __init__(
-        self, settings: Settings, engine: Engine, objects: Objects, publisher: Publisher
-    ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._objects = objects
-        self._publisher = publisher
-        self._together = Together(settings, engine, objects, publisher)
 
-    def __call__(self, announced: StoredObject, attempt: int = 1) -> int:
-        """Ingest a small object whole, another up to the last chunk sent; return the ingestion.
+def _split_alone(env: Environment, file: StoredObject) -> int:
+    with transaction(env.engine) as connection:
+        received = receive(connection, file, env.settings.project)
+    _relay(env, received.id)
+    if received.state in _DUE:
+        try:
+            with _exclusive(env.engine, received.id):
+                _split(env, received.id)
+        except PermanentError as error:
+            _fail(env, received.id, error)
+        _relay(env, received.id)
+    return received.id
 
-        Args:
-            announced: the object.
-            attempt: how often it was announced; what failed several times goes the ordinary way, which
-                keeps what is known of a file from the start.
 
-        Raises:
-            TransientError: deliver the announcement again.
-        """
-        if attempt <= _ATTEMPTS_TOGETHER:
-            ingestion = self._together(announced)
-            if ingestion is not None:
-                return ingestion
-        with _ALONE:
-            return self._begin(announced)
+def _relay(env: Environment, ingestion: int) -> None:
+    relay(env.engine, env.publisher, ingestion)
 
-    def _begin(self, announced: StoredObject) -> int:
-        with transaction(self._engine) as connection:
-            received = receive(connection, announced, self._settings.project)
-        ingestion, is_due = received.id, received.state in _DUE
-        self._relay(ingestion)
-        if is_due:
-            try:
-                with self._sole_right(ingestion):
-                    self._split(ingestion, announced)
-            except PermanentError as error:
-                self._fail(ingestion, error)
-            self._relay(ingestion)
-        return ingestion
 
-    def _relay(self, ingestion: int) -> None:
-        relay(self._engine, self._publisher, ingestion)
+@contextmanager
+def _exclusive(engine: Engine, ingestion: int) -> Iterator[None]:
+    """Hold the lock on the split of an ingestion; it ends with the connection that holds it.
 
-    @contextmanager
-    def _sole_right(self, ingestion: int) -> Iterator[None]:
-        """Be the only split of the ingestion; the right ends with the connection that holds it.
+    That connection is not one of the pool: if splits held all of the pool's connections, each would
+    wait for one more forever.
 
-        That connection is none of the pool: splits that hold all of the pool's would wait for one
-        more for ever.
+    Raises:
+        SplitInProgressError: another split is running. To acknowledge now would be wrong: both may
+            have the same message, and if the other one died, none would continue.
+    """
+    with translated(), engine.connect() as connection:
+        connection.detach()
+        if not connection.scalar(statement("lock_split"), {"ingestion": ingestion}):
+            raise SplitInProgressError(ingestion)
+        connection.commit()
+        yield
 
-        Raises:
-            SplitInProgressError: another is at work. To acknowledge now would be wrong: both may
-                have the same message, and then nobody would go on where the other dies.
-        """
-        with translated(), self._engine.connect() as connection:
-            connection.detach()
-            if not connection.scalar(statement("lock_split"), {"ingestion": ingestion}):
-                raise SplitInProgressError(f"ingestion {ingestion}")
-            connection.commit()
-            yield
 
-    def _split(self, ingestion: int, announced: StoredObject) -> None:
-        with transaction(self._engine) as connection:
-            row = select_ingestion(connection, ingestion)
-        if row.state not in _DUE:
-            return
-        name = dataset_of(announced)
-        dataset = find_dataset(self._engine, name)
-        if dataset is None:
-            raise UnknownDatasetError(
-                f"gs://{announced.bucket}/{announced.name}: there is no dataset {name}; "
-                "declare it, or upload to the folder of one that is declared"
-            )
-        if row.state == State.RECEIVED and self._is_known_content(row):
-            return
-        self._cut(row, announced, dataset)
+def _split(env: Environment, number: int) -> None:
+    with transaction(env.engine) as connection:
+        ingestion = select_ingestion(connection, number)
+    if ingestion.state not in _DUE:
+        return
+    name = dataset_of(ingestion.file)
+    dataset = find_dataset(env.engine, name)
+    if dataset is None:
+        raise UnknownDatasetError(
+            f"{ingestion.file.url}: there is no dataset {name}; declare it, or upload to the folder"
+            " of one that is declared"
+        )
+    if ingestion.state == State.RECEIVED and not _begin(env, ingestion):
+        return
+    _cut(env, ingestion, dataset)
 
-    def _is_known_content(self, row: Ingestion) -> bool:
-        """Skip a file whose content is published in the dataset already."""
-        with transaction(self._engine) as connection:
-            same = same_content(connection, row)
-            if same is None:
-                move(connection, row.id, State.SPLITTING, self._settings.project)
-                return False
-            changes = Changes(replaced_by=same)
-            move(connection, row.id, State.SKIPPED, self._settings.project, changes)
+
+def _begin(env: Environment, ingestion: Ingestion) -> bool:
+    """Begin to split a file, or skip it where its content is published; return whether it began."""
+    project = env.settings.project
+    with transaction(env.engine) as connection:
+        same = same_content(connection, ingestion)
+        if same is None:
+            move(connection, ingestion.id, State.SPLITTING, project)
             return True
-
-    def _cut(self, row: Ingestion, announced: StoredObject, dataset: Dataset) -> None:
-        self._relay(row.id)
-        known = self._known_chunks(row.id)
-        source = open_source(self._objects, announced, row.id, self._settings.outbox)
-        missing = [each.cut for each in known if not each.is_loaded]
-        send_chunks(self._publisher, row, source, missing)
-        splitter = self._splitter(dataset, known)
-        has_layout = row.layout is not None
-        watch = _watch(row, dataset)
-        count = len(known)
-        for block in source.blocks(splitter.position):
-            watch.feed(block)
-            cuts = splitter.feed(block)
-            _check_open_record(splitter, announced)
-            if not has_layout and (splitter.header is not None or not dataset.dialect.header):
-                self._keep_layout(row.id, dataset, splitter, watch)
-                has_layout = True
-            self._keep_encoding(row.id, watch)
-            if not self._remember(row, source, cuts):
-                return
-            count += len(cuts)
-        watch.finish()
-        cuts = splitter.finish()
-        if not has_layout:
-            if dataset.dialect.header and splitter.header is None:
-                raise EmptyFileError(f"gs://{announced.bucket}/{announced.name} has no header")
-            self._keep_layout(row.id, dataset, splitter, watch)
-        self._keep_encoding(row.id, watch)
-        if self._remember(row, source, cuts):
-            self._complete(row.id, splitter, count + len(cuts))
-
-    def _known_chunks(self, ingestion: int) -> list[RecordedChunk]:
-        with transaction(self._engine) as connection:
-            return select_chunks(connection, ingestion)
-
-    def _splitter(self, dataset: Dataset, known: list[RecordedChunk]) -> Splitter:
-        size_bytes = self._settings.chunk_bytes
-        if not known:
-            return Splitter(dataset.dialect, size_bytes)
-        return Splitter.resume(dataset.dialect, known[-1].cut, size_bytes)
-
-    def _keep_layout(
-        self, ingestion: int, dataset: Dataset, splitter: Splitter, watch: EncodingWatch
-    ) -> None:
-        layout = {
-            **lay_out(dataset, splitter.header, watch.take()).to_json(),
-            "header_end": splitter.header_end,
-        }
-        with transaction(self._engine) as connection:
-            connection.execute(
-                statement("store_layout"), {"ingestion": ingestion, "layout": json.dumps(layout)}
-            )
-
-    def _keep_encoding(self, ingestion: int, watch: EncodingWatch) -> None:
-        """Keep an encoding that was found behind the header, before a chunk goes out that needs it."""
-        encoding = watch.take()
-        if encoding:
-            with transaction(self._engine) as connection:
-                facts = {"ingestion": ingestion, "encoding": encoding}
-                connection.execute(statement("store_encoding"), facts)
-
-    def _remember(self, row: Ingestion, source: Source, cuts: list[Cut]) -> bool:
-        """Remember chunks, then send them: what was sent is known, what is known is sent again.
-
-        Returns:
-            False when the ingestion was cancelled or failed meanwhile.
-        """
-        for cut in cuts:
-            source.keep(cut)
-        with transaction(self._engine) as connection:
-            if select_ingestion(connection, row.id).state != State.SPLITTING:
-                return False
-            for cut in cuts:
-                insert_chunk(connection, row.id, cut)
-        send_chunks(self._publisher, row, source, cuts)
-        return True
-
-    def _complete(self, ingestion: int, splitter: Splitter, chunks: int) -> None:
-        """Every chunk is known; where all have their receipts already, publishing begins."""
-        with transaction(self._engine) as connection:
-            found = lock_ingestion(connection, ingestion)
-            if found is None or found.state != State.SPLITTING:
-                return
-            row = move(
-                connection,
-                ingestion,
-                State.LOADING,
-                self._settings.project,
-                Changes(
-                    chunks_total=chunks,
-                    records_total=splitter.records,
-                    content_bytes=splitter.position,
-                ),
-            )
-            if row.chunks_loaded == row.chunks_total:
-                move(connection, ingestion, State.PUBLISHING, self._settings.project)
-
-    def _fail(self, ingestion: int, error: PermanentError) -> None:
-        with transaction(self._engine) as connection:
-            row = lock_ingestion(connection, ingestion)
-            if row is not None and row.state in UNFINISHED:
-                fail(connection, ingestion, error, self._settings.project)
+        move(connection, ingestion.id, State.SKIPPED, project, Changes(replaced_by=same))
+        return False
 
 
-def _watch(row: Ingestion, dataset: Dataset) -> EncodingWatch:
-    """Watch for the encoding, unless it is declared or an earlier run has found it."""
-    is_known = not dataset.detects_encoding or (row.layout or {}).get("is_detected", False)
+def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
+    _relay(env, ingestion.id)
+    with transaction(env.engine) as connection:
+        known = select_chunks(connection, ingestion.id)
+    source = open_source(env.storage, ingestion.file, ingestion.id, env.settings.outbox)
+    missing = [each.cut for each in known if not each.is_loaded]
+    publish_chunks(env.publisher, ingestion, source, missing)
+    chunk_bytes = env.settings.chunk_bytes
+    splitter = (
+        Splitter.resume(dataset.dialect, known[-1].cut, chunk_bytes)
+        if known
+        else Splitter(dataset.dialect, chunk_bytes)
+    )
+    has_layout = ingestion.layout is not None
+    watch = _watch(ingestion, dataset)
+    count = len(known)
+    for block in source.blocks(splitter.position):
+        watch.feed(block)
+        cuts = splitter.feed(block)
+        _check_open_record(splitter, ingestion.file)
+        if not has_layout and (splitter.header is not None or not dataset.dialect.header):
+            _store_layout(env, ingestion.id, dataset, splitter, watch)
+            has_layout = True
+        _store_encoding(env, ingestion.id, watch)
+        if not _dispatch(env, ingestion, source, cuts):
+            return
+        count += len(cuts)
+    watch.finish()
+    cuts = splitter.finish()
+    if not has_layout:
+        if dataset.dialect.header and splitter.header is None:
+            raise EmptyFileError(f"{ingestion.file.url} has no header")
+        _store_layout(env, ingestion.id, dataset, splitter, watch)
+    _store_encoding(env, ingestion.id, watch)
+    if _dispatch(env, ingestion, source, cuts):
+        _complete(env, ingestion.id, splitter, count + len(cuts))
+
+
+def _watch(ingestion: Ingestion, dataset: Dataset) -> EncodingWatch:
+    """Watch for the encoding, unless it is declared or was found by an earlier run."""
+    is_known = not dataset.detects_encoding or (ingestion.layout or {}).get("is_detected", False)
     return EncodingWatch(is_known=is_known)
 
 
-def _check_open_record(splitter: Splitter, announced: StoredObject) -> None:
-    """Refuse a record without an end: its chunk would fit in no loader's memory."""
+def _check_open_record(splitter: Splitter, file: StoredObject) -> None:
+    """Fail on a record without an end: its chunk would exceed the memory of a loader."""
     if splitter.open_bytes > _MAX_RECORD_BYTES:
         raise RecordTooLongError(
-            f"gs://{announced.bucket}/{announced.name}: the record on line {splitter.open_line} does "
-            f"not end within {_MAX_RECORD_BYTES // 1024**2} MiB; look for a quote there that opens a "
-            "field and is not closed, close or double it, and upload the file again",
+            f"{file.url}: the record on line {splitter.open_line} does not end within"
+            f" {_MAX_RECORD_BYTES // 1024**2} MiB; look for a quote there that opens a field and is"
+            " not closed, close or double it, and upload the file again",
             line=splitter.open_line,
         )
+
+
+def _store_layout(
+    env: Environment, ingestion: int, dataset: Dataset, splitter: Splitter, watch: EncodingWatch
+) -> None:
+    layout = {
+        **lay_out(dataset, splitter.header, watch.take()).to_json(),
+        "header_end": splitter.header_end,
+    }
+    values = {"ingestion": ingestion, "layout": json.dumps(layout)}
+    with transaction(env.engine) as connection:
+        connection.execute(statement("store_layout"), values)
+
+
+def _store_encoding(env: Environment, ingestion: int, watch: EncodingWatch) -> None:
+    """Store an encoding found after the header, before a chunk is dispatched that needs it."""
+    if encoding := watch.take():
+        values = {"ingestion": ingestion, "encoding": encoding}
+        with transaction(env.engine) as connection:
+            connection.execute(statement("store_encoding"), values)
+
+
+def _dispatch(env: Environment, ingestion: Ingestion, source: Source, cuts: list[Cut]) -> bool:
+    """Record chunks, then send them, so that every chunk sent is known and can be sent again.
+
+    Returns:
+        False when the ingestion was cancelled or failed meanwhile.
+    """
+    for cut in cuts:
+        source.store(cut)
+    with transaction(env.engine) as connection:
+        if select_ingestion(connection, ingestion.id).state != State.SPLITTING:
+            return False
+        for cut in cuts:
+            insert_chunk(connection, ingestion.id, cut)
+    publish_chunks(env.publisher, ingestion, source, cuts)
+    return True
+
+
+def _complete(env: Environment, ingestion: int, splitter: Splitter, chunks: int) -> None:
+    """Move on to `loading`, and to `publishing` where every chunk has its receipt already."""
+    project = env.settings.project
+    changes = Changes(
+        chunks_total=chunks, records_total=splitter.records, content_bytes=splitter.position
+    )
+    with transaction(env.engine) as connection:
+        found = lock_ingestion(connection, ingestion)
+        if found is None or found.state != State.SPLITTING:
+            return
+        moved = move(connection, ingestion, State.LOADING, project, changes)
+        if moved.chunks_loaded == moved.chunks_total:
+            move(connection, ingestion, State.PUBLISHING, project)
+
+
+def _fail(env: Environment, ingestion: int, error: PermanentError) -> None:
+    with transaction(env.engine) as connection:
+        found = lock_ingestion(connection, ingestion)
+        if found is not None and found.state in UNFINISHED:
+            fail(connection, ingestion, error, env.settings.project)

@@ -1,4 +1,4 @@
-"""The use case of deposit: a file comes as one stream and becomes an object of the inbox."""
+"""The use case of a stream upload: the body of a request becomes an object of the inbox."""
 
 from __future__ import annotations
 
@@ -12,44 +12,28 @@ from sluice.ingestion.outbox import relay
 from sluice.postgres.connection import transaction
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from sluice.ports import Depot, Publisher
-    from sluice.settings import Settings
+    from sluice.ports import Environment
 
 
-class Deposit:
-    """Deposits files.
+def upload_stream(env: Environment, name: str, blocks: Iterable[bytes]) -> int:
+    """Store a file under a name of the inbox; return its ingestion.
 
     Args:
-        settings: `project`, `inbox`.
-        engine: the database.
-        depot: Cloud Storage.
-        publisher: Pub/Sub.
+        env: settings `project`, `inbox`.
+        name: name of the object.
+        blocks: its content.
+
+    Raises:
+        BodyError: the file is empty.
+        StorageUnavailableError: nothing is stored; send it again.
     """
-
-    def __init__(
-        self, settings: Settings, engine: Engine, depot: Depot, publisher: Publisher
-    ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._depot = depot
-        self._publisher = publisher
-
-    def __call__(self, name: str, blocks: Iterable[bytes]) -> int:
-        """Store a file under a name of the inbox; return its ingestion, which goes its way by itself.
-
-        Raises:
-            BodyError: the file has no byte.
-            StorageUnavailableError: nothing is stored; send it again.
-        """
-        full = (each for each in blocks if each)
-        first = next(full, None)
-        if first is None:
-            raise BodyError(f"{name}: the file is empty")
-        whole = itertools.chain((first,), full)
-        stored = self._depot.stream(self._settings.inbox, name, whole)
-        with transaction(self._engine) as connection:
-            ingestion = receive(connection, stored, self._settings.project).id
-        relay(self._engine, self._publisher, ingestion)
-        return ingestion
+    not_empty = (each for each in blocks if each)
+    first = next(not_empty, None)
+    if first is None:
+        raise BodyError(f"{name}: the file is empty")
+    content = itertools.chain((first,), not_empty)
+    stored = env.storage.write_blocks(env.settings.inbox, name, content)
+    with transaction(env.engine) as connection:
+        ingestion = receive(connection, stored, env.settings.project).id
+    relay(env.engine, env.publisher, ingestion)
+    return ingestion

@@ -145,7 +145,7 @@ class Cloud:
             provision.create_topology(self.pubsub_address, self.push_endpoint)
             start(self._storage())
             self._provision_storage()
-            self._announce_forgotten(report)
+            self._publish_lost_notifications(report)
             functions.result()
 
     def down(self, report: Callable[[str], None] = lambda _line: None) -> None:
@@ -193,9 +193,9 @@ class Cloud:
         for bucket in (storage.INBOX, storage.OUTBOX):
             self.storage.create_bucket(bucket)
 
-    def _announce_forgotten(self, report: Callable[[str], None]) -> None:
+    def _publish_lost_notifications(self, report: Callable[[str], None]) -> None:
         places = (self.storage.url, storage.INBOX, self.database.url(), self.pubsub_address)
-        for name in recovery.announce_forgotten(*places):
+        for name in recovery.publish_lost_notifications(*places):
             report(f"{name} announced again")
 
     def _postgres(self) -> Part:

@@ -31,8 +31,8 @@ from yarl import URL
 from sluice.errors import NotFoundError, SluiceError, TransientError
 from sluice.local.functions import Instance, deployed, end_leftovers
 from sluice.local.pool import Pool, Seat
+from sluice.local.scheduler import call_recovery
 from sluice.local.state import State
-from sluice.local.sweeping import sweep_by_the_clock
 from sluice.routes import function_for
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ async def serve(
         await web.TCPSite(runner, host, port, shutdown_timeout=1).start()
         end_leftovers(state)
         lives = [group.create_task(each.supervise()) for each in instances]
-        lives.append(group.create_task(sweep_by_the_clock(session, port, pools)))
+        lives.append(group.create_task(call_recovery(session, port, pools)))
         await stopped.wait()
         await runner.cleanup()
         for life in lives:

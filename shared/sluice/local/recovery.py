@@ -1,7 +1,7 @@
-"""Announce again what lies in the inbox and no ingestion knows.
+"""Publishes notifications of the objects in the inbox that have no ingestion.
 
-Cloud Storage repeats a notification until Pub/Sub takes it; fake-gcs-server forgets it when it is
-killed, or when Pub/Sub is away for longer. What is announced twice is loaded once.
+Cloud Storage repeats a notification until Pub/Sub accepts it; fake-gcs-server loses it when it is
+killed, or when Pub/Sub is down for longer. A file with two notifications is loaded once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from sqlalchemy import create_engine, text
 
-from sluice.ingestion.notifications import FINALIZE, UPLOADS_TOPIC, read_announcement
+from sluice.ingestion.notifications import FINALIZE, UPLOADS_TOPIC, read_notification
 from sluice.local.provision import publish
 
 if TYPE_CHECKING:
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 KNOWN = text("SELECT object, generation FROM sluice.ingestions WHERE bucket = :bucket")
 
 
-def announce_forgotten(
+def publish_lost_notifications(
     storage_url: str, bucket: str, database_url: str, pubsub_address: str
 ) -> list[str]:
     """Publish a notification for each object that has no ingestion; return their names."""
     known = _known(database_url, bucket)
-    forgotten = [
+    lost = [
         each
         for each in _objects(storage_url, bucket)
         if (each["name"], int(each["generation"])) not in known
-        and read_announcement(attributes_of(each), each) is not None
+        and read_notification(attributes_of(each), each) is not None
     ]
-    messages = [(json.dumps(each).encode(), attributes_of(each)) for each in forgotten]
+    messages = [(json.dumps(each).encode(), attributes_of(each)) for each in lost]
     publish(pubsub_address, UPLOADS_TOPIC, messages)
-    return [each["name"] for each in forgotten]
+    return [each["name"] for each in lost]
 
 
 def attributes_of(metadata: dict[str, Any]) -> dict[str, str]:

@@ -46,7 +46,7 @@ class Subscription:
 
 
 FINISH_FILTER = (
-    '(attributes.state = "publishing" OR attributes.state = "done") AND NOT attributes:together'
+    '(attributes.state = "publishing" OR attributes.state = "done") AND NOT attributes:group_commit'
 )
 TOPICS = ("uploads", "chunks", "status", "dead-letters")
 

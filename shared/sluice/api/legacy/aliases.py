@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl
 from werkzeug.wrappers import Response
 
 from sluice.api.conditional import conditional, freshness_headers
-from sluice.api.legacy.uploads import show_job, show_job_output, take_file, take_piece
+from sluice.api.legacy.uploads import show_job, show_job_output, take_file, take_part
 from sluice.api.responses import stream_response
-from sluice.api.routes.rows import admit, parse_body, read_data
+from sluice.api.routes.rows import insert, parse_body, read_data
 from sluice.datasets.aliases import AliasMatch, find_alias
 from sluice.datasets.json_numbers import read_json, write_json
 from sluice.errors import BodyError, NotFoundError
@@ -64,7 +64,7 @@ def _row(call: Call, match: AliasMatch) -> Response:
     missing = [name for name in match.alias.needs if name.casefold() not in names]
     if missing:
         raise BodyError(f"{', '.join(missing)}: missing in the body", missing=missing)
-    found = admit(call, {match.dataset.name: [row]}, row, next_key=match.alias.next_key)
+    found = insert(call, {match.dataset.name: [row]}, row, next_key=match.alias.next_key)
     document = found.groups[0]
     outcome = document["rows"][0]
     _check_loaded(match.dataset, document, outcome)
@@ -202,7 +202,7 @@ _HANDLERS: Mapping[str, Callable[[Call, AliasMatch], Response]] = {
     "query": _query,
     "row": _row,
     "upload": take_file,
-    "chunked_upload": take_piece,
+    "chunked_upload": take_part,
     "job_status": show_job,
     "job_output": show_job_output,
 }

@@ -1,4 +1,4 @@
-"""Aliases that take files: multipart uploads, in one request or in pieces, and their jobs."""
+"""Aliases that take files, in one request or in parts, and their jobs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from sluice.api.operations import Call
     from sluice.datasets.aliases import AliasMatch
     from sluice.datasets.model import Dataset
-    from sluice.ingestion.multipart_upload import Piece
+    from sluice.ingestion.multipart_upload import UploadPart
 
-MAX_PIECE_BYTES = 16 * 1024 * 1024
+MAX_PART_BYTES = 16 * 1024 * 1024
 #: How long an upload waits for the end of its ingestion before it answers.
 WAIT_S = 60.0
 #: Members of a body, or of the query string, that name the dataset of a file.
@@ -47,7 +47,7 @@ _UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class NotCsvNameError(RequestError):
-    """A file uploaded in pieces is not a CSV file; the message is that of the protocol."""
+    """A file uploaded in parts is not a CSV file; the message is that of the protocol."""
 
 
 def take_file(call: Call, _: AliasMatch) -> Response:
@@ -68,7 +68,7 @@ def _load_file(call: Call, part: Part, given: Mapping[str, str]) -> Response:
     named = next((given[each] for each in DATASET_FIELDS if given.get(each)), "")
     dataset = named or name.partition(".")[0]
     _check_declared(call, dataset)
-    number = _deposit(call, f"{dataset}/{name}", part.blocks)
+    number = _upload(call, f"{dataset}/{name}", part.blocks)
     row = _wait(call, number)
     if row.problem:
         body = {**row.problem, "ingestion": number, "account": row.account.document()}
@@ -120,10 +120,10 @@ def _ingestion(call: Call, ingestion: int) -> Ingestion:
         return select_ingestion(connection, ingestion)
 
 
-def take_piece(call: Call, match: AliasMatch) -> Response:
-    """Answer kind `chunked_upload`: take a piece or a file; return the job of a complete file."""
+def take_part(call: Call, match: AliasMatch) -> Response:
+    """Answer kind `chunked_upload`: take a part or a file; return the job of a complete file."""
     try:
-        job = _take_piece(call, match.dataset.name)
+        job = _take_part(call, match.dataset.name)
     except NotCsvNameError as error:
         return json_response({"status": "error", "message": error.detail}, error.status)
     if job is None:
@@ -131,7 +131,9 @@ def take_piece(call: Call, match: AliasMatch) -> Response:
     return json_response({"message": "File uploaded successfully", "job_id": str(job)})
 
 
-def _take_piece(call: Call, dataset: str) -> int | None:
+def _take_part(call: Call, dataset: str) -> int | None:
+    from sluice.ingestion.multipart_upload import upload_part  # noqa: PLC0415  # paid where first used
+
     given: dict[str, str] = {}
     held: tuple[str, bytes] | None = None
     for part in read_parts(call.request):
@@ -140,16 +142,16 @@ def _take_piece(call: Call, dataset: str) -> int | None:
         elif part.name == "file":
             name = _csv_name(given.get("dzfilename") or part.file_name)
             held = name, _beginning(part.blocks)
-            if len(held[1]) > MAX_PIECE_BYTES:
+            if len(held[1]) > MAX_PART_BYTES:
                 return _take_large(
                     call, dataset, name, given, itertools.chain(held[1:], part.blocks)
                 )
     if held is None:
-        raise BodyError("file: missing in the body; send the piece as its member `file`")
+        raise BodyError("file: missing in the body; send the part as its member `file`")
     if "dzuuid" not in given:
-        return _deposit(call, f"{dataset}/{uuid.uuid4()}/{held[0]}", iter(held[1:]))
+        return _upload(call, f"{dataset}/{uuid.uuid4()}/{held[0]}", iter(held[1:]))
     name = _csv_name(given.get("dzfilename") or held[0])
-    return _assemble(call, _piece(dataset, name, given, held[1]))
+    return upload_part(call.environment(), _part(dataset, name, given, held[1]))
 
 
 def _take_large(
@@ -157,38 +159,38 @@ def _take_large(
 ) -> int:
     """Stream a file that is sent in one request."""
     if "dzuuid" in given:
-        limit = MAX_PIECE_BYTES // 1024**2
-        raise TooLargeError(f"file: a piece has at most {limit} MiB; set a smaller chunkSize")
-    return _deposit(call, f"{dataset}/{uuid.uuid4()}/{name}", blocks)
+        limit = MAX_PART_BYTES // 1024**2
+        raise TooLargeError(f"file: a part has at most {limit} MiB; set a smaller chunkSize")
+    return _upload(call, f"{dataset}/{uuid.uuid4()}/{name}", blocks)
 
 
 def _beginning(blocks: Iterator[bytes]) -> bytes:
-    """Return all bytes of a piece, or slightly more than the limit."""
+    """Return all bytes of a part, or slightly more than the limit."""
     data = bytearray()
     for block in blocks:
         data += block
-        if len(data) > MAX_PIECE_BYTES:
+        if len(data) > MAX_PART_BYTES:
             break
     return bytes(data)
 
 
-def _piece(dataset: str, name: str, given: Mapping[str, str], data: bytes) -> Piece:
-    from sluice.ingestion.multipart_upload import Piece  # noqa: PLC0415
+def _part(dataset: str, name: str, given: Mapping[str, str], data: bytes) -> UploadPart:
+    from sluice.ingestion.multipart_upload import UploadPart  # noqa: PLC0415
 
     upload = given["dzuuid"]
     if not _UPLOAD_ID.fullmatch(upload):
         raise BodyError("dzuuid: has 1 to 64 letters, digits, - and _")
     total, first = _number(given, "dztotalfilesize"), _number(given, "dzchunkbyteoffset")
-    piece = Piece(upload, dataset, name, total, first, data)
+    part = UploadPart(upload, dataset, name, total, first, data)
     if not data:
-        raise BodyError("file: the piece is empty")
-    if piece.end_byte > total:
+        raise BodyError("file: the part is empty")
+    if part.end_byte > total:
         raise BodyError(
-            f"file: bytes {first} to {piece.end_byte - 1} are beyond the file's {total} bytes"
+            f"file: bytes {first} to {part.end_byte - 1} are beyond the file's {total} bytes"
         )
     if "dzchunksize" in given and len(data) > _number(given, "dzchunksize"):
         raise BodyError(f"file: has {len(data)} bytes, more than dzchunksize says")
-    return piece
+    return part
 
 
 def _number(given: Mapping[str, str], name: str) -> int:
@@ -216,24 +218,10 @@ def _checked(name: str) -> str:
     return name
 
 
-def _deposit(call: Call, name: str, blocks: Iterator[bytes]) -> int:
-    from sluice.gcloud.pubsub import PubsubPublisher  # noqa: PLC0415
-    from sluice.gcloud.storage import StorageDepot  # noqa: PLC0415
-    from sluice.ingestion.stream_upload import Deposit  # noqa: PLC0415  # all paid where first used
+def _upload(call: Call, name: str, blocks: Iterator[bytes]) -> int:
+    from sluice.ingestion.stream_upload import upload_stream  # noqa: PLC0415  # paid where first used
 
-    project = call.settings.project
-    deposit = Deposit(call.settings, call.engine, StorageDepot(project), PubsubPublisher(project))
-    return deposit(name, blocks)
-
-
-def _assemble(call: Call, piece: Piece) -> int | None:
-    from sluice.gcloud.pubsub import PubsubPublisher  # noqa: PLC0415
-    from sluice.gcloud.storage import StorageDepot  # noqa: PLC0415
-    from sluice.ingestion.multipart_upload import Assemble  # noqa: PLC0415
-
-    project = call.settings.project
-    assemble = Assemble(call.settings, call.engine, StorageDepot(project), PubsubPublisher(project))
-    return assemble(piece)
+    return upload_stream(call.environment(), name, blocks)
 
 
 def show_job(call: Call, match: AliasMatch) -> Response:

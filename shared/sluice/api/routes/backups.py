@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
     from sluice.backups.backup import Progress, ReportProgress
-    from sluice.gcloud.storage import StorageArchive
+    from sluice.gcloud.storage import CloudStorage
 
 SUFFIX = "2"
 NDJSON = "application/x-ndjson"
@@ -214,10 +214,10 @@ def _suffix(body: dict[str, Any]) -> str:
     return suffix
 
 
-def _archive(call: Call) -> StorageArchive:
-    from sluice.gcloud.storage import StorageArchive  # noqa: PLC0415  # paid where first used
+def _archive(call: Call) -> CloudStorage:
+    from sluice.gcloud.storage import CloudStorage  # noqa: PLC0415  # paid where first used
 
-    return StorageArchive(call.settings.project)
+    return CloudStorage(call.settings.project)
 
 
 def _repository(call: Call) -> Repository:
@@ -237,10 +237,9 @@ def _restoring(
     call: Call, manifest: Manifest, body: dict[str, Any]
 ) -> Callable[[ReportProgress], dict[str, Any]]:
     from sluice.backups.restore import Restore  # noqa: PLC0415
-    from sluice.gcloud.pubsub import PubsubPublisher  # noqa: PLC0415  # paid where first used
 
     datasets, suffix = _datasets(body), _suffix(body)
-    publisher = PubsubPublisher(call.settings.project)
+    publisher = call.environment().publisher
     restore = Restore(call.settings, call.engine, _archive(call), publisher)
 
     def work(report: ReportProgress) -> dict[str, Any]:

@@ -8,40 +8,32 @@ from sluice.api import schemas
 from sluice.api.ingestion_documents import ingestion_document, ingestion_number
 from sluice.api.operations import Call, operation
 from sluice.api.responses import json_response
+from sluice.ingestion import commands
 from sluice.ingestion.ingestions import select_ingestion
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-    from sluice.ingestion.commands import Control
-
 
 @operation("cancelIngestion", "Ingestions", answer=schemas.ref("Ingestion"))
 def cancel_ingestion(call: Call) -> Response:
     """Cancel an ingestion that is not published yet."""
-    _control(call).cancel(ingestion_number(call))
+    commands.cancel(call.environment(), ingestion_number(call))
     return _ingestion(call)
 
 
 @operation("retryIngestion", "Ingestions", answer=schemas.ref("Ingestion"))
 def retry_ingestion(call: Call) -> Response:
     """Start a failed or cancelled ingestion again."""
-    _control(call).retry(ingestion_number(call))
+    commands.retry(call.environment(), ingestion_number(call))
     return _ingestion(call)
 
 
 @operation("undoIngestion", "Ingestions", answer=schemas.ref("Ingestion"))
 def undo_ingestion(call: Call) -> Response:
     """Withdraw the rows of a published ingestion."""
-    _control(call).undo(ingestion_number(call))
+    commands.undo(call.environment(), ingestion_number(call))
     return _ingestion(call)
-
-
-def _control(call: Call) -> Control:
-    from sluice.gcloud.pubsub import PubsubPublisher  # noqa: PLC0415
-    from sluice.ingestion.commands import Control  # noqa: PLC0415  # SQLAlchemy, paid where first used
-
-    return Control(call.settings, call.engine, PubsubPublisher(call.settings.project))
 
 
 def _ingestion(call: Call) -> Response:

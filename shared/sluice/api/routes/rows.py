@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
     from sluice.datasets.model import Dataset
-    from sluice.ingestion.insert_rows import Admission
+    from sluice.ingestion.insert_rows import IdempotencyKey, InsertResult
 
 #: Rows of a JSON page when the client sets no limit.
 PAGE_ROWS = 1000
@@ -171,10 +171,10 @@ def post_rows(call: Call) -> Response:
     """
     body = parse_body(read_data(call))
     rows = body.get("rows") if isinstance(body, dict) and set(body) == {"rows"} else body
-    found = admit(call, {call.path["dataset"]: rows}, body)
+    found = insert(call, {call.path["dataset"]: rows}, body)
     document = found.groups[0]
     if document["problem"]:
-        raise _refusal(document)
+        raise _error(document)
     return json_response(document, headers=_headers(found))
 
 
@@ -190,7 +190,7 @@ def post_rows_of_many(call: Call) -> Response:
     body = parse_body(read_data(call))
     if not isinstance(body, dict):
         raise BodyError('the body is not a JSON object: send {"<dataset>": [<rows>], ...}')
-    found = admit(call, body, body)
+    found = insert(call, body, body)
     return json_response({"ingestions": found.groups}, headers=_headers(found))
 
 
@@ -219,7 +219,9 @@ def parse_body(data: bytes) -> Any:  # any JSON value
         raise BodyError(f"the body is not JSON: {error}") from None
 
 
-def admit(call: Call, rows: Mapping[str, object], body: object, *, next_key: str = "") -> Admission:
+def insert(
+    call: Call, rows: Mapping[str, object], body: object, *, next_key: str = ""
+) -> InsertResult:
     """Insert the rows of a request, exactly once if it has an idempotency key.
 
     Args:
@@ -232,15 +234,15 @@ def admit(call: Call, rows: Mapping[str, object], body: object, *, next_key: str
         BodyError: there are not 1 to 1000 rows.
         NotFoundError: there is no such dataset.
     """
-    from sluice.gcloud.pubsub import PubsubPublisher  # noqa: PLC0415
-    from sluice.ingestion.insert_rows import Admit  # noqa: PLC0415
-    from sluice.ingestion.submissions import Group  # noqa: PLC0415  # all paid where first used
+    from sluice.ingestion.insert_rows import insert_rows  # noqa: PLC0415
+    from sluice.ingestion.row_groups import RowGroup  # noqa: PLC0415  # both paid where first used
 
     lists = {name: _list(name, each) for name, each in rows.items()}
     _check_count(sum(map(len, lists.values())))
-    groups = [Group(_dataset(call, name), each, next_key) for name, each in lists.items() if each]
-    use_case = Admit(call.settings, call.engine, PubsubPublisher(call.settings.project))
-    return use_case(groups, _once(call, body))
+    groups = [
+        RowGroup(_dataset(call, name), each, next_key) for name, each in lists.items() if each
+    ]
+    return insert_rows(call.environment(), groups, _idempotency_key(call, body))
 
 
 def _list(name: str, rows: object) -> list[Any]:
@@ -263,8 +265,8 @@ def _dataset(call: Call, name: str) -> Dataset:
         return dataset_version(connection, name).dataset
 
 
-def _once(call: Call, body: object) -> Any:  # Once, or None
-    from sluice.ingestion.insert_rows import Once  # noqa: PLC0415
+def _idempotency_key(call: Call, body: object) -> IdempotencyKey | None:
+    from sluice.ingestion.insert_rows import IdempotencyKey  # noqa: PLC0415
 
     key = call.request.headers.get(KEY_HEADER)
     if key is None:
@@ -273,14 +275,14 @@ def _once(call: Call, body: object) -> Any:  # Once, or None
         raise ParameterError(
             f"{KEY_HEADER}: has 1 to {MAX_KEY_CHARACTERS} characters", parameter=KEY_HEADER
         )
-    return Once.of(key, f"{call.request.method} {call.request.path}", body)
+    return IdempotencyKey.of(key, f"{call.request.method} {call.request.path}", body)
 
 
-def _headers(found: Admission) -> dict[str, str]:
+def _headers(found: InsertResult) -> dict[str, str]:
     return {"Idempotent-Replayed": "true"} if found.is_repeated else {}
 
 
-def _refusal(document: Mapping[str, Any]) -> SluiceError:
+def _error(document: Mapping[str, Any]) -> SluiceError:
     """Return the error of a request none of whose rows are loaded."""
     problem = document["problem"]
     detail = f"{problem['code']}: {problem['detail']}"

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 
 import pytest
-from flow import HEADER, IDLE_S, Flow, Killed, assert_told_in_order, lines
+from flow import HEADER, IDLE_S, Flow, Killed, assert_events_in_order, lines
 
 from sluice.errors import PubsubUnavailableError
 from sluice.ingestion.chunks import CHUNKS_TOPIC
 from sluice.ingestion.notifications import UPLOADS_TOPIC
 from sluice.ingestion.outbox import STATUS_TOPIC
-from sluice.ingestion.recovery import Swept
+from sluice.ingestion.recovery import Recovered
 
 ROWS = list(range(1, 31))
 FILE = HEADER + lines(1, 30)
-NOTHING = Swept(0, 0, 0, 0)
-
-
-@pytest.fixture
-def flow(database: str) -> Iterator[Flow]:
-    made = Flow(database)
-    made.declare()
-    yield made
-    made.close()
+NOTHING = Recovered(0, 0, 0, 0)
 
 
 def pass_time(flow: Flow, seconds: float = IDLE_S + 1) -> None:
@@ -47,7 +38,7 @@ def assert_loaded_once(flow: Flow, ingestion: int) -> None:
     assert flow.state(ingestion) == "done"
     assert flow.ids() == ROWS
     assert flow.kinds() == {"a": len(ROWS)}
-    assert_told_in_order(flow, ingestion)
+    assert_events_in_order(flow, ingestion)
 
 
 def die(_topic: str) -> None:
@@ -57,7 +48,7 @@ def die(_topic: str) -> None:
 def test_an_announcement_that_was_lost_is_made_again(flow: Flow) -> None:
     ingestion = flow.receive(flow.put(FILE))
     pass_time(flow)
-    assert flow.sweep() == Swept(resumed=1, told=1, cleared=0, rows_deleted=0)
+    assert flow.recover() == Recovered(resumed=1, published=1, collected=0, rows_deleted=0)
     assert_loaded_once(flow, ingestion)
 
 
@@ -74,7 +65,7 @@ def test_a_split_that_died_goes_on_behind_its_last_chunk(flow: Flow) -> None:
     (row,) = flow.all("SELECT id FROM sluice.ingestions")
     lose_messages(flow)
     pass_time(flow)
-    assert flow.sweep().resumed == 1
+    assert flow.recover().resumed == 1
     assert_loaded_once(flow, row.id)
 
 
@@ -85,7 +76,7 @@ def test_chunks_that_were_lost_are_sent_again_and_no_others(flow: Flow) -> None:
         flow.load(each)
     lose_messages(flow)
     pass_time(flow)
-    assert flow.sweep().resumed == 1
+    assert flow.recover().resumed == 1
     assert flow.chunks(ingestion)[len(chunks) :] == chunks[1::2]
     assert_loaded_once(flow, ingestion)
 
@@ -96,7 +87,7 @@ def test_chunks_of_a_compressed_file_are_found_where_they_are(flow: Flow) -> Non
     chunks = flow.chunks(ingestion)
     lose_messages(flow)
     pass_time(flow)
-    flow.sweep()
+    flow.recover()
     assert flow.chunks(ingestion) == chunks * 2
     assert_loaded_once(flow, ingestion)
 
@@ -108,7 +99,7 @@ def test_finish_is_called_again(flow: Flow) -> None:
     assert flow.state(ingestion) == "publishing"
     lose_messages(flow)
     pass_time(flow)
-    assert flow.sweep().resumed == 1
+    assert flow.recover().resumed == 1
     assert_loaded_once(flow, ingestion)
 
 
@@ -116,16 +107,16 @@ def test_events_that_nobody_published_go_out(flow: Flow) -> None:
     ingestion = flow.run(FILE)
     flow.run_sql("UPDATE sluice.events SET published_at = NULL WHERE sequence > 3")
     flow.topics.sent.clear()
-    assert flow.sweep().told == 0, "a handler may be about to publish them"
+    assert flow.recover().published == 0, "a handler may be about to publish them"
     pass_time(flow, 61)
-    assert flow.sweep().told == flow.ingestion(ingestion).sequence - 3
+    assert flow.recover().published == flow.ingestion(ingestion).sequence - 3
     assert next(each["sequence"] for each in flow.events(ingestion)) == 4
 
 
 def test_what_makes_progress_is_left_alone(flow: Flow) -> None:
     flow.split(flow.put(FILE))
     sent = len(flow.topics.sent)
-    assert flow.sweep() == NOTHING
+    assert flow.recover() == NOTHING
     assert len(flow.topics.sent) == sent
 
 
@@ -134,7 +125,7 @@ def test_each_time_it_waits_twice_as_long(flow: Flow) -> None:
     resumed = []
     for _ in range(8):
         pass_time(flow)
-        resumed.append(flow.sweep().resumed)
+        resumed.append(flow.recover().resumed)
     assert resumed == [1, 1, 0, 1, 0, 0, 0, 1]
     assert_loaded_once(flow, ingestion)
 
@@ -149,9 +140,9 @@ def test_what_could_not_be_sent_is_sent_by_the_next_sweep(flow: Flow) -> None:
 
     flow.topics.before_publish = fail
     with pytest.raises(PubsubUnavailableError):
-        flow.sweep()
+        flow.recover()
     flow.topics.before_publish = lambda _topic: None
-    assert flow.sweep().resumed == 1
+    assert flow.recover().resumed == 1
     assert_loaded_once(flow, ingestion)
 
 
@@ -161,9 +152,9 @@ def test_a_sweep_that_dies_leaves_nothing_worse(flow: Flow) -> None:
     pass_time(flow)
     flow.topics.after_publish = die
     with pytest.raises(Killed):
-        flow.sweep()
+        flow.recover()
     flow.topics.after_publish = lambda _topic: None
-    assert flow.sweep().resumed == 1
+    assert flow.recover().resumed == 1
     assert_loaded_once(flow, ingestion)
 
 
@@ -172,44 +163,44 @@ def test_rows_of_ingestions_that_failed_or_were_undone_are_deleted(flow: Flow) -
     kept = flow.run(FILE, "things/kept.csv")
     failed = flow.run(HEADER + lines(100, 120) + b"x,no number,a\n", "things/failed.csv")
     undone = flow.run(HEADER + lines(200, 220), "things/undone.csv")
-    flow.control.undo(undone)
-    assert flow.sweep() == NOTHING, "they ended just now"
+    flow.undo(undone)
+    assert flow.recover() == NOTHING, "they ended just now"
     pass_time(flow)
-    swept = flow.sweep()
-    assert swept.cleared == 3
-    assert swept.rows_deleted > 2 * 21
+    recovered = flow.recover()
+    assert recovered.collected == 3
+    assert recovered.rows_deleted > 2 * 21
     assert flow.stored() == len(ROWS)
     assert flow.rejects(failed)
     assert flow.ids() == ROWS
     assert flow.kinds() == {"a": len(ROWS)}
-    assert flow.sweep() == NOTHING
+    assert flow.recover() == NOTHING
     assert flow.state(kept) == "done"
 
 
 def test_rows_taken_back_later_are_deleted_too(flow: Flow) -> None:
     ingestion = flow.run(FILE)
     pass_time(flow)
-    assert flow.sweep().cleared == 1
-    flow.control.undo(ingestion)
+    assert flow.recover().collected == 1
+    flow.undo(ingestion)
     pass_time(flow)
-    assert flow.sweep().rows_deleted == len(ROWS) + 1
+    assert flow.recover().rows_deleted == len(ROWS) + 1
     assert flow.stored() == 0
 
 
 def test_an_ingestion_that_begins_anew_in_the_middle_keeps_what_it_loads(flow: Flow) -> None:
     ingestion = flow.split(flow.put(gzip.compress(FILE), "things/a.csv.gz"))
     flow.load(flow.chunks(ingestion)[0])
-    flow.control.cancel(ingestion)
+    flow.cancel(ingestion)
     pass_time(flow)
     other = flow.twin()
 
     def retry() -> None:
         if flow.state(ingestion) == "cancelled":
-            other.control.retry(ingestion)
+            other.retry(ingestion)
             other.deliver()
 
     with flow.before("lock_ended", retry):
-        assert flow.sweep().cleared == 0
+        assert flow.recover().collected == 0
     assert flow.ids() == ROWS
     assert any(name.startswith("chunks/") for name in flow.bucket.names())
 
@@ -218,7 +209,7 @@ def test_chunks_of_compressed_files_leave_the_outbox_with_the_end(flow: Flow) ->
     ingestion = flow.run(gzip.compress(FILE), "things/a.csv.gz")
     assert any(name.startswith("chunks/") for name in flow.bucket.names())
     pass_time(flow)
-    assert flow.sweep().cleared == 1
+    assert flow.recover().collected == 1
     assert flow.bucket.names() == {"things/a.csv.gz"}
     assert flow.state(ingestion) == "done"
 
@@ -227,7 +218,7 @@ def test_an_object_compressed_by_its_encoding_is_announced_as_such(flow: Flow) -
     stored = flow.put(gzip.compress(FILE))
     flow.receive(type(stored)(**{**vars(stored), "content_encoding": "gzip"}))
     pass_time(flow)
-    flow.sweep()
+    flow.recover()
     (sent,) = flow.topics.of(UPLOADS_TOPIC)
     assert sent.body["contentEncoding"] == "gzip"
     flow.deliver()

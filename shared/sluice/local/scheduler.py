@@ -1,4 +1,4 @@
-"""Plays Cloud Scheduler: has the function that sweeps do so by the clock."""
+"""Plays Cloud Scheduler: calls recovery periodically."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import ClientError
 
-from sluice.ingestion.ack_policy import SWEEP_PATH
+from sluice.ingestion.recovery import RECOVERY_PATH
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 FUNCTION = "finish"
-#: So often within the time that an ingestion may stand still, as in Terraform's scheduler.
+#: Calls within the time after which an ingestion is stalled, as in Terraform's scheduler.
 TIMES = 3
 LOGGER = logging.getLogger(__name__)
 
 
-async def sweep_by_the_clock(session: ClientSession, port: int, functions: Container[str]) -> None:
-    """Call the sweep until cancelled; what a call misses the next one makes good.
+async def call_recovery(session: ClientSession, port: int, functions: Container[str]) -> None:
+    """Call recovery periodically until cancelled; after a failed call the next one catches up.
 
     Args:
         session: makes the calls.
@@ -32,9 +32,9 @@ async def sweep_by_the_clock(session: ClientSession, port: int, functions: Conta
     """
     if FUNCTION not in functions:
         return
-    url = f"http://127.0.0.1:{port}/functions/{FUNCTION}{SWEEP_PATH}"
+    url = f"http://127.0.0.1:{port}/functions/{FUNCTION}{RECOVERY_PATH}"
     while True:
-        await asyncio.sleep(read_settings().sweep_idle_s / TIMES)
+        await asyncio.sleep(read_settings().recovery_idle_s / TIMES)
         try:
             async with session.post(url):
                 pass

@@ -6,7 +6,6 @@ import io
 import random
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,14 +14,15 @@ from sqlalchemy import text
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from sluice.gcloud.storage import StorageDepot, storage_client
+from sluice.gcloud.storage import CloudStorage, storage_client
 from sluice.ingestion.ingestions import move
 from sluice.ingestion.model import State
-from sluice.ingestion.multipart_upload import Assemble
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from serving import Serve
     from sqlalchemy import Engine
     from werkzeug.test import Client, TestResponse
@@ -102,7 +102,7 @@ def inbox(upload: str) -> list[bytes]:
 
 
 def outbox(upload: str) -> list[str]:
-    found = storage_client("local").list_blobs("outbox", prefix=f"pieces/{upload}/")
+    found = storage_client("local").list_blobs("outbox", prefix=f"parts/{upload}/")
     return [each.name for each in found]
 
 
@@ -180,7 +180,7 @@ def test_a_death_at_any_point_is_mended_by_repeating_the_piece(
         raise RuntimeError("killed")
 
     with monkeypatch.context() as death:
-        death.setattr(StorageDepot, die_at, die)
+        death.setattr(CloudStorage, die_at, die)
         assert send(intake, upload, offsets()[-1]).status_code == 500
     reborn = serve("intake")
     assert send(reborn, upload, offsets()[-1]).json["message"] == "File uploaded successfully"
@@ -192,14 +192,14 @@ def test_a_death_behind_the_copy_does_not_make_a_second_object(
 ) -> None:
     for first in offsets()[:-1]:
         send(intake, upload, first)
-    deliver = Assemble._deliver
+    copy = CloudStorage.copy
 
     def die(*given: Any) -> None:
-        deliver(*given)
+        copy(*given)
         raise RuntimeError("killed")
 
     with monkeypatch.context() as death:
-        death.setattr(Assemble, "_deliver", die)
+        death.setattr(CloudStorage, "copy", die)
         assert send(intake, upload, offsets()[-1]).status_code == 500
     (before,) = storage_client("local").list_blobs("inbox", prefix=f"songs/{upload}/")
     job = int(send(intake, upload, offsets()[-1]).json["job_id"])

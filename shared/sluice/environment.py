@@ -1,0 +1,22 @@
+"""The environment of the use cases in a function: the real database, Cloud Storage and Pub/Sub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluice.ports import Environment
+
+if TYPE_CHECKING:
+    from sluice.settings import Settings
+
+
+def open_environment(settings: Settings) -> Environment:
+    """Return the environment that the settings describe; connections are opened on first use."""
+    from sluice.gcloud.pubsub import PubsubPublisher  # noqa: PLC0415
+    from sluice.gcloud.storage import CloudStorage  # noqa: PLC0415
+    from sluice.postgres.connection import open_database  # noqa: PLC0415  # all paid where first used
+
+    project = settings.project
+    return Environment(
+        settings, open_database(settings), CloudStorage(project), PubsubPublisher(project)
+    )
