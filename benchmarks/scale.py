@@ -4,7 +4,7 @@ Run `make scale ROWS=1000000` (1 %), `ROWS=10000000` (10 %), `ROWS=100000000`, o
 `python benchmarks/scale.py --rows N [--files 4] [--json FILE]`. In a local cloud of its own, with the
 deployed functions and without a cache of answers, it
 
-  loads       N trips of the generator in a few objects, announced together
+  loads       N trips of the generator in a few objects, notified together
   compacts    their projections
   queries     each kind of query many times, with all kinds of boxes, and checks some answers by counting
   loads more  while it repeats the queries
@@ -147,9 +147,9 @@ class Scale:
         self.report_load(course, dict(peaks))
 
     def watch(self, objects: dict[str, dict[str, str]]) -> list[tuple[float, int]]:
-        """Announce the objects; return (seconds, rows) until all are done."""
+        """Publish notifications of the objects; return (seconds, rows) until all are done."""
         began = time.perf_counter()
-        seeding.announce(self.cloud, objects)
+        seeding.notify(self.cloud, objects)
         course = [(0.0, 0)]
         while True:
             ((rows, done, ended),) = self.sql(

@@ -58,7 +58,7 @@ def seal(path: Path) -> dict[str, str]:
     return {"generation": str(generation), "size": str(path.stat().st_size), "crc32c": crc32c}
 
 
-def announce(cloud: Cloud, objects: dict[str, dict[str, str]]) -> None:
+def notify(cloud: Cloud, objects: dict[str, dict[str, str]]) -> None:
     """Publish the notifications of objects."""
     channel = grpc.insecure_channel(cloud.pubsub_address)
     client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))

@@ -276,12 +276,12 @@ class Shapes:
         return time.perf_counter() - began
 
     def shape(self, title: str, names: list[str], rows: int, copy_s: float) -> Shape:
-        """Announce the objects and wait until they are loaded."""
+        """Publish notifications of the objects and wait until they are loaded."""
         objects = {name: seeding.seal(seeding.place(self.cloud, name)) for name in names}
         size = sum(int(facts["size"]) for facts in objects.values())
         self.sql("SELECT 1")
         began, dropped_at = time.perf_counter(), time.time()
-        seeding.announce(self.cloud, objects)
+        seeding.notify(self.cloud, objects)
         connections = 0
         with ingest.resident() as peaks:
             while True:
@@ -306,7 +306,7 @@ class Shapes:
         return Shape(title, rows, size, seconds, copy_s, notes)
 
     def waits(self, names: list[str], dropped_at: float) -> dict[str, Any]:
-        """Return the seconds from the announcement to `done`, of small files and of a large one."""
+        """Return the seconds from the notification to `done`, of small files and of a large one."""
         done = self.sql(
             "SELECT rows_loaded, extract(epoch FROM finished_at) FROM sluice.ingestions"
             f" WHERE object = ANY (ARRAY[{', '.join(map(repr, names))}])"

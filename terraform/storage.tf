@@ -168,7 +168,7 @@ data "google_storage_project_service_account" "agent" {
   depends_on = [google_project_service.enabled]
 }
 
-resource "google_pubsub_topic_iam_member" "storage_announces" {
+resource "google_pubsub_topic_iam_member" "storage_notifies" {
   topic  = google_pubsub_topic.engine["uploads"].name
   role   = "roles/pubsub.publisher"
   member = "serviceAccount:${data.google_storage_project_service_account.agent.email_address}"
@@ -180,7 +180,7 @@ resource "google_storage_notification" "uploads" {
   payload_format = "JSON_API_V1"
   event_types    = ["OBJECT_FINALIZE"]
 
-  depends_on = [google_pubsub_topic_iam_member.storage_announces]
+  depends_on = [google_pubsub_topic_iam_member.storage_notifies]
 }
 
 # Who may use the buckets.

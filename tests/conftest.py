@@ -105,7 +105,7 @@ def pubsub(monkeypatch: pytest.MonkeyPatch) -> Iterator[PubsubServer]:
 
 @pytest.fixture(scope="session")
 def storage_server() -> Iterator[storage_part.Server]:
-    """A fake-gcs-server without announcements; the whole local cloud announces."""
+    """A fake-gcs-server without notifications, which only the whole local cloud publishes."""
     state = State(_run_folder() / f"storage-{os.getpid()}")
     ports = Ports.free()
     server = storage_part.Server(state.data, ports.storage, ports.storage_https)
@@ -177,7 +177,7 @@ def _run_folder() -> Path:
 
 
 def _end_run(folder: Path) -> None:
-    processes.sweep_below(folder)
+    processes.end_below(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 

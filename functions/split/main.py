@@ -1,4 +1,4 @@
-"""Entry point of split: a notification on topic `uploads` announces an object; split it into chunks."""
+"""Entry point of split: a notification on topic `uploads` reports an object; split it into chunks."""
 
 from __future__ import annotations
 

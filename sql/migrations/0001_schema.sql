@@ -10,7 +10,7 @@ CREATE SCHEMA restoring;
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 
 CREATE TYPE sluice.ingestion_state AS ENUM (
-    'received',    -- the object was announced; failed, cancelled -> received: retried from the start
+    'received',    -- the object was uploaded; failed, cancelled -> received: retried from the start
     'splitting',   -- received -> splitting: split reads the object; its first chunks already load
     'loading',     -- splitting -> loading: every chunk is known, some have no receipt yet
     'publishing',  -- loading -> publishing: every chunk has its receipt

@@ -38,7 +38,7 @@ def prepare(engine: Engine, users: Mapping[str, str]) -> list[str]:
     with transaction(engine) as connection:
         run_script(connection, (HERE / "roles.sql").read_text("utf-8"))
         for function, user in users.items():
-            _admit(connection, function, user)
+            _authorize(connection, function, user)
     engine.dispose()  # a new connection takes on the owner's role
     done = migrate(engine)
     with transaction(engine) as connection:
@@ -46,7 +46,7 @@ def prepare(engine: Engine, users: Mapping[str, str]) -> list[str]:
     return done
 
 
-def _admit(connection: Connection, function: str, user: str) -> None:
+def _authorize(connection: Connection, function: str, user: str) -> None:
     """Make a database user a member of its function's role."""
     quoted = user.replace('"', '""')
     role = OWNER if function in OWNERS else f"sluice_{function}"

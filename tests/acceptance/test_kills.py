@@ -1,4 +1,4 @@
-"""Functions and database are killed, deliveries misbehave: the same rows once, the events in order."""
+"""Functions and database are killed, deliveries misbehave: rows are loaded once, events are in order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHUNKS = "projects/local/subscriptions/chunks-load"
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A local cloud of these tests' own, with small chunks and frequent recovery."""
+    """A separate local cloud with small chunks and frequent recovery."""
     made = Cloud(
         State(tmp_path_factory.mktemp("kills")),
         Ports.free(),
@@ -127,7 +127,7 @@ def count_waiting(engine: Engine) -> int:
 
 @contextmanager
 def stopped_at(engine: Engine, lock: str) -> Iterator[Connection]:
-    """Make the loaders wait at a place of their transaction, until released or killed."""
+    """Block the loaders at a statement of their transaction until released or killed."""
     with engine.connect() as connection:
         connection.execute(text(lock))
         yield connection
@@ -150,9 +150,9 @@ def kill_all(cloud: Cloud, function: str) -> None:
 
 
 def assert_exact(cloud: Cloud, engine: Engine, subscriber: SubscriberClient, name: str) -> None:
-    """Rows, rejects, roll-ups and account hold the file once; its events are all told, in order."""
+    """Rows, rejects, roll-ups and account have the file once; all its events are published in order."""
     row = assert_exact_rows(cloud, engine, name)
-    assert told(subscriber, row.id, row.sequence) == list(range(1, row.sequence + 1))
+    assert first_arrivals(subscriber, row.id, row.sequence) == list(range(1, row.sequence + 1))
 
 
 def assert_exact_rows(cloud: Cloud, engine: Engine, name: str) -> Any:
@@ -178,7 +178,7 @@ def assert_exact_rows(cloud: Cloud, engine: Engine, name: str) -> Any:
 
 
 def ask(cloud: Cloud, **parameters: str) -> Any:
-    """Query the weekly average; where a connection died with the database, ask again as told."""
+    """Query the weekly average; if a connection died with the database, retry as the answer says."""
     url = f"{cloud.url}/v1/datasets/trips/queries/weekly_average"
     for _ in range(5):
         answer = httpx.get(url, params=parameters, timeout=30)
@@ -188,8 +188,8 @@ def ask(cloud: Cloud, **parameters: str) -> Any:
     return answer.json()
 
 
-def told(subscriber: SubscriberClient, ingestion: int, last: int) -> list[int]:
-    """Return the sequences of an ingestion's events in the order in which each came first."""
+def first_arrivals(subscriber: SubscriberClient, ingestion: int, last: int) -> list[int]:
+    """Return the sequence numbers of an ingestion's events in the order of their first arrival."""
     sequences: dict[int, None] = {}
     deadline = time.monotonic() + WAIT_S
     while last not in sequences and time.monotonic() < deadline:
@@ -208,7 +208,7 @@ def told(subscriber: SubscriberClient, ingestion: int, last: int) -> list[int]:
         pytest.param("LOCK TABLE sluice.receipts IN SHARE MODE", id="with-rows-not-committed"),
     ],
 )
-def test_a_loader_killed_inside_its_transaction(
+def test_a_loader_killed_inside_its_transaction_is_repeated(
     cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str, lock: str
 ) -> None:
     with stopped_at(engine, lock):
@@ -218,10 +218,10 @@ def test_a_loader_killed_inside_its_transaction(
     assert_exact(cloud, engine, subscriber, name)
 
 
-def test_a_loader_killed_between_commit_and_acknowledgement(
+def test_a_loader_killed_between_commit_and_acknowledgement_loads_once(
     cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str
 ) -> None:
-    """Its events are not out yet, its message is not acknowledged; its rows are there."""
+    """Its rows are committed, its events are not published and its message is not acknowledged."""
     with engine.connect() as connection:
         connection.execute(text("LOCK TABLE sluice.receipts IN SHARE MODE"))
         name = upload(cloud, region)
@@ -238,7 +238,7 @@ def test_a_loader_killed_between_commit_and_acknowledgement(
     assert_exact(cloud, engine, subscriber, name)
 
 
-def test_loaders_killed_again_and_again(
+def test_repeatedly_killed_loaders_load_each_chunk_once(
     cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str
 ) -> None:
     name = upload(cloud, region)
@@ -248,7 +248,7 @@ def test_loaders_killed_again_and_again(
     assert_exact(cloud, engine, subscriber, name)
 
 
-def test_every_function_killed_at_once(
+def test_a_load_continues_after_every_function_is_killed(
     cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str
 ) -> None:
     with stopped_at(engine, "LOCK TABLE sluice.receipts IN SHARE MODE"):
@@ -260,7 +260,7 @@ def test_every_function_killed_at_once(
     assert_exact(cloud, engine, subscriber, name)
 
 
-def test_the_database_killed_in_the_middle(
+def test_a_load_continues_after_the_database_is_killed(
     cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str
 ) -> None:
     with engine.connect() as connection:
@@ -290,7 +290,7 @@ def test_lost_messages_are_sent_again_by_recovery(
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_deliveries_that_repeat_tarry_and_overtake(
+def test_duplicated_late_and_reordered_deliveries_load_once(
     cloud: Cloud,
     engine: Engine,
     subscriber: SubscriberClient,
@@ -303,7 +303,7 @@ def test_deliveries_that_repeat_tarry_and_overtake(
     assert_exact(cloud, engine, subscriber, name)
 
 
-def test_messages_whose_acknowledgements_are_lost_come_again(
+def test_messages_whose_acknowledgements_are_lost_load_once(
     cloud: Cloud,
     engine: Engine,
     subscriber: SubscriberClient,
@@ -323,7 +323,7 @@ SMALL_FILES = 40
 SMALL_ROWS = 20
 
 
-def test_small_files_while_split_is_killed_inside_its_transaction(
+def test_small_files_are_loaded_once_when_split_is_killed_inside_its_transaction(
     cloud: Cloud, engine: Engine, control: ControlClient, region: str
 ) -> None:
     control.misbehave(Mischief(duplicate=0.3, delay_s=0.2, reorder=True, seed=5))
@@ -351,7 +351,7 @@ def test_small_files_while_split_is_killed_inside_its_transaction(
     assert stored[0][0] == SMALL_FILES * SMALL_ROWS
     wait_for(
         lambda: not select(engine, "SELECT 1 FROM sluice.events WHERE published_at IS NULL"),
-        "some events are not told",
+        "some events are not published",
     )
 
 

@@ -1,4 +1,4 @@
-"""Compressed files: one stream, cut as it passes, the same rows."""
+"""Compressed files: one stream, split while it is decompressed, with the same rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMPRESSED = {"gz": gzip.compress(CONTENT), "zst": zstandard.compress(CONTENT)}
 
 
 def split_again(flow: Flow, stored: StoredObject) -> int:
-    """Split once PostgreSQL has noticed that the killed one is gone."""
+    """Split once PostgreSQL has noticed that the killed process is gone."""
     for _ in range(100):
         with suppress(SplitInProgressError):
             return flow.split(stored)
@@ -39,7 +39,7 @@ def test_a_compressed_file_is_loaded_in_chunks(flow: Flow, suffix: str) -> None:
     assert [(each.line, each.original) for each in flow.rejects(ingestion)] == [(32, b"x,broken,a")]
 
 
-def test_a_split_of_a_compressed_file_killed_midway_goes_on(flow: Flow) -> None:
+def test_a_split_of_a_compressed_file_killed_midway_is_resumed(flow: Flow) -> None:
     stored = flow.bucket.put("things/a.csv.gz", COMPRESSED["gz"])
 
     def die(topic: str) -> None:
@@ -56,7 +56,7 @@ def test_a_split_of_a_compressed_file_killed_midway_goes_on(flow: Flow) -> None:
     assert flow.ids() == list(range(1, 31))
 
 
-def test_a_damaged_file_fails_and_shows_nothing(flow: Flow) -> None:
+def test_a_damaged_file_fails_and_publishes_nothing(flow: Flow) -> None:
     ingestion = flow.run(COMPRESSED["gz"][:-9], "things/a.csv.gz")
     flow.deliver()
     assert flow.state(ingestion) == "failed"

@@ -16,7 +16,7 @@ import httpx
 from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from sluice.ingestion.notifications import announcement_of
+from sluice.ingestion.notifications import notification_of
 from sluice.local import provision
 from sluice.local.state import Ports
 from sluice.local.topology import SUBSCRIPTIONS
@@ -73,7 +73,7 @@ def test_a_file_goes_its_way_through_parts_that_run_elsewhere(
             assert process.poll() is None, log.read_text()
             time.sleep(0.1)
         stored = StoredObject("inbox", name, int(made["generation"]), len(ROWS), made["crc32c"])
-        provision.publish(pubsub.address, "uploads", [announcement_of(stored)])
+        provision.publish(pubsub.address, "uploads", [notification_of(stored)])
         account = wait_for_done(f"http://127.0.0.1:{port}", process, log)["account"]
         assert account == {"read": 5, "loaded": 5, "rejected": 0, "duplicates": 0}
     finally:

@@ -74,7 +74,7 @@ def test_a_split_that_goes_on_keeps_the_encoding(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_blocks(monkeypatch)
-    announced = flow.put(b"id,name\n9,caf\xe9\n" + ASCII + b"10,plain\n11,th\xe9\n")
+    stored = flow.put(b"id,name\n9,caf\xe9\n" + ASCII + b"10,plain\n11,th\xe9\n")
 
     def die(first_byte: int) -> None:
         if first_byte >= 48:
@@ -82,9 +82,9 @@ def test_a_split_that_goes_on_keeps_the_encoding(
 
     flow.bucket.before_read = die
     with pytest.raises(Killed):
-        flow.split(announced)
+        flow.split(stored)
     flow.bucket.before_read = lambda _first_byte: None
-    ingestion = flow.split(announced)
+    ingestion = flow.split(stored)
     flow.deliver()
     assert flow.state(ingestion) == "done"
     assert names(flow) == ["café", "plain", "thé"]

@@ -1,4 +1,4 @@
-"""Messages come twice, late, in any order and at once; the rows are there once, the events in order."""
+"""Messages arrive twice, late, in any order and concurrently; rows are loaded once, events are in order."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def wait_until_blocked(flow: Flow) -> None:
         if flow.one(sql).n:
             return
         threading.Event().wait(0.01)
-    raise AssertionError("nobody waits")
+    raise AssertionError("no session waits")
 
 
-def test_a_file_goes_the_whole_way(flow: Flow) -> None:
+def test_a_file_is_split_loaded_and_published(flow: Flow) -> None:
     ingestion = flow.run(FILE)
     chunks = flow.chunks(ingestion)
     assert len(chunks) > 5
@@ -75,14 +75,14 @@ def test_a_file_goes_the_whole_way(flow: Flow) -> None:
 # Twice
 
 
-def test_an_announcement_that_comes_twice_makes_one_ingestion(flow: Flow) -> None:
+def test_a_duplicate_notification_makes_no_second_ingestion(flow: Flow) -> None:
     stored = flow.put(FILE)
     assert flow.split(stored) == flow.split(stored)
     assert_loaded_once(flow, 1)
     assert len(flow.chunks(1)) == len({each.number for each in flow.chunks(1)})
 
 
-def test_a_chunk_that_comes_twice_is_loaded_once(flow: Flow) -> None:
+def test_a_duplicate_chunk_is_loaded_once(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     for chunk in flow.chunks(ingestion):
         flow.load(chunk)
@@ -90,7 +90,7 @@ def test_a_chunk_that_comes_twice_is_loaded_once(flow: Flow) -> None:
     assert_loaded_once(flow, ingestion)
 
 
-def test_a_publishing_event_that_comes_twice_publishes_once(flow: Flow) -> None:
+def test_a_duplicate_publishing_event_publishes_once(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     for sent in flow.topics.of(CHUNKS_TOPIC):
         flow.handle(sent)
@@ -99,7 +99,7 @@ def test_a_publishing_event_that_comes_twice_publishes_once(flow: Flow) -> None:
     assert_loaded_once(flow, ingestion)
 
 
-def test_every_message_of_a_file_twice(flow: Flow) -> None:
+def test_a_file_is_loaded_once_if_every_message_is_delivered_twice(flow: Flow) -> None:
     stored = flow.put(FILE)
     ingestion = flow.split(stored)
     flow.split(stored)
@@ -172,7 +172,7 @@ def test_messages_after_an_undo_change_nothing(flow: Flow) -> None:
     assert_events_in_order(flow, ingestion)
 
 
-def test_a_chunk_of_an_attempt_cut_otherwise_is_passed_over(flow: Flow) -> None:
+def test_a_chunk_of_an_earlier_attempt_with_other_cuts_is_ignored(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     old = flow.chunks(ingestion)
     flow.cancel(ingestion)
@@ -188,7 +188,7 @@ def test_a_chunk_of_an_attempt_cut_otherwise_is_passed_over(flow: Flow) -> None:
 # Out of order
 
 
-def test_chunks_in_reverse_order(flow: Flow) -> None:
+def test_chunks_are_loaded_in_reverse_order(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     for chunk in reversed(flow.chunks(ingestion)):
         flow.load(chunk)
@@ -206,7 +206,7 @@ def test_a_publishing_event_before_the_last_chunk_publishes_nothing(flow: Flow) 
     assert_loaded_once(flow, ingestion)
 
 
-def test_chunks_load_before_split_has_completed(
+def test_chunks_are_loaded_before_split_completes(
     flow: Flow, other: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sluice.ingestion.sources._BLOCK_BYTES", 100)
@@ -224,7 +224,7 @@ def test_chunks_load_before_split_has_completed(
     assert_loaded_once(flow, ingestion)
 
 
-def test_all_chunks_loaded_before_split_completes_is_still_published(
+def test_a_file_whose_chunks_are_all_loaded_before_split_completes_is_published(
     flow: Flow, other: Flow
 ) -> None:
     """Split itself moves on to publishing, as no loader is left to do it."""
@@ -241,10 +241,10 @@ def test_all_chunks_loaded_before_split_completes_is_still_published(
     assert_loaded_once(flow, ingestion)
 
 
-# At the same time
+# Concurrently
 
 
-def test_a_chunk_that_two_loaders_have_is_loaded_by_one(flow: Flow, other: Flow) -> None:
+def test_one_of_two_concurrent_loaders_loads_a_chunk(flow: Flow, other: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     chunk = flow.chunks(ingestion)[0]
     with ThreadPoolExecutor(1) as thread:
@@ -259,13 +259,13 @@ def test_a_chunk_that_two_loaders_have_is_loaded_by_one(flow: Flow, other: Flow)
     assert_loaded_once(flow, ingestion)
 
 
-def test_all_messages_from_two_processes_at_once(flow: Flow, other: Flow) -> None:
+def test_two_processes_handle_all_messages_concurrently(flow: Flow, other: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
-    together = threading.Barrier(2)
+    barrier = threading.Barrier(2)
 
     def load_all(each: Flow) -> None:
         for chunk in flow.chunks(ingestion):
-            together.wait()
+            barrier.wait()
             with suppress(ChunkInProgressError):
                 each.load(chunk)
 
@@ -275,7 +275,7 @@ def test_all_messages_from_two_processes_at_once(flow: Flow, other: Flow) -> Non
     assert_loaded_once(flow, ingestion)
 
 
-def test_of_two_splits_of_an_object_one_works(flow: Flow, other: Flow) -> None:
+def test_one_of_two_concurrent_splits_reads_the_object(flow: Flow, other: Flow) -> None:
     stored = flow.put(FILE)
     is_reading, may_read = threading.Event(), threading.Event()
 
@@ -295,7 +295,7 @@ def test_of_two_splits_of_an_object_one_works(flow: Flow, other: Flow) -> None:
     assert_loaded_once(flow, ingestion)
 
 
-def test_more_splits_at_once_than_connections_in_the_pool(database: str, flow: Flow) -> None:
+def test_more_concurrent_splits_than_connections_in_the_pool(database: str, flow: Flow) -> None:
     narrow = flow.twin(pool_size=2)
     stored = [
         narrow.put(HEADER + lines(n * 10, n * 10 + 9), f"things/{n}.csv") for n in range(1, 7)
@@ -307,11 +307,11 @@ def test_more_splits_at_once_than_connections_in_the_pool(database: str, flow: F
     assert flow.ids() == list(range(10, 70))
 
 
-# Killed between
+# Killed between steps
 
 
 def kill_at(flow: Flow, topic: str, times: int = 1, error: type[BaseException] = Killed) -> None:
-    """End the process instead of the next publications on a topic."""
+    """End the process instead of publishing the next messages to a topic."""
     left = [times]
 
     def die(published: str) -> None:
@@ -322,7 +322,7 @@ def kill_at(flow: Flow, topic: str, times: int = 1, error: type[BaseException] =
     flow.topics.before_publish = die
 
 
-def test_a_split_killed_between_commit_and_publication_is_told_by_the_next(flow: Flow) -> None:
+def test_events_of_a_split_killed_after_its_commit_are_published_by_the_next(flow: Flow) -> None:
     stored = flow.put(FILE)
     for _ in range(2):
         kill_at(flow, STATUS_TOPIC)
@@ -333,7 +333,7 @@ def test_a_split_killed_between_commit_and_publication_is_told_by_the_next(flow:
 
 
 @pytest.mark.parametrize("error", [Killed, PubsubUnavailableError])
-def test_a_loader_that_ends_between_commit_and_publication_is_told_by_the_next(
+def test_events_of_a_loader_that_ends_after_its_commit_are_published_by_the_next(
     flow: Flow, error: type[BaseException]
 ) -> None:
     ingestion = flow.split(flow.put(FILE))
@@ -345,7 +345,7 @@ def test_a_loader_that_ends_between_commit_and_publication_is_told_by_the_next(
     assert_loaded_once(flow, ingestion)
 
 
-def test_the_last_delivery_publishes_what_all_others_left(flow: Flow) -> None:
+def test_the_last_delivery_publishes_the_events_that_all_others_left(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     kill_at(flow, STATUS_TOPIC, times=1000)
     for chunk in flow.chunks(ingestion):
@@ -356,7 +356,7 @@ def test_the_last_delivery_publishes_what_all_others_left(flow: Flow) -> None:
     assert_loaded_once(flow, ingestion)
 
 
-def test_a_finish_killed_between_commit_and_publication_is_told_by_the_next(flow: Flow) -> None:
+def test_events_of_a_finish_killed_after_its_commit_are_published_by_the_next(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     for chunk in flow.chunks(ingestion):
         flow.load(chunk)
@@ -368,7 +368,9 @@ def test_a_finish_killed_between_commit_and_publication_is_told_by_the_next(flow
     assert_loaded_once(flow, ingestion)
 
 
-def test_the_end_of_replaced_rows_is_told_even_if_finish_is_killed(flow: Flow) -> None:
+def test_the_event_of_a_replaced_ingestion_is_published_even_if_finish_is_killed(
+    flow: Flow,
+) -> None:
     flow.declare(reupload="replace")
     old = flow.run(FILE)
     new = flow.split(flow.put(HEADER + lines(31, 40)))
@@ -383,8 +385,8 @@ def test_the_end_of_replaced_rows_is_told_even_if_finish_is_killed(flow: Flow) -
     assert flow.ids() == list(range(31, 41))
 
 
-def test_a_relay_waits_for_another_and_leaves_nothing_behind(flow: Flow, other: Flow) -> None:
-    """An event written while another relay is at work still goes out before its writer is done."""
+def test_a_relay_waits_for_another_and_leaves_no_event(flow: Flow, other: Flow) -> None:
+    """An event written while another relay is running is published before its writer ends."""
     ingestion = flow.split(flow.put(FILE))
     with flow.engine.connect() as connection, ThreadPoolExecutor(1) as thread:
         connection.execute(text("SELECT pg_advisory_xact_lock(2, 1)"))
@@ -423,7 +425,7 @@ def test_a_split_killed_midway_is_resumed(
 
 
 def split_once_free(flow: Flow, stored: StoredObject) -> int:
-    """Deliver again until PostgreSQL noticed that the connection of the killed one is gone."""
+    """Deliver again until PostgreSQL has noticed that the connection of the killed process is lost."""
     for _ in range(100):
         try:
             return flow.split(stored)
@@ -458,10 +460,10 @@ def test_a_loader_killed_inside_its_transaction_leaves_nothing(flow: Flow) -> No
     assert_loaded_once(flow, ingestion)
 
 
-# Cancelled and retried while at work
+# Cancelled and retried while running
 
 
-def test_a_chunk_in_hand_when_its_ingestion_is_cancelled_leaves_nothing(
+def test_a_chunk_that_is_loading_when_its_ingestion_is_cancelled_leaves_nothing(
     flow: Flow, other: Flow
 ) -> None:
     ingestion = flow.split(flow.put(FILE))

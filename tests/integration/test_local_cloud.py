@@ -105,15 +105,15 @@ def test_a_second_up_starts_nothing(cloud: Cloud) -> None:
 
 
 def test_an_upload_reaches_its_function_as_a_genuine_notification(cloud: Cloud) -> None:
-    upload(cloud, "trips/announced.csv")
-    (push,) = wait_for(lambda: pushes(cloud, "trips/announced.csv"))
+    upload(cloud, "trips/notified.csv")
+    (push,) = wait_for(lambda: pushes(cloud, "trips/notified.csv"))
     assert push["attributes"]["eventType"] == "OBJECT_FINALIZE"
     assert push["attributes"]["bucketId"] == "inbox"
     assert push["attributes"]["objectGeneration"] == push["object"]["generation"]
     assert push["object"]["size"] == "8"
 
 
-def test_the_outbox_announces_nothing(cloud: Cloud) -> None:
+def test_the_outbox_publishes_no_notifications(cloud: Cloud) -> None:
     url = f"{cloud.storage.url}/upload/storage/v1/b/outbox/o?uploadType=media&name=out.csv"
     httpx.post(url, content=b"x").raise_for_status()
     upload(cloud, "trips/after.csv")
@@ -144,13 +144,13 @@ def test_up_restarts_everything_after_a_power_cut_and_keeps_what_was_stored(clou
     assert httpx.get(kept).content == b"kept"
 
 
-def test_up_announces_what_was_uploaded_and_forgotten(cloud: Cloud) -> None:
+def test_up_publishes_lost_notifications(cloud: Cloud) -> None:
     kill(cloud, "pubsub")
-    upload(cloud, "trips/forgotten.csv")
+    upload(cloud, "trips/lost.csv")
     upload(cloud, "trips/folder/", b"")
     kill(cloud, "storage")
     cloud.up()
-    wait_for(lambda: pushes(cloud, "trips/forgotten.csv"))
+    wait_for(lambda: pushes(cloud, "trips/lost.csv"))
     assert not pushes(cloud, "trips/folder/")
 
 

@@ -1,4 +1,4 @@
-"""The protocol of dropzone.js: pieces in any order, repeated, at once; one object when all is there."""
+"""Multipart uploads by the protocol of dropzone.js: parts in any order, repeated, concurrent; one object."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ SONGS: Mapping[str, Any] = {
         "GET /songs/download_file/{job_id}": {"kind": "job_output"},
     },
 }
-PIECE = 1000
-DATA = b"Song\n" + random.Random(4).randbytes(40 * PIECE).hex().encode() + b"\n"
+PART = 1000
+DATA = b"Song\n" + random.Random(4).randbytes(40 * PART).hex().encode() + b"\n"
 ROUTE = "/songs/upload_file"
 
 
@@ -56,10 +56,10 @@ def send(
     upload: str,
     first: int,
     data: bytes = DATA,
-    size: int = PIECE,
+    size: int = PART,
     **changes: object,
 ) -> TestResponse:
-    """Send a piece as dropzone.js does: the fields first, then the file."""
+    """Send a part as dropzone.js does: the fields first, then the file."""
     body: dict[str, object] = {
         "dzuuid": upload,
         "dzchunkindex": first // size,
@@ -76,18 +76,18 @@ def send(
 
 
 def post(client: Client, body: Mapping[str, object]) -> TestResponse:
-    """Send a form; a client that encodes a long one leaves an open file behind."""
+    """Send a form; encoded here, because a client that encodes a long one leaves a file open."""
     members = {k: FileStorage(*v) if isinstance(v, tuple) else v for k, v in body.items()}
     boundary, data = encode_multipart(members)
     return client.post(ROUTE, data=data, content_type=f"multipart/form-data; boundary={boundary}")
 
 
-def offsets(data: bytes = DATA, size: int = PIECE) -> list[int]:
+def offsets(data: bytes = DATA, size: int = PART) -> list[int]:
     return list(range(0, len(data), size))
 
 
 def send_all(client: Client, upload: str, order: list[int], data: bytes = DATA) -> str:
-    """Send pieces in an order; return the job that the last one is answered with."""
+    """Send parts in an order; return the job of the last answer."""
     answers = [send(client, upload, first, data) for first in order]
     assert {each.status_code for each in answers} == {200}, [each.text for each in answers]
     assert {each.json["message"] for each in answers[:-1]} <= {"Chunk file uploaded successfully"}
@@ -96,7 +96,7 @@ def send_all(client: Client, upload: str, order: list[int], data: bytes = DATA) 
 
 
 def inbox(upload: str) -> list[bytes]:
-    """Return what lies in the inbox of an upload."""
+    """Return the objects of an upload in the inbox."""
     found = storage_client("local").list_blobs("inbox", prefix=f"songs/{upload}/")
     return [each.download_as_bytes() for each in found]
 
@@ -112,7 +112,7 @@ def upload() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("order", ["forward", "backward", "shuffled", "last first"])
-def test_pieces_in_any_order_become_one_object(intake: Client, upload: str, order: str) -> None:
+def test_parts_in_any_order_become_one_object(intake: Client, upload: str, order: str) -> None:
     places = offsets()
     if order == "backward":
         places.reverse()
@@ -125,23 +125,21 @@ def test_pieces_in_any_order_become_one_object(intake: Client, upload: str, orde
     assert outbox(upload) == []
 
 
-def test_the_last_offset_does_not_make_a_file_whole(intake: Client, upload: str) -> None:
+def test_the_last_part_alone_does_not_complete_a_file(intake: Client, upload: str) -> None:
     for first in (0, offsets()[-1]):
         answer = send(intake, upload, first)
         assert answer.json == {"message": "Chunk file uploaded successfully"}
     assert inbox(upload) == []
 
 
-def test_a_piece_may_come_again_before_and_after_the_end(intake: Client, upload: str) -> None:
-    job = send_all(intake, upload, [0, 0, *offsets()[1:-1], PIECE, offsets()[-1]])
-    again = send(intake, upload, 3 * PIECE)
+def test_a_part_can_be_repeated_before_and_after_completion(intake: Client, upload: str) -> None:
+    job = send_all(intake, upload, [0, 0, *offsets()[1:-1], PART, offsets()[-1]])
+    again = send(intake, upload, 3 * PART)
     assert again.json == {"message": "File uploaded successfully", "job_id": job}
     assert inbox(upload) == [DATA]
 
 
-def test_pieces_of_two_files_at_once_from_many_clients_become_two_objects(
-    serve: Serve, intake: Client
-) -> None:
+def test_concurrent_parts_of_two_files_become_two_objects(serve: Serve, intake: Client) -> None:
     clients = [intake, serve("intake")]
     files = {str(uuid.uuid4()): DATA, str(uuid.uuid4()): DATA[::-1]}
     work = [(name, first) for name in files for first in offsets() * 2]
@@ -170,7 +168,7 @@ def test_pieces_of_two_files_at_once_from_many_clients_become_two_objects(
 
 
 @pytest.mark.parametrize("die_at", ["write", "compose", "copy", "delete"])
-def test_a_death_at_any_point_is_mended_by_repeating_the_piece(
+def test_repeating_a_part_continues_after_a_kill_at_any_point(
     intake: Client, serve: Serve, upload: str, die_at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for first in offsets()[:-1]:
@@ -187,7 +185,7 @@ def test_a_death_at_any_point_is_mended_by_repeating_the_piece(
     assert inbox(upload) == [DATA]
 
 
-def test_a_death_behind_the_copy_does_not_make_a_second_object(
+def test_a_kill_after_the_copy_does_not_make_a_second_object(
     intake: Client, upload: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for first in offsets()[:-1]:
@@ -210,28 +208,28 @@ def test_a_death_behind_the_copy_does_not_make_a_second_object(
     assert (row.id, row.generation, row.size_bytes) == (job, after.generation, len(DATA))
 
 
-def test_more_pieces_than_one_composition_takes(intake: Client, upload: str) -> None:
+def test_more_parts_than_one_call_composes(intake: Client, upload: str) -> None:
     data = DATA[: 70 * 100 + 50]
     answers = [send(intake, upload, first, data, 100) for first in offsets(data, 100)]
     assert "job_id" in answers[-1].json
     assert inbox(upload) == [data]
 
 
-def test_a_file_in_one_piece_and_a_file_without_fields(intake: Client, upload: str) -> None:
+def test_a_file_in_one_part_and_a_file_without_fields(intake: Client, upload: str) -> None:
     assert "job_id" in send(intake, upload, 0, size=len(DATA)).json
     assert inbox(upload) == [DATA]
-    whole = post(intake, {"file": (io.BytesIO(DATA), "songs.csv")})
-    assert whole.json["message"] == "File uploaded successfully"
+    answer = post(intake, {"file": (io.BytesIO(DATA), "songs.csv")})
+    assert answer.json["message"] == "File uploaded successfully"
 
 
-def test_the_fields_may_stand_behind_the_file(intake: Client, upload: str) -> None:
+def test_the_fields_can_follow_the_file(intake: Client, upload: str) -> None:
     fields = {"dzuuid": upload, "dzchunkbyteoffset": 0, "dztotalfilesize": len(DATA)}
     answer = post(intake, {"file": (io.BytesIO(DATA), "songs.csv"), **fields})
     assert "job_id" in answer.json
     assert inbox(upload) == [DATA]
 
 
-def test_a_large_file_without_fields_flows_through(intake: Client) -> None:
+def test_a_large_file_without_fields_is_streamed(intake: Client) -> None:
     data = b"Song\n" + b"la la la\n" * 2_000_000
     answer = post(intake, {"file": (io.BytesIO(data), "songs.csv")})
     assert "job_id" in answer.json, answer.text
@@ -240,14 +238,14 @@ def test_a_large_file_without_fields_flows_through(intake: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.csv.exe", "songs.txt", "csv", "songs.csv/x"])
-def test_what_is_no_csv_file_is_refused(intake: Client, upload: str, name: str) -> None:
+def test_a_file_that_is_not_csv_is_refused(intake: Client, upload: str, name: str) -> None:
     answer = send(intake, upload, 0, dzfilename=name)
     assert answer.status_code == 400
     assert answer.json == {"status": "error", "message": "File must be a csv file"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"dzuuid": "../../x"}, "dzuuid: "),
         ({"dzchunkbyteoffset": "x"}, "dzchunkbyteoffset: "),
@@ -258,22 +256,22 @@ def test_what_is_no_csv_file_is_refused(intake: Client, upload: str, name: str) 
     ],
 )
 def test_wrong_fields_are_named(
-    intake: Client, upload: str, changes: Mapping[str, Any], told: str
+    intake: Client, upload: str, changes: Mapping[str, Any], expected: str
 ) -> None:
     problem = assert_problem(send(intake, upload, 0, **changes), "API303", 400)
-    assert told in problem["detail"]
+    assert expected in problem["detail"]
 
 
-def test_a_piece_that_does_not_fit_the_others_is_refused(intake: Client, upload: str) -> None:
+def test_a_part_that_does_not_fit_the_others_is_refused(intake: Client, upload: str) -> None:
     send(intake, upload, 0)
     assert_problem(send(intake, upload, 0, DATA[::-1]), "API316", 409)
     assert_problem(send(intake, upload, 500), "API316", 409)
-    assert_problem(send(intake, upload, PIECE, dzfilename="other.csv"), "API316", 409)
-    assert_problem(send(intake, upload, PIECE, dztotalfilesize=10**6), "API316", 409)
-    assert send(intake, upload, PIECE).status_code == 200
+    assert_problem(send(intake, upload, PART, dzfilename="other.csv"), "API316", 409)
+    assert_problem(send(intake, upload, PART, dztotalfilesize=10**6), "API316", 409)
+    assert send(intake, upload, PART).status_code == 200
 
 
-def test_a_piece_that_is_too_long_is_refused(intake: Client, upload: str) -> None:
+def test_a_part_that_is_too_long_is_refused(intake: Client, upload: str) -> None:
     data = bytes(17 * 1024 * 1024)
     assert_problem(send(intake, upload, 0, data, len(data)), "API310", 413)
 
@@ -289,13 +287,11 @@ def test_a_piece_that_is_too_long_is_refused(intake: Client, upload: str) -> Non
         (b"a", "multipart/form-data"),
     ],
 )
-def test_a_body_that_is_no_multipart_message_is_refused(
-    intake: Client, body: bytes, kind: str
-) -> None:
+def test_a_body_that_is_not_multipart_is_refused(intake: Client, body: bytes, kind: str) -> None:
     assert_problem(intake.post(ROUTE, data=body, content_type=kind), "API303", 400)
 
 
-def test_a_file_that_breaks_off_is_not_stored(intake: Client) -> None:
+def test_a_truncated_file_is_not_stored(intake: Client) -> None:
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="broken.csv"\r\n\r\n'
     body = head + b"Song\n" + b"la\n" * 7_000_000
     answer = intake.post(ROUTE, data=body, content_type="multipart/form-data; boundary=x")
@@ -305,7 +301,7 @@ def test_a_file_that_breaks_off_is_not_stored(intake: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "told"),
+    ("states", "expected"),
     [
         ((), "PENDING"),
         ((State.SPLITTING,), "STARTED"),
@@ -317,18 +313,18 @@ def test_a_file_that_breaks_off_is_not_stored(intake: Client) -> None:
     ],
 )
 def test_a_job_has_the_status_of_its_ingestion(
-    intake: Client, upload: str, engine: Engine, states: tuple[State, ...], told: str
+    intake: Client, upload: str, engine: Engine, states: tuple[State, ...], expected: str
 ) -> None:
     job = send_all(intake, upload, offsets())
     for each in states:
         with transaction(engine) as connection:
             move(connection, int(job), each, "local")
     answer = intake.get(f"/songs/file_status/{job}")
-    assert answer.json == {"job_status": told, "job_id": job, "jod_id": job}
+    assert answer.json == {"job_status": expected, "job_id": job, "jod_id": job}
     download = intake.get(f"/songs/download_file/{job}")
-    if told == "FAILURE":
+    if expected == "FAILURE":
         assert (download.status_code, download.json["job_status"]) == (400, "FAILURE")
-    elif told != "SUCCESS":
+    elif expected != "SUCCESS":
         assert download.status_code == 400
         assert download.json["message"] == "This job is not completed yet."
 

@@ -1,4 +1,4 @@
-"""The output of a file: made of it alone, told with `done`, exactly once; handed out whole or in ranges."""
+"""The output of a file: made of it alone, exactly once, reported with `done`; its download and ranges."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ pytestmark = pytest.mark.flow(declared=THINGS)
 
 @pytest.fixture
 def twin(flow: Flow) -> Flow:
-    """Another process, which cuts files into many chunks."""
+    """A second process, which splits files into many chunks."""
     return flow.twin(chunk_bytes=20_000)
 
 
@@ -60,7 +60,7 @@ def written(flow: Flow, ingestion: int) -> bytes:
     return flow.bucket.read("outbox", output["object"], int(output["generation"]), 0, 10**6)
 
 
-def test_the_output_is_made_of_one_file_and_told_with_done(flow: Flow) -> None:
+def test_the_output_is_made_of_one_file_and_reported_with_done(flow: Flow) -> None:
     flow.run(b"kind,price\nz,9\n", "things/other.csv")
     ingestion = flow.run(FILE)
     assert written(flow, ingestion) == OUTPUT
@@ -69,7 +69,7 @@ def test_the_output_is_made_of_one_file_and_told_with_done(flow: Flow) -> None:
     assert done["data"]["output"] == {"size_bytes": len(OUTPUT)}
 
 
-def test_nobody_sees_the_rows_while_the_output_is_written(flow: Flow) -> None:
+def test_readers_do_not_see_the_rows_while_the_output_is_written(flow: Flow) -> None:
     seen = []
     flow.bucket.before_write = lambda _name: seen.append(
         flow.all("SELECT count(*) AS n FROM things")[0].n
@@ -79,7 +79,7 @@ def test_nobody_sees_the_rows_while_the_output_is_written(flow: Flow) -> None:
     assert flow.one("SELECT count(*) AS n FROM things").n == 4
 
 
-def test_a_handler_killed_behind_the_output_leaves_nothing_and_the_next_one_finishes(
+def test_a_handler_killed_after_the_output_publishes_nothing_and_the_next_one_finishes(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = flow.bucket.put
@@ -103,9 +103,7 @@ def test_a_handler_killed_behind_the_output_leaves_nothing_and_the_next_one_fini
     assert flow.event_names(ingestion).count("done") == 1
 
 
-def test_a_second_delivery_waits_its_turn_while_the_output_is_written(
-    flow: Flow, twin: Flow
-) -> None:
+def test_a_second_delivery_is_repeated_while_the_output_is_written(flow: Flow, twin: Flow) -> None:
     refused: list[BaseException] = []
 
     def deliver_again(_name: str) -> None:
@@ -126,7 +124,7 @@ def test_a_second_delivery_waits_its_turn_while_the_output_is_written(
     assert flow.event_names(ingestion).count("done") == 1
 
 
-def test_an_outage_of_the_storage_is_retried(flow: Flow) -> None:
+def test_an_outage_of_storage_is_retried(flow: Flow) -> None:
     def fail(_name: str) -> None:
         raise StorageUnavailableError("away")
 
@@ -141,7 +139,7 @@ def test_an_outage_of_the_storage_is_retried(flow: Flow) -> None:
     assert flow.state(ingestion) == "done"
 
 
-def test_a_query_that_fails_fails_the_file_and_says_so(flow: Flow) -> None:
+def test_a_failing_query_fails_the_file_with_its_message(flow: Flow) -> None:
     broken = THINGS["queries"]["prices"].replace("sum(price)", "sum(price) / 0")
     declare(flow.engine, {**THINGS, "queries": {"prices": broken}}, origin="api")
     ingestion = flow.run(FILE)
@@ -163,7 +161,7 @@ def test_a_query_that_fails_fails_the_file_and_says_so(flow: Flow) -> None:
         ),
     ],
 )
-def test_an_output_that_cannot_be_made_is_refused_where_it_is_declared(
+def test_an_impossible_output_is_refused_when_it_is_declared(
     flow: Flow, change: dict[str, Any], detail: str
 ) -> None:
     with pytest.raises(DeclarationError, match=detail):
@@ -172,9 +170,7 @@ def test_an_output_that_cannot_be_made_is_refused_where_it_is_declared(
 
 @needs_real_files
 @pytest.mark.parametrize("name", ["spec_example", "spotify_us_2days", "spotify_charts"])
-def test_the_plays_of_real_files_are_added_up_byte_for_byte(
-    flow: Flow, twin: Flow, name: str
-) -> None:
+def test_outputs_of_real_files_are_equal_byte_for_byte(flow: Flow, twin: Flow, name: str) -> None:
     flow.declare(folder_document(ROOT / "sql" / "datasets" / "plays"))
     expected = next((EXPECTED / "plays").glob(f"{name}*_totals_seed_order.csv"))
     ingestion = twin.split(flow.put((DATA / "plays" / f"{name}.csv").read_bytes(), "plays/a.csv"))
@@ -182,12 +178,12 @@ def test_the_plays_of_real_files_are_added_up_byte_for_byte(
     assert written(flow, ingestion) == expected.read_bytes()
 
 
-# Handed out by the function `status`, from the real storage server
+# Downloads from the function `status`, with the real storage server
 
 
 @pytest.fixture
 def objects(storage: Server) -> Iterator[CloudStorage]:
-    """The real storage server; its connections are closed behind the test."""
+    """The real storage server; its connections are closed after the test."""
     yield CloudStorage("local")
     storage_client("local").close()
 
@@ -196,7 +192,7 @@ def objects(storage: Server) -> Iterator[CloudStorage]:
 def stored(
     flow: Flow, objects: CloudStorage, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Client, int]:
-    """A finished file whose output has many blocks, and the client that may fetch it."""
+    """A finished file whose output has many blocks, and a client to download it."""
     monkeypatch.setattr("sluice.api.downloads.BLOCK_BYTES", BLOCK_BYTES)
     many = (
         THINGS["queries"]["prices"]
@@ -210,52 +206,52 @@ def stored(
     return serve("status"), ingestion
 
 
-def test_an_output_is_handed_out_whole_or_in_ranges_that_join(stored: tuple[Client, int]) -> None:
+def test_an_output_is_downloaded_in_full_or_in_ranges(stored: tuple[Client, int]) -> None:
     client, ingestion = stored
     path = f"/v1/ingestions/{ingestion}/output"
-    whole = client.get(path)
-    size = len(whole.data)
-    assert (whole.status_code, whole.content_type) == (200, "text/csv; charset=utf-8")
+    full = client.get(path)
+    size = len(full.data)
+    assert (full.status_code, full.content_type) == (200, "text/csv; charset=utf-8")
     assert size > 4 * BLOCK_BYTES
-    assert whole.headers["Content-Length"] == str(size)
-    assert whole.headers["Content-Disposition"] == (
+    assert full.headers["Content-Length"] == str(size)
+    assert full.headers["Content-Disposition"] == (
         'attachment; filename="my _file__output.csv";'
         " filename*=UTF-8''my%20%E2%80%9Cfile%E2%80%9D_output.csv"
     )
-    assert whole.data.startswith(b"Kind,Price,unit\na,2,100%\n")
+    assert full.data.startswith(b"Kind,Price,unit\na,2,100%\n")
     assert client.get(f"/v1/ingestions/{ingestion}").json["output"] == {
         "url": path,
         "size_bytes": size,
     }
     cuts = [0, 1, 1000, size // 2, size - 1, size]
     parts = [
-        client.get(path, headers={"Range": f"bytes={a}-{b - 1}", "If-Range": whole.headers["ETag"]})
+        client.get(path, headers={"Range": f"bytes={a}-{b - 1}", "If-Range": full.headers["ETag"]})
         for a, b in pairwise(cuts)
     ]
     assert {each.status_code for each in parts} == {206}
     assert parts[1].headers["Content-Range"] == f"bytes 1-999/{size}"
     joined = b"".join(each.data for each in parts)
-    assert hashlib.sha256(joined).digest() == hashlib.sha256(whole.data).digest()
+    assert hashlib.sha256(joined).digest() == hashlib.sha256(full.data).digest()
 
 
 @pytest.mark.parametrize(
     ("headers", "status", "answer"),
     [
-        ({"Range": "bytes=-5"}, 206, lambda whole: whole[-5:]),
-        ({"Range": "bytes=7-"}, 206, lambda whole: whole[7:]),
-        ({"Range": "bytes=7-99999999999"}, 206, lambda whole: whole[7:]),
-        ({"Range": "bytes=0-1,4-5"}, 200, lambda whole: whole),
-        ({"Range": "rows=0-1"}, 200, lambda whole: whole),
-        ({"Range": "bytes=0-1", "If-Range": '"another"'}, 200, lambda whole: whole),
+        ({"Range": "bytes=-5"}, 206, lambda full: full[-5:]),
+        ({"Range": "bytes=7-"}, 206, lambda full: full[7:]),
+        ({"Range": "bytes=7-99999999999"}, 206, lambda full: full[7:]),
+        ({"Range": "bytes=0-1,4-5"}, 200, lambda full: full),
+        ({"Range": "rows=0-1"}, 200, lambda full: full),
+        ({"Range": "bytes=0-1", "If-Range": '"another"'}, 200, lambda full: full),
         (
             {"Range": "bytes=0-1", "If-Range": "Sat, 21 Nov 2026 10:00:00 GMT"},
             200,
-            lambda whole: whole,
+            lambda full: full,
         ),
     ],
     ids=lambda each: None if callable(each) else str(each),
 )
-def test_a_range_is_answered_as_http_has_it(
+def test_ranges_follow_rfc_9110(
     stored: tuple[Client, int],
     headers: dict[str, str],
     status: int,
@@ -268,7 +264,7 @@ def test_a_range_is_answered_as_http_has_it(
     assert found.data == answer(client.get(path).data)
 
 
-def test_head_conditions_and_what_lies_behind_the_end(stored: tuple[Client, int]) -> None:
+def test_head_conditions_and_ranges_after_the_end(stored: tuple[Client, int]) -> None:
     client, ingestion = stored
     path = f"/v1/ingestions/{ingestion}/output"
     head = client.head(path)
@@ -280,7 +276,7 @@ def test_head_conditions_and_what_lies_behind_the_end(stored: tuple[Client, int]
     assert beyond.headers["Content-Range"] == f"bytes */{size}"
 
 
-def test_a_long_output_goes_without_its_length_which_cloud_run_would_refuse(
+def test_a_long_output_has_no_content_length_as_cloud_run_requires(
     stored: tuple[Client, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, ingestion = stored
@@ -290,7 +286,7 @@ def test_a_long_output_goes_without_its_length_which_cloud_run_would_refuse(
     assert client.get(path, headers={"Range": "bytes=0-999"}).headers["Content-Length"] == "1000"
 
 
-def test_without_an_output_it_is_told_why(flow: Flow, twin: Flow, serve: Serve) -> None:
+def test_the_answer_says_why_there_is_no_output(flow: Flow, twin: Flow, serve: Serve) -> None:
     client = serve("status")
     assert_problem(client.get("/v1/ingestions/99/output"), "API305", 404)
     waiting = flow.split(flow.put(FILE))
@@ -302,7 +298,7 @@ def test_without_an_output_it_is_told_why(flow: Flow, twin: Flow, serve: Serve) 
     assert_problem(client.get(f"/v1/ingestions/{none}/output"), "API305", 404)
 
 
-def test_a_file_skipped_for_its_content_has_the_output_of_the_first(
+def test_a_skipped_file_has_the_output_of_the_file_with_its_content(
     stored: tuple[Client, int], flow: Flow
 ) -> None:
     client, ingestion = stored
@@ -312,7 +308,7 @@ def test_a_file_skipped_for_its_content_has_the_output_of_the_first(
     assert found.data == client.get(f"/v1/ingestions/{ingestion}/output").data
 
 
-def test_a_writer_that_breaks_off_leaves_no_object(objects: CloudStorage) -> None:
+def test_an_interrupted_write_leaves_no_object(objects: CloudStorage) -> None:
     def break_off(sink: Sink) -> None:
         sink.write(b"x" * 20_000_000)
         raise Killed

@@ -701,7 +701,9 @@ class TestClientLibrary:
 
 
 class TestCloudStorage:
-    def test_an_upload_to_fake_gcs_is_announced(self, service, topic, subscribe, tmp_path):
+    def test_fake_gcs_publishes_the_notification_of_an_upload(
+        self, service, topic, subscribe, tmp_path
+    ):
         name = subscribe()
         port = free_port()
         (program,) = (FAKE_GCS_FOLDER / "bin").glob("fake-gcs-server*")

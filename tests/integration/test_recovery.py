@@ -1,4 +1,4 @@
-"""Messages get lost for good and processes die; the sweep brings each ingestion to its end."""
+"""Messages are lost for good and processes die; recovery completes each ingestion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTHING = Recovered(0, 0, 0, 0)
 
 
 def pass_time(flow: Flow, seconds: float = IDLE_S + 1) -> None:
-    """Let everything that happened lie further back."""
+    """Move everything that happened into the past."""
     earlier = f"- make_interval(secs => {seconds})"
     flow.run_sql(
         f"UPDATE sluice.ingestions SET updated_at = updated_at {earlier},"
@@ -29,7 +29,7 @@ def pass_time(flow: Flow, seconds: float = IDLE_S + 1) -> None:
 
 
 def lose_messages(flow: Flow) -> None:
-    """Nobody will ever deliver what was sent up to now."""
+    """Never deliver what was sent until now."""
     flow._delivered = len(flow.topics.sent)
 
 
@@ -45,14 +45,14 @@ def die(_topic: str) -> None:
     raise Killed
 
 
-def test_an_announcement_that_was_lost_is_made_again(flow: Flow) -> None:
+def test_a_lost_notification_is_published_again(flow: Flow) -> None:
     ingestion = flow.receive(flow.put(FILE))
     pass_time(flow)
     assert flow.recover() == Recovered(resumed=1, published=1, collected=0, rows_deleted=0)
     assert_loaded_once(flow, ingestion)
 
 
-def test_a_split_that_died_goes_on_behind_its_last_chunk(flow: Flow) -> None:
+def test_a_split_that_died_is_continued_after_its_last_chunk(flow: Flow) -> None:
     def die_at_the_third(topic: str) -> None:
         if topic == CHUNKS_TOPIC:
             raise Killed
@@ -69,7 +69,7 @@ def test_a_split_that_died_goes_on_behind_its_last_chunk(flow: Flow) -> None:
     assert_loaded_once(flow, row.id)
 
 
-def test_chunks_that_were_lost_are_sent_again_and_no_others(flow: Flow) -> None:
+def test_only_lost_chunks_are_sent_again(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     chunks = flow.chunks(ingestion)
     for each in chunks[::2]:
@@ -81,7 +81,7 @@ def test_chunks_that_were_lost_are_sent_again_and_no_others(flow: Flow) -> None:
     assert_loaded_once(flow, ingestion)
 
 
-def test_chunks_of_a_compressed_file_are_found_where_they_are(flow: Flow) -> None:
+def test_chunks_of_a_compressed_file_are_sent_again_with_their_location(flow: Flow) -> None:
     stored = flow.put(gzip.compress(FILE), "things/a.csv.gz")
     ingestion = flow.split(stored)
     chunks = flow.chunks(ingestion)
@@ -103,7 +103,7 @@ def test_finish_is_called_again(flow: Flow) -> None:
     assert_loaded_once(flow, ingestion)
 
 
-def test_events_that_nobody_published_go_out(flow: Flow) -> None:
+def test_overdue_events_are_published(flow: Flow) -> None:
     ingestion = flow.run(FILE)
     flow.run_sql("UPDATE sluice.events SET published_at = NULL WHERE sequence > 3")
     flow.topics.sent.clear()
@@ -113,14 +113,14 @@ def test_events_that_nobody_published_go_out(flow: Flow) -> None:
     assert next(each["sequence"] for each in flow.events(ingestion)) == 4
 
 
-def test_what_makes_progress_is_left_alone(flow: Flow) -> None:
+def test_an_ingestion_that_makes_progress_is_not_resumed(flow: Flow) -> None:
     flow.split(flow.put(FILE))
     sent = len(flow.topics.sent)
     assert flow.recover() == NOTHING
     assert len(flow.topics.sent) == sent
 
 
-def test_each_time_it_waits_twice_as_long(flow: Flow) -> None:
+def test_the_wait_doubles_with_each_resend(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     resumed = []
     for _ in range(8):
@@ -130,7 +130,7 @@ def test_each_time_it_waits_twice_as_long(flow: Flow) -> None:
     assert_loaded_once(flow, ingestion)
 
 
-def test_what_could_not_be_sent_is_sent_by_the_next_sweep(flow: Flow) -> None:
+def test_messages_that_could_not_be_sent_are_sent_by_the_next_run(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     lose_messages(flow)
     pass_time(flow)
@@ -146,7 +146,7 @@ def test_what_could_not_be_sent_is_sent_by_the_next_sweep(flow: Flow) -> None:
     assert_loaded_once(flow, ingestion)
 
 
-def test_a_sweep_that_dies_leaves_nothing_worse(flow: Flow) -> None:
+def test_a_run_that_dies_is_repeated_by_the_next(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     lose_messages(flow)
     pass_time(flow)
@@ -164,7 +164,7 @@ def test_rows_of_ingestions_that_failed_or_were_undone_are_deleted(flow: Flow) -
     failed = flow.run(HEADER + lines(100, 120) + b"x,no number,a\n", "things/failed.csv")
     undone = flow.run(HEADER + lines(200, 220), "things/undone.csv")
     flow.undo(undone)
-    assert flow.recover() == NOTHING, "they ended just now"
+    assert flow.recover() == NOTHING, "they ended a moment ago"
     pass_time(flow)
     recovered = flow.recover()
     assert recovered.collected == 3
@@ -177,7 +177,7 @@ def test_rows_of_ingestions_that_failed_or_were_undone_are_deleted(flow: Flow) -
     assert flow.state(kept) == "done"
 
 
-def test_rows_taken_back_later_are_deleted_too(flow: Flow) -> None:
+def test_rows_undone_later_are_deleted_too(flow: Flow) -> None:
     ingestion = flow.run(FILE)
     pass_time(flow)
     assert flow.recover().collected == 1
@@ -187,7 +187,7 @@ def test_rows_taken_back_later_are_deleted_too(flow: Flow) -> None:
     assert flow.stored() == 0
 
 
-def test_an_ingestion_that_begins_anew_in_the_middle_keeps_what_it_loads(flow: Flow) -> None:
+def test_an_ingestion_retried_during_garbage_collection_keeps_its_rows(flow: Flow) -> None:
     ingestion = flow.split(flow.put(gzip.compress(FILE), "things/a.csv.gz"))
     flow.load(flow.chunks(ingestion)[0])
     flow.cancel(ingestion)
@@ -205,7 +205,7 @@ def test_an_ingestion_that_begins_anew_in_the_middle_keeps_what_it_loads(flow: F
     assert any(name.startswith("chunks/") for name in flow.bucket.names())
 
 
-def test_chunks_of_compressed_files_leave_the_outbox_with_the_end(flow: Flow) -> None:
+def test_chunks_of_compressed_files_are_deleted_from_the_outbox_at_the_end(flow: Flow) -> None:
     ingestion = flow.run(gzip.compress(FILE), "things/a.csv.gz")
     assert any(name.startswith("chunks/") for name in flow.bucket.names())
     pass_time(flow)
@@ -214,7 +214,7 @@ def test_chunks_of_compressed_files_leave_the_outbox_with_the_end(flow: Flow) ->
     assert flow.state(ingestion) == "done"
 
 
-def test_an_object_compressed_by_its_encoding_is_announced_as_such(flow: Flow) -> None:
+def test_the_notification_of_an_object_keeps_its_content_encoding(flow: Flow) -> None:
     stored = flow.put(gzip.compress(FILE))
     flow.receive(type(stored)(**{**vars(stored), "content_encoding": "gzip"}))
     pass_time(flow)

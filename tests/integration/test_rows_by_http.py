@@ -1,4 +1,4 @@
-"""Rows that come with a request: counted, refused, repeated and undone as those of a file are."""
+"""Rows of a request: counted, rejected, repeated and undone like those of a file."""
 
 from __future__ import annotations
 
@@ -100,9 +100,7 @@ def test_rows_are_published_before_the_answer(intake: Client, query: Client) -> 
     ]
 
 
-def test_a_json_value_becomes_the_cell_that_a_file_would_have(
-    intake: Client, query: Client
-) -> None:
+def test_a_json_value_is_typed_like_the_cell_of_a_file(intake: Client, query: Client) -> None:
     body = (
         '{"rows": [{"id": 1.0, "guest": 23.590, "wage": 12345678901234567.123456789,'
         ' "place_lon": 7.5, "place_lat": -45, "is_member": true},'
@@ -142,14 +140,14 @@ def test_a_json_value_becomes_the_cell_that_a_file_would_have(
         ("null", None, "type", "null is no row"),
     ],
 )
-def test_a_row_that_breaks_a_rule_is_told_by_column_rule_and_reason(
+def test_a_rejected_row_has_column_rule_and_reason(
     intake: Client, serve: Serve, row: str, column: str | None, rule: str, reason: str
 ) -> None:
     answer = intake.post(ROUTE, data=f'[{{"id": 7}}, {row}]')
     assert outcomes(answer.json) == ["loaded", "rejected"], answer.text
-    told = answer.json["rows"][1]
-    assert (told["column"], told["rule"]) == (column, rule)
-    assert reason in told["reason"]
+    reject = answer.json["rows"][1]
+    assert (reject["column"], reject["rule"]) == (column, rule)
+    assert reason in reject["reason"]
     assert answer.json["account"] == {"read": 2, "loaded": 1, "rejected": 1, "duplicates": 0}
     kept = serve("status").get(f"/v1/ingestions/{answer.json['ingestion']}/rejects").json
     (reject,) = kept["rejects"]
@@ -157,14 +155,14 @@ def test_a_row_that_breaks_a_rule_is_told_by_column_rule_and_reason(
 
 
 @pytest.mark.parametrize("count", [1, 1000])
-def test_one_to_a_thousand_rows_are_taken(intake: Client, query: Client, count: int) -> None:
+def test_one_to_a_thousand_rows_are_loaded(intake: Client, query: Client, count: int) -> None:
     answer = intake.post(ROUTE, json=[{"id": number} for number in range(count)])
     assert outcomes(answer.json) == ["loaded"] * count
     assert len(rows(query)) == count
 
 
 @pytest.mark.parametrize("count", [0, 1001])
-def test_no_row_and_1001_rows_are_refused(intake: Client, query: Client, count: int) -> None:
+def test_zero_and_1001_rows_are_refused(intake: Client, query: Client, count: int) -> None:
     wanted = [{"id": number} for number in range(count)]
     assert_problem(intake.post(ROUTE, json=wanted), "API303", 400)
     assert_problem(intake.post("/v1/rows", json={"visits": wanted}), "API303", 400)
@@ -174,7 +172,7 @@ def test_no_row_and_1001_rows_are_refused(intake: Client, query: Client, count: 
 @pytest.mark.parametrize(
     "body", ["", "{", "7", '{"lines": []}', '{"rows": {"id": 1}}', '[{"id": NaN}]', "[" * 9999]
 )
-def test_a_body_that_is_no_rows_is_refused(intake: Client, body: str) -> None:
+def test_a_body_without_rows_is_refused(intake: Client, body: str) -> None:
     assert_problem(intake.post(ROUTE, data=body), "API303", 400)
 
 
@@ -189,7 +187,7 @@ def test_rows_of_an_unknown_dataset_are_refused(intake: Client) -> None:
     assert_problem(intake.post("/v1/rows", json=mixed), "API305", 404)
 
 
-def test_rows_of_several_datasets_come_in_one_request(intake: Client, query: Client) -> None:
+def test_rows_of_several_datasets_are_loaded_by_one_request(intake: Client, query: Client) -> None:
     body = {"visits": [{"id": 1}, {"id": "x"}], "doors": [[1, "red"], [2, "blue"]]}
     answer = intake.post("/v1/rows", data=json.dumps(body))
     visits, doors = answer.json["ingestions"]
@@ -198,7 +196,7 @@ def test_rows_of_several_datasets_come_in_one_request(intake: Client, query: Cli
     assert [each["colour"] for each in rows(query, "doors")] == ["red", "blue"]
 
 
-def test_rows_for_all_or_nothing_are_refused_together_and_kept(
+def test_all_or_nothing_loads_no_row_and_keeps_the_rejects(
     intake: Client, query: Client, serve: Serve
 ) -> None:
     answer = intake.post("/v1/datasets/doors/rows", json=[[1, "red"], [2, None]])
@@ -260,7 +258,7 @@ def test_concurrent_repeats_of_a_key_load_once(intake: Client, query: Client) ->
     assert len({each.text for each in answers}) == 4
 
 
-def test_rows_whose_key_is_there_are_duplicates(intake: Client, query: Client) -> None:
+def test_rows_with_a_known_key_are_duplicates(intake: Client, query: Client) -> None:
     route = "/v1/datasets/athletes/rows"
     assert outcomes(intake.post(route, json=[[1, None], [2, None]]).json) == ["loaded"] * 2
     answer = intake.post(route, json=[[3, None], [2, None], [3, None], ["x", None], [4, None]]).json
@@ -280,10 +278,10 @@ def test_the_last_row_of_a_key_counts_where_rows_are_updated(intake: Client, que
     assert [(each["id"], each["title"]) for each in rows(query, "clubs")] == [(1, "a")]
 
 
-def test_rows_refer_to_rows_of_the_same_request(intake: Client) -> None:
+def test_rows_can_refer_to_rows_of_the_same_request(intake: Client) -> None:
     body = {"athletes": [[1, 7], [2, 8], [2, 7]], "clubs": [[7, "a"]]}
     athletes, clubs = intake.post("/v1/rows", data=json.dumps(body)).json["ingestions"]
     assert outcomes(clubs) == ["loaded"]
     assert outcomes(athletes) == ["loaded", "rejected", "loaded"]
-    told = athletes["rows"][1]
-    assert (told["column"], told["rule"]) == ("club", "references")
+    reject = athletes["rows"][1]
+    assert (reject["column"], reject["rule"]) == ("club", "references")

@@ -1,4 +1,4 @@
-"""Small files are loaded together, in one transaction; what is in the tables is as if each had come alone."""
+"""Group commit: small files share a transaction, with the same result as if each were loaded alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STEPS = ["received", "splitting", "loading", "progress", "publishing", "done"]
 FILE = HEADER + lines(1, 30)
-#: An attempt that goes the ordinary way.
+#: The number of an attempt that does not use group commit.
 ALONE = 9
 
 pytestmark = pytest.mark.flow(chunk_bytes=1000)
@@ -36,13 +36,13 @@ def other(flow: Flow) -> Flow:
 
 
 def some(flow: Flow, count: int, size: int = 10) -> list[StoredObject]:
-    """Put so many files of other rows each."""
+    """Upload a number of files with different rows."""
     firsts = range(1, count * size, size)
     return [flow.put(HEADER + lines(n, n + size - 1), f"things/{n}.csv") for n in firsts]
 
 
 def split_at_once(flow: Flow, stored: Sequence[StoredObject]) -> list[int]:
-    """Split files of which all but the first wait for it, and so go together."""
+    """Split files so that all but the first wait for it, and form a group."""
     with ThreadPoolExecutor(len(stored)) as threads:
         with flow.held():
             first = threads.submit(flow.split, stored[0])
@@ -62,12 +62,12 @@ def wait_until_held(flow: Flow) -> None:
 
 
 def transactions(flow: Flow, ingestions: Sequence[int]) -> int:
-    """In how many transactions the ingestions were made."""
+    """The number of transactions that created the ingestions."""
     sql = "SELECT count(DISTINCT CAST(xmin AS text)) AS n FROM sluice.receipts WHERE ingestion = ANY (:all)"
     return int(flow.one(sql, all=list(ingestions)).n)
 
 
-def test_a_small_file_is_done_when_its_announcement_is_handled(flow: Flow) -> None:
+def test_a_small_file_is_done_when_its_notification_is_handled(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     assert flow.state(ingestion) == "done"
     assert flow.topics.of(CHUNKS_TOPIC) == []
@@ -80,7 +80,7 @@ def test_a_small_file_is_done_when_its_announcement_is_handled(flow: Flow) -> No
     assert row.received_at < row.finished_at
 
 
-def test_its_events_and_its_ledger_are_those_of_the_ordinary_way(flow: Flow) -> None:
+def test_events_and_records_are_those_of_a_split_file(flow: Flow) -> None:
     sql = (
         "SELECT to_jsonb(ingestions)"
         " - '{id,object,generation,received_at,updated_at,finished_at}'::text[] AS made,"
@@ -109,7 +109,7 @@ def shown(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_files_that_come_at_once_share_a_transaction(flow: Flow) -> None:
+def test_waiting_files_share_a_transaction(flow: Flow) -> None:
     ingestions = split_at_once(flow, some(flow, 6))
     assert {flow.state(each) for each in ingestions} == {"done"}
     assert transactions(flow, ingestions) == 2
@@ -141,7 +141,7 @@ def test_each_file_keeps_its_own_rejects(flow: Flow) -> None:
     assert flow.kinds() == {"a": 38}
 
 
-def test_a_roll_up_may_number_the_rows_of_each_file(flow: Flow) -> None:
+def test_a_roll_up_can_number_the_rows_of_each_file(flow: Flow) -> None:
     flow.declare(
         rollups={
             "firsts": "-- The first row of each file.\n-- key: kind\n-- measure first: min\n"
@@ -181,7 +181,7 @@ def test_a_file_that_the_database_refuses_fails_alone(
     assert "not_thirteen" in caplog.text
 
 
-def test_a_file_with_too_many_rejects_takes_no_other_along(flow: Flow) -> None:
+def test_a_file_with_too_many_rejects_fails_alone(flow: Flow) -> None:
     flow.declare(load="all_or_nothing")
     stored = some(flow, 4)
     stored.insert(2, flow.put(HEADER + lines(91, 95) + b"x,wrong,a\n", "things/wrong.csv"))
@@ -192,8 +192,8 @@ def test_a_file_with_too_many_rejects_takes_no_other_along(flow: Flow) -> None:
     assert len(flow.rejects(ingestions[2])) == 1
 
 
-def test_unusual_files_come_to_the_same_as_alone(flow: Flow) -> None:
-    """Each between others, so that what it does to its neighbours shows."""
+def test_unusual_files_have_the_same_outcome_in_a_group_and_alone(flow: Flow) -> None:
+    """Each between other files, so that an effect on its neighbours shows."""
     unusual = [
         HEADER + b'1,"open,a\n' + lines(2, 3),
         HEADER + b"4,short\n" + lines(5, 6) + b"\n\n",
@@ -236,7 +236,7 @@ def outcome(flow: Flow, ingestion: int) -> tuple[Any, ...]:
 # Twice, late, killed
 
 
-def test_an_announcement_that_comes_again_changes_nothing(flow: Flow) -> None:
+def test_a_duplicate_notification_changes_nothing(flow: Flow) -> None:
     stored = flow.put(FILE)
     ingestion = flow.split(stored)
     sequence = flow.ingestion(ingestion).sequence
@@ -248,9 +248,7 @@ def test_an_announcement_that_comes_again_changes_nothing(flow: Flow) -> None:
     assert flow.kinds() == {"a": 30}
 
 
-def test_an_announcement_that_comes_twice_at_once_makes_one_ingestion(
-    flow: Flow, other: Flow
-) -> None:
+def test_concurrent_duplicate_notifications_make_one_ingestion(flow: Flow, other: Flow) -> None:
     stored = flow.put(FILE)
     with ThreadPoolExecutor(4) as threads:
         with flow.held():
@@ -296,7 +294,7 @@ def test_a_delivery_killed_inside_its_transaction_leaves_nothing(flow: Flow, ste
 
 
 @pytest.mark.parametrize("error", [Killed, PubsubUnavailableError])
-def test_a_delivery_that_ends_between_commit_and_publication_is_told_by_the_next(
+def test_events_of_a_delivery_that_ends_after_its_commit_are_published_by_the_next(
     flow: Flow, error: type[BaseException]
 ) -> None:
     stored = some(flow, 4)
@@ -348,13 +346,13 @@ def test_a_file_that_failed_several_times_is_split(flow: Flow) -> None:
     assert flow.state(ingestion) == "done"
 
 
-# Who hears of it
+# Notifying finish
 
 
 @pytest.mark.parametrize(
     "projections", [{}, {"sorted": "-- Things.\n-- columns: id\nSELECT id FROM rows ORDER BY id"}]
 )
-def test_finish_hears_once_of_files_that_came_together_if_there_is_something_to_compact(
+def test_finish_is_notified_once_of_a_group_if_there_is_something_to_compact(
     flow: Flow, projections: dict[str, str]
 ) -> None:
     if projections:

@@ -1,4 +1,4 @@
-"""What split refuses to carry: a record without an end."""
+"""The limit of split: a record without an end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MIB = 1024 * 1024
 pytestmark = pytest.mark.flow(chunk_bytes=32 * MIB)
 
 
-def test_a_quote_that_never_closes_ends_the_ingestion_and_names_its_line(flow: Flow) -> None:
+def test_an_unclosed_quote_fails_the_ingestion_and_its_line_is_named(flow: Flow) -> None:
     line = b"2,fine,a\n"
     ingestion = flow.run(HEADER + b"1,fine,a\n" + b'7,"open,a\n' + line * (40 * MIB // len(line)))
     flow.deliver()
@@ -22,7 +22,7 @@ def test_a_quote_that_never_closes_ends_the_ingestion_and_names_its_line(flow: F
     assert flow.ids() == []
 
 
-def test_a_quote_that_never_closes_near_the_end_costs_its_own_record(flow: Flow) -> None:
+def test_an_unclosed_quote_near_the_end_costs_only_its_record(flow: Flow) -> None:
     ingestion = flow.run(HEADER + b'1,fine,a\n7,"open,a\n2,fine,a\n3,fine,a\n')
     flow.deliver()
     assert flow.state(ingestion) == "done"

@@ -190,7 +190,7 @@ def test_the_scheduler_calls_functions_that_it_may_invoke(resources, functions) 
     assert idle_s > max(each.ack_deadline_s for each in SUBSCRIPTIONS)
 
 
-def test_uploads_are_announced_on_the_topic_of_split(resources) -> None:
+def test_notifications_of_uploads_go_to_the_topic_of_split(resources) -> None:
     (notification,) = of_type(resources, "google_storage_notification")
     assert notification.values["bucket"].endswith("-inbox")
     assert notification.values["topic"].endswith("/topics/uploads")

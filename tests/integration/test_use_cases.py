@@ -1,4 +1,4 @@
-"""What becomes of a file: published, replaced, skipped, undone, retried, failed; and what readers see."""
+"""The outcomes of a file: published, replaced, skipped, undone, retried or failed; and what readers see."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = HEADER + lines(1, 10)
 
 
 def failure(flow: Flow, ingestion: int) -> str:
-    """The code of a failed ingestion, as the last event tells it."""
+    """The code of a failed ingestion, from its last event."""
     assert flow.state(ingestion) == "failed"
     last = flow.events(ingestion)[-1]
     assert last["type"] == "sluice.ingestion.failed"
@@ -46,7 +46,7 @@ def test_readers_see_all_or_nothing_at_every_step(flow: Flow) -> None:
     assert reader.kinds() == {"a": 10}
 
 
-def test_replacing_shows_the_old_rows_until_the_new_ones_are_there(flow: Flow) -> None:
+def test_readers_see_the_old_rows_until_the_new_ones_replace_them(flow: Flow) -> None:
     flow.declare(reupload="replace")
     flow.run(FILE)
     new = flow.split(flow.put(HEADER + lines(20, 25, "b")))
@@ -68,7 +68,7 @@ def test_a_new_generation_is_appended_by_default(flow: Flow) -> None:
     assert flow.kinds() == {"a": 12}
 
 
-def test_an_older_generation_that_comes_late_replaces_nothing(flow: Flow) -> None:
+def test_a_late_older_generation_replaces_nothing(flow: Flow) -> None:
     flow.declare(reupload="replace")
     older, newer = flow.put(FILE), flow.put(HEADER + lines(20, 25))
     late, first = flow.split(older), flow.split(newer)
@@ -90,7 +90,7 @@ def test_the_same_content_is_skipped(flow: Flow) -> None:
     assert flow.ids() == list(range(1, 11))
 
 
-def test_the_same_content_in_flight_twice_is_published_once(flow: Flow) -> None:
+def test_the_same_content_loaded_twice_concurrently_is_published_once(flow: Flow) -> None:
     one, two = (flow.split(flow.put(FILE, f"things/{n}.csv")) for n in (1, 2))
     flow.deliver()
     assert [flow.state(one), flow.state(two)] == ["done", "skipped"]
@@ -98,7 +98,7 @@ def test_the_same_content_in_flight_twice_is_published_once(flow: Flow) -> None:
     assert flow.kinds() == {"a": 10}
 
 
-def test_two_finishes_of_the_same_content_at_once_publish_one(flow: Flow) -> None:
+def test_two_concurrent_finishes_of_the_same_content_publish_one(flow: Flow) -> None:
     ingestions = [flow.split(flow.put(FILE, f"things/{n}.csv")) for n in (1, 2)]
     for ingestion in ingestions:
         for chunk in flow.chunks(ingestion):
@@ -119,9 +119,7 @@ def test_two_finishes_of_the_same_content_at_once_publish_one(flow: Flow) -> Non
         pytest.param({"load": "all_or_nothing", "max_rejects": 2}, "done", id="all-but-two"),
     ],
 )
-def test_rejects_are_weighed_by_the_policy(
-    flow: Flow, policy: dict[str, Any], outcome: str
-) -> None:
+def test_the_load_policy_limits_rejects(flow: Flow, policy: dict[str, Any], outcome: str) -> None:
     flow.declare(**policy)
     ingestion = flow.run(FILE + b"x,bad,a\n0,bad,a\n")
     assert len(flow.rejects(ingestion)) == 2
@@ -164,7 +162,7 @@ def test_a_cancelled_file_is_retried_from_its_start(flow: Flow) -> None:
     assert_events_in_order(flow, ingestion)
 
 
-def test_a_failed_file_is_retried_once_its_cause_is_mended(database: str, flow: Flow) -> None:
+def test_a_failed_file_is_retried_once_its_cause_is_fixed(database: str, flow: Flow) -> None:
     ingestion = flow.run(b"id,name,kind,extra\n1,a,b,c\n")
     assert failure(flow, ingestion) == "CSV104"
     columns = [{"name": "id", "type": "integer"}, {"name": "name", "type": "text"}]
@@ -181,7 +179,7 @@ def test_a_failed_file_is_retried_once_its_cause_is_mended(database: str, flow: 
     assert later.ids() == [1]
 
 
-def test_a_retry_that_was_not_announced_is_announced_by_the_next(flow: Flow) -> None:
+def test_a_retry_whose_notification_was_not_published_can_be_repeated(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     flow.cancel(ingestion)
     flow.topics.sent.clear()
@@ -198,7 +196,7 @@ def test_a_retry_that_was_not_announced_is_announced_by_the_next(flow: Flow) -> 
 
 
 @pytest.mark.parametrize("action", ["cancel", "undo", "retry"])
-def test_an_action_on_an_ingestion_that_does_not_exist_is_refused(flow: Flow, action: str) -> None:
+def test_a_command_to_an_unknown_ingestion_is_not_found(flow: Flow, action: str) -> None:
     with pytest.raises(NotFoundError):
         getattr(flow, action)(77)
 
@@ -214,7 +212,7 @@ def test_an_action_on_an_ingestion_that_does_not_exist_is_refused(flow: Flow, ac
         ("loading", ["undo", "retry"]),
     ],
 )
-def test_an_action_in_the_wrong_state_is_refused(
+def test_a_command_in_the_wrong_state_is_refused(
     flow: Flow, state: str, refused: list[str]
 ) -> None:
     ingestion = flow.split(flow.put(FILE))
@@ -227,7 +225,7 @@ def test_an_action_in_the_wrong_state_is_refused(
 
 @pytest.mark.parametrize("to", list(State))
 @pytest.mark.parametrize("at", list(State))
-def test_a_transition_is_made_or_raises(flow: Flow, at: State, to: State) -> None:
+def test_an_illegal_transition_raises(flow: Flow, at: State, to: State) -> None:
     ingestion = flow.receive(flow.put(FILE))
     flow.run_sql("UPDATE sluice.ingestions SET state = CAST(:s AS sluice.ingestion_state)", s=at)
     with transaction(flow.engine) as connection:
@@ -257,7 +255,7 @@ def test_a_transition_is_made_or_raises(flow: Flow, at: State, to: State) -> Non
         "INSERT INTO sluice.rejects VALUES (1, 1, 1, NULL, 'type', NULL, 'x', 'x')",
     ],
 )
-def test_an_account_that_does_not_balance_fails_loudly(flow: Flow, tampering: str) -> None:
+def test_an_ingestion_whose_account_does_not_balance_fails(flow: Flow, tampering: str) -> None:
     ingestion = flow.split(flow.put(FILE))
     for chunk in flow.chunks(ingestion):
         flow.load(chunk)
@@ -273,7 +271,7 @@ def test_an_account_that_does_not_balance_fails_loudly(flow: Flow, tampering: st
 # Outcomes
 
 
-def test_a_file_with_a_header_alone_is_done_without_rows(flow: Flow) -> None:
+def test_a_file_with_only_a_header_is_done_without_rows(flow: Flow) -> None:
     for number, data in enumerate(
         (b"id,name,kind", b"id,name,kind\n", b"\xef\xbb\xbfid,name,kind\r\n")
     ):
@@ -282,7 +280,7 @@ def test_a_file_with_a_header_alone_is_done_without_rows(flow: Flow) -> None:
         assert flow.account(ingestion) == (0, 0, 0)
 
 
-def test_a_header_and_blank_lines_are_done_without_rows(flow: Flow) -> None:
+def test_a_file_with_a_header_and_blank_lines_is_done_without_rows(flow: Flow) -> None:
     ingestion = flow.run(b"\n\nid,name,kind\n\n\n\n")
     assert (flow.state(ingestion), flow.account(ingestion)) == ("done", (0, 0, 0))
 
@@ -313,13 +311,13 @@ def test_a_file_that_cannot_be_loaded_fails_with_a_code(
     assert flow.chunks(ingestion) == []
 
 
-def test_an_object_that_is_gone_fails(flow: Flow) -> None:
+def test_a_deleted_object_fails_the_ingestion(flow: Flow) -> None:
     stored = flow.put(FILE)
     flow.bucket.lose(stored)
     assert failure(flow, flow.split(stored)) == "CSV105"
 
 
-def test_an_object_that_goes_while_it_loads_fails(flow: Flow) -> None:
+def test_an_object_deleted_during_the_load_fails_the_ingestion(flow: Flow) -> None:
     stored = flow.put(FILE)
     ingestion = flow.split(stored)
     flow.bucket.lose(stored)
@@ -336,7 +334,7 @@ def test_a_row_that_only_postgresql_refuses_fails_the_file(flow: Flow) -> None:
     assert flow.ids() == []
 
 
-def test_a_chunk_of_no_ingestion_is_a_permanent_error(flow: Flow) -> None:
+def test_a_chunk_of_an_unknown_ingestion_is_a_permanent_error(flow: Flow) -> None:
     flow.split(flow.put(FILE))
     message = flow.topics.of("chunks")[0].body
     flow.run_sql("TRUNCATE sluice.ingestions CASCADE")
@@ -344,7 +342,7 @@ def test_a_chunk_of_no_ingestion_is_a_permanent_error(flow: Flow) -> None:
         flow.load(type(flow.chunks(1)[0]).from_message(message))
 
 
-ANNOUNCED = {"eventType": "OBJECT_FINALIZE", "bucketId": "inbox", "objectGeneration": "1"}
+NOTIFICATION = {"eventType": "OBJECT_FINALIZE", "bucketId": "inbox", "objectGeneration": "1"}
 
 
 @pytest.mark.parametrize(
@@ -368,8 +366,8 @@ ANNOUNCED = {"eventType": "OBJECT_FINALIZE", "bucketId": "inbox", "objectGenerat
         ),
     ],
 )
-def test_what_announces_no_file_is_passed_over(attributes: dict[str, str], size: str) -> None:
-    assert read_notification({**ANNOUNCED, **attributes}, {"size": size}) is None
+def test_a_notification_of_no_file_is_ignored(attributes: dict[str, str], size: str) -> None:
+    assert read_notification({**NOTIFICATION, **attributes}, {"size": size}) is None
 
 
 # Rejects

@@ -1,4 +1,4 @@
-"""Pushes captured from a running local cloud: read as what they are, answered as they should be."""
+"""Pushes captured from a running local cloud: how they are read and answered."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def captured(name: str) -> Any:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """An entry point under functions-framework, its database out of reach."""
+    """An entry point under functions-framework with an unreachable database."""
     monkeypatch.setenv("SLUICE_DATABASE_URL", "postgresql+pg8000://nobody@127.0.0.1:1/none")
     monkeypatch.setenv("SLUICE_PROJECT", "local")
 
@@ -41,7 +41,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
     return make
 
 
-def test_a_finished_upload_is_read_as_the_object_it_announces() -> None:
+def test_the_notification_of_a_finished_upload_is_read_as_its_object() -> None:
     message = read_push(captured("object_finalize"))
     assert read_notification(message.attributes, message.json()) == StoredObject(
         bucket="inbox",
@@ -53,20 +53,20 @@ def test_a_finished_upload_is_read_as_the_object_it_announces() -> None:
 
 
 @pytest.mark.parametrize("name", ["object_finalize_empty", "object_finalize_part"])
-def test_an_empty_object_and_a_part_announce_nothing(name: str) -> None:
+def test_notifications_of_empty_objects_and_parts_are_ignored(name: str) -> None:
     message = read_push(captured(name))
     assert read_notification(message.attributes, message.json()) is None
 
 
 @pytest.mark.parametrize("missing", ["objectId", "bucketId", "objectGeneration"])
-def test_a_notification_without_an_attribute_is_refused(missing: str) -> None:
+def test_a_notification_with_a_missing_attribute_is_refused(missing: str) -> None:
     message = read_push(captured("object_finalize"))
     attributes = {key: value for key, value in message.attributes.items() if key != missing}
     with pytest.raises(BodyError, match="not a notification of Cloud Storage"):
         read_notification(attributes, message.json())
 
 
-def test_a_chunk_is_read_and_written_as_it_came() -> None:
+def test_a_chunk_is_equal_after_reading_and_writing_its_message() -> None:
     message = read_push(captured("chunk"))
     chunk = Chunk.from_message(message.json())
     assert (chunk.ingestion, chunk.number, chunk.first_line, chunk.records) == (1, 0, 2, 3)
@@ -93,11 +93,11 @@ def test_an_event_is_a_cloudevent_with_attributes_to_filter_by(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["object_finalize_empty", "object_finalize_part"])
-def test_split_acknowledges_what_it_passes_over(serve: Serve, name: str) -> None:
+def test_split_acknowledges_what_it_ignores(serve: Serve, name: str) -> None:
     assert serve("split").post("/", json=captured(name)).status_code == 204
 
 
-def test_finish_acknowledges_events_that_ask_nothing_of_it(serve: Serve) -> None:
+def test_finish_acknowledges_events_that_need_no_work(serve: Serve) -> None:
     push = captured("done")
     push["message"]["attributes"]["state"] = "loading"
     assert serve("finish").post("/", json=push).status_code == 204
@@ -112,7 +112,7 @@ def test_finish_acknowledges_events_that_ask_nothing_of_it(serve: Serve) -> None
         ("finish", "done"),
     ],
 )
-def test_a_push_comes_again_while_the_database_is_out_of_reach(
+def test_a_push_is_not_acknowledged_while_the_database_is_unreachable(
     serve: Serve, function: str, name: str
 ) -> None:
     assert serve(function).post("/", json=captured(name)).status_code == 503
@@ -128,7 +128,7 @@ def test_a_push_comes_again_while_the_database_is_out_of_reach(
         pytest.param({"message": {"data": base64.b64encode(b"[1]").decode()}}, id="not-an-object"),
     ],
 )
-def test_what_is_no_push_is_logged_and_acknowledged(
+def test_a_malformed_push_is_logged_and_acknowledged(
     serve: Serve, capfd: pytest.CaptureFixture[str], function: str, envelope: Any
 ) -> None:
     if function == "finish" and envelope and "message" in envelope:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROUTE = "/v1/datasets/trips/rows"
 
 
-def admitted(request: Request) -> Answer:
+def accepted(request: Request) -> Answer:
     """Answer as the API does; a row with the region `x` is rejected."""
     rows: Any = request.json
     regions = [each["region"] if isinstance(each, dict) else each[0] for each in rows]
@@ -50,7 +50,7 @@ def _outcome(row: int, region: str) -> Mapping[str, object]:
 def trips(api: Replay, monkeypatch: pytest.MonkeyPatch) -> Replay:
     monkeypatch.setattr(sending, "FIRST_PAUSE_S", 0.001)
     api.answer("GET /v1/datasets/trips", {"name": "trips", "declaration": {"delimiter": ";"}})
-    api._answers[f"POST {ROUTE}"] = admitted
+    api._answers[f"POST {ROUTE}"] = accepted
     return api
 
 
@@ -94,7 +94,7 @@ def test_rows_of_json_are_sent_as_they_are(trips: Replay, tmp_path: Path) -> Non
 def test_a_failed_request_is_retried_with_its_idempotency_key(trips: Replay) -> None:
     answers = [Answer(b"{}", 503), Answer(b"{}", 502)]
     route = f"POST {ROUTE}"
-    trips._answers[route] = lambda request: answers.pop() if answers else admitted(request)
+    trips._answers[route] = lambda request: answers.pop() if answers else accepted(request)
     with Client(trips.url, "secret") as client:
         found = list(client.send_rows(({"region": "a"} for _ in range(1001)), "trips"))
     assert [each.account.loaded for each in found] == [1000, 1]

@@ -81,7 +81,7 @@ class Lines(Silence):
 
     def received(self, name: str, event: Event) -> None:
         """Print a state, or how much is loaded."""
-        # The last chunk's progress event already has the state that the next event announces.
+        # The last chunk's progress event already has the state of the next event.
         is_repeated = event.kind == "progress" and event.ingestion.state == "publishing"
         if not is_repeated and (event.kind != "progress" or self._is_due(name)):
             self._show(name, describe(event))

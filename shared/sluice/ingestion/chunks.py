@@ -1,4 +1,4 @@
-"""The message of a chunk: everything a loader needs to read and parse its byte range."""
+"""The message of a chunk: everything that a loader needs to read and parse its byte range; pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Chunk:
     """A byte range of one generation of an object that begins and ends at record boundaries.
 
     Attributes:
-        bucket, object, generation: where the bytes are; for a plain file that is the file itself.
-        offset: place in the file's content of that object's first byte.
+        bucket, object, generation: the object with the bytes; of a plain file the file itself.
+        offset: place of that object's first byte in the content of the file.
         number: 0-based number in its file.
         first_byte, end_byte: the range `first_byte <= offset < end_byte`.
-        first_line: physical line of the file on which the range begins, from 1.
+        first_line: physical line of the file on which the range starts, from 1.
         first_record: number of its first record, from 0, the header not counted.
         records: how many records split counted in it.
     """

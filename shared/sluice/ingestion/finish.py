@@ -17,7 +17,7 @@ from sluice.ingestion.ingestions import (
     same_content,
     select_ingestion,
 )
-from sluice.ingestion.merge import lock_datasets, merge_rows, refuse_rows, withdraw
+from sluice.ingestion.merge import lock_datasets, merge_rows, reject_rows, withdraw
 from sluice.ingestion.model import Ingestion, State
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.output import write_output
@@ -114,7 +114,7 @@ def publish(
         return
     older = _older(connection, ingestion, dataset)
     if dataset.is_staged:
-        ingestion = refuse_rows(connection, ingestion, dataset, older)
+        ingestion = reject_rows(connection, ingestion, dataset, older)
     too_many = too_many_rejects(ingestion.account, dataset)
     if too_many:
         fail(connection, ingestion.id, too_many, project)

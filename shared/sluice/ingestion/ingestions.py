@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sluice.csv.splitting import Cut
 from sluice.errors import IllegalTransitionError, NotFoundError, SluiceError
 from sluice.ingestion.events import PROGRESS, Event
-from sluice.ingestion.model import TRANSITIONS, Account, Ingestion, State
+from sluice.ingestion.model import TRANSITIONS, UNFINISHED, Account, Ingestion, State
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
@@ -184,6 +184,21 @@ def fail(connection: Connection, ingestion: int, error: SluiceError, project: st
         IllegalTransitionError: it ended before.
     """
     move(connection, ingestion, State.FAILED, project, Changes(problem=error))
+
+
+def fail_unfinished(
+    connection: Connection, ingestion: int, error: SluiceError, project: str
+) -> None:
+    """Move an ingestion to `failed`, unless it has ended.
+
+    Raises:
+        SluiceError: the given error, if there is no such ingestion.
+    """
+    found = lock_ingestion(connection, ingestion)
+    if found is None:
+        raise error
+    if found.state in UNFINISHED:
+        fail(connection, ingestion, error, project)
 
 
 def count_chunk(

@@ -205,7 +205,7 @@ def _store(env: Environment, connection: Connection, ingestion: int, parsed: Par
 def _store_rejects(
     env: Environment, connection: Connection, ingestion: int, parsed: ParsedGroup
 ) -> None:
-    """Store the rejects alone, and count only them as read, where the database refuses a row."""
+    """Store the rejects only, and count only them as read, where the database refuses a row."""
     rejects = [(ingestion, each) for each in parsed.chunk.rejects]
     write_rejects(connection, rejects)
     account = Account(read=len(rejects), rejected=len(rejects))

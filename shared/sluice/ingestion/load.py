@@ -20,8 +20,8 @@ from sluice.errors import (
     UnknownDatasetError,
 )
 from sluice.ingestion.constraint_errors import constraint_errors
-from sluice.ingestion.ingestions import count_chunk, fail, insert_receipt, lock_ingestion
-from sluice.ingestion.model import UNFINISHED, Account, State
+from sluice.ingestion.ingestions import count_chunk, fail_unfinished, insert_receipt
+from sluice.ingestion.model import Account, State
 from sluice.ingestion.outbox import relay
 from sluice.parsing.chunk import ParsedChunk, copied_columns, copied_rollup_columns
 from sluice.parsing.copy_stream import CopyStream, stream_rejects
@@ -57,7 +57,8 @@ def load_chunk(env: Environment, chunk: Chunk) -> None:
     try:
         _load(env, chunk)
     except PermanentError as error:
-        _fail(env, chunk.ingestion, error)
+        with transaction(env.engine) as connection:
+            fail_unfinished(connection, chunk.ingestion, error, env.settings.project)
     relay(env.engine, env.publisher, chunk.ingestion)
 
 
@@ -120,15 +121,6 @@ def _write(
     insert_receipt(connection, ingestion, chunk.number, account, parsed.recovered)
     if count_chunk(connection, ingestion, chunk.size_bytes, account, project) is None:
         connection.rollback()  # cancelled or failed meanwhile: nothing of the chunk is kept
-
-
-def _fail(env: Environment, ingestion: int, error: PermanentError) -> None:
-    with transaction(env.engine) as connection:
-        found = lock_ingestion(connection, ingestion)
-        if found is None:
-            raise error
-        if found.state in UNFINISHED:
-            fail(connection, ingestion, error, env.settings.project)
 
 
 def codes_of_texts(

@@ -60,7 +60,7 @@ def keyed_rows(connection: Connection, dataset: Dataset, ingestion: int) -> list
     return [KeyedRow(*row) for row in rows]
 
 
-def refuse_rows(
+def reject_rows(
     connection: Connection, ingestion: Ingestion, dataset: Dataset, older: Sequence[int]
 ) -> Ingestion:
     """Make rejects of the staged rows that break a rule across rows.
@@ -96,7 +96,7 @@ def merge_rows(connection: Connection, ingestion: Ingestion, dataset: Dataset) -
 
     Args:
         connection: a transaction that holds the dataset's lock.
-        ingestion: what `refuse_rows` returned.
+        ingestion: what `reject_rows` returned.
         dataset: its dataset.
 
     Returns:

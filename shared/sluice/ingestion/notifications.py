@@ -1,4 +1,4 @@
-"""Object notifications of Cloud Storage: which announce a file, and of which dataset; pure."""
+"""Object notifications of Cloud Storage: which report a new file, and of which dataset; pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 def read_notification(
     attributes: Mapping[str, str], body: Mapping[str, Any]
 ) -> StoredObject | None:
-    """Return the file that a notification announces; None where it announces none.
+    """Return the file that a notification reports; None where it reports none.
 
     Ignored are events other than a finished upload, parts of composite uploads, folders, and empty
     objects, which gcsfuse writes before the file itself.

@@ -2,7 +2,7 @@
 
 Messages are delivered at least once, but not forever: after too many failures Pub/Sub moves a message
 to the dead letters, and an operator may delete it. Recovery sends again what an ingestion waits for;
-every message may be delivered twice. Safe to repeat, to end at any point and to run twice at once.
+every message may be delivered twice. Safe to repeat, to interrupt and to run concurrently.
 """
 
 from __future__ import annotations

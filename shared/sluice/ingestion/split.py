@@ -25,7 +25,7 @@ from sluice.ingestion.dispatch import publish_chunks
 from sluice.ingestion.group_commit import load_in_group
 from sluice.ingestion.ingestions import (
     Changes,
-    fail,
+    fail_unfinished,
     insert_chunk,
     lock_ingestion,
     move,
@@ -34,7 +34,7 @@ from sluice.ingestion.ingestions import (
     select_chunks,
     select_ingestion,
 )
-from sluice.ingestion.model import UNFINISHED, Ingestion, State
+from sluice.ingestion.model import Ingestion, State
 from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.sources import Source, open_source
@@ -86,7 +86,8 @@ def _split_alone(env: Environment, file: StoredObject) -> int:
             with _exclusive(env.engine, received.id):
                 _split(env, received.id)
         except PermanentError as error:
-            _fail(env, received.id, error)
+            with transaction(env.engine) as connection:
+                fail_unfinished(connection, received.id, error, env.settings.project)
         _relay(env, received.id)
     return received.id
 
@@ -248,10 +249,3 @@ def _complete(env: Environment, ingestion: int, splitter: Splitter, chunks: int)
         moved = move(connection, ingestion, State.LOADING, project, changes)
         if moved.chunks_loaded == moved.chunks_total:
             move(connection, ingestion, State.PUBLISHING, project)
-
-
-def _fail(env: Environment, ingestion: int, error: PermanentError) -> None:
-    with transaction(env.engine) as connection:
-        found = lock_ingestion(connection, ingestion)
-        if found is not None and found.state in UNFINISHED:
-            fail(connection, ingestion, error, env.settings.project)

@@ -154,7 +154,7 @@ class Cloud:
             for part in reversed(self.parts()):
                 if parts.stop(self.state, part.name, part.stop_signal):
                     report(f"{part.name} stopped")
-            processes.sweep(self.state.root, FUNCTION_PART)
+            processes.end_marked(self.state.root, FUNCTION_PART)
 
     def status(self) -> list[PartStatus]:
         """Return the state of every part and of every instance of a function."""
@@ -196,7 +196,7 @@ class Cloud:
     def _publish_lost_notifications(self, report: Callable[[str], None]) -> None:
         places = (self.storage.url, storage.INBOX, self.database.url(), self.pubsub_address)
         for name in recovery.publish_lost_notifications(*places):
-            report(f"{name} announced again")
+            report(f"{name} notified again")
 
     def _postgres(self) -> Part:
         return postgres.part(self.database, self.flags)

@@ -217,4 +217,4 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 def end_leftovers(state: State) -> None:
     """End instances that outlived a killed gateway."""
-    processes.sweep(state.root, PART)
+    processes.end_marked(state.root, PART)

@@ -142,7 +142,7 @@ def stop(state: State, name: str, gently: signal.Signals = signal.SIGTERM) -> bo
     was_alive = process is not None and processes.is_alive(process)
     if process is not None:
         processes.stop(process, timeout_s=20, gently=gently)
-    processes.sweep(state.root, name)
+    processes.end_marked(state.root, name)
     state.forget(name)
     return was_alive
 

@@ -99,14 +99,14 @@ def marked(root: Path, part: str) -> list[psutil.Process]:
     return [each for each in psutil.process_iter() if _mark_of(each) == wanted]
 
 
-def sweep(root: Path, part: str, *, timeout_s: float = 5) -> None:
+def end_marked(root: Path, part: str, *, timeout_s: float = 5) -> None:
     """End the processes of a part, recorded or not."""
     found = marked(root, part)
     _end(found, found, timeout_s, signal.SIGTERM)
 
 
-def sweep_below(folder: Path, *, timeout_s: float = 5) -> None:
-    """End all parts of all local clouds whose state directory lies in a folder."""
+def end_below(folder: Path, *, timeout_s: float = 5) -> None:
+    """End all parts of all local clouds whose state directory is in a folder."""
     found = [
         each for each in psutil.process_iter() if (_mark_of(each) or "").startswith(f"{folder}/")
     ]

@@ -1,4 +1,4 @@
-"""Cloud Storage of the local cloud: the real fake-gcs-server, announcing uploads through Pub/Sub.
+"""Cloud Storage of the local cloud: the real fake-gcs-server, publishing notifications of uploads to Pub/Sub.
 
 It speaks HTTP for the Google client libraries and `gcloud storage`, and HTTPS with a certificate
 of its own for `gsutil`, which takes nothing else.
@@ -68,7 +68,7 @@ class Server:
         made.raise_for_status()
 
     def command(self) -> list[str]:
-        """Return the command line of the server without announcements."""
+        """Return the command line of the server without notifications."""
         options = {
             "-scheme": "both",
             "-host": "127.0.0.1",
@@ -84,7 +84,7 @@ class Server:
         return [str(binary()), *(word for option in options.items() for word in option)]
 
 
-def announcing(topic: str = UPLOADS_TOPIC, bucket: str = INBOX) -> list[str]:
+def notification_options(topic: str = UPLOADS_TOPIC, bucket: str = INBOX) -> list[str]:
     """Return the options that publish each finished upload as OBJECT_FINALIZE."""
     return [
         "-event.pubsub-project-id", PROJECT,
@@ -95,11 +95,11 @@ def announcing(topic: str = UPLOADS_TOPIC, bucket: str = INBOX) -> list[str]:
 
 
 def part(server: Server, pubsub_address: str | None) -> Part:
-    """Describe the server as a part of the local cloud; without Pub/Sub it announces nothing."""
-    announcements = announcing() if pubsub_address else []
+    """Describe the server as a part of the local cloud; without Pub/Sub it publishes no notifications."""
+    notifications = notification_options() if pubsub_address else []
     return Part(
         name="storage",
-        command=[*server.command(), *announcements],
+        command=[*server.command(), *notifications],
         ports={"--storage-port": server.port, "--storage-https-port": server.https_port},
         address=server.url,
         is_ready=server.is_ready,
