@@ -231,3 +231,9 @@ def test_a_wrong_query_leaves_the_declaration_as_it_was(engine: Engine) -> None:
     with pytest.raises(DeclarationError, match=r'queries/sums\.sql: column "sise" does not exist'):
         declare(engine, wrong, origin="api")
     assert stored(engine, "things") == {}
+
+
+def test_a_view_belongs_to_one_dataset(engine: Engine) -> None:
+    taken = {**THINGS, "name": "plays_totals"}
+    with pytest.raises(DeclarationError, match="dataset plays has the view"):
+        declare(engine, taken, origin="api")

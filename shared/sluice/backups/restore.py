@@ -26,7 +26,7 @@ from sluice.backups.column_buffers import Numbers, Texts, Values
 from sluice.backups.manifest import FOLDER, Format, Manifest, Part, SavedDataset, Shape, Table
 from sluice.backups.parquet import coded, distinct_texts, read_parquet
 from sluice.datasets.declarations import parse_document
-from sluice.datasets.identifiers import NAME, rollup_table, store_table, view
+from sluice.datasets.identifiers import NAME, dictionary_table, rollup_table, store_table, view
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.errors import BackupMismatchError, DamagedBackupError, ParameterError
 from sluice.ingestion.ingestions import move
@@ -34,8 +34,10 @@ from sluice.ingestion.merge import forget_replaced, withdraw
 from sluice.ingestion.model import State
 from sluice.ingestion.outbox import relay
 from sluice.postgres.connection import transaction
-from sluice.postgres.declare import declare_within, dictionary_sql, view_sql
+from sluice.postgres.declare import declare_within
+from sluice.postgres.dictionary_codes import add_texts
 from sluice.postgres.named_sql import statement
+from sluice.postgres.storage_sql import dictionary_sql, view_sql
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -329,7 +331,7 @@ def _codes(
     known = target.codes.setdefault(column, {})
     missing = [text for text in distinct_texts(values) if text not in known]
     if missing:
-        known.update(shadow_tables.codes_of(connection, target.dataset.name, column, missing))
+        known.update(add_texts(connection, dictionary_table(target.dataset.name, column), missing))
     return known
 
 

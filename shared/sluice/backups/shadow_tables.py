@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sluice.backups.manifest import Definition, Shape
 from sluice.backups.parquet import copy_blocks
 from sluice.backups.type_mapping import TableColumn
-from sluice.datasets.identifiers import dictionary_table, quote, replaced_table, staging_table
+from sluice.datasets.identifiers import quote, replaced_table, staging_table
 from sluice.datasets.model import INGESTION_COLUMN, Rollup
 from sluice.errors import BackupMismatchError, DatabaseUnavailableError
 from sluice.postgres.connection import copy_in, message_of, run_script, sqlstate
@@ -220,22 +220,6 @@ def drop_companions(connection: Connection, dataset: str) -> None:
     """Drop the staging and replaced tables of an earlier copy; declaring the new one creates them."""
     for table in (staging_table(dataset), replaced_table(dataset)):
         run_script(connection, f"DROP TABLE IF EXISTS {table}")
-
-
-def codes_of(connection: Connection, dataset: str, column: str, texts: list[str]) -> dict[str, int]:
-    """Return the code of each text of a dictionary column, after adding the texts that are new."""
-    from sqlalchemy import text as sql  # noqa: PLC0415
-
-    table = dictionary_table(dataset, column)
-    connection.execute(
-        sql(
-            f"INSERT INTO {table} (text) SELECT each FROM unnest(CAST(:texts AS text[])) AS each"
-            f" WHERE each NOT IN (SELECT text FROM {table}) ORDER BY each ON CONFLICT DO NOTHING"
-        ),
-        {"texts": texts},
-    )
-    rows = connection.exec_driver_sql(f"SELECT text, code FROM {table}")
-    return {row.text: row.code for row in rows}
 
 
 def begin_ingestion(connection: Connection, facts: Mapping[str, object]) -> int:

@@ -87,6 +87,11 @@ class Field:
         """The definition of its PostgreSQL type."""
         return STORED_TYPES[self.postgres_type]
 
+    @property
+    def storage_type(self) -> str:
+        """The PostgreSQL type in the stored table: a dictionary column is stored as codes."""
+        return "smallint" if self.dictionary else self.postgres_type
+
 
 @dataclass(frozen=True)
 class Column:

@@ -6,8 +6,6 @@ second delivery finds the receipt, a concurrent one the lock.
 
 from __future__ import annotations
 
-import threading
-import weakref
 from typing import TYPE_CHECKING
 
 from sluice.datasets import identifiers
@@ -29,7 +27,8 @@ from sluice.parsing.layout import Layout
 from sluice.parsing.parser import parse_chunk
 from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import copy_in, transaction
-from sluice.postgres.named_sql import composed, statement
+from sluice.postgres.dictionary_codes import find_codes
+from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,10 +125,13 @@ def _write(
 def codes_of_texts(
     engine: Engine, dataset: Dataset, parsed: ParsedChunk
 ) -> dict[str, dict[str, int]]:
-    """Return the codes of each dictionary column's texts; new texts get theirs here."""
-    return {
-        each.name: _codes.codes_of(engine, dataset.name, each.name, parsed.texts(each.name))
+    """Return the codes of each dictionary column's texts; new texts get theirs."""
+    tables = {
+        each.name: identifiers.dictionary_table(dataset.name, each.name)
         for each in dataset.dictionaries
+    }
+    return {
+        column: find_codes(engine, table, parsed.texts(column)) for column, table in tables.items()
     }
 
 
@@ -176,54 +178,3 @@ def write_rejects(connection: Connection, rejects: Sequence[tuple[int, Reject]])
         return
     columns = ("ingestion", "record", "line", "column_name", "rule", "value", "reason", "original")
     copy_stream(connection, "sluice.rejects", columns, stream_rejects(rejects))
-
-
-class _Codes:
-    """A cache of the codes of dictionary columns: they never change."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: weakref.WeakKeyDictionary[Engine, dict[str, dict[str, int]]] = (
-            weakref.WeakKeyDictionary()
-        )
-
-    def codes_of(
-        self, engine: Engine, dataset: str, column: str, texts: list[str]
-    ) -> dict[str, int]:
-        """Return the code of each text; new texts get theirs in a separate transaction.
-
-        So loaders do not wait for each other's rows. If the chunk is rolled back, its codes are kept,
-        unused.
-        """
-        table = identifiers.dictionary_table(dataset, column)
-        with self._lock:
-            known = self._known.setdefault(engine, {}).setdefault(table, {})
-            found = {text: known[text] for text in texts if text in known}
-        missing = [text for text in texts if text not in found]
-        if not missing:
-            return found
-        # Outside the lock: a thread that waits for a connection must not block those that have one.
-        made = _make_codes(engine, table, missing)
-        with self._lock:
-            known.update(made)
-        return {**found, **made}
-
-
-def _make_codes(engine: Engine, table: str, texts: list[str]) -> dict[str, int]:
-    with transaction(engine) as connection:
-        connection.execute(
-            composed(
-                f"INSERT INTO {table} (text) SELECT each FROM unnest(CAST(:texts AS text[])) AS each "
-                f"WHERE each NOT IN (SELECT text FROM {table}) ORDER BY each ON CONFLICT DO NOTHING"
-            ),
-            {"texts": texts},
-        )
-    with transaction(engine) as connection:
-        rows = connection.execute(
-            composed(f"SELECT text, code FROM {table} WHERE text = ANY (CAST(:texts AS text[]))"),
-            {"texts": texts},
-        )
-        return {row.text: row.code for row in rows}
-
-
-_codes = _Codes()

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sluice.csv.rejects import Reject
-from sluice.datasets.json_numbers import write_json
 from sluice.datasets.model import Duplicates
 from sluice.parsing.chunk import originals_of
-from sluice.parsing.json_rows import CellError, CellReader, row_layout
+from sluice.parsing.json_rows import CellError, CellReader, row_layout, write_json
 from sluice.parsing.parser import parse_chunk
 
 if TYPE_CHECKING:

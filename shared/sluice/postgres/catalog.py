@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import threading
 import time
 import weakref
@@ -72,7 +73,7 @@ class Declaration:
     Attributes:
         document: as it was given.
         dependencies: of each query, by name; a query that reads what is not declared yet has none.
-        confirmed_at: when it was last seen to be the current one (`time.monotonic`).
+        confirmed_at: when a loader last found it to be the current one (`time.monotonic`).
     """
 
     version: int
@@ -80,7 +81,7 @@ class Declaration:
     document: dict[str, Any]
     dataset: Dataset
     dependencies: Mapping[str, Dependencies]
-    confirmed_at: float
+    confirmed_at: float = -math.inf
 
 
 class _Cache:
@@ -114,15 +115,24 @@ def find_dataset(engine: Engine, name: str) -> Dataset | None:
     if kept is not None and kept.confirmed_at + _MAX_AGE_S > time.monotonic():
         return kept.dataset
     with transaction(engine) as connection:
-        return read_dataset(connection, name)
+        found = _current(connection, name)
+    if found is None:
+        return None
+    _cache.keep(engine, replace(found, confirmed_at=time.monotonic()))
+    return found.dataset
 
 
 def read_dataset(connection: Connection, name: str) -> Dataset | None:
     """Return the dataset of that name as it is declared now; None when there is none."""
+    found = _current(connection, name)
+    return None if found is None else found.dataset
+
+
+def _current(connection: Connection, name: str) -> Declaration | None:
     row = connection.execute(statement("declared_version"), {"dataset": name}).one_or_none()
     if row is None:
         return None
-    return _declaration(connection, row.name, row.version, row.declared_at).dataset
+    return _declaration(connection, row.name, row.version, row.declared_at)
 
 
 def declarations(connection: Connection) -> list[Declaration]:
@@ -241,19 +251,16 @@ def _declaration(
     """Return the declaration that the connection sees as the current one."""
     from sluice.datasets.declarations import parse_document  # noqa: PLC0415  # paid where first used
 
-    now = time.monotonic()
     kept = _cache.find(connection.engine, name)
-    if kept is None or (kept.version, kept.declared_at) != (version, declared_at):
-        row = connection.execute(statement("select_declaration"), {"dataset": name}).one()
-        kept = Declaration(
-            version=version,
-            declared_at=declared_at,
-            document=row.declaration,
-            dataset=parse_document({**row.declaration, "version": version}),
-            dependencies=dependencies_from_json(row.dependencies),
-            confirmed_at=now,
-        )
-    else:
-        kept = replace(kept, confirmed_at=now)
-    _cache.keep(connection.engine, kept)
-    return kept
+    if kept is not None and (kept.version, kept.declared_at) == (version, declared_at):
+        return kept
+    row = connection.execute(statement("select_declaration"), {"dataset": name}).one()
+    found = Declaration(
+        version=version,
+        declared_at=declared_at,
+        document=row.declaration,
+        dataset=parse_document({**row.declaration, "version": version}),
+        dependencies=dependencies_from_json(row.dependencies),
+    )
+    _cache.keep(connection.engine, found)
+    return found

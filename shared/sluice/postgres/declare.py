@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,7 @@ from sluice.datasets.identifiers import quote
 from sluice.datasets.model import (
     INGESTION_COLUMN,
     SEGMENT_COLUMN,
-    UNCOMPACTED,
     Dataset,
-    Field,
     Projection,
     Rollup,
 )
@@ -35,7 +32,13 @@ from sluice.postgres.dependencies import (
 )
 from sluice.postgres.merge_sql import Merging
 from sluice.postgres.named_sql import statement
-from sluice.postgres.storage_sql import projection_rows, stored_type
+from sluice.postgres.storage_sql import (
+    dictionary_sql,
+    projection_sql,
+    rollup_sql,
+    table_sql,
+    view_sql,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -87,6 +90,7 @@ def declare_within(
     is_changed = known is None or known.declaration != body
     if is_changed:
         _check_aliases(dataset, [each.dataset for each in others])
+        _check_views(dataset, [each.dataset for each in others])
         if known is None and not has_table:
             run_script(connection, dataset.table_sql or table_sql(dataset))
         if known is not None and tuple(known.declaration.get("key", ())) != dataset.key:
@@ -166,6 +170,14 @@ def _check_aliases(dataset: Dataset, others: Iterable[Dataset]) -> None:
             raise DeclarationError(f"dataset {taken[alias.place]} serves this route", key=key)
 
 
+def _check_views(dataset: Dataset, others: Iterable[Dataset]) -> None:
+    """Refuse a view that another dataset has: `trips_weekly` is a dataset, or a roll-up of `trips`."""
+    taken = published_views(others)
+    for view in published_views([dataset]):
+        if view in taken:
+            raise DeclarationError(f"dataset {taken[view]} has the view {view}", key="name")
+
+
 def _make_tables(connection: Connection, dataset: Dataset) -> None:
     tables = [dataset.name]
     if dataset.is_staged:
@@ -179,8 +191,11 @@ def _make_tables(connection: Connection, dataset: Dataset) -> None:
         _check_columns(connection, dataset, table)
     if dataset.key:
         _make_key(connection, dataset)
-    for each in (*dictionary_sql(dataset), *_rollup_tables(dataset)):
+    for each in dictionary_sql(dataset):
         run_script(connection, each)
+    for rollup in dataset.rollups:
+        for each in rollup_sql(dataset, rollup, _types(dataset, rollup)):
+            run_script(connection, each)
 
 
 def _make_projections(
@@ -248,7 +263,7 @@ def _check_columns(connection: Connection, dataset: Dataset, name: str) -> None:
     """Add the columns that are new, and refuse a table that lacks or retypes one."""
     found = _columns_of(connection, name)
     for each in dataset.fields:
-        wanted = stored_type(each)
+        wanted = each.storage_type
         if each.name not in found:
             connection.exec_driver_sql(
                 f"ALTER TABLE {identifiers.store_table(name)} ADD COLUMN {quote(each.name)} {wanted}"
@@ -264,70 +279,6 @@ def _check_columns(connection: Connection, dataset: Dataset, name: str) -> None:
         raise DeclarationError(
             f"the table has no column {INGESTION_COLUMN} integer NOT NULL", file="table.sql"
         )
-
-
-def table_sql(dataset: Dataset) -> str:
-    """Return the table of a dataset whose folder has no `table.sql`."""
-    lines = [f"    {INGESTION_COLUMN} integer NOT NULL"]
-    for each in dataset.fields:
-        null = "" if each.nullable else " NOT NULL"
-        lines.append(f"    {quote(each.name)} {stored_type(each)}{null}")
-    if dataset.key:
-        keys = ", ".join(quote(each) for each in dataset.key)
-        lines.append(f"    CONSTRAINT {quote(dataset.name + '_pk')} PRIMARY KEY ({keys})")
-    columns = ",\n".join(lines)
-    return f"CREATE TABLE {identifiers.store_table(dataset.name)} (\n{columns}\n)"
-
-
-def dictionary_sql(dataset: Dataset) -> Iterator[str]:
-    """Yield the tables of the dataset's dictionary columns: a code for each text."""
-    for each in dataset.dictionaries:
-        table = identifiers.dictionary_table(dataset.name, each.name)
-        name = f"{dataset.name}__{each.name}"
-        yield (
-            f"CREATE TABLE IF NOT EXISTS {table} (\n"
-            f"    code smallint GENERATED ALWAYS AS IDENTITY CONSTRAINT {quote(name + '_pk')} PRIMARY KEY,\n"
-            f"    text text NOT NULL CONSTRAINT {quote(name + '_text_once')} UNIQUE\n)"
-        )
-
-
-def _rollup_tables(dataset: Dataset) -> Iterator[str]:
-    """Yield the tables of the roll-ups: parts by ingestion, merged when it is published."""
-    for rollup in dataset.rollups:
-        types = _types(dataset, rollup)
-        columns = ", ".join(f"{quote(name)} {kind}" for name, kind in types.items())
-        table = identifiers.rollup_table(dataset.name, rollup.name)
-        name = f"{dataset.name}__{rollup.name}"
-        yield f"CREATE TABLE IF NOT EXISTS {table} ({columns}, {INGESTION_COLUMN} integer NOT NULL)"
-        indexes = ((INGESTION_COLUMN,), *rollup.indexes)
-        for index in indexes:
-            columns = ", ".join(quote(each) for each in index)
-            index_name = quote(f"{name}_{'_'.join(index)}")
-            yield f"CREATE INDEX IF NOT EXISTS {index_name} ON {table} ({columns})"
-
-
-def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
-    """Yield what makes the table of a projection, empty.
-
-    Lists are not compressed, and lie in the row as long as that fits a page: who reads a row reads them.
-    """
-    name = f"{dataset.name}__{projection.name}"
-    table = identifiers.rollup_table(dataset.name, projection.name)
-    rows = projection_rows(dataset, "false")
-    made = f"SELECT * FROM ({projection.sql}) AS made"
-    yield f"CREATE TABLE {table} AS WITH rows AS ({rows}) {made} WITH NO DATA"
-    yield f"ALTER TABLE {table} ADD COLUMN {SEGMENT_COLUMN} integer NOT NULL"
-    yield f"ALTER TABLE {table} SET (toast_tuple_target = 8160)"
-    yield (
-        "DO $$ DECLARE one name; BEGIN FOR one IN SELECT attname FROM pg_attribute"
-        " JOIN pg_type ON pg_type.oid = atttypid"
-        f" WHERE attrelid = '{table}'::regclass AND attnum > 0 AND typcategory = 'A'"
-        f" LOOP EXECUTE format('ALTER TABLE {table} ALTER %I SET STORAGE EXTERNAL', one); END LOOP; END $$"
-    )
-    for index in projection.indexes:
-        columns = ", ".join(quote(each) for each in index)
-        index_name = quote(f"{name}_{'_'.join(index)}")
-        yield f"CREATE INDEX {index_name} ON {table} ({columns})"
 
 
 def _types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
@@ -347,93 +298,3 @@ def _types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
             file=file,
         )
     return types
-
-
-def view_sql(dataset: Dataset) -> Iterator[str]:
-    """Yield the views that readers use: published rows and roll-ups, dictionaries spelled out."""
-    stored = {each.name: each for each in dataset.fields}
-    fields = list(dataset.fields)
-    table = identifiers.store_table(dataset.name)
-    yield from _view(dataset, identifiers.view(dataset.name), table, fields, place=True)
-    for rollup in dataset.rollups:
-        names = (*rollup.keys, *(name for name, _ in rollup.measures))
-        plain = [stored.get(name) or Field(name, "", nullable=True) for name in names]
-        yield from _view(
-            dataset,
-            identifiers.view(dataset.name, rollup.name),
-            identifiers.rollup_table(dataset.name, rollup.name),
-            plain,
-        )
-    for projection in dataset.projections:
-        yield from _projection_view(dataset, projection)
-    if dataset.projections:
-        yield f"DROP VIEW IF EXISTS {identifiers.view(dataset.name, UNCOMPACTED)}"
-        yield (
-            f"CREATE VIEW {identifiers.view(dataset.name, UNCOMPACTED)} AS SELECT {INGESTION_COLUMN}"
-            f" FROM sluice.publications WHERE dataset = '{dataset.name}' AND segment IS NULL"
-        )
-
-
-def _view(
-    dataset: Dataset,
-    view: str,
-    table: str,
-    fields: list[Field],
-    *,
-    place: bool = False,
-) -> Iterator[str]:
-    """Yield a view of published rows.
-
-    With `place` it shows where a row is stored, by which equal rows can be told apart.
-    """
-    selected, joins = _spelled_out(dataset, fields)
-    shown = ", stored.ctid AS _place" if place else ""
-    yield f"DROP VIEW IF EXISTS {view}"
-    yield (
-        f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}, stored.{INGESTION_COLUMN}{shown}\n"
-        f"FROM {table} AS stored\n"
-        f"JOIN sluice.publications ON publications.ingestion = stored.{INGESTION_COLUMN}\n"
-        + "\n".join(joins)
-    )
-
-
-def _projection_view(dataset: Dataset, projection: Projection) -> Iterator[str]:
-    """Yield the view of a projection's complete segments.
-
-    Its conditions cost next to nothing a row, for a search reads some rows at a time: the segments
-    are found once, and a dictionary is joined only where its text is asked for.
-    """
-    stored = {each.name: each for each in dataset.fields}
-    fields = [
-        replace(stored.get(name) or Field(name, "", nullable=True), nullable=True)
-        for name in projection.columns
-    ]
-    selected, joins = _spelled_out(dataset, fields)
-    view = identifiers.view(dataset.name, projection.name)
-    segments = (
-        f"SELECT id FROM sluice.segments WHERE dataset = '{dataset.name}'"
-        " AND compacted_at IS NOT NULL AND retired_at IS NULL"
-    )
-    yield f"DROP VIEW IF EXISTS {view}"
-    yield (
-        f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}\n"
-        f"FROM {identifiers.rollup_table(dataset.name, projection.name)} AS stored\n"
-        + "\n".join(joins)
-        + f"\nWHERE stored.{SEGMENT_COLUMN} = ANY (ARRAY({segments}))"
-    )
-
-
-def _spelled_out(dataset: Dataset, fields: Iterable[Field]) -> tuple[list[str], list[str]]:
-    """Return the select list of a view over `stored`, and the joins that give texts for codes."""
-    selected, joins = [], []
-    for each in fields:
-        name = quote(each.name)
-        if each.dictionary:
-            texts = quote(f"texts_{each.name}")
-            source = identifiers.dictionary_table(dataset.name, each.name)
-            join = "LEFT JOIN" if each.nullable else "JOIN"
-            joins.append(f"{join} {source} AS {texts} ON {texts}.code = stored.{name}")
-            selected.append(f"{texts}.text AS {name}")
-        else:
-            selected.append(f"stored.{name}")
-    return selected, joins

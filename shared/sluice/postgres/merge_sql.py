@@ -74,8 +74,7 @@ class Merging:
                 (self._replaced, f"{name}__replaced", f", {REPLACED_BY} integer NOT NULL")
             )
         fields = ", ".join(
-            f"{quote(each.name)} {'smallint' if each.dictionary else each.postgres_type}"
-            for each in self._dataset.fields
+            f"{quote(each.name)} {each.storage_type}" for each in self._dataset.fields
         )
         for table, index, extra in tables:
             yield (

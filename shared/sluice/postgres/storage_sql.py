@@ -1,20 +1,89 @@
-"""SQL of how the rows of a dataset are stored, for declaring and compaction; imports no database."""
+"""The tables and views of a dataset, and the SQL that reads its stored rows; imports no database."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from sluice.datasets.identifiers import quote, store_table
-from sluice.datasets.model import INGESTION_COLUMN, SLICE_COLUMN
+from sluice.datasets.identifiers import dictionary_table, quote, rollup_table, store_table
+from sluice.datasets.identifiers import view as reader_view
+from sluice.datasets.model import (
+    INGESTION_COLUMN,
+    SEGMENT_COLUMN,
+    SLICE_COLUMN,
+    UNCOMPACTED,
+    Dataset,
+    Field,
+    Projection,
+    Rollup,
+)
 
-if TYPE_CHECKING:
-    from sluice.datasets.model import Dataset, Field, Projection
+
+def table_sql(dataset: Dataset) -> str:
+    """Return the table of a dataset whose folder has no `table.sql`."""
+    lines = [f"    {INGESTION_COLUMN} integer NOT NULL"]
+    for each in dataset.fields:
+        null = "" if each.nullable else " NOT NULL"
+        lines.append(f"    {quote(each.name)} {each.storage_type}{null}")
+    if dataset.key:
+        keys = ", ".join(quote(each) for each in dataset.key)
+        lines.append(f"    CONSTRAINT {quote(dataset.name + '_pk')} PRIMARY KEY ({keys})")
+    columns = ",\n".join(lines)
+    return f"CREATE TABLE {store_table(dataset.name)} (\n{columns}\n)"
 
 
-def stored_type(each: Field) -> str:
-    """Return the PostgreSQL type in which a stored column lies: a dictionary column is a code."""
-    return "smallint" if each.dictionary else each.postgres_type
+def dictionary_sql(dataset: Dataset) -> Iterator[str]:
+    """Yield the tables of the dataset's dictionary columns: a code for each text."""
+    for each in dataset.dictionaries:
+        table = dictionary_table(dataset.name, each.name)
+        name = f"{dataset.name}__{each.name}"
+        yield (
+            f"CREATE TABLE IF NOT EXISTS {table} (\n"
+            f"    code smallint GENERATED ALWAYS AS IDENTITY CONSTRAINT {quote(name + '_pk')} PRIMARY KEY,\n"
+            f"    text text NOT NULL CONSTRAINT {quote(name + '_text_once')} UNIQUE\n)"
+        )
+
+
+def rollup_sql(dataset: Dataset, rollup: Rollup, types: Mapping[str, str]) -> Iterator[str]:
+    """Yield the table of a roll-up and its indexes: a part for each ingestion, summed up by readers.
+
+    Args:
+        dataset: whose roll-up.
+        rollup: its keys, measures and indexes.
+        types: PostgreSQL type of each column.
+    """
+    columns = ", ".join(f"{quote(name)} {kind}" for name, kind in types.items())
+    table = rollup_table(dataset.name, rollup.name)
+    name = f"{dataset.name}__{rollup.name}"
+    yield f"CREATE TABLE IF NOT EXISTS {table} ({columns}, {INGESTION_COLUMN} integer NOT NULL)"
+    for index in ((INGESTION_COLUMN,), *rollup.indexes):
+        columns = ", ".join(quote(each) for each in index)
+        index_name = quote(f"{name}_{'_'.join(index)}")
+        yield f"CREATE INDEX IF NOT EXISTS {index_name} ON {table} ({columns})"
+
+
+def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
+    """Yield what makes the table of a projection, empty.
+
+    Lists are not compressed, and lie in the row as long as that fits a page: who reads a row reads them.
+    """
+    name = f"{dataset.name}__{projection.name}"
+    table = rollup_table(dataset.name, projection.name)
+    rows = projection_rows(dataset, "false")
+    made = f"SELECT * FROM ({projection.sql}) AS made"
+    yield f"CREATE TABLE {table} AS WITH rows AS ({rows}) {made} WITH NO DATA"
+    yield f"ALTER TABLE {table} ADD COLUMN {SEGMENT_COLUMN} integer NOT NULL"
+    yield f"ALTER TABLE {table} SET (toast_tuple_target = 8160)"
+    yield (
+        "DO $$ DECLARE one name; BEGIN FOR one IN SELECT attname FROM pg_attribute"
+        " JOIN pg_type ON pg_type.oid = atttypid"
+        f" WHERE attrelid = '{table}'::regclass AND attnum > 0 AND typcategory = 'A'"
+        f" LOOP EXECUTE format('ALTER TABLE {table} ALTER %I SET STORAGE EXTERNAL', one); END LOOP; END $$"
+    )
+    for index in projection.indexes:
+        columns = ", ".join(quote(each) for each in index)
+        index_name = quote(f"{name}_{'_'.join(index)}")
+        yield f"CREATE INDEX {index_name} ON {table} ({columns})"
 
 
 def projection_rows(dataset: Dataset, condition: str, part: str = "0") -> str:
@@ -50,7 +119,97 @@ def slice_of(dataset: Dataset, projection: Projection, first: object, last: obje
     if first is None and last is None:
         return ""
     field = next(each for each in dataset.fields if each.name == projection.slice)
-    column, kind = quote(field.name), stored_type(field)
+    column, kind = quote(field.name), field.storage_type
     begins = "" if first is None else f" AND {column} >= CAST(:first AS {kind})"
     ends = "" if last is None else f" AND {column} < CAST(:last AS {kind})"
     return begins + ends
+
+
+def view_sql(dataset: Dataset) -> Iterator[str]:
+    """Yield the views that readers use: published rows and roll-ups, dictionaries spelled out."""
+    stored = {each.name: each for each in dataset.fields}
+    fields = list(dataset.fields)
+    table = store_table(dataset.name)
+    yield from _view(dataset, reader_view(dataset.name), table, fields, place=True)
+    for rollup in dataset.rollups:
+        names = (*rollup.keys, *(name for name, _ in rollup.measures))
+        plain = [stored.get(name) or Field(name, "", nullable=True) for name in names]
+        yield from _view(
+            dataset,
+            reader_view(dataset.name, rollup.name),
+            rollup_table(dataset.name, rollup.name),
+            plain,
+        )
+    for projection in dataset.projections:
+        yield from _projection_view(dataset, projection)
+    if dataset.projections:
+        yield f"DROP VIEW IF EXISTS {reader_view(dataset.name, UNCOMPACTED)}"
+        yield (
+            f"CREATE VIEW {reader_view(dataset.name, UNCOMPACTED)} AS SELECT {INGESTION_COLUMN}"
+            f" FROM sluice.publications WHERE dataset = '{dataset.name}' AND segment IS NULL"
+        )
+
+
+def _view(
+    dataset: Dataset,
+    view: str,
+    table: str,
+    fields: list[Field],
+    *,
+    place: bool = False,
+) -> Iterator[str]:
+    """Yield a view of published rows.
+
+    With `place` it shows where a row is stored, by which equal rows can be told apart.
+    """
+    selected, joins = _spelled_out(dataset, fields)
+    shown = ", stored.ctid AS _place" if place else ""
+    yield f"DROP VIEW IF EXISTS {view}"
+    yield (
+        f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}, stored.{INGESTION_COLUMN}{shown}\n"
+        f"FROM {table} AS stored\n"
+        f"JOIN sluice.publications ON publications.ingestion = stored.{INGESTION_COLUMN}\n"
+        + "\n".join(joins)
+    )
+
+
+def _projection_view(dataset: Dataset, projection: Projection) -> Iterator[str]:
+    """Yield the view of a projection's complete segments.
+
+    Its conditions cost next to nothing a row, for a search reads some rows at a time: the segments
+    are found once, and a dictionary is joined only where its text is asked for.
+    """
+    stored = {each.name: each for each in dataset.fields}
+    fields = [
+        replace(stored.get(name) or Field(name, "", nullable=True), nullable=True)
+        for name in projection.columns
+    ]
+    selected, joins = _spelled_out(dataset, fields)
+    view = reader_view(dataset.name, projection.name)
+    segments = (
+        f"SELECT id FROM sluice.segments WHERE dataset = '{dataset.name}'"
+        " AND compacted_at IS NOT NULL AND retired_at IS NULL"
+    )
+    yield f"DROP VIEW IF EXISTS {view}"
+    yield (
+        f"CREATE VIEW {view} AS\nSELECT {', '.join(selected)}\n"
+        f"FROM {rollup_table(dataset.name, projection.name)} AS stored\n"
+        + "\n".join(joins)
+        + f"\nWHERE stored.{SEGMENT_COLUMN} = ANY (ARRAY({segments}))"
+    )
+
+
+def _spelled_out(dataset: Dataset, fields: Iterable[Field]) -> tuple[list[str], list[str]]:
+    """Return the select list of a view over `stored`, and the joins that give texts for codes."""
+    selected, joins = [], []
+    for each in fields:
+        name = quote(each.name)
+        if each.dictionary:
+            texts = quote(f"texts_{each.name}")
+            source = dictionary_table(dataset.name, each.name)
+            join = "LEFT JOIN" if each.nullable else "JOIN"
+            joins.append(f"{join} {source} AS {texts} ON {texts}.code = stored.{name}")
+            selected.append(f"{texts}.text AS {name}")
+        else:
+            selected.append(f"stored.{name}")
+    return selected, joins

@@ -14,8 +14,8 @@ from sluice.api.legacy.uploads import show_job, show_job_output, take_file, take
 from sluice.api.responses import stream_response
 from sluice.api.routes.rows import insert, parse_body, read_data
 from sluice.datasets.aliases import AliasMatch, find_alias
-from sluice.datasets.json_numbers import read_json, write_json
 from sluice.errors import BodyError, NotFoundError
+from sluice.parsing.json_rows import read_json, write_json
 from sluice.postgres.catalog import DatasetVersion, declared_datasets, version_for_query
 from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import stream, without_comments

@@ -13,7 +13,6 @@ from sluice.api.conditional import conditional, freshness_headers
 from sluice.api.formats import FORMATS, JSON_FORMATS, negotiate, write, write_page
 from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
-from sluice.datasets.json_numbers import read_json
 from sluice.errors import (
     BodyError,
     NotFoundError,
@@ -22,6 +21,7 @@ from sluice.errors import (
     SluiceError,
     TooLargeError,
 )
+from sluice.parsing.json_rows import read_json
 from sluice.postgres.catalog import DatasetVersion, dataset_version
 from sluice.postgres.named_sql import composed
 from sluice.querying.reading import BATCH_ROWS, fetch_json, stream
