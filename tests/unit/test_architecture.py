@@ -41,6 +41,7 @@ PURE = {
     "datasets.types",
     "errors",
     "ingestion.notifications",
+    "csv.cuts",
     "csv.decompression",
     "csv.dialects",
     "csv.encodings",

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from real_files import DATA, needs_real_files, of_each_real_file
 from sluice.csv import scanning
+from sluice.csv.cuts import Cut
 from sluice.csv.dialects import Dialect
 from sluice.csv.records import index_records
-from sluice.csv.splitting import BOM, MAX_HEADER_BYTES, Cut, Splitter
+from sluice.csv.splitting import BOM, MAX_HEADER_BYTES, Splitter
 from sluice.errors import HeaderMismatchError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from sluice.ingestion.notifications import UPLOADS_TOPIC, notification_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sluice.csv.splitting import Cut
+    from sluice.csv.cuts import Cut
     from sluice.ingestion.model import Ingestion
     from sluice.ingestion.sources import Source
     from sluice.ports import Publisher

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sluice.csv.splitting import Cut
+from sluice.csv.cuts import Cut
 from sluice.errors import IllegalTransitionError, NotFoundError, SluiceError
 from sluice.ingestion.events import PROGRESS, Event
 from sluice.ingestion.model import TRANSITIONS, UNFINISHED, Account, Ingestion, State

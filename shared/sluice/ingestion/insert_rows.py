@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sluice.csv.cuts import Cut
 from sluice.csv.rejects import Reject
-from sluice.csv.splitting import Cut
 from sluice.datasets.identifiers import quote, view
 from sluice.errors import IdempotencyKeyError, PermanentError
 from sluice.ingestion.constraint_errors import constraint_errors

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from sluice.csv.decompression import compression_of, decompress
 
 if TYPE_CHECKING:
-    from sluice.csv.splitting import Cut
+    from sluice.csv.cuts import Cut
     from sluice.ports import Storage, StoredObject
 
 _BLOCK_BYTES = 8 * 1024 * 1024

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sluice.csv.cuts import Cut
 from sluice.csv.encodings import EncodingWatch
-from sluice.csv.splitting import Cut, Splitter
+from sluice.csv.splitting import Splitter
 from sluice.errors import (
     EmptyFileError,
     PermanentError,

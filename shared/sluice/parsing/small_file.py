@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sluice.csv.cuts import Cut
 from sluice.csv.encodings import EncodingWatch
 from sluice.csv.records import count_plain_records
-from sluice.csv.splitting import Cut, Splitter
+from sluice.csv.splitting import Splitter
 from sluice.datasets.model import Dataset
 from sluice.parsing.layout import Layout, lay_out
 
