@@ -72,3 +72,28 @@ def test_the_same_picture_is_the_same_text_from_any_thread() -> None:
 
 def test_a_picture_without_caption_is_for_a_page_that_has_its_own() -> None:
     assert "plays · year = 2021" not in draw(PICTURES["cells"], has_caption=False)
+
+
+@pytest.mark.parametrize("width_in", [WIDE_IN, NARROW_IN])
+@pytest.mark.parametrize(
+    ("latitude", "size"),
+    [
+        (50.15, (0.1, 0.1)),
+        (50.4, (0.08, 0.08)),
+        (50.1003, (0.0004, 0.0004)),
+        (-33.199, (0.02, 0.0006)),
+    ],
+)
+def test_the_degrees_beside_a_map_are_drawn_in_full(
+    latitude: float, size: tuple[float, float], width_in: float
+) -> None:
+    svg = ET.fromstring(draw(Cells(CAPTION, ((14.4, latitude, 3),), size, "trips"), width_in))
+    labels = {
+        "".join(each.itertext()): float(each.attrib["x"])
+        for each in svg.iter("{http://www.w3.org/2000/svg}text")
+        if "text-anchor: end" in each.attrib["style"]
+    }
+    degrees = {text: x for text, x in labels.items() if text.endswith(("° N", "° S"))}
+    assert degrees
+    # A digit of the font is 0.64 of its size wide, 9.5 points.
+    assert [text for text, end in degrees.items() if end < len(text) * 0.64 * 9.5] == []

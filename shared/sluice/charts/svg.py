@@ -383,11 +383,17 @@ def _map(figure: Figure, axes: Axes, cells: Cells, width_in: float) -> None:
     axes.set_aspect(_stretch((south + north) / 2))
     for axis, halves in ((axes.xaxis, "EW"), (axes.yaxis, "NS")):
         axis.set_major_formatter(functools.partial(_degrees, halves=halves))
-    axes.locator_params(nbins=5)
+    axes.locator_params(axis="x", nbins=int(width_in * 0.6))
+    axes.locator_params(axis="y", nbins=5)
     axes.grid(visible=True)
     bar = figure.colorbar(drawn, ax=axes, pad=0.02, fraction=0.05, format=_amount_of_tick)
     bar.set_label(cells.value_label, color=SOFT)
     bar.outline.set_visible(False)
+    # The layout sizes the margin for the ticks it finds; the fixed aspect then moves the axes, and the
+    # ticks with it. A second pass starts from there, and the padding takes what still differs.
+    layout: Any = figure.get_layout_engine()
+    layout.set(w_pad=0.25)
+    layout.execute(figure)
 
 
 def _bounds(cells: Cells) -> tuple[float, float, float, float]:
