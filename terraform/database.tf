@@ -23,7 +23,7 @@ locals {
     [for each in local.connections_by_memory : each.connections if local.database_memory_mb >= each.from_mb][0],
   )
 
-  # For Cloud SQL itself, the migration job and a person with psql.
+  # For Cloud SQL itself, the migration job and an operator's psql.
   reserved_connections = 10
   function_connections = {
     for name, each in local.functions : name => each.max_instances * (each.pool_size + each.extra_connections)
@@ -40,7 +40,7 @@ resource "google_sql_database_instance" "sluice" {
 
   settings {
     tier                        = var.database_tier
-    edition                     = "ENTERPRISE" # from PostgreSQL 16 on the default is Enterprise Plus, at twice the price
+    edition                     = "ENTERPRISE" # since PostgreSQL 16 the default is Enterprise Plus, at twice the price
     availability_type           = var.database_is_highly_available ? "REGIONAL" : "ZONAL"
     disk_type                   = "PD_SSD"
     disk_size                   = var.database_disk_gb
@@ -83,15 +83,15 @@ resource "google_sql_database_instance" "sluice" {
       for_each = merge(
         {
           "cloudsql.iam_authentication" = "on"
-          # Bulk loads write much log in little time; fewer checkpoints write each page of it in full less often.
+          # Bulk loads write WAL fast; with fewer checkpoints fewer full pages are written to it.
           "checkpoint_timeout" = "900"
           "max_wal_size"       = "4096"
           "wal_compression"    = "on"
           # Compiling a statement costs more than the milliseconds that queries take.
           "jit" = "off"
-          # What stands still is ended, not waited for: a lock of a dead client would stop a publication.
+          # Idle transactions are ended: a lock of a dead client would block a publication.
           "idle_in_transaction_session_timeout" = "600000"
-          # What an operator asks first when something is slow.
+          # The first thing to look at when something is slow.
           "log_lock_waits"             = "on"
           "log_temp_files"             = "10240"
           "log_min_duration_statement" = "5000"
@@ -109,7 +109,7 @@ resource "google_sql_database_instance" "sluice" {
   }
 
   lifecycle {
-    ignore_changes = [settings[0].disk_size] # it grows by itself
+    ignore_changes = [settings[0].disk_size] # the disk grows automatically
 
     precondition {
       condition     = local.wanted_connections <= local.max_connections
@@ -124,11 +124,11 @@ resource "google_sql_database" "sluice" {
   name     = "sluice"
   instance = google_sql_database_instance.sluice.name
 
-  # The objects in it belong to roles of its own, which only the instance's deletion takes away.
+  # Its objects belong to roles of the instance, which only deleting the instance removes.
   deletion_policy = "ABANDON"
 }
 
-# Users log in with the token of their service account; there is no password anywhere.
+# Users log in with the token of their service account; there are no passwords.
 
 resource "google_sql_user" "function" {
   for_each = local.functions
@@ -143,12 +143,12 @@ resource "google_sql_user" "migrate" {
   instance        = google_sql_database_instance.sluice.name
   type            = "CLOUD_IAM_SERVICE_ACCOUNT"
   name            = local.database_users["migrate"]
-  database_roles  = ["cloudsqlsuperuser"] # makes the roles of the others
+  database_roles  = ["cloudsqlsuperuser"] # creates the roles of the others
   deletion_policy = "ABANDON"
 }
 
 locals {
-  # PostgreSQL's names are short of the domain that all service accounts end in.
+  # Names in PostgreSQL omit the domain that all service accounts end in.
   database_users = {
     for name in concat(keys(local.functions), ["migrate"]) :
     name => "sluice-${name}@${var.project_id}.iam"

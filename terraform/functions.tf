@@ -1,11 +1,11 @@
-# The functions: how large each is, what it is told, what it is made of, as whom it runs, who may call it.
+# The functions: size, settings, source, service account and invokers of each.
 
 locals {
-  # A function's timeout ends before its message's ack deadline, so that no two instances work on one message.
+  # A function times out before the ack deadline of its message, so that no two instances work on one message.
   #
-  # concurrency        requests that an instance takes at once; its threads
-  # pool_size          connections to the database that an instance keeps
-  # extra_connections  what it may open besides: split holds a lock on one for each file that it cuts, status listens on one
+  # concurrency        concurrent requests of an instance; its threads
+  # pool_size          size of an instance's pool of database connections
+  # extra_connections  connections outside the pool: split holds a lock on one for each file, status listens on one
   # settings           the settings that its code reads, see sluice.settings
   sizes = {
     split = {
@@ -59,11 +59,11 @@ locals {
     }
   }
 
-  # Those whose code is there.
+  # Only functions whose code exists.
   functions   = { for name, each in local.sizes : name => each if fileexists("${path.module}/../functions/${name}/main.py") }
   for_clients = toset([for name, each in local.functions : name if each.is_for_clients])
 
-  # Settings of every function, and values of those that only some read.
+  # Settings of all functions, and the values of those that only some read.
   common_settings = {
     database_instance = google_sql_database_instance.sluice.connection_name
     database_name     = google_sql_database.sluice.name
@@ -79,7 +79,7 @@ locals {
     max_rows             = var.max_rows
     cache_s              = 60
     cache_bytes          = 64 * 1024 * 1024
-    recovery_idle_s      = 900 # longer than any message is worked on
+    recovery_idle_s      = 900 # longer than a message is processed
     statement_timeout_s  = var.statement_timeout_s
     push_service_account = google_service_account.client_push.email
     public_url           = local.public_url
@@ -93,8 +93,8 @@ locals {
   runtime = "python311" # the version that the tests run on
 }
 
-# Sources: what functions/bundle.py writes too, and a test holds the two together. The archive's name is its
-# content's hash, or new code would never be deployed.
+# Sources: the same files as functions/bundle.py writes; a test compares the two. An archive is named by the hash of
+# its content, or new code would not be deployed.
 
 locals {
   package_files = [
@@ -167,7 +167,7 @@ resource "google_cloudfunctions2_function" "function" {
     service_account_email            = google_service_account.function[each.key].email
     direct_vpc_egress                = "VPC_EGRESS_PRIVATE_RANGES_ONLY"
 
-    # Pub/Sub and Cloud Scheduler of the same project count as internal.
+    # Pub/Sub and Cloud Scheduler of the same project are internal.
     ingress_settings = (
       !each.value.is_for_clients ? "ALLOW_INTERNAL_ONLY" :
       local.has_load_balancer ? "ALLOW_INTERNAL_AND_GCLB" : "ALLOW_ALL"
@@ -179,7 +179,7 @@ resource "google_cloudfunctions2_function" "function" {
     }
 
     environment_variables = merge(
-      { THREADS = tostring(each.value.concurrency) }, # of gunicorn; else four for each processor
+      { THREADS = tostring(each.value.concurrency) }, # of gunicorn; the default is four per processor
       { for name, value in local.common_settings : "SLUICE_${upper(name)}" => value },
       { for name in each.value.settings : "SLUICE_${upper(name)}" => tostring(local.settings[name]) },
       {
@@ -199,7 +199,7 @@ resource "google_cloudfunctions2_function" "function" {
     }
   }
 
-  # Its image is built with these rights, and its code may meet the new schema only.
+  # The image is built with these rights, and the code requires the migrated schema.
   depends_on = [
     google_project_iam_member.build,
     google_storage_bucket_iam_member.build_reads_sources,
@@ -218,7 +218,7 @@ resource "google_service_account" "function" {
   depends_on = [google_project_service.enabled]
 }
 
-# Who builds the images.
+# The account that builds the images.
 
 resource "google_service_account" "build" {
   account_id   = "sluice-build"
@@ -241,8 +241,8 @@ resource "google_storage_bucket_iam_member" "build_reads_sources" {
   member = google_service_account.build.member
 }
 
-# Who may call the HTTP functions. Behind the load balancer everybody may, because it has no identity of its own:
-# the functions then take requests from the balancer only, and the bearer token guards them.
+# Who may call the HTTP functions. With the load balancer everybody may, because it has no identity of its own: the
+# functions then accept requests from the balancer only, and the bearer token protects them.
 
 locals {
   invocations = merge([

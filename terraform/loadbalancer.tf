@@ -1,9 +1,9 @@
-# One address for all routes of the API: HTTPS, the route table of sluice.routes, a rate limit. Optional.
+# Optional: one address for all routes of the API, with HTTPS, the routes of sluice.routes and a rate limit.
 #
-# Port 80 is left closed: a redirect would only come after the bearer token was sent in the clear.
+# Port 80 is closed: a redirect would come after the bearer token was sent in clear text.
 
 locals {
-  # As sluice.routes has them; a test holds the two together. HEAD goes where GET goes.
+  # The same as in sluice.routes; a test compares the two. HEAD is routed like GET.
   routes = [for each in [
     { function = "query", methods = ["GET"], path = "/openapi.json" },
     { function = "query", methods = ["GET"], path = "/docs" },
@@ -51,7 +51,7 @@ resource "google_compute_global_address" "api" {
 resource "google_compute_managed_ssl_certificate" "api" {
   for_each = local.balancer
 
-  # A certificate cannot change its domain: a new one comes before the old one goes.
+  # A certificate cannot change its domain: a new one is created before the old one is destroyed.
   name = "sluice-${substr(sha256(each.value), 0, 8)}"
 
   managed {
@@ -118,7 +118,7 @@ resource "google_compute_url_map" "api" {
 
   path_matcher {
     name            = "routes"
-    default_service = google_compute_backend_service.api["intake"].id # the routes that datasets declare
+    default_service = google_compute_backend_service.api["intake"].id # serves the routes that datasets declare
 
     dynamic "route_rules" {
       for_each = local.routes
@@ -165,12 +165,12 @@ resource "google_compute_security_policy" "api" {
   for_each = local.balancer
 
   name        = "sluice-api"
-  description = "Limits how often one address may ask."
+  description = "Limits the rate of requests from one address."
 
   rule {
     action      = "throttle"
     priority    = 1000
-    description = "So many requests a minute from one address, then 429."
+    description = "Answers 429 above the limit per minute and address."
 
     match {
       versioned_expr = "SRC_IPS_V1"
@@ -195,7 +195,7 @@ resource "google_compute_security_policy" "api" {
   rule {
     action      = "allow"
     priority    = 2147483647
-    description = "All others."
+    description = "Allows all other requests."
 
     match {
       versioned_expr = "SRC_IPS_V1"

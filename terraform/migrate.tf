@@ -1,9 +1,9 @@
 # The migration job: brings the database up to date before new code takes traffic.
 #
-# A job of Cloud Run, because the database has a private address only, which neither this machine nor Cloud Build's
-# own pool reaches. It needs no image of ours and so no registry: a plain Python image runs the bundle that lies in
-# the sources' bucket. Each new bundle is one execution, which `terraform apply` waits for; the functions wait for
-# the job. By hand: gcloud run jobs execute migrate --wait
+# A Cloud Run job, because the database has a private address only, which neither Terraform nor Cloud Build's default
+# pool can reach. It needs no image of its own and so no registry: a plain Python image runs the bundle from the
+# bucket of sources. Each new bundle is executed once; `terraform apply` waits for it, and the functions wait for the
+# job. By hand: gcloud run jobs execute migrate --wait
 
 resource "google_service_account" "migrate" {
   account_id   = "sluice-migrate"
@@ -21,9 +21,9 @@ resource "google_storage_bucket_iam_member" "migrate_reads_sources" {
 resource "google_cloud_run_v2_job" "migrate" {
   name                = "migrate"
   location            = var.region
-  deletion_protection = false # it holds nothing
+  deletion_protection = false # it has no state
 
-  # A new bundle is a new execution, and apply fails when that does.
+  # A new bundle is executed once, and apply fails if the execution fails.
   run_execution_token = substr(data.archive_file.source["migrate"].output_sha256, 0, 12)
 
   template {
@@ -61,7 +61,7 @@ resource "google_cloud_run_v2_job" "migrate" {
         ])]
 
         resources {
-          limits = { cpu = "1", memory = "2Gi" } # the packages lie in memory: /tmp is
+          limits = { cpu = "1", memory = "2Gi" } # the packages are in memory, as /tmp is
         }
 
         volume_mounts {

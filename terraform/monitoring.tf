@@ -1,15 +1,15 @@
-# What an operator is told and shown: metrics from logs, alerts, a dashboard, a budget. See docs/operations.md.
+# Metrics from logs, alerts, a dashboard and a budget. See docs/operations.md.
 
 locals {
   function_logs = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=(${join(" OR ", [for name in keys(local.functions) : "\"${name}\""])})"
 
   log_metrics = {
     sluice-errors   = { filter = "severity>=ERROR", description = "Records of severity ERROR or worse, by function." }
-    sluice-files    = { filter = "jsonPayload.message=\"finished\"", description = "Ingestions that finish handled." }
-    sluice-chunks   = { filter = "jsonPayload.message=\"loaded\"", description = "Chunks that load handled." }
-    sluice-retries  = { filter = "severity=WARNING AND jsonPayload.code=*", description = "Messages refused for now, to be delivered again." }
-    sluice-stalled    = { filter = "jsonPayload.message=\"stalled\" AND jsonPayload.resends>=2", description = "Ingestions that recovery resumed more than once." }
-    sluice-unusable = { filter = "severity=ERROR AND jsonPayload.code=*", description = "Messages and files refused for good." }
+    sluice-files    = { filter = "jsonPayload.message=\"finished\"", description = "Ingestions that finish has published." }
+    sluice-chunks   = { filter = "jsonPayload.message=\"loaded\"", description = "Chunks that load has loaded." }
+    sluice-retries  = { filter = "severity=WARNING AND jsonPayload.code=*", description = "Messages that failed with a transient error and are delivered again." }
+    sluice-stalled  = { filter = "jsonPayload.message=\"stalled\" AND jsonPayload.resends>=2", description = "Ingestions that recovery resumed more than once." }
+    sluice-unusable = { filter = "severity=ERROR AND jsonPayload.code=*", description = "Messages and files that failed with a permanent error." }
   }
 
   subscription = "resource.type=\"pubsub_subscription\" AND"
@@ -17,8 +17,8 @@ locals {
 
   alerts = {
     dead-letters = {
-      title    = "Messages lie in the dead letters"
-      says     = "A message was refused ten times: a file or a chunk of it stands still. See the section 'Dead letters' of the operations manual."
+      title    = "There are dead letters"
+      says     = "A message failed ten times, so a file or one of its chunks is not processed. See the section 'Dead letters' of the operations manual."
       filter   = "${local.subscription} resource.labels.subscription_id=\"dead-letters\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
       above    = 0
       duration = "60s"
@@ -28,8 +28,8 @@ locals {
       group_by = []
     }
     oldest-message = {
-      title    = "A message waits for more than 15 minutes"
-      says     = "A function does not keep up, or refuses a message again and again. Its log says which; max_loaders is the valve of the function load."
+      title    = "A message is older than 15 minutes"
+      says     = "A function does not keep up, or fails on a message repeatedly. Its log names the message; max_loaders limits the function load."
       filter   = "${local.subscription} resource.labels.subscription_id=monitoring.regex.full_match(\"${join("|", keys(local.pushes))}\") AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
       above    = 900
       duration = "300s"
@@ -51,7 +51,7 @@ locals {
     }
     errors = {
       title    = "A function logs errors"
-      says     = "More than ten errors in five minutes in one function. Its log in Cloud Logging has the sentences."
+      says     = "One function logged more than ten errors in five minutes. See its log in Cloud Logging."
       filter   = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.sluice["sluice-errors"].name}\""
       above    = 10
       duration = "0s"
@@ -62,7 +62,7 @@ locals {
     }
     server-errors = {
       title    = "The API answers with 5xx"
-      says     = "More than five failed requests in five minutes. The log of the function has the cause; clients were told only that something went wrong."
+      says     = "More than five requests failed in five minutes. The log of the function has the cause, which clients do not see."
       filter   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=monitoring.regex.full_match(\"${join("|", local.for_clients)}\") AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
       above    = 5
       duration = "0s"
@@ -73,7 +73,7 @@ locals {
     }
     connections = {
       title    = "The database is short of connections"
-      says     = "More than four fifths of its connections are in use. The check of terraform plan counts the functions' own: somebody else connects too."
+      says     = "More than 80 per cent of the connections are in use. terraform plan checks that the functions have enough, so other clients are connected too."
       filter   = "${local.instance} metric.type=\"cloudsql.googleapis.com/database/postgresql/num_backends\""
       above    = floor(local.max_connections * 0.8)
       duration = "300s"
@@ -84,7 +84,7 @@ locals {
     }
     disk = {
       title    = "The disk of the database is nearly full"
-      says     = "It is fuller than 85 per cent although it grows by itself: it has reached its limit or grows too slowly."
+      says     = "The disk is more than 85 per cent full although it grows automatically: it has reached its limit or grows too slowly."
       filter   = "${local.instance} metric.type=\"cloudsql.googleapis.com/database/disk/utilization\""
       above    = 0.85
       duration = "600s"
@@ -94,8 +94,8 @@ locals {
       group_by = []
     }
     processor = {
-      title    = "The processor of the database is busy"
-      says     = "Over 90 per cent for half an hour. Fewer loaders or a larger tier; query insights shows which statements."
+      title    = "The processor of the database is overloaded"
+      says     = "More than 90 per cent for half an hour. Query insights shows the statements; reduce max_loaders or choose a larger tier."
       filter   = "${local.instance} metric.type=\"cloudsql.googleapis.com/database/cpu/utilization\""
       above    = 0.9
       duration = "1800s"

@@ -1,4 +1,4 @@
-# The private way from the functions to the database: Direct VPC egress on one side, peering on the other.
+# The private network between functions and database: Direct VPC egress on one side, peering on the other.
 
 resource "google_compute_network" "sluice" {
   name                    = "sluice"
@@ -7,8 +7,8 @@ resource "google_compute_network" "sluice" {
   depends_on = [google_project_service.enabled]
 }
 
-# Each instance of a function takes an address, and old ones linger while a revision is replaced: Google asks for
-# four times as many addresses as instances.
+# Each instance of a function has an address, and old ones stay while a revision is replaced: Google recommends four
+# times as many addresses as instances.
 resource "google_compute_subnetwork" "functions" {
   name                     = "sluice-functions"
   network                  = google_compute_network.sluice.id

@@ -1,17 +1,17 @@
-# What to type next.
+# The commands and addresses that an operator needs next.
 
 output "upload" {
-  description = "Loads a file; the folder names the dataset."
+  description = "The command that uploads a file; the folder is the name of the dataset."
   value       = "gcloud storage cp trips.csv gs://${google_storage_bucket.inbox.name}/trips/"
 }
 
 output "inbox" {
-  description = "The bucket into which files are dropped."
+  description = "The bucket to which files are uploaded."
   value       = google_storage_bucket.inbox.name
 }
 
 output "api" {
-  description = "The addresses of the API: one where api_domain is set, else one for each HTTP function."
+  description = "The addresses of the API: one if api_domain is set, else one for each HTTP function."
   value = (
     local.has_load_balancer
     ? { all = "https://${var.api_domain}" }
@@ -25,7 +25,7 @@ output "dns_record" {
 }
 
 output "token" {
-  description = "Sets what the command `sluice` and clients authenticate with."
+  description = "The command that sets the address and the token for the command `sluice` and other clients."
   value = (
     local.has_load_balancer
     ? "export SLUICE_URL=https://${var.api_domain} SLUICE_TOKEN=$(gcloud secrets versions access latest --secret=sluice-token --project=${var.project_id})"
@@ -34,16 +34,16 @@ output "token" {
 }
 
 output "subscribe" {
-  description = "Has an endpoint of yours called whenever a file is done."
+  description = "The command that subscribes an endpoint to the event of each file that is done."
   value       = "sluice subscribe https://example.org/hook --state done"
 }
 
 output "migrate" {
-  description = "Runs the migrations once more by hand."
+  description = "The command that runs the migrations again."
   value       = "gcloud run jobs execute ${google_cloud_run_v2_job.migrate.name} --region=${var.region} --project=${var.project_id} --wait"
 }
 
 output "connections" {
-  description = "The connections that the functions may open, and those that the database takes."
+  description = "The connections that the functions may open, and the connections that the database allows."
   value       = { wanted = local.wanted_connections, available = local.max_connections }
 }

@@ -1,9 +1,9 @@
-# Topics and subscriptions, as sluice.local.topology has them for the local cloud; who publishes and pushes.
+# Topics and subscriptions, the same as in sluice.local.topology, and the accounts that publish and push.
 
 locals {
   topics = ["uploads", "chunks", "status", "dead-letters"]
 
-  # Every message goes to a function, which ends before the deadline does: see `timeout_s` in functions.tf.
+  # Every message is pushed to a function, which times out before the deadline: see `timeout_s` in functions.tf.
   pushes = {
     uploads-split = { topic = "uploads", function = "split", filter = "" }
     chunks-load   = { topic = "chunks", function = "load", filter = "" }
@@ -71,7 +71,7 @@ resource "google_pubsub_subscription" "dead_letters" {
   name                       = "dead-letters"
   topic                      = google_pubsub_topic.engine["dead-letters"].id
   ack_deadline_seconds       = local.ack_deadline_s
-  message_retention_duration = "2678400s" # 31 days, the most there is
+  message_retention_duration = "2678400s" # 31 days, the maximum
 
   retry_policy {
     minimum_backoff = "1s"
@@ -83,14 +83,14 @@ resource "google_pubsub_subscription" "dead_letters" {
   }
 }
 
-# Pub/Sub's own account moves dead letters, and takes them from the subscriptions they come from. Those that
-# clients make through the API have no name yet, so the right to take is the whole project's.
+# Pub/Sub's service agent publishes dead letters and acknowledges them in their subscriptions. Subscriptions that
+# clients create through the API are not known here, so it may subscribe in the whole project.
 
 locals {
   pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
-# Google makes it with the first use of the service, which is too late for the rights below.
+# Google creates it at the first use of the service, which is too late for the rights below.
 resource "google_project_service_identity" "pubsub" {
   provider = google-beta
   service  = "pubsub.googleapis.com"
@@ -114,7 +114,7 @@ resource "google_project_iam_member" "agent_takes" {
   depends_on = [google_project_service_identity.pubsub]
 }
 
-# Who pushes to the functions, and with whose token client endpoints are called: that one has no rights at all.
+# The accounts whose tokens authenticate pushes to the functions and to clients' endpoints; the latter has no rights.
 
 resource "google_service_account" "push" {
   account_id   = "sluice-push"
@@ -152,7 +152,7 @@ resource "google_cloud_run_v2_service_iam_member" "push_invokes" {
   member   = google_service_account.push.member
 }
 
-# Which function publishes where.
+# The topics to which each function publishes.
 
 resource "google_pubsub_topic_iam_member" "function_publishes" {
   for_each = local.publications
@@ -162,12 +162,12 @@ resource "google_pubsub_topic_iam_member" "function_publishes" {
   member = google_service_account.function[each.value.function].member
 }
 
-# The function status makes push subscriptions for clients on the topic `status`.
+# The function status creates push subscriptions for clients on the topic `status`.
 
 resource "google_project_iam_custom_role" "subscription_maker" {
   role_id     = "sluiceSubscriptionMaker"
   title       = "Sluice subscription maker"
-  description = "Creates and deletes subscriptions; to which topics, the topics say."
+  description = "Creates and deletes subscriptions; the rights on the topics decide to which."
   permissions = ["pubsub.subscriptions.create", "pubsub.subscriptions.delete"]
 }
 

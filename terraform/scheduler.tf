@@ -13,8 +13,8 @@ locals {
       function = "backup"
       path     = "/v1/backups"
       cron     = var.backup_schedule
-      says     = "Writes every dataset to the outbox."
-      # Where a bearer token guards the API, the identity goes in the header that Cloud Run looks at first.
+      says     = "Backs up every dataset to the outbox."
+      # The API's bearer token is in the header Authorization, so the identity is in the one that Cloud Run reads first.
       headers = { for name in keys(local.token) : "Authorization" => "Bearer ${random_password.token[name].result}" }
     }
   } : name => each if contains(keys(local.functions), each.function) }

@@ -1,4 +1,4 @@
-# The bearer token of the API, where a load balancer makes it public; who may read it.
+# The bearer token of the API, if it has a public address, and the accounts that may read it.
 
 locals {
   has_load_balancer = var.api_domain != ""
@@ -32,7 +32,7 @@ resource "google_secret_manager_secret_version" "token" {
   secret_data = random_password.token[each.key].result
 
   lifecycle {
-    create_before_destroy = true # the functions change over before the old one goes
+    create_before_destroy = true # the functions use the new one before the old one is destroyed
   }
 }
 

@@ -1,20 +1,20 @@
-# The services of Google Cloud that must be on. They stay on when all else is destroyed.
+# The Google Cloud services that must be enabled. They stay enabled after `terraform destroy`.
 
 resource "google_project_service" "enabled" {
   for_each = toset([
-    "artifactregistry.googleapis.com", # holds the images that Cloud Functions builds
+    "artifactregistry.googleapis.com", # stores the images that Cloud Functions builds
     "cloudbuild.googleapis.com",       # builds them
     "cloudfunctions.googleapis.com",
     "cloudscheduler.googleapis.com",
     "compute.googleapis.com", # network, load balancer
     "iam.googleapis.com",
-    "iamcredentials.googleapis.com", # signs addresses of downloads without a key
+    "iamcredentials.googleapis.com", # signs URLs of downloads without a key
     "logging.googleapis.com",
     "monitoring.googleapis.com",
     "pubsub.googleapis.com",
     "run.googleapis.com",
     "secretmanager.googleapis.com",
-    "servicenetworking.googleapis.com", # the private way to the database
+    "servicenetworking.googleapis.com", # private connections to the database
     "sqladmin.googleapis.com",
     "storage.googleapis.com",
   ])

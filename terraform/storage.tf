@@ -1,4 +1,4 @@
-# The buckets: inbox for files, outbox for what is made of them, sources for code. And who may use them.
+# The buckets: inbox for files, outbox for outputs, backups and chunks, sources for code. And who may use them.
 
 locals {
   buckets = {
@@ -6,7 +6,7 @@ locals {
     outbox  = "${var.project_id}-outbox"
     sources = "${var.project_id}-sluice-sources"
   }
-  # gcloud and gsutil upload large files as parts below these and compose them.
+  # Prefixes under which gcloud and gsutil upload the parts of large files before they compose them.
   upload_parts = ["gcloud/tmp/parallel_composite_uploads/", "gsutil/tmp/parallel_composite_uploads/"]
 }
 
@@ -17,7 +17,7 @@ resource "google_storage_bucket" "inbox" {
   public_access_prevention    = "enforced"
   force_destroy               = !var.is_protected
 
-  # Files live a few days anyway, and each deleted part of an upload would be kept and paid for.
+  # No soft deletion: files live a few days, and each deleted part of an upload would be kept and billed.
   soft_delete_policy {
     retention_duration_seconds = 0
   }
@@ -109,7 +109,7 @@ resource "google_storage_bucket" "outbox" {
     }
   }
 
-  # Old backups of the datasets. As older versions, to which a deletion turns them first, they go after another week.
+  # Old backups of the datasets. A deletion makes them older versions first, which are deleted after another week.
   dynamic "lifecycle_rule" {
     for_each = var.dataset_backup_days == null ? [] : [var.dataset_backup_days]
     content {
@@ -162,7 +162,7 @@ resource "google_storage_bucket" "sources" {
   depends_on = [google_project_service.enabled]
 }
 
-# Which objects there are in the inbox is told on the topic `uploads`.
+# Notifications of objects in the inbox, published to the topic `uploads`.
 
 data "google_storage_project_service_account" "agent" {
   depends_on = [google_project_service.enabled]
@@ -196,7 +196,7 @@ resource "google_storage_bucket_iam_member" "reads_inbox" {
 resource "google_project_iam_custom_role" "uploader" {
   role_id     = "sluiceUploader"
   title       = "Sluice uploader"
-  description = "Creates objects and replaces them, and reads none."
+  description = "Creates and replaces objects without reading them."
   permissions = ["storage.objects.create", "storage.objects.delete"]
 }
 
@@ -233,7 +233,7 @@ resource "google_storage_bucket_iam_member" "people_upload" {
 resource "google_project_iam_custom_role" "chunk_remover" {
   role_id     = "sluiceChunkRemover"
   title       = "Sluice chunk remover"
-  description = "Deletes objects, and reads and lists none."
+  description = "Deletes objects without reading or listing them."
   permissions = ["storage.objects.delete"]
 }
 
@@ -254,8 +254,8 @@ resource "google_storage_bucket_iam_member" "reaches_chunks" {
   }
 }
 
-# Outputs: finish writes one for each file of a dataset that declares it; status hands it out, and intake as the
-# download of a job.
+# Outputs: finish writes one for each file of a dataset that declares it; status serves it, and intake serves it as
+# the download of a job.
 
 resource "google_storage_bucket_iam_member" "reaches_outputs" {
   for_each = {

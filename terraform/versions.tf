@@ -1,4 +1,4 @@
-# Which Terraform and which providers; where they work.
+# The versions of Terraform and its providers, and their project and region.
 
 terraform {
   required_version = ">= 1.9"
@@ -8,7 +8,7 @@ terraform {
       source  = "hashicorp/google"
       version = "~> 7.26"
     }
-    # Only for the identity of Pub/Sub's service agent, which the other provider cannot make.
+    # Only for the identity of Pub/Sub's service agent, which the other provider cannot create.
     google-beta = {
       source  = "hashicorp/google-beta"
       version = "~> 7.26"
@@ -29,7 +29,7 @@ provider "google" {
   region         = var.region
   default_labels = { app = "sluice" }
 
-  # Budgets and quotas are charged to this project, not to the one of gcloud's own login.
+  # Budgets and quotas are charged to this project, not to the project of gcloud's credentials.
   billing_project       = var.project_id
   user_project_override = true
 }

@@ -1,4 +1,4 @@
-"""The migration job: brings the database up to date, then gives each function its rights in it.
+"""The migration job: migrates the database, then grants each function its rights.
 
 Runs before new code takes traffic, as a Cloud Run job. Safe to repeat.
 """
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 OWNER = "sluice_owner"
-#: Those who make tables: intake declares datasets, backup restores them.
+#: Functions that create tables: intake declares datasets, backup restores them.
 OWNERS = ("backup", "intake", "migrate")
 #: JSON: the database user of each function, by the function's name.
 USERS_VARIABLE = "DATABASE_USERS"
 
 
 def prepare(engine: Engine, users: Mapping[str, str]) -> list[str]:
-    """Make the roles, migrate as the owner of everything, grant the rights; return what was done.
+    """Create the roles, migrate as the owner of everything, grant the rights; return what was done.
 
     Args:
         engine: connects as a member of cloudsqlsuperuser.
@@ -38,16 +38,16 @@ def prepare(engine: Engine, users: Mapping[str, str]) -> list[str]:
     with transaction(engine) as connection:
         run_script(connection, (HERE / "roles.sql").read_text("utf-8"))
         for function, user in users.items():
-            _authorize(connection, function, user)
-    engine.dispose()  # a new connection takes on the owner's role
+            _grant_role(connection, function, user)
+    engine.dispose()  # new connections get the owner's role
     done = migrate(engine)
     with transaction(engine) as connection:
         run_script(connection, (HERE / "grants.sql").read_text("utf-8"))
     return done
 
 
-def _authorize(connection: Connection, function: str, user: str) -> None:
-    """Make a database user a member of its function's role."""
+def _grant_role(connection: Connection, function: str, user: str) -> None:
+    """Grant a database user the role of its function."""
     quoted = user.replace('"', '""')
     role = OWNER if function in OWNERS else f"sluice_{function}"
     connection.exec_driver_sql(f'GRANT {role} TO "{quoted}"')

@@ -1,7 +1,7 @@
--- The roles of the database: one that owns everything, and one for each function that needs less.
+-- The roles of the database: one that owns everything, and one for each function that needs fewer rights.
 -- Runs before the migrations, as a user that is a member of cloudsqlsuperuser; safe to repeat.
 
--- Memberships hand on rights, but not the attribute that lets a user create roles.
+-- A membership grants rights, but not the attribute CREATEROLE.
 SET ROLE cloudsqlsuperuser;
 
 DO $$
@@ -16,8 +16,8 @@ BEGIN
         END IF;
     END LOOP;
     EXECUTE format('GRANT CREATE, TEMPORARY ON DATABASE %I TO sluice_owner', current_database());
-    -- Whoever may, takes on the owner's role at login: what one owner makes, the other may change. For
-    -- the other functions the server logs that they may not, and they keep their own rights.
+    -- Members of the owner's role get it at login, so that what one of them creates the others may change. For the
+    -- other functions the server logs a warning that they may not, and they keep their own rights.
     EXECUTE format('ALTER DATABASE %I SET role = ''sluice_owner''', current_database());
 END $$;
 
