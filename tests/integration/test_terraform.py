@@ -1,4 +1,4 @@
-"""The configuration of the cloud goes through terraform, and says what the code says."""
+"""Terraform accepts the configuration of the cloud, and it agrees with the code."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ ELSEWHERE = {"query": {"inbox", "outbox", "copy_block_bytes", "push_service_acco
 _READ = re.compile(r"\b_?settings\.([a-z_]+)", re.IGNORECASE)
 
 
-def _load_bundling() -> Any:
-    spec = importlib.util.spec_from_file_location("bundle", CHECKOUT / "functions" / "bundle.py")
+def _load_bundling(checkout: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("bundle", checkout / "functions" / "bundle.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -49,7 +49,7 @@ def _load_bundling() -> Any:
     return module
 
 
-bundling = _load_bundling()
+bundling = _load_bundling(CHECKOUT)
 DEPLOYED = [each.name for each in bundling.bundles() if each.name != "migrate"]
 
 
@@ -93,15 +93,15 @@ def test_every_function_with_code_is_deployed_under_its_name(functions) -> None:
 
 
 @pytest.mark.parametrize("name", DEPLOYED)
-def test_a_function_is_told_exactly_the_settings_that_its_code_reads(functions, name) -> None:
+def test_a_function_gets_exactly_the_settings_that_its_code_reads(functions, name) -> None:
     service = _service(functions[name])
     secrets = {each["key"] for each in service["secret_environment_variables"]}
-    told = set(service["environment_variables"]) | secrets
+    given = set(service["environment_variables"]) | secrets
     wanted = {
         PREFIX + each.upper()
         for each in _settings_read(name) - LOCAL_SETTINGS - ELSEWHERE.get(name, set())
     }
-    assert told - {"THREADS"} == wanted
+    assert given - {"THREADS"} == wanted
     assert secrets == wanted & {"SLUICE_TOKEN"}
 
 
@@ -124,9 +124,9 @@ def test_threads_and_connections_are_those_of_the_local_cloud(functions) -> None
         if each.name in functions:
             service = _service(functions[each.name])
             assert service["max_instance_request_concurrency"] == each.concurrency, each.name
-            told = service["environment_variables"]
-            assert told["THREADS"] == str(each.concurrency)
-            assert told["SLUICE_POOL_SIZE"] == str(each.pool_size)
+            variables = service["environment_variables"]
+            assert variables["THREADS"] == str(each.concurrency)
+            assert variables["SLUICE_POOL_SIZE"] == str(each.pool_size)
 
 
 def test_topics_are_those_of_the_topology(resources) -> None:
@@ -230,7 +230,7 @@ def test_the_url_map_has_the_routes_of_the_code(resources) -> None:
     assert found == wanted | heads
 
 
-def test_behind_the_balancer_nobody_reaches_a_function_around_it(functions, resources) -> None:
+def test_with_a_load_balancer_no_client_can_bypass_it(functions, resources) -> None:
     invoked = {
         each.values["name"]
         for each in of_type(resources, "google_cloud_run_v2_service_iam_member")
@@ -243,13 +243,14 @@ def test_behind_the_balancer_nobody_reaches_a_function_around_it(functions, reso
 
 
 def test_the_archives_hold_what_the_bundles_hold(terraform) -> None:
-    built = terraform.folder.parent / "build" / "terraform"
-    for bundle in bundling.bundles():
-        with zipfile.ZipFile(built / f"{bundle.name}.zip") as archive:
+    copy = terraform.folder.parent
+    bundles = _load_bundling(copy).bundles()
+    assert {each.name for each in bundles} == {*DEPLOYED, "migrate"}
+    for bundle in bundles:
+        with zipfile.ZipFile(copy / "build" / "terraform" / f"{bundle.name}.zip") as archive:
             found = {name: archive.read(name) for name in archive.namelist()}
-        copied = {name: (terraform.folder.parent / path.relative_to(CHECKOUT)).read_bytes()
-                  for name, path in bundle.files().items()}  # fmt: skip
-        assert found == copied
+        assert found == {name: path.read_bytes() for name, path in bundle.files().items()}
+        assert {"sluice/csv/__init__.py", "sluice/api/__init__.py"} <= set(found)
 
 
 def test_a_change_of_code_is_a_new_object(resources) -> None:
@@ -257,7 +258,7 @@ def test_a_change_of_code_is_a_new_object(resources) -> None:
         assert re.fullmatch(rf"{each.key}-[0-9a-f]{{64}}\.zip", each.values["name"])
 
 
-def test_the_migration_job_runs_anew_with_its_bundle_and_knows_all_users(resources) -> None:
+def test_the_migration_job_runs_again_with_a_new_bundle_and_knows_all_users(resources) -> None:
     (job,) = of_type(resources, "google_cloud_run_v2_job")
     (source,) = (
         each for each in of_type(resources, "google_storage_bucket_object") if each.key == "migrate"
