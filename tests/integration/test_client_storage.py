@@ -11,7 +11,6 @@ from sluice.client import UploadRefusedError
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
 from sluice.gcloud.storage import CloudStorage, open_session
-from sluice.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +36,7 @@ def test_a_file_of_any_size_arrives_complete(
     path = tmp_path / "trips.csv"
     path.write_bytes(content)
     name = f"trips/{uuid.uuid4()}.csv"
-    session = open_session(Settings(), name, content_type="text/csv", size_bytes=size_bytes)
+    session = open_session("local", "inbox", name, content_type="text/csv", size_bytes=size_bytes)
     made = ResumableUpload(transport, session, path, lambda _: None, PIECE_BYTES).run()
     assert (made.bucket, made.object, made.size_bytes) == ("inbox", name, size_bytes)
     read = CloudStorage("local").read("inbox", name, made.generation, 0, size_bytes)
@@ -49,7 +48,7 @@ def test_an_empty_file_becomes_an_empty_object(
 ) -> None:
     path = tmp_path / "empty.csv"
     path.touch()
-    session = open_session(Settings(), f"trips/{uuid.uuid4()}.csv", content_type="text/csv")
+    session = open_session("local", "inbox", f"trips/{uuid.uuid4()}.csv", content_type="text/csv")
     made = ResumableUpload(transport, session, path, lambda _: None).run()
     assert made.size_bytes == 0
     assert made.generation > 0

@@ -34,8 +34,12 @@ EVERYTHING = (
 )
 #: Settings that are for the local cloud, and so stay unset.
 LOCAL_SETTINGS = {"database_url"}
-#: What the documentation's tables of operations import, whose handlers run in other functions.
-ELSEWHERE = {"query": {"inbox", "outbox", "copy_block_bytes", "push_service_account"}}
+#: Settings in modules that a function imports, but whose readers run in other functions.
+ELSEWHERE = {
+    "query": {"inbox", "outbox", "copy_block_bytes", "push_service_account"},
+    "intake": {"max_rows", "cache_s", "cache_bytes"},
+    "backup": {"statement_timeout_s"},
+}
 _READ = re.compile(r"\b_?settings\.([a-z_]+)", re.IGNORECASE)
 
 

@@ -14,7 +14,6 @@ from sluice.ports import Sink, StoredObject
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket, Client
 
-    from sluice.settings import Settings
 
 _TIMEOUT_S = 60.0
 _STREAM_BYTES = 8 * 1024 * 1024  # a multiple of 256 KiB, as resumable uploads require
@@ -243,19 +242,21 @@ def _client(project: str, emulator: str) -> Client:
 
 
 def open_session(
-    settings: Settings,
+    project: str,
+    bucket: str,
     name: str,
     *,
     content_type: str,
     size_bytes: int | None = None,
     create_only: bool = False,
 ) -> str:
-    """Open a resumable upload session for an object of the inbox; return its URL, valid for a week.
+    """Open a resumable upload session for an object; return its URL, valid for a week.
 
     The client uploads straight to Cloud Storage, so no upload passes through a function.
 
     Args:
-        settings: `project`, `inbox`.
+        project: pays for the request.
+        bucket: of the object.
         name: of the object.
         content_type: of the object.
         size_bytes: of the file, if known: Cloud Storage then refuses another size.
@@ -268,7 +269,7 @@ def open_session(
     from google.api_core.exceptions import GoogleAPICallError, PreconditionFailed  # noqa: PLC0415
     from requests.exceptions import RequestException  # noqa: PLC0415  # 0.3 s with the above
 
-    blob = storage_client(settings.project).bucket(settings.inbox).blob(name)
+    blob = storage_client(project).bucket(bucket).blob(name)
     try:
         url: str = blob.create_resumable_upload_session(
             content_type=content_type,
@@ -277,8 +278,8 @@ def open_session(
         )
     except PreconditionFailed as error:
         raise ObjectExistsError(
-            f"gs://{settings.inbox}/{name}: the object exists already; choose another name"
+            f"gs://{bucket}/{name}: the object exists already; choose another name"
         ) from error
     except (GoogleAPICallError, RequestException) as error:
-        raise StorageUnavailableError(f"gs://{settings.inbox}/{name}: {error}") from error
+        raise StorageUnavailableError(f"gs://{bucket}/{name}: {error}") from error
     return url

@@ -42,7 +42,8 @@ def open_upload(call: Call) -> Response:
         dataset_version(connection, dataset)
     stored = _object_name(dataset, name)
     url = open_session(
-        call.settings,
+        call.settings.project,
+        call.settings.inbox,
         stored,
         content_type=_text(body, "content_type") if "content_type" in body else _type_of(name),
         size_bytes=_size(body),
