@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, event, text
 
 from sluice.compaction.compact import Compact
 from sluice.errors import ObjectGoneError
@@ -28,7 +28,7 @@ from sluice.ingestion.recovery import Recovered, recover
 from sluice.ingestion.split import split_file
 from sluice.ports import Environment, Sink, Storage, StoredObject
 from sluice.postgres.catalog import dataset_version
-from sluice.postgres.connection import transaction
+from sluice.postgres.connection import new_engine, transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
 from sluice.querying.parameters import read_parameters
@@ -185,9 +185,7 @@ class Flow:
         pool_size: int = 4,
     ) -> None:
         self.url = url
-        self.engine: Engine = create_engine(
-            url, pool_size=pool_size, max_overflow=0, pool_timeout=10
-        )
+        self.engine: Engine = new_engine(Settings(database_url=url, pool_size=pool_size))
         self.bucket = bucket or Bucket()
         self.topics = topics or Topics()
         self.engines: Mapping[str, Engine] = {}

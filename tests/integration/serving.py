@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import functions_framework
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 from werkzeug.test import Client
 
 from sluice.datasets.identifiers import store_table
@@ -18,10 +18,10 @@ from sluice.ingestion.ingestions import receive as receive_file
 from sluice.ingestion.model import State
 from sluice.local.provision import create_topology
 from sluice.ports import StoredObject
-from sluice.postgres.connection import open_database, transaction
+from sluice.postgres.connection import new_engine, open_database, transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
-from sluice.settings import read_settings
+from sluice.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from sluice.local.pubsub import PubsubServer
@@ -54,7 +54,7 @@ NAMES = ("Ada", "Bob", None, "Ada", "Cy", None, "Bob", "Ada")
 @pytest.fixture
 def engine(database: str) -> Iterator[Engine]:
     """The test's database."""
-    made = create_engine(database)
+    made = new_engine(Settings(database_url=database))
     yield made
     made.dispose()
 

@@ -15,11 +15,12 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import PublisherClient, SubscriberClient, types
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
-from sqlalchemy import create_engine
 
 from sluice.local.state import PROJECT
 from sluice.local.topology import SUBSCRIPTIONS, TOPICS, Subscription
+from sluice.postgres.connection import new_engine
 from sluice.postgres.migrations import migrate
+from sluice.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +58,7 @@ def publish(
 
 def prepare_database(url: str) -> list[str]:
     """Migrate the schema and declare the datasets; return the name of each thing done."""
-    engine = create_engine(url)
+    engine = new_engine(Settings(database_url=url))
     try:
         return migrate(engine)
     finally:
