@@ -42,6 +42,7 @@ DISTRIBUTIONS = {
     "google.cloud.storage": "google-cloud-storage",
     "google.pubsub_v1": "google-cloud-pubsub",
     "matplotlib": "matplotlib",
+    "msgspec": "msgspec",
     "numpy": "numpy",
     "pg8000": "pg8000",
     "pgpq": "pgpq",

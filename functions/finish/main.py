@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import functions_framework
 
 from sluice.compaction.debounce import DebouncedCompact
+from sluice.documents.ingestions import State
 from sluice.environment import open_environment
 from sluice.errors import BodyError
 from sluice.gcloud.pubsub import Message
 from sluice.ingestion.ack_policy import Response, answer_call, answer_push
 from sluice.ingestion.finish import finish_ingestion
-from sluice.ingestion.model import State
 from sluice.ingestion.recovery import RECOVERY_PATH, recover
 from sluice.logs import configure_logging
 from sluice.settings import read_settings

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, event, text
 
 from sluice.compaction.compact import Compact
+from sluice.documents.ingestions import State
 from sluice.errors import ObjectGoneError
 from sluice.ingestion import commands
 from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
 from sluice.ingestion.finish import finish_ingestion
 from sluice.ingestion.ingestions import receive
 from sluice.ingestion.load import load_chunk
-from sluice.ingestion.model import State
 from sluice.ingestion.notifications import UPLOADS_TOPIC, read_notification
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.ingestion.recovery import Recovered, recover

@@ -13,9 +13,9 @@ from sqlalchemy import Engine, text
 from werkzeug.test import Client
 
 from sluice.datasets.identifiers import store_table
+from sluice.documents.ingestions import State
 from sluice.ingestion.ingestions import move
 from sluice.ingestion.ingestions import receive as receive_file
-from sluice.ingestion.model import State
 from sluice.local.provision import create_topology
 from sluice.ports import StoredObject
 from sluice.postgres.connection import new_engine, open_database, transaction

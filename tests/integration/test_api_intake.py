@@ -12,7 +12,7 @@ import pytest
 from problems import assert_problem
 from serving import GUESTS, advance, receive
 
-from sluice.ingestion.model import State
+from sluice.documents.ingestions import State
 
 if TYPE_CHECKING:
     from serving import Serve

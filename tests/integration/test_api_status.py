@@ -15,7 +15,7 @@ from serving import advance, receive
 from sqlalchemy import text
 
 from sluice.api import sse as streams
-from sluice.ingestion.model import State
+from sluice.documents.ingestions import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

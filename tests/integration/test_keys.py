@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from flow import Flow, assert_events_in_order
 
+from sluice.documents.ingestions import State
 from sluice.errors import DeclarationError
-from sluice.ingestion.model import State
 
 HEADER = b"id,name\n"
 KEYED = {

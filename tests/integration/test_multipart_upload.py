@@ -14,9 +14,9 @@ from sqlalchemy import text
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
+from sluice.documents.ingestions import State
 from sluice.gcloud.storage import CloudStorage, storage_client
 from sluice.ingestion.ingestions import move
-from sluice.ingestion.model import State
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare
 

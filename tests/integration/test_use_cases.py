@@ -9,9 +9,9 @@ import pytest
 from flow import HEADER, Flow, assert_events_in_order, lines
 from sqlalchemy import text
 
+from sluice.documents.ingestions import State
 from sluice.errors import IllegalTransitionError, NotFoundError
 from sluice.ingestion.ingestions import TRANSITIONS, move
-from sluice.ingestion.model import State
 from sluice.ingestion.notifications import read_notification
 from sluice.postgres.connection import transaction
 

@@ -116,7 +116,8 @@ class Replay:
         if route == f"PUT {SESSION}":
             return self.inbox.put(request)
         if route == "POST /v1/uploads":
-            return Answer(json.dumps({"url": self.url + SESSION}).encode(), 201)
+            session = {"url": self.url + SESSION, "bucket": "inbox", "object": self.inbox.object}
+            return Answer(json.dumps(session).encode(), 201)
         problem = {"title": "Not found", "status": 404, "code": "API305", "detail": route}
         return Answer(json.dumps(problem).encode(), 404)
 
@@ -211,16 +212,40 @@ def ingestion(state: str = "done", **members: object) -> dict[str, object]:
         "bytes_loaded": 1000,
         "chunks": {"total": 1, "loaded": 1},
         "account": {"read": 100, "loaded": 100, "rejected": 0, "duplicates": 0},
+        "warnings": [],
+        "output": None,
         "problem": None,
-        "received_at": "2026-11-21T12:00:00+00:00",
-        "finished_at": "2026-11-21T12:00:01.500000+00:00",
+        "sequence": 1,
+        "replaced_by": None,
+        "received_at": "2026-11-21T12:00:00Z",
+        "updated_at": "2026-11-21T12:00:01.500000Z",
+        "finished_at": "2026-11-21T12:00:01.500000Z",
+    } | members
+
+
+def query(name: str, **members: object) -> dict[str, object]:
+    """A named query of the dataset `titles`."""
+    return {
+        "dataset": "titles",
+        "name": name,
+        "summary": "",
+        "description": "",
+        "parameters": [],
+        "needs": [],
+        "returns": "many",
+        "drawing": None,
+        "verb": "",
+        "output": "",
+        "near": None,
+        "formats": ["json"],
+        "url": f"/v1/datasets/titles/queries/{name}",
     } | members
 
 
 def event(sequence: int, kind: str, **members: object) -> dict[str, object]:
     """A CloudEvent of ingestion 7."""
     state = "loading" if kind == "progress" else kind
-    data = ingestion(state, **members)
+    data = ingestion(state, sequence=sequence, **members)
     data["ingestion"] = data.pop("id")
     return {
         "specversion": "1.0",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
-from replay import ingestion
+from replay import ingestion, query
 
 from sluice.cli.main import sluice
 
@@ -25,10 +25,10 @@ WEEKLY = {
 }
 QUERIES = {
     "queries": [
-        {
-            "name": "by_title",
-            "summary": "The show of that title.",
-            "parameters": [
+        query(
+            "by_title",
+            summary="The show of that title.",
+            parameters=[
                 {"name": "title", "type": "text", "required": True, "description": "Its title."},
                 {
                     "name": "order",
@@ -38,17 +38,16 @@ QUERIES = {
                     "one_of": ["year", "name"],
                 },
             ],
-            "needs": [["title"], []],
-            "returns": "many",
-            "verb": "title",
-            "output": "description",
-            "near": {"query": "search", "column": "title"},
-        },
-        {
-            "name": "search",
-            "summary": "The shows that fit words.",
-            "parameters": [{"name": "text", "type": "text", "description": "Words."}],
-        },
+            needs=[["title"], []],
+            verb="title",
+            output="description",
+            near={"query": "search", "column": "title"},
+        ),
+        query(
+            "search",
+            summary="The shows that match words.",
+            parameters=[{"name": "text", "type": "text", "description": "Words."}],
+        ),
     ]
 }
 REJECT = {"line": 17, "column": "age", "rule": "type", "value": "old", "reason": "not a number"}
@@ -152,7 +151,7 @@ def test_queries_are_listed_with_their_parameters(api: Replay) -> None:
         "    order=year|name  By what. year if not given.",
         "    give title, or none of them",
         "    also: sluice title",
-        "search  The shows that fit words.",
+        "search  The shows that match words.",
         "    text=text  Words.",
     ]
 
@@ -234,7 +233,7 @@ def test_an_ingestion_is_cancelled_retried_or_undone(api: Replay, verb: str) -> 
 
 
 def test_ingestions_are_filtered_and_listed(api: Replay) -> None:
-    api.answer("GET /v1/ingestions", {"ingestions": [ingestion("failed")]})
+    api.answer("GET /v1/ingestions", {"ingestions": [ingestion("failed")], "next": None})
     assert "trips/trips.csv  failed" in run(api, "ingestions", "--state", "failed").stdout
     assert api.requests[0].query == {"state": "failed", "limit": "20"}
 
@@ -255,7 +254,13 @@ def test_datasets_are_listed_and_described(api: Replay) -> None:
 
 
 def test_subscriptions_are_created_listed_and_deleted(api: Replay) -> None:
-    made = {"id": "sub-1", "endpoint": "http://x/", "dataset": "trips", "states": ["done"]}
+    made = {
+        "id": "sub-1",
+        "endpoint": "http://x/",
+        "dataset": "trips",
+        "states": ["done"],
+        "created_at": "2026-11-21T12:00:00Z",
+    }
     api.answer("POST /v1/subscriptions", made, 201)
     api.answer("GET /v1/subscriptions", {"subscriptions": [made]})
     api.answer_bytes("DELETE /v1/subscriptions/sub-1", b"", "")

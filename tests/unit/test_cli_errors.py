@@ -64,11 +64,20 @@ def test_an_answer_that_is_not_of_the_api_is_reported(api: Replay, body: bytes, 
 
 
 def test_a_malformed_url_is_reported() -> None:
-    assert "nonsense: is no http address" in run("nonsense", "datasets").stderr
+    assert "nonsense: is not an http address" in run("nonsense", "datasets").stderr
 
 
-def test_a_bug_is_reported_without_a_traceback(api: Replay) -> None:
-    api.answer("GET /v1/ingestions", {"ingestions": [{"id": 7}]})
+def test_a_member_that_is_missing_is_reported(api: Replay) -> None:
+    api.answer("GET /v1/ingestions", {"ingestions": [{"id": 7}], "next": None})
+    result = run(api.url, "ingestions")
+    assert result.exit_code == 4
+    assert "answered ingestions[0].dataset: is missing" in result.stderr
+
+
+def test_a_bug_is_reported_without_a_traceback(
+    api: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.client.Client.ingestions", lambda *_, **__: {}["state"])
     result = run(api.url, "ingestions")
     assert result.exit_code == 4
     assert "unexpected KeyError: 'state'; this is a bug" in result.stderr
@@ -100,7 +109,7 @@ def test_help_imports_neither_the_client_nor_rich() -> None:
         "import sys; from sluice.cli.main import sluice\n"
         "try: sluice(['--help'])\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('httpx', 'rich', 'sqlalchemy', 'aiohttp') if m in sys.modules])"
+        "print([m for m in ('httpx', 'msgspec', 'rich', 'sqlalchemy', 'aiohttp') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -211,7 +211,7 @@ def test_an_ingestion_that_started_while_the_stream_was_down_is_found_in_the_lis
     api = cloud()
     dropped = Stream((), after=api.inbox.is_complete, end="break")
     api.stream("GET /v1/ingestions", dropped, Stream(()))
-    api.answer("GET /v1/ingestions", {"ingestions": [ingestion("loading")]})
+    api.answer("GET /v1/ingestions", {"ingestions": [ingestion("loading")], "next": None})
     assert run(api, "load", file).exit_code == 0
 
 

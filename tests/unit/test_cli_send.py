@@ -34,6 +34,7 @@ def accepted(request: Request) -> Answer:
         "ingestion": 7,
         "state": "done",
         "account": {**account, "rejected": rejected, "duplicates": 0},
+        "problem": None,
         "rows": outcomes,
     }
     return Answer(json.dumps(body).encode(), 200, {"Content-Type": "application/json"})

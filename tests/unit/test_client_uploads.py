@@ -52,7 +52,7 @@ def test_a_file_is_sent_in_pieces_and_becomes_an_object(
 ) -> None:
     made = upload(file)
     assert bytes(api.inbox.content) == CONTENT
-    assert made.key == ("inbox", "trips/trips.csv", GENERATION)
+    assert made.key == ("inbox", "trips/trips.csv", str(GENERATION))
     assert len(api.inbox.ranges) == 4
     assert api.inbox.ranges[-1] == f"bytes 786432-786438/{len(CONTENT)}"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sluice.documents.ingestions import State
 from sluice.errors import BodyError, TooLargeError
 from sluice.gcloud.push_subscriptions import SubscriptionSpec, check_spec
-from sluice.ingestion.model import State
 
 
 @pytest.mark.parametrize(

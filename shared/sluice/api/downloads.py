@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from werkzeug.wrappers import Response
 
+from sluice.documents.ingestions import State
 from sluice.errors import IllegalTransitionError, NotFoundError, RangeNotSatisfiableError
 from sluice.ingestion.ingestions import select_ingestion
-from sluice.ingestion.model import Ingestion, State
+from sluice.ingestion.model import Ingestion
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

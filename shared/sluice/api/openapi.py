@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluice.api.formats import FORMATS, MEDIA_TYPES, formats_of
 from sluice.api.legacy.openapi import alias_paths
-from sluice.api.schemas import COMPONENTS, array, nullable, page_of, record, ref
+from sluice.api.schemas import array, nullable, page_of_rows, record, ref
+from sluice.documents.document import schemas
 from sluice.querying.filters import operators_of
 from sluice.querying.rows import readable_columns
 
 if TYPE_CHECKING:
-    from sluice.api.operations import Argument, Operation
+    from sluice.api.operations import Argument, Operation, Schema
     from sluice.datasets.model import Column, Dataset, Field, Parameter, Query
     from sluice.settings import Settings
 
@@ -49,7 +50,7 @@ def document(
         "security": [{"token": []}] if settings.token else [],
         "paths": paths,
         "components": {
-            "schemas": {**COMPONENTS, **rows},
+            "schemas": {**schemas(), **rows},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -73,7 +74,7 @@ def _operation(each: Operation) -> Document:
     if each.description:
         found["description"] = each.description
     if each.body is not None:
-        content = {"application/json": {"schema": each.body}}
+        content = {"application/json": {"schema": _schema(each.body)}}
         found["requestBody"] = {"required": True, "content": content}
     return found
 
@@ -92,8 +93,12 @@ def _argument(each: Argument) -> Document:
     }
 
 
-def _answer(schema: Mapping[str, Any] | None, formats: Iterable[str]) -> Document:
-    content = {} if schema is None else {FORMATS["json"]: {"schema": dict(schema)}}
+def _schema(given: Schema) -> Document:
+    return ref(given.__name__) if isinstance(given, type) else dict(given)
+
+
+def _answer(schema: Schema | None, formats: Iterable[str]) -> Document:
+    content = {} if schema is None else {FORMATS["json"]: {"schema": _schema(schema)}}
     for name in formats:
         media_type = MEDIA_TYPES.get(name, name).split(";")[0]
         content.setdefault(media_type, {"schema": {"type": "string"}})
@@ -139,7 +144,7 @@ def _rows_operation(dataset: Dataset, arguments: Sequence[Argument]) -> Document
         "tags": [f"Dataset {dataset.name}"],
         "parameters": [*filters, *(_argument(each) for each in arguments)],
         "responses": {
-            "200": _answer(page_of("rows", ref(_row_name(dataset))), FORMATS),
+            "200": _answer(page_of_rows(ref(_row_name(dataset))), FORMATS),
             "default": _PROBLEM,
         },
     }

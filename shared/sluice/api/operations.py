@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import getdoc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from sluice.documents.document import Document, DocumentError, decode
 from sluice.environment import open_environment
-from sluice.errors import BodyError
+from sluice.errors import BodyError, NotFoundError
 from sluice.postgres.connection import open_database
 from sluice.querying.reading import snapshot
 from sluice.routes import ROUTES, Route
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from sluice.ports import Environment
     from sluice.settings import Settings
 
-#: JSON Schema.
-Schema = Mapping[str, Any]
+T = TypeVar("T")
+#: JSON Schema, or the document that has one.
+Schema = Mapping[str, Any] | type[Document]
+_MAX_INTEGER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -57,32 +60,28 @@ class Call:
         """The pairs of the query string, in order."""
         return list(self.request.args.items(multi=True))
 
-    def body(self, *, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Return the JSON object of the body.
+    @property
+    def ingestion(self) -> int:
+        """The ingestion that the path names.
 
         Raises:
-            BodyError: it is not an object, lacks a member, or has an unknown one.
+            NotFoundError: it is not the number of an ingestion.
         """
-        document = self.document()
-        missing = [name for name in required if name not in document]
-        if missing:
-            raise BodyError(f"{', '.join(missing)}: missing in the body", missing=missing)
-        unknown = [name for name in document if name not in (*required, *optional)]
-        if unknown:
-            known = ", ".join((*required, *optional))
-            raise BodyError(f"{', '.join(unknown)}: not taken; the body takes {known}")
-        return document
+        text = self.path["ingestion"]
+        if not (text.isascii() and text.isdigit()) or int(text) > _MAX_INTEGER:
+            raise NotFoundError(f"there is no ingestion {text}; ingestions are numbers")
+        return int(text)
 
-    def document(self) -> dict[str, Any]:
-        """Return the JSON object of the body, whatever its members.
+    def body(self, kind: type[T]) -> T:
+        """Return the JSON body as a document; an empty body has no members.
 
         Raises:
-            BodyError: it is not a JSON object.
+            BodyError: it is not JSON, or another document.
         """
-        document = self.request.get_json(force=True, silent=True)
-        if not isinstance(document, dict):
-            raise BodyError("the body is not a JSON object")
-        return document
+        try:
+            return decode(self.request.get_data() or b"{}", kind)
+        except DocumentError as error:
+            raise BodyError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Argument:
 
     name: str
     description: str
-    schema: Schema = field(default_factory=lambda: {"type": "string"})
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     place: str = "query"
 
 

@@ -10,14 +10,15 @@ from contextlib import ExitStack
 from werkzeug.wrappers import Response
 
 from sluice.api.formats import MEDIA_TYPES
+from sluice.documents.document import to_json
 
 
 def json_response(
     document: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return a response with a JSON document."""
+    """Return a response with a document, or with another JSON value that may hold documents."""
     return Response(
-        json.dumps(document, default=str, ensure_ascii=False) + "\n",
+        json.dumps(to_json(document), ensure_ascii=False) + "\n",
         status=status,
         content_type=MEDIA_TYPES["json"],
         headers=dict(headers or {}),

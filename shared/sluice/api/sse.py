@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
 
+from sluice.documents.ingestions import FINAL
 from sluice.errors import ParameterError
 from sluice.ingestion.ingestions import select_ingestion
-from sluice.ingestion.model import FINAL
 from sluice.postgres.connection import transaction
 from sluice.postgres.listen_notify import Mailbox, News, listener_of
 from sluice.postgres.named_sql import statement

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluice.backups.manifest import FOLDER, Manifest, manifest_name, read_manifest
+from sluice.documents.backups import BackedUpDataset, Backup
 from sluice.errors import NotFoundError
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
@@ -20,57 +19,6 @@ if TYPE_CHECKING:
     from sluice.settings import Settings
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
-
-
-@dataclass(frozen=True)
-class DatasetSummary:
-    """Size of a dataset in a backup."""
-
-    name: str
-    rows: int = 0
-    size_bytes: int = 0
-    parts: int = 0
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A backup as the API shows it.
-
-    Attributes:
-        state: `running`, `done` or `failed`.
-        started_at, finished_at: in UTC, as ISO 8601.
-        problem: problem document of a failure.
-    """
-
-    id: str
-    state: str
-    format: str
-    started_at: str
-    datasets: tuple[DatasetSummary, ...]
-    finished_at: str | None = None
-    rows: int = 0
-    size_bytes: int = 0
-    problem: Mapping[str, Any] | None = None
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Summary:
-        """Return the summary of a finished backup."""
-        datasets = tuple(
-            DatasetSummary(
-                each.name, each.rows, sum(part.size_bytes for part in each.parts), len(each.parts)
-            )
-            for each in manifest.datasets
-        )
-        return cls(
-            id=manifest.id,
-            state="done",
-            format=str(manifest.format),
-            started_at=manifest.started_at,
-            datasets=datasets,
-            finished_at=manifest.finished_at,
-            rows=sum(each.rows for each in datasets),
-            size_bytes=sum(each.size_bytes for each in datasets),
-        )
 
 
 class Repository:
@@ -87,14 +35,14 @@ class Repository:
         self._engine = engine
         self._archive = archive
 
-    def summaries(self, limit: int) -> list[Summary]:
+    def backups(self, limit: int) -> list[Backup]:
         """Return the newest backups."""
         found = [
             each for each in self._archive.folders(self._bucket, FOLDER) if _ID.fullmatch(each)
         ]
-        return [self.summary(each) for each in sorted(found, reverse=True)[:limit]]
+        return [self.backup(each) for each in sorted(found, reverse=True)[:limit]]
 
-    def summary(self, backup: str) -> Summary:
+    def backup(self, backup: str) -> Backup:
         """Return a backup, whatever its state.
 
         Raises:
@@ -102,18 +50,18 @@ class Repository:
         """
         is_running = self._is_running(backup)  # before the manifest: it may finish in between
         if data := self._fetch(backup, "manifest"):
-            return Summary.of(read_manifest(data))
+            return backup_document(read_manifest(data))
         started = self._fetch(backup, "started")
         if started is None:
             raise _unknown(backup)
         problem = self._fetch(backup, "failed")
         facts = json.loads(started)
-        return Summary(
+        return Backup(
             id=facts["id"],
             state="running" if is_running and problem is None else "failed",
             format=facts["format"],
             started_at=facts["started_at"],
-            datasets=tuple(DatasetSummary(name) for name in facts["datasets"]),
+            datasets=[BackedUpDataset(name) for name in facts["datasets"]],
             problem=None if problem is None else json.loads(problem),
         )
 
@@ -149,6 +97,26 @@ class Repository:
     def _is_running(self, backup: str) -> bool:
         with transaction(self._engine) as connection:
             return bool(connection.scalar(statement("is_backup_running"), {"backup": backup}))
+
+
+def backup_document(manifest: Manifest) -> Backup:
+    """Return a finished backup as the API shows it."""
+    datasets = [
+        BackedUpDataset(
+            each.name, each.rows, sum(part.size_bytes for part in each.parts), len(each.parts)
+        )
+        for each in manifest.datasets
+    ]
+    return Backup(
+        id=manifest.id,
+        state="done",
+        format=str(manifest.format),
+        started_at=manifest.started_at,
+        datasets=datasets,
+        finished_at=manifest.finished_at,
+        rows=sum(each.rows for each in datasets),
+        size_bytes=sum(each.size_bytes for each in datasets),
+    )
 
 
 def _unknown(backup: str) -> NotFoundError:

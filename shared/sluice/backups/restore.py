@@ -28,10 +28,10 @@ from sluice.backups.parquet import coded, distinct_texts, read_parquet
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import NAME, dictionary_table, rollup_table, store_table, view
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
+from sluice.documents.ingestions import State
 from sluice.errors import BackupMismatchError, DamagedBackupError, ParameterError
 from sluice.ingestion.ingestions import move
 from sluice.ingestion.merge import forget_replaced, withdraw
-from sluice.ingestion.model import State
 from sluice.ingestion.outbox import relay
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare_within

@@ -12,7 +12,7 @@ from sluice.cli.output import check_target, print_json, print_rows, save
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sluice.client import QueryInfo
+    from sluice.client import Query
 
 FORMATS = ("json", "ndjson", "csv", "parquet", "arrow")
 TABLE_ROWS = 20
@@ -111,7 +111,7 @@ def rows(
         click.echo("there are more rows: use --limit N, or --format csv for all", err=True)
 
 
-def _print_dataset(declared: Mapping[str, Any], queries: Sequence[QueryInfo]) -> None:
+def _print_dataset(declared: Mapping[str, Any], queries: Sequence[Query]) -> None:
     click.echo(
         f"{click.style(str(declared['name']), bold=True)}  {declared.get('description', '')}"
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sluice.client import Event
-from sluice.client.arrivals import Arrivals
+from sluice.client.events import Arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

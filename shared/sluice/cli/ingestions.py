@@ -67,7 +67,7 @@ def ingestions(
     given = {"dataset": dataset, "state": state, "limit": str(limit)}
     found = connect(context).ingestions(**{k: v for k, v in given.items() if v is not None})
     if as_json:
-        print_json({"ingestions": [each.document for each in found]})
+        print_json({"ingestions": found})
     elif found:
         print_accounts(found)
     else:
@@ -137,7 +137,7 @@ def output(context: click.Context, ingestion: int, to: str | None, as_json: bool
     if to is not None or not as_json:
         save(client.download_output(ingestion), to)
     if as_json:
-        print_json({"output": client.ingestion(ingestion).document.get("output")})
+        print_json({"output": client.ingestion(ingestion).output})
 
 
 @click.command(epilog=examples("sluice cancel 7"))
@@ -191,15 +191,15 @@ def _conclude(client: Client, ingestion: Ingestion, *, as_json: bool) -> int:
 
 def _show(event: Event, *, as_json: bool) -> None:
     if as_json:
-        print_json_line(event.document)
+        print_json_line(event)
         return
     at = f"{event.time.astimezone():%H:%M:%S}"
-    words = click.style(describe(event), fg=COLORS.get(event.kind))
-    click.echo(f"{click.style(at, dim=True)}  {event.ingestion.object}  {words}")
+    words = click.style(describe(event), fg=COLORS.get(event.name))
+    click.echo(f"{click.style(at, dim=True)}  {event.data.object}  {words}")
 
 
 def _print_state(found: Ingestion, *, as_json: bool) -> None:
     if as_json:
-        print_json(found.document)
+        print_json(found)
     else:
         click.echo(f"ingestion {found.id} of {found.object}: {found.state}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sluice.cli.file_loader import Plan, Step
     from sluice.cli.progress import View
-    from sluice.client import Client, Ingestion, Upload
+    from sluice.client import Client, Ingestion, IngestionProgress, Upload
 
 
 @click.command(
@@ -125,7 +125,7 @@ class _Report:
     """The latest known state of each file of one `sluice load`."""
 
     uploads: dict[Path, Upload] = field(default_factory=dict)
-    running: dict[Path, Ingestion] = field(default_factory=dict)
+    running: dict[Path, IngestionProgress] = field(default_factory=dict)
     ended: dict[Path, Ingestion] = field(default_factory=dict)
     errors: dict[Path, SluiceError] = field(default_factory=dict)
 
@@ -140,7 +140,7 @@ class _Report:
             case file_loader.Uploaded():
                 self.uploads[path] = step.upload
             case file_loader.EventReceived():
-                self.running[path] = step.event.ingestion
+                self.running[path] = step.event.data
                 view.received(name, step.event)
             case file_loader.Ended():
                 self.ended[path] = step.ingestion
@@ -187,9 +187,12 @@ class _Report:
             else:
                 click.echo(f"{path}: not uploaded, nothing is loaded", err=True)
 
-    def _document(self, path: Path) -> dict[str, object]:
+    def _document(self, path: Path) -> dict[str, Any]:
+        from sluice.client import to_json  # noqa: PLC0415
+
         if path in self.ended:
-            return dict(self.ended[path].document)
+            document: dict[str, Any] = to_json(self.ended[path])
+            return document
         if path in self.errors:
             return {"problem": self.errors[path].problem()}
         return asdict(self.uploads[path])

@@ -55,13 +55,18 @@ def cell(value: object) -> str:
 
 def print_json(value: object) -> None:
     """Print a value as a JSON document, indented on a terminal, else on one line."""
-    indent = 2 if sys.stdout.isatty() else None
-    click.echo(json.dumps(value, ensure_ascii=False, indent=indent))
+    click.echo(_dumps(value, indent=2 if sys.stdout.isatty() else None))
 
 
 def print_json_line(value: object) -> None:
     """Print a value as one line of JSON and flush it."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(_dumps(value))
+
+
+def _dumps(value: object, indent: int | None = None) -> str:
+    from sluice.client import to_json  # noqa: PLC0415  # 0.1 s, and `--help` needs none of it
+
+    return json.dumps(to_json(value), ensure_ascii=False, indent=indent)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from sluice.client import Event, Ingestion
+    from sluice.client import Event, IngestionProgress
 
 LINE_EVERY_S = 2.0
 
@@ -82,8 +82,8 @@ class Lines(Silence):
     def received(self, name: str, event: Event) -> None:
         """Print a state, or how much is loaded."""
         # The last chunk's progress event already has the state of the next event.
-        is_repeated = event.kind == "progress" and event.ingestion.state == "publishing"
-        if not is_repeated and (event.kind != "progress" or self._is_due(name)):
+        is_repeated = event.name == "progress" and event.data.state == "publishing"
+        if not is_repeated and (event.name != "progress" or self._is_due(name)):
             self._show(name, describe(event))
 
     def _is_due(self, name: str) -> bool:
@@ -116,7 +116,7 @@ class Bars:
 
     def received(self, name: str, event: Event) -> None:
         """Move the bar of the load; it restarts when the upload ends."""
-        found = event.ingestion
+        found = event.data
         if name in self._tasks and name not in self._began_at:
             self._progress.reset(self._tasks[name])
         began_at = self._began_at.setdefault(name, event.time)
@@ -140,7 +140,7 @@ class Bars:
 
 def describe(event: Event) -> str:
     """Summarise an event: `ingestion 7 loading, 3 of 8 chunks, 12,000 rows`."""
-    found = event.ingestion
+    found = event.data
     words = [f"ingestion {found.id} {found.state}"]
     if found.chunks.loaded:
         total = "" if found.chunks.total is None else f" of {found.chunks.total}"
@@ -154,7 +154,7 @@ def describe(event: Event) -> str:
     return ", ".join(words)
 
 
-def _note(found: Ingestion, elapsed_s: float) -> str:
+def _note(found: IngestionProgress, elapsed_s: float) -> str:
     words = []
     if found.chunks.total:
         words.append(f"{found.chunks.loaded}/{found.chunks.total} chunks")

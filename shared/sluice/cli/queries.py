@@ -13,7 +13,7 @@ from sluice.errors import TransientError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sluice.client import Client, QueryInfo, QueryParameter
+    from sluice.client import Client, Near, Query, QueryParameter
 
 DRAWN_FORMATS = ("svg", "html")
 INDENT = "    "
@@ -61,7 +61,7 @@ def query(
         return
     found = client.queries(dataset)
     if as_json:
-        print_json({"queries": [each.document for each in found]})
+        print_json({"queries": found})
     else:
         _print_queries(dataset, found)
 
@@ -103,7 +103,7 @@ def print_answer(answer: Mapping[str, object], *, as_json: bool) -> None:
         click.echo("no rows", err=True)
 
 
-def _print_queries(dataset: str, queries: Sequence[QueryInfo]) -> None:
+def _print_queries(dataset: str, queries: Sequence[Query]) -> None:
     for each in queries:
         click.echo(f"{click.style(each.name, bold=True)}  {each.summary}")
         forms = [_form(parameter) for parameter in each.parameters]
@@ -131,7 +131,7 @@ def _meaning(parameter: QueryParameter) -> str:
     return parameter.description
 
 
-def _find_query(client: Client, verb: str) -> QueryInfo | None:
+def _find_query(client: Client, verb: str) -> Query | None:
     for dataset in client.datasets():
         for query in client.queries(str(dataset["name"])):
             if query.verb == verb:
@@ -139,7 +139,7 @@ def _find_query(client: Client, verb: str) -> QueryInfo | None:
     return None
 
 
-def _command(client: Client, query: QueryInfo) -> click.Command:
+def _command(client: Client, query: Query) -> click.Command:
     @json_option
     def run(texts: tuple[str, ...], as_json: bool) -> None:
         given = _assign(query, texts)
@@ -166,22 +166,22 @@ def _print_output(answer: Mapping[str, Any], output: str) -> None:
         click.echo(INDENT + template.format_map(row))
 
 
-def _print_near(client: Client, query: QueryInfo, text: str) -> None:
+def _print_near(client: Client, query: Query, text: str) -> None:
     """Report that nothing was found, with similar values if the query declares how to find them."""
-    found = _find_near(client, query, text) if query.near and text else []
+    found = _find_near(client, query, query.near, text) if query.near and text else []
     click.echo(f"nothing found{'; similar:' if found else ''}", err=True)
     for each in found:
         click.echo(INDENT + each, err=True)
 
 
-def _find_near(client: Client, query: QueryInfo, text: str) -> list[str]:
-    name, column = query.near or ("", "")
+def _find_near(client: Client, query: Query, near: Near, text: str) -> list[str]:
+    name = near.query
     (other,) = [each for each in client.queries(query.dataset) if each.name == name]
     rows = client.query(query.dataset, name, {other.parameters[0].name: text}).get("rows", [])
-    return list(dict.fromkeys(str(row[column]) for row in rows))[:MAX_NEAR]
+    return list(dict.fromkeys(str(row[near.column]) for row in rows))[:MAX_NEAR]
 
 
-def _assign(query: QueryInfo, texts: Sequence[str]) -> dict[str, str]:
+def _assign(query: Query, texts: Sequence[str]) -> dict[str, str]:
     """Return the parameters given by arguments: by name as `name=value`, else in order.
 
     Raises:

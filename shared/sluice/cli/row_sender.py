@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sluice.cli.file_loader import Plan
-    from sluice.client import Account, Admission, Client, RowReject
+    from sluice.client import Account, Client, RowReject, SentRows
 
 
 @dataclass
@@ -24,16 +24,16 @@ class _Sent:
     """The outcome so far of the rows of one file."""
 
     plan: Plan
-    admissions: list[Admission] = field(default_factory=list)
+    requests: list[SentRows] = field(default_factory=list)
     error: SluiceError | None = None
 
     @property
     def rejects(self) -> list[RowReject]:
-        return [reject for each in self.admissions for reject in each.rejects]
+        return [reject for each in self.requests for reject in each.rejects]
 
     @property
     def account(self) -> dict[str, int]:
-        accounts: list[Account] = [each.account for each in self.admissions]
+        accounts: list[Account] = [each.account for each in self.requests]
         names = ("read", "loaded", "rejected", "duplicates")
         return {name: sum(getattr(each, name) for each in accounts) for name in names}
 
@@ -47,7 +47,7 @@ class _Sent:
         return {
             "file": str(self.plan.path),
             "dataset": self.plan.dataset,
-            "ingestions": [each.ingestion for each in self.admissions],
+            "ingestions": [each.ingestion for each in self.requests],
             "account": self.account,
             "rejects": [asdict(each) for each in self.rejects],
             "problem": self.error.problem() if self.error else None,
@@ -68,8 +68,8 @@ def send_files(client: Client, plans: Sequence[Plan], *, as_json: bool) -> int:
 def _send(client: Client, plan: Plan, *, is_silent: bool) -> _Sent:
     sent = _Sent(plan)
     try:
-        for admission in client.send_file(plan.path, plan.dataset):
-            sent.admissions.append(admission)
+        for rows in client.send_file(plan.path, plan.dataset):
+            sent.requests.append(rows)
             if not is_silent:
                 click.echo(f"{plan.path}: {count(sent.account['read'], 'row')} sent", err=True)
     except SluiceError as error:
@@ -82,7 +82,7 @@ def _print(files: Sequence[_Sent]) -> None:
         [
             {"file": each.plan.path, "dataset": each.plan.dataset, **each.account}
             for each in files
-            if each.admissions
+            if each.requests
         ]
     )
     for each in files:

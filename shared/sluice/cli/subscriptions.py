@@ -36,7 +36,7 @@ def subscribe(
     """Push events to an HTTP endpoint, which receives each CloudEvent as a POST."""
     made = connect(context).subscribe(endpoint, dataset, states)
     if as_json:
-        print_json(made.document)
+        print_json(made)
     else:
         click.echo(f"subscription {made.id}: events are pushed to {made.endpoint}")
 
@@ -48,7 +48,7 @@ def subscriptions(context: click.Context, as_json: bool) -> None:
     """List the push subscriptions."""
     found = connect(context).subscriptions()
     if as_json:
-        print_json({"subscriptions": [each.document for each in found]})
+        print_json({"subscriptions": found})
     elif found:
         print_rows([_row(each) for each in found])
     else:

@@ -1,4 +1,4 @@
-"""The Python client of the HTTP API: load files, follow them, ask for rows, rejects and answers.
+"""The Python client of the HTTP API: load files, follow them, read rows, rejects and answers.
 
     from sluice.client import Client
 
@@ -8,7 +8,7 @@
         for row in client.rows("trips", {"region": "eq.Prague"}):
             print(row)
 
-Every failure is a `sluice.errors.SluiceError` whose message says what, where and what to do.
+Every error is a `sluice.errors.SluiceError` whose message says what, where and what to do.
 """
 
 from sluice.client.client import DEFAULT_URL, Client
@@ -24,25 +24,27 @@ from sluice.client.errors import (
     UploadRefusedError,
 )
 from sluice.client.events import EventStream
-from sluice.client.queries import QueryInfo, QueryParameter
-from sluice.client.records import (
-    FINAL_STATES,
+from sluice.client.rows import RowReject, SentRows
+from sluice.client.uploads import Upload
+from sluice.documents.datasets import Near, Query, QueryParameter
+from sluice.documents.document import to_json
+from sluice.documents.ingestions import (
+    FINAL,
     Account,
     Chunks,
     Event,
     Ingestion,
+    IngestionProgress,
     Problem,
     Reject,
+    State,
     Subscription,
-    Upload,
 )
-from sluice.client.rows import Admission, RowReject
 
 __all__ = [
     "DEFAULT_URL",
-    "FINAL_STATES",
+    "FINAL",
     "Account",
-    "Admission",
     "Chunks",
     "Client",
     "ConnectionLostError",
@@ -51,17 +53,22 @@ __all__ = [
     "FileChangedError",
     "FileUnreadableError",
     "Ingestion",
+    "IngestionProgress",
+    "Near",
     "NoIngestionError",
     "OutageError",
     "Problem",
-    "QueryInfo",
+    "Query",
     "QueryParameter",
     "RefusedError",
     "Reject",
     "RowReject",
+    "SentRows",
+    "State",
     "Subscription",
     "UnexpectedAnswerError",
     "UnreachableError",
     "Upload",
     "UploadRefusedError",
+    "to_json",
 ]

@@ -1,4 +1,4 @@
-"""Backups through the API: work that takes a while and says how far it is, a line for each step."""
+"""Backups through the API: long-running work that reports its progress in lines."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sluice.client.errors import ConnectionLostError, OutageError, RefusedError
-from sluice.client.records import Problem
+from sluice.documents.document import parse
+from sluice.documents.ingestions import Problem
 
 if TYPE_CHECKING:
     from sluice.client.transport import Transport
 
-#: Told `rows`, `size_bytes`, `parts` and `parts_total` so far.
+#: Called with `rows`, `size_bytes`, `parts` and `parts_total` so far.
 Steps = Callable[[Mapping[str, Any]], None]
 
 
 def no_steps(_: Mapping[str, Any]) -> None:
-    """Keep the steps to oneself."""
+    """Ignore the steps."""
 
 
 class Backups:
     """The backups of a Sluice; errors are those of `Client`.
 
     Args:
-        transport: the way to the API.
+        transport: sends the requests.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -58,14 +59,14 @@ class Backups:
         in_place: bool = False,
         steps: Steps = no_steps,
     ) -> list[dict[str, Any]]:
-        """Restore some datasets of a backup, or all; return what each brought.
+        """Restore some datasets of a backup, or all; return what was restored of each.
 
         Args:
             backup: its id.
             datasets: names; none for all.
-            suffix: goes behind the names of the copies; None for the API's own, `2`.
-            in_place: put the rows in the place of the present ones.
-            steps: told how far it is.
+            suffix: appended to the names of the copies; None for the default of the API, `2`.
+            in_place: replace the present rows.
+            steps: called with the progress.
         """
         body: dict[str, Any] = {"in_place": in_place}
         if datasets:
@@ -90,7 +91,7 @@ class Backups:
     def _follow(
         self, path: str, parameters: Mapping[str, str], body: object, steps: Steps
     ) -> dict[str, Any]:
-        """Send a request that is answered in lines; return what the last one says.
+        """Send a request that is answered in lines; return the result in the last one.
 
         Raises:
             RefusedError, OutageError: the last line is a problem.
@@ -104,10 +105,9 @@ class Backups:
                 if step.get("progress"):
                     steps(step["progress"])
                 if "problem" in step:
-                    problem = Problem.parse(step["problem"])
-                    is_ours = int(step["problem"].get("status", 500)) >= 500
-                    raise OutageError(problem) if is_ours else RefusedError(problem)
+                    problem = parse(step["problem"], Problem)
+                    raise OutageError(problem) if problem.status >= 500 else RefusedError(problem)
                 if "done" in step:
                     done: dict[str, Any] = step["done"]
                     return done
-        raise ConnectionLostError(path, "the answer broke off; it may have gone on nevertheless")
+        raise ConnectionLostError(path, "the answer broke off; the work may have gone on")

@@ -1,27 +1,35 @@
-"""The client: one method for each thing that the API does."""
+"""The client: a method for each operation of the API."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
-from sluice.client.arrivals import Arrivals
 from sluice.client.backups import Backups
 from sluice.client.errors import UnexpectedAnswerError
-from sluice.client.events import EventStream
-from sluice.client.queries import QueryInfo
-from sluice.client.records import Ingestion, Reject, Subscription
+from sluice.client.events import Arrivals, EventStream
 from sluice.client.rows import numbered, read_lines, send_lines
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
+from sluice.documents.datasets import Queries, Query, RowPage
+from sluice.documents.ingestions import (
+    Ingestion,
+    IngestionPage,
+    Reject,
+    RejectPage,
+    Subscription,
+    Subscriptions,
+    UploadSession,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from sluice.client.records import Upload
-    from sluice.client.rows import Admission
-    from sluice.client.uploads import Progress
+    from sluice.client.rows import SentRows
+    from sluice.client.uploads import Progress, Upload
+
+Page = TypeVar("Page", RejectPage, RowPage)
 
 DEFAULT_URL = "http://localhost:8080"
 ARRIVAL_TIMEOUT_S = 60.0
@@ -36,14 +44,14 @@ def _no_progress(_: int) -> None:
 
 
 class Client:
-    """Everything the API offers; use it in a `with` statement, from any number of threads.
+    """The operations of the API; use it in a `with` statement, from any number of threads.
 
     Args:
-        url: where Sluice answers.
-        token: bearer token, where the API asks for one.
+        url: address of Sluice.
+        token: bearer token, if the API requires one.
 
-    Every method raises `RefusedError` when the API refuses the request, `OutageError` when it
-    cannot serve it now, and `UnreachableError` or `ConnectionLostError` when the network fails.
+    Every method raises `RefusedError` if the API refuses the request, `OutageError` if it cannot
+    serve it now, and `UnreachableError` or `ConnectionLostError` if the network fails.
     """
 
     def __init__(self, url: str = DEFAULT_URL, token: str = "") -> None:
@@ -57,7 +65,7 @@ class Client:
 
     @property
     def url(self) -> str:
-        """Where Sluice answers."""
+        """The address of Sluice."""
         return self._transport.url
 
     def close(self) -> None:
@@ -70,10 +78,10 @@ class Client:
         return Backups(self._transport)
 
     def load(self, path: str | Path, dataset: str) -> Ingestion:
-        """Upload a file and wait until its ingestion ends, one way or another.
+        """Upload a file and wait until its ingestion ends, in whatever state.
 
         Raises:
-            NoIngestionError: the upload became no ingestion in time.
+            NoIngestionError: no ingestion of the upload started in time.
         """
         with Arrivals(self) as arrivals:
             upload = self.upload(path, dataset)
@@ -89,21 +97,21 @@ class Client:
         Args:
             path: the file.
             dataset: the dataset that it belongs to.
-            progress: told how many bytes are sent so far.
+            progress: called with the number of bytes sent so far.
 
         Raises:
             UploadRefusedError: Cloud Storage refused it, or failed too often.
-            FileChangedError: the file became shorter meanwhile.
+            FileChangedError: the file became shorter during the upload.
         """
         source = Path(path)
         body = {"dataset": dataset, "name": source.name, "size_bytes": source.stat().st_size}
-        session = self._transport.json("POST", "/v1/uploads", body=body)
-        return ResumableUpload(self._transport, session["url"], source, progress).run()
+        session = self._transport.read(UploadSession, "POST", "/v1/uploads", body=body)
+        return ResumableUpload(self._transport, session.url, source, progress).run()
 
     def send_rows(
         self, rows: Iterable[Mapping[str, Any] | Sequence[Any]], dataset: str
-    ) -> Iterator[Admission]:
-        """Send rows, a thousand at a time, and yield what became of them: they are published then.
+    ) -> Iterator[SentRows]:
+        """Send rows, a thousand at a time, and yield their outcome; by then they are published.
 
         Args:
             rows: each by column names or headers, or as a list of all cells.
@@ -111,11 +119,11 @@ class Client:
         """
         return send_lines(self._transport, _rows_path(dataset), numbered(rows))
 
-    def send_file(self, path: str | Path, dataset: str) -> Iterator[Admission]:
+    def send_file(self, path: str | Path, dataset: str) -> Iterator[SentRows]:
         """Send the rows of a CSV or NDJSON file as `send_rows` does.
 
         Raises:
-            FileUnreadableError: it has no rows that can be read.
+            FileUnreadableError: its rows cannot be read.
         """
         declaration = self.dataset(dataset)["declaration"]
         lines = read_lines(Path(path), declaration)
@@ -123,23 +131,22 @@ class Client:
 
     def ingestions(self, **parameters: str) -> list[Ingestion]:
         """Return the newest ingestions; `dataset`, `state` and `limit` narrow them."""
-        found = self._transport.json("GET", "/v1/ingestions", parameters)
-        return [Ingestion.parse(each) for each in self._list(found, "ingestions")]
+        return self._transport.read(IngestionPage, "GET", "/v1/ingestions", parameters).ingestions
 
     def ingestion(self, number: int) -> Ingestion:
-        """Return an ingestion as it stands."""
-        return Ingestion.parse(self._transport.json("GET", f"/v1/ingestions/{number}"))
+        """Return an ingestion."""
+        return self._transport.read(Ingestion, "GET", f"/v1/ingestions/{number}")
 
     def cancel(self, number: int) -> Ingestion:
-        """Stop an ingestion that is under way."""
+        """Cancel an ingestion that is not published yet."""
         return self._command(number, "cancel")
 
     def retry(self, number: int) -> Ingestion:
-        """Begin a failed or cancelled ingestion again."""
+        """Start a failed or cancelled ingestion again."""
         return self._command(number, "retry")
 
     def undo(self, number: int) -> Ingestion:
-        """Take the rows of a published ingestion back."""
+        """Withdraw the rows of a published ingestion."""
         return self._command(number, "undo")
 
     def events(
@@ -153,17 +160,16 @@ class Client:
 
         Args:
             ingestion: one ingestion; None for all.
-            last_event_id: go on behind this one.
-            on_connect: called each time that the server has begun to answer.
+            last_event_id: resume after this one.
+            on_connect: called whenever the server starts to answer.
         """
         path = "/v1/ingestions" if ingestion is None else f"/v1/ingestions/{ingestion}/events"
         return EventStream(self._transport, path, last_event_id, on_connect)
 
     def rejects(self, ingestion: int) -> Iterator[Reject]:
-        """Yield the refused rows of an ingestion, in order of the file."""
-        path = f"/v1/ingestions/{ingestion}/rejects"
-        for page in self._pages(path, {}):
-            yield from (Reject.parse(each) for each in self._list(page, "rejects"))
+        """Yield the rejected rows of an ingestion, in order of the file."""
+        for page in self._pages(RejectPage, f"/v1/ingestions/{ingestion}/rejects", {}):
+            yield from page.rejects
 
     def rejects_page(self, ingestion: int, limit: int) -> dict[str, Any]:
         """Return the first rejects of an ingestion as the API answers them."""
@@ -172,11 +178,11 @@ class Client:
         return {**page, "rejects": self._list(page, "rejects")}
 
     def download_rejects(self, ingestion: int, kind: str) -> Iterator[bytes]:
-        """Yield the refused rows as bytes of a format: `csv`, `json` or `ndjson`."""
+        """Yield the rejected rows as bytes of a format: `csv`, `json` or `ndjson`."""
         return self._download(f"/v1/ingestions/{ingestion}/rejects", [("format", kind)])
 
     def download_output(self, ingestion: int) -> Iterator[bytes]:
-        """Yield the output of a file, where its dataset declares one."""
+        """Yield the output of a file, if its dataset declares one."""
         return self._download(f"/v1/ingestions/{ingestion}/output", [])
 
     def datasets(self) -> list[dict[str, Any]]:
@@ -188,10 +194,11 @@ class Client:
         """Return a dataset's declaration."""
         return self._transport.json("GET", f"/v1/datasets/{quote(name, safe='')}")
 
-    def queries(self, dataset: str) -> list[QueryInfo]:
+    def queries(self, dataset: str) -> list[Query]:
         """Return the queries of a dataset with their parameters."""
-        found = self._transport.json("GET", f"/v1/datasets/{quote(dataset, safe='')}/queries")
-        return [QueryInfo.parse(dataset, each) for each in self._list(found, "queries")]
+        path = f"/v1/datasets/{quote(dataset, safe='')}/queries"
+        found = self._transport.read(Queries, "GET", path)
+        return found.queries
 
     def query(self, dataset: str, name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
         """Return the answer of a query: an object, or `{"rows": [...]}`."""
@@ -212,8 +219,8 @@ class Client:
             dataset: the dataset.
             filters: `column: "op.value"`, and `select`, `order`, `limit` (of a page).
         """
-        for page in self._pages(_rows_path(dataset), filters):
-            yield from self._list(page, "rows")
+        for page in self._pages(RowPage, _rows_path(dataset), filters):
+            yield from page.rows
 
     def rows_page(self, dataset: str, filters: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Return one page of rows: `{"rows": [...], "next": cursor or null}`."""
@@ -230,22 +237,21 @@ class Client:
 
     def subscriptions(self) -> list[Subscription]:
         """Return the push subscriptions."""
-        found = self._transport.json("GET", "/v1/subscriptions")
-        return [Subscription.parse(each) for each in self._list(found, "subscriptions")]
+        return self._transport.read(Subscriptions, "GET", "/v1/subscriptions").subscriptions
 
     def subscribe(
         self, endpoint: str, dataset: str | None = None, states: Sequence[str] = ()
     ) -> Subscription:
-        """Have events pushed to an HTTP endpoint: of one dataset, of some states, or all."""
+        """Push events to an HTTP endpoint: of one dataset, of some states, or all."""
         body: dict[str, object] = {"endpoint": endpoint}
         if dataset:
             body["dataset"] = dataset
         if states:
             body["states"] = list(states)
-        return Subscription.parse(self._transport.json("POST", "/v1/subscriptions", body=body))
+        return self._transport.read(Subscription, "POST", "/v1/subscriptions", body=body)
 
     def unsubscribe(self, subscription: str) -> None:
-        """End a push subscription."""
+        """Delete a push subscription."""
         self._transport.json("DELETE", f"/v1/subscriptions/{quote(subscription, safe='')}")
 
     def _list(self, answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -255,18 +261,16 @@ class Client:
         return found
 
     def _command(self, number: int, verb: str) -> Ingestion:
-        return Ingestion.parse(self._transport.json("POST", f"/v1/ingestions/{number}/{verb}"))
+        return self._transport.read(Ingestion, "POST", f"/v1/ingestions/{number}/{verb}")
 
     def _download(self, path: str, parameters: Sequence[tuple[str, str]]) -> Iterator[bytes]:
         with self._transport.stream(path, parameters) as body:
             yield from body.blocks()
 
-    def _pages(self, path: str, parameters: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        cursor: str | None = None
-        while True:
+    def _pages(self, kind: type[Page], path: str, parameters: Mapping[str, str]) -> Iterator[Page]:
+        cursor: str | None = ""
+        while cursor is not None:
             given = dict(parameters) | ({"cursor": cursor} if cursor else {})
-            page = self._transport.json("GET", path, given)
+            page = self._transport.read(kind, "GET", path, given)
             yield page
-            cursor = page.get("next")
-            if not cursor:
-                return
+            cursor = page.next

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and the API, each with what to do about it.
+"""The errors of the client, each with what to do about it.
 
 SluiceError
 |-- PermanentError
@@ -6,7 +6,7 @@ SluiceError
 |   |-- UploadRefusedError      Cloud Storage refused the upload
 |   |-- FileChangedError        the file changed while it was read
 |   |-- FileUnreadableError     the file has no rows that can be read
-|   `-- UnexpectedAnswerError   something else than the API answers there
+|   `-- UnexpectedAnswerError   the answer is not one of the API
 `-- TransientError
     |-- OutageError             the API could not serve the request: its problem document
     |-- UnreachableError        nothing answers
@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING
 from sluice.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
-    from sluice.client.records import Problem, Upload
+    from sluice.client.uploads import Upload
+    from sluice.documents.ingestions import Problem
 
 
 class RefusedError(PermanentError):
     """The API refused the request.
 
     Attributes:
-        answer: the problem document that it answered.
+        answer: its problem document.
     """
 
     code = "SYS920"
@@ -44,11 +45,11 @@ class OutageError(TransientError):
     """The API could not serve the request now.
 
     Attributes:
-        answer: the problem document that it answered.
+        answer: its problem document.
     """
 
     code = "SYS921"
-    title = "The service is out of order"
+    title = "The service is not available"
 
     def __init__(self, answer: Problem) -> None:
         code = f" ({answer.code})" if answer.code else ""
@@ -63,7 +64,7 @@ class FileUnreadableError(PermanentError):
     title = "The file cannot be read"
 
     def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"{path}: {why}; mend it, or upload it as it is with `--via storage`")
+        super().__init__(f"{path}: {why}; fix it, or upload it as it is with `--via storage`")
 
 
 class UnreachableError(TransientError):
@@ -114,13 +115,13 @@ class FileChangedError(PermanentError):
     def __init__(self, file: str) -> None:
         super().__init__(
             f"{file}: became shorter while it was uploaded, so nothing of it was loaded;"
-            " upload it when nobody writes to it",
+            " upload it again when it no longer changes",
             file=file,
         )
 
 
 class UnexpectedAnswerError(PermanentError):
-    """What answers is not the API."""
+    """The answer is not one of the API."""
 
     code = "SYS926"
     title = "An unexpected answer"

@@ -1,22 +1,31 @@
-"""Server-sent events: parsing them, and going on after a lost connection without a gap.
+"""Server-sent events: parsed, resumed without a gap, and searched for the ingestion of an upload.
 
 The format: https://html.spec.whatwg.org/multipage/server-sent-events.html, section 9.2.6.
 """
 
 from __future__ import annotations
 
-import json
+import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Self
 
-from sluice.client.errors import ConnectionLostError, OutageError, UnreachableError
-from sluice.client.records import Event
+from sluice.client.errors import (
+    ConnectionLostError,
+    NoIngestionError,
+    OutageError,
+    UnexpectedAnswerError,
+    UnreachableError,
+)
+from sluice.documents.document import DocumentError, decode
+from sluice.documents.ingestions import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sluice.client.transport import Body, Transport
+    from sluice.client.uploads import Upload
+    from sluice.documents.ingestions import Ingestion, IngestionProgress
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
@@ -49,13 +58,13 @@ def parse_messages(lines: Iterable[str]) -> Iterator[Message]:
 
 @dataclass
 class EventStream:
-    """The events at one address, live; a lost connection is taken up where it broke.
+    """The live events at one address; a lost connection is resumed where it broke.
 
     One thread iterates; any other may close it, which ends the iteration.
 
     Attributes:
-        on_connect: called each time that the server has begun to answer.
-        first_pause_s: pause before the first new attempt; doubles with each further one.
+        on_connect: called whenever the server starts to answer.
+        first_pause_s: pause before the first retry; doubles with each one after it.
     """
 
     transport: Transport
@@ -67,18 +76,18 @@ class EventStream:
     _is_closed: bool = field(default=False, init=False, repr=False)
 
     def close(self) -> None:
-        """End the iteration, also where it waits for the next event."""
+        """End the iteration, even while it waits for the next event."""
         self._is_closed = True
         if self._body is not None:
             self._body.interrupt()
 
     def __iter__(self) -> Iterator[Event]:
-        """Yield the events; an event that comes twice is yielded once.
+        """Yield the events, each once.
 
         Raises:
             RefusedError: the API refused the request.
             UnreachableError: nothing answers, at the first attempt or for long.
-            OutageError: the same, but something answers that it cannot.
+            OutageError: the API cannot serve it, at the first attempt or for long.
         """
         position, has_connected, failures = self.last_event_id, False, 0
         seen = _Seen()
@@ -89,7 +98,7 @@ class EventStream:
                     if message is None:
                         continue
                     position = message.id or position
-                    event = Event.parse(json.loads(message.data))
+                    event = self._event(message)
                     if seen.is_new(event):
                         yield event
             except (ConnectionLostError, UnreachableError, OutageError):
@@ -99,6 +108,12 @@ class EventStream:
                     raise
             time.sleep(min(self.first_pause_s * 2**failures, MAX_PAUSE_S))
             failures += 1
+
+    def _event(self, message: Message) -> Event:
+        try:
+            return decode(message.data.encode(), Event)
+        except DocumentError as error:
+            raise UnexpectedAnswerError(self.path, f"sent an event: {error}") from None
 
     def _connection(self, position: str) -> Iterator[Message | None]:
         """Yield None once connected, then each message until the server ends the answer."""
@@ -111,14 +126,90 @@ class EventStream:
 
 
 class _Seen:
-    """The newest sequence of each ingestion: what is not newer was delivered before."""
+    """The newest sequence of each ingestion; an event that is not newer is a duplicate."""
 
     def __init__(self) -> None:
         self._newest: dict[int, int] = {}
 
     def is_new(self, event: Event) -> bool:
-        ingestion = event.ingestion.id
+        ingestion = event.data.id
         if event.sequence <= self._newest.get(ingestion, 0):
             return False
         self._newest[ingestion] = event.sequence
         return True
+
+
+class Source(Protocol):
+    """Where arrivals are read from."""
+
+    def events(self, *, on_connect: Callable[[], None]) -> EventStream:
+        """Return the live events of all ingestions."""
+
+    def ingestions(self) -> list[Ingestion]:
+        """Return the newest ingestions."""
+
+
+class Arrivals:
+    """Finds the ingestion of each upload in the events of all ingestions.
+
+    A context manager that is connected from before the first upload, so that it misses none.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._events = source.events(on_connect=self._connected)
+        self._numbers: dict[tuple[str, str, str], int] = {}
+        self._connections = 0
+        self._error: Exception | None = None
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._listen, name="arrivals", daemon=True).start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._connections or self._error)
+            self._raise_error()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._events.close()
+
+    def wait(self, upload: Upload, timeout_s: float) -> int:
+        """Return the ingestion of an upload.
+
+        Raises:
+            NoIngestionError: none began in time.
+            SluiceError: the connection is lost for good.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: upload.key in self._numbers or self._error, timeout_s)
+            if upload.key in self._numbers:
+                return self._numbers[upload.key]
+            self._raise_error()
+        raise NoIngestionError(upload, timeout_s)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _listen(self) -> None:
+        try:
+            for event in self._events:
+                self._learn([event.data])
+        except Exception as error:  # noqa: BLE001  # raised in the thread that waits
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _connected(self) -> None:
+        if self._connections:
+            # The list has what started while it was not connected.
+            self._learn(self._source.ingestions())
+        with self._changed:
+            self._connections += 1
+            self._changed.notify_all()
+
+    def _learn(self, ingestions: Sequence[IngestionProgress]) -> None:
+        with self._changed:
+            for each in ingestions:
+                self._numbers[each.bucket, each.object, each.generation] = each.id
+            self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Rows for the API: read from a file, sent in requests of at most 1000, each of which takes effect once."""
+"""Rows for the API: read from a file, and sent in requests of at most 1000 that take effect once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sluice.client.errors import FileUnreadableError
-from sluice.client.records import Account
+from sluice.documents.ingestions import Account, InsertedRows, State
 from sluice.errors import TransientError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ JSON_SUFFIXES = (".ndjson", ".jsonl")
 
 @dataclass(frozen=True)
 class Line:
-    """A row and the line of its file on which it begins; of rows from elsewhere, their number."""
+    """A row and the line of its file on which it starts, or its number if there is no file."""
 
     number: int
     row: Mapping[str, Any] | Sequence[Any]
@@ -35,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True)
 class RowReject:
-    """A row that was refused."""
+    """A rejected row; `line` is where it starts in its file, or its number."""
 
     line: int
     column: str | None
@@ -45,33 +45,24 @@ class RowReject:
 
 
 @dataclass(frozen=True)
-class Admission:
-    """What became of the rows of one request.
-
-    Attributes:
-        ingestion: the ingestion that they are.
-    """
+class SentRows:
+    """The outcome of the rows of one request; `ingestion` is the ingestion that they are."""
 
     ingestion: int
     dataset: str
-    state: str
+    state: State
     account: Account
     rejects: tuple[RowReject, ...]
 
     @classmethod
-    def parse(cls, document: Mapping[str, Any], lines: Sequence[Line]) -> Self:
-        """Read the API's answer to some lines."""
+    def of(cls, answer: InsertedRows, lines: Sequence[Line]) -> Self:
+        """Return the outcome of some lines."""
         rejects = tuple(
-            RowReject(lines[each["row"] - 1].number, *(each[name] for name in _REJECT))
-            for each in document["rows"]
-            if each["outcome"] == "rejected"
+            RowReject(lines[each.row - 1].number, each.column, each.rule, each.value, each.reason)
+            for each in answer.rows
+            if each.outcome == "rejected"
         )
-        account = Account.parse(document["account"])
-        dataset, state = str(document["dataset"]), str(document["state"])
-        return cls(int(document["ingestion"]), dataset, state, account, rejects)
-
-
-_REJECT = ("column", "rule", "value", "reason")
+        return cls(answer.ingestion, answer.dataset, answer.state, answer.account, rejects)
 
 
 def numbered(rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> Iterator[Line]:
@@ -79,10 +70,10 @@ def numbered(rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> Iterator[Line
     return (Line(number, row) for number, row in enumerate(rows, 1))
 
 
-def send_lines(transport: Transport, path: str, lines: Iterable[Line]) -> Iterator[Admission]:
-    """Send lines, as many at a time as a request may have, and yield what became of them.
+def send_lines(transport: Transport, path: str, lines: Iterable[Line]) -> Iterator[SentRows]:
+    """Send lines, as many at a time as a request may have, and yield their outcome.
 
-    A request that fails on the way is sent again under the same `Idempotency-Key`.
+    A request that fails in transit is sent again under the same `Idempotency-Key`.
 
     Raises:
         RefusedError: the API refused a request; those before it are loaded.
@@ -90,14 +81,14 @@ def send_lines(transport: Transport, path: str, lines: Iterable[Line]) -> Iterat
     source = iter(lines)
     while batch := list(itertools.islice(source, MAX_ROWS)):
         body = [each.row for each in batch]
-        yield Admission.parse(_send(transport, path, body), batch)
+        yield SentRows.of(_send(transport, path, body), batch)
 
 
-def _send(transport: Transport, path: str, body: object) -> dict[str, Any]:
+def _send(transport: Transport, path: str, body: object) -> InsertedRows:
     headers = {"Idempotency-Key": str(uuid.uuid4())}
     for attempt in itertools.count(1):
         try:
-            return transport.json("POST", path, body=body, headers=headers)
+            return transport.read(InsertedRows, "POST", path, body=body, headers=headers)
         except TransientError:
             if attempt == ATTEMPTS:
                 raise
@@ -106,10 +97,10 @@ def _send(transport: Transport, path: str, body: object) -> dict[str, Any]:
 
 
 def read_lines(path: Path, declaration: Mapping[str, Any]) -> Iterator[Line]:
-    """Yield the rows of a CSV file as it is declared, or of a file of JSON objects, one a line.
+    """Yield the rows of a CSV file by its declaration, or of a file with a JSON object in each line.
 
     Raises:
-        FileUnreadableError: the file is not text in its encoding, or a line is no JSON.
+        FileUnreadableError: the file is not text in its encoding, or a line is not JSON.
     """
     try:
         if path.suffix.lower() in JSON_SUFFIXES:
@@ -146,5 +137,5 @@ def _csv_lines(path: Path, declaration: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _row(header: Sequence[str], cells: Sequence[str]) -> Mapping[str, str] | Sequence[str]:
-    """Return a row by its headers; one with other cells than these is sent as it is, to be refused."""
+    """Return a row by its headers; one with another number of cells as it is, to be rejected."""
     return dict(zip(header, cells, strict=True)) if len(header) == len(cells) else cells

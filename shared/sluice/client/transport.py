@@ -1,4 +1,4 @@
-"""Requests and answers over HTTP: the only module of the client that knows httpx."""
+"""Requests and answers over HTTP: the only importer of httpx."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import socket
 import ssl
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -19,7 +19,8 @@ from sluice.client.errors import (
     UnexpectedAnswerError,
     UnreachableError,
 )
-from sluice.client.records import Problem
+from sluice.documents.document import DocumentError, parse
+from sluice.documents.ingestions import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,18 +29,19 @@ if TYPE_CHECKING:
 
     Parameters = Mapping[str, str] | Sequence[tuple[str, str]]
 
-# Google advises to send an upload in pieces of 8 MiB; each gets this long to be taken.
+T = TypeVar("T")
+# For each 8 MiB of an upload, the size that Google recommends.
 UPLOAD_TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 5.0
 
 
 class Transport:
-    """One connection pool to one address, its credentials, and its errors in our words.
+    """One connection pool to one address, with its credentials; translates errors.
 
     Args:
         url: where the API answers.
         token: bearer token; empty sends none.
-        timeout_s: longest silence of the server; a stream of events breaks it every 15 s.
+        timeout_s: longest silence of the server; a stream of events has a heartbeat every 15 s.
     """
 
     def __init__(self, url: str, token: str = "", *, timeout_s: float = 60.0) -> None:
@@ -62,14 +64,14 @@ class Transport:
         body: object = None,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Send a request and return the JSON object that it is answered with; {} for none.
+        """Send a request and return the JSON object in its answer; {} if it is empty.
 
         Raises:
             RefusedError: the API refused the request.
             OutageError: the API cannot serve it now.
-            UnreachableError: nothing answers.
+            UnreachableError: nothing answers there.
             ConnectionLostError: the connection ended before the answer.
-            UnexpectedAnswerError: the answer is not the API's.
+            UnexpectedAnswerError: the answer is not one of the API.
         """
         with self._translated():
             answer = self._client.request(
@@ -83,6 +85,21 @@ class Transport:
             raise self._error(answer)
         return _object(answer) if answer.content else {}
 
+    def read(
+        self,
+        kind: type[T],
+        method: str,
+        path: str,
+        parameters: Parameters = (),
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> T:
+        """Send a request and return the document that it is answered with; errors as `json`."""
+        try:
+            return parse(self.json(method, path, parameters, body, headers), kind)
+        except DocumentError as error:
+            raise UnexpectedAnswerError(f"{self.url}{path}", f"answered {error}") from None
+
     @contextmanager
     def stream(
         self,
@@ -94,7 +111,7 @@ class Transport:
         method: str = "GET",
         body: object = None,
     ) -> Iterator[Body]:
-        """Open an answer whose body is read as it comes.
+        """Open an answer with a streamed body.
 
         Raises:
             RefusedError, OutageError, UnreachableError, ConnectionLostError: see `json`.
@@ -118,7 +135,7 @@ class Transport:
             answer.close()
 
     def put(self, url: str, headers: Mapping[str, str], content: Iterable[bytes]) -> Receipt:
-        """Send bytes to a session address of Cloud Storage; any status is an answer.
+        """Send bytes to an upload session of Cloud Storage; any status is an answer.
 
         Raises:
             ConnectionLostError: no answer came.
@@ -136,7 +153,7 @@ class Transport:
         try:
             yield
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise UnexpectedAnswerError(self.url, "is no http address") from error
+            raise UnexpectedAnswerError(self.url, "is not an http address") from error
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise UnreachableError(self.url) from error
         except httpx.TransportError as error:
@@ -144,14 +161,15 @@ class Transport:
 
     def _error(self, answer: httpx.Response) -> SluiceError:
         try:
-            problem = Problem.parse(_object(answer))
-        except UnexpectedAnswerError:
-            problem = Problem("", "", f"{answer.request.url}: answered {answer.status_code}")
+            problem = parse(_object(answer), Problem)
+        except (UnexpectedAnswerError, DocumentError):
+            detail = f"{answer.request.url}: answered {answer.status_code}"
+            problem = Problem(title="", status=answer.status_code, code="", detail=detail)
         return OutageError(problem) if answer.status_code >= 500 else RefusedError(problem)
 
 
 class Body:
-    """The body of an answer, as it comes."""
+    """The streamed body of an answer."""
 
     def __init__(self, answer: httpx.Response, transport: Transport) -> None:
         self._answer = answer
@@ -163,9 +181,9 @@ class Body:
             yield from self._answer.iter_bytes()
 
     def interrupt(self) -> None:
-        """End it from another thread, also where one waits for its next bytes."""
+        """End it from another thread, even while one waits for its next bytes."""
         stream = self._answer.extensions["network_stream"]
-        with contextlib.suppress(OSError):  # it ended already
+        with contextlib.suppress(OSError):  # it has ended
             stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def lines(self) -> Iterator[str]:
@@ -175,11 +193,11 @@ class Body:
 
 
 class Receipt:
-    """What Cloud Storage answered to a part of an upload.
+    """The answer of Cloud Storage to a part of an upload.
 
     Attributes:
         status: HTTP status.
-        range: the bytes it has, as `bytes=0-N`; empty for none.
+        range: the bytes it has, as `bytes=0-N`; empty if none.
         text: the body.
     """
 
@@ -189,7 +207,7 @@ class Receipt:
         self.text = text
 
     def json(self) -> dict[str, Any]:
-        """Return the body as an object; {} where it is none."""
+        """Return the body as a JSON object; {} if it is not one."""
         try:
             found = json.loads(self.text)
         except ValueError:
@@ -214,9 +232,9 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
         found = answer.json()
     except ValueError:
         kind = answer.headers.get("content-type", "nothing")
-        raise UnexpectedAnswerError(where, f"answered {kind} where JSON belongs") from None
+        raise UnexpectedAnswerError(where, f"answered {kind} instead of JSON") from None
     if not isinstance(found, dict):
-        raise UnexpectedAnswerError(where, "answered JSON that is no object")
+        raise UnexpectedAnswerError(where, "answered JSON that is not an object")
     return found
 
 

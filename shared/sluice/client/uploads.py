@@ -1,7 +1,7 @@
-"""A resumable upload to Cloud Storage: pieces, retries, and going on where the server says.
+"""A resumable upload to Cloud Storage: pieces, retries, and resumption where the server says.
 
-The protocol: https://cloud.google.com/storage/docs/performing-resumable-uploads. One small block
-is in memory at a time, whatever the size of the file.
+The protocol: https://cloud.google.com/storage/docs/performing-resumable-uploads. Memory holds one
+block, whatever the size of the file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sluice.client.errors import ConnectionLostError, FileChangedError, UploadRefusedError
-from sluice.client.records import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int], None]
 
-# Pieces must be multiples of 256 KiB; 8 MiB is what Google advises.
+# A multiple of 256 KiB, as the protocol requires; Google recommends 8 MiB.
 PIECE_BYTES = 8 * 1024 * 1024
 BLOCK_BYTES = 256 * 1024
 FIRST_PAUSE_S = 0.25
@@ -38,13 +37,28 @@ RETRIED = frozenset((408, 429, 500, 502, 503, 504))
 
 
 @dataclass(frozen=True)
+class Upload:
+    """An object that an upload made: this generation of it is one file."""
+
+    bucket: str
+    object: str
+    generation: int
+    size_bytes: int
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What identifies the ingestion of the object."""
+        return self.bucket, self.object, str(self.generation)
+
+
+@dataclass(frozen=True)
 class ResumableUpload:
     """The upload of one file through one session.
 
     Attributes:
-        session: address of the session; it carries its own credentials.
-        progress: told how many bytes are sent; goes back when some have to be sent again.
-        first_pause_s: pause after the first failure; doubles with each further one.
+        session: URL of the session; it contains its credentials.
+        progress: called with the number of bytes sent, which falls if some are sent again.
+        first_pause_s: pause after the first failure; doubles with each one after it.
     """
 
     transport: Transport
@@ -76,7 +90,7 @@ class ResumableUpload:
                 stalls = 0 if reached > offset else stalls + 1
                 offset = reached
                 if stalls > MAX_STALLS:
-                    raise UploadRefusedError(str(self.path), offset, "it failed again and again")
+                    raise UploadRefusedError(str(self.path), offset, "it failed repeatedly")
         return _upload(receipt, size_bytes)
 
     def _send(self, file: BinaryIO, offset: int, size_bytes: int) -> Receipt | None:
@@ -84,13 +98,13 @@ class ResumableUpload:
         return self._put(self._blocks(file, offset, end), offset, end, size_bytes)
 
     def _ask(self, offset: int, size_bytes: int) -> Receipt | None:
-        """Ask how much has arrived."""
+        """Ask how many bytes have arrived."""
         return self._put((), offset, offset, size_bytes)
 
     def _put(
         self, content: Iterator[bytes] | tuple[()], offset: int, end: int, size_bytes: int
     ) -> Receipt | None:
-        """Send a range; None is a failure that may pass."""
+        """Send a range; None is a transient failure."""
         which = f"{offset}-{end - 1}" if end > offset else "*"
         headers = {
             "Content-Length": str(end - offset),
@@ -118,7 +132,7 @@ class ResumableUpload:
 
     def _pause_s(self, stalls: int) -> float:
         longest = min(self.first_pause_s * 2.0**stalls, MAX_PAUSE_S)
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311  # spreads retries, no secret
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
 
 
 def _confirmed(receipt: Receipt) -> int:

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from sluice.documents.ingestions import PROGRESS, State, Subscription
 from sluice.errors import BodyError, NotFoundError, PubsubUnavailableError, TooLargeError
-from sluice.ingestion.events import PROGRESS
-from sluice.ingestion.model import State
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from google.pubsub_v1 import SubscriberClient
     from sqlalchemy import Engine, Row
 
@@ -88,22 +85,6 @@ def check_spec(endpoint: str, dataset: str | None, states: Sequence[str]) -> Sub
     return SubscriptionSpec(endpoint, dataset, tuple(dict.fromkeys(states)))
 
 
-@dataclass(frozen=True)
-class Subscription:
-    """A push subscription; `id` is its name in Pub/Sub."""
-
-    id: str
-    endpoint: str
-    dataset: str | None
-    states: tuple[str, ...]
-    created_at: datetime
-
-    @classmethod
-    def of(cls, row: Row[Any]) -> Subscription:
-        """Return the subscription of a database row."""
-        return cls(row.id, row.endpoint, row.dataset, tuple(row.states), row.created_at)
-
-
 class PushSubscriptions:
     """The push subscriptions of a project.
 
@@ -135,13 +116,13 @@ class PushSubscriptions:
         with transaction(self._engine) as connection:
             row = connection.execute(statement("insert_subscription"), values).one()
             _call("create_subscription", request)
-        return Subscription.of(row)
+        return _subscription(row)
 
     def list(self) -> Sequence[Subscription]:
         """Return all subscriptions, the oldest first."""
         with transaction(self._engine) as connection:
             rows = connection.execute(statement("list_subscriptions"), {"id": None})
-            return [Subscription.of(row) for row in rows]
+            return [_subscription(row) for row in rows]
 
     def find(self, name: str) -> Subscription:
         """Return one subscription.
@@ -153,7 +134,7 @@ class PushSubscriptions:
             row = connection.execute(statement("list_subscriptions"), {"id": name}).one_or_none()
         if row is None:
             raise NotFoundError(f"there is no subscription {name}")
-        return Subscription.of(row)
+        return _subscription(row)
 
     def delete(self, name: str) -> None:
         """Delete a subscription.
@@ -236,3 +217,7 @@ def _client(emulator: str) -> SubscriberClient:
     return SubscriberClient(
         transport=SubscriberGrpcTransport(channel=grpc.insecure_channel(emulator))
     )
+
+
+def _subscription(row: Row[Any]) -> Subscription:
+    return Subscription(row.id, row.endpoint, row.dataset, list(row.states), row.created_at)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from sluice.datasets import identifiers
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
+from sluice.documents.ingestions import State
 from sluice.errors import IllegalTransitionError
 from sluice.ingestion.dispatch import publish_notification
 from sluice.ingestion.ingestions import move, select_ingestion
 from sluice.ingestion.merge import withdraw
-from sluice.ingestion.model import Ingestion, State
+from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import relay
 from sluice.postgres.catalog import find_dataset, read_dataset
 from sluice.postgres.connection import transaction

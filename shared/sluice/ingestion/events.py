@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from sluice.ingestion.model import Ingestion, State
-
-PROGRESS = "progress"
-#: The type of an event is this prefix and a state, or `progress`.
-TYPE_PREFIX = "sluice.ingestion."
+from sluice.documents import ingestions as documents
+from sluice.documents.document import to_json
+from sluice.documents.ingestions import TYPE_PREFIX, State
+from sluice.ingestion.model import Ingestion
 
 _SEVERITIES = {
     State.FAILED.value: "ERROR",
@@ -46,18 +45,17 @@ class Event:
             sequence: its number among the ingestion's events.
             project: the Google Cloud project, part of the event's source.
         """
-        body = {
-            "specversion": "1.0",
-            "id": f"{ingestion.id}-{sequence}",
-            "source": f"//sluice/projects/{project}",
-            "type": TYPE_PREFIX + name,
-            "subject": f"ingestions/{ingestion.id}",
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "datacontenttype": "application/json",
-            "sequence": sequence,
-            "data": _data(ingestion, sequence),
-        }
-        return cls(ingestion.id, name, sequence, _severity(ingestion, name), body)
+        document = documents.Event(
+            id=f"{ingestion.id}-{sequence}",
+            source=f"//sluice/projects/{project}",
+            type=TYPE_PREFIX + name,
+            subject=f"ingestions/{ingestion.id}",
+            time=_now(),
+            sequence=sequence,
+            data=_data(ingestion, sequence),
+        )
+        severity = _severity(ingestion, name)
+        return cls(ingestion.id, name, sequence, severity, to_json(document))
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
@@ -87,13 +85,12 @@ def _severity(ingestion: Ingestion, name: str) -> str:
     return _SEVERITIES.get(name, "INFO")
 
 
-def _data(ingestion: Ingestion, sequence: int) -> dict[str, object]:
-    data: dict[str, object] = {"ingestion": ingestion.id, **ingestion.document()}
-    data["sequence"] = sequence
-    if ingestion.warnings:
-        data["warnings"] = ingestion.warnings
-    if ingestion.output:
-        data["output"] = {"size_bytes": ingestion.output.size_bytes}
-    if ingestion.problem:
-        data["problem"] = ingestion.problem
-    return data
+def _data(ingestion: Ingestion, sequence: int) -> documents.EventData:
+    output = documents.Output(ingestion.output.size_bytes) if ingestion.output else None
+    return documents.EventData(**{**ingestion.facts(), "sequence": sequence}, output=output)
+
+
+def _now() -> datetime:
+    """Return the time in milliseconds."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Reupload, Rollup
+from sluice.documents.ingestions import State
 from sluice.errors import PermanentError, UnknownDatasetError
 from sluice.ingestion.ingestions import (
     Changes,
@@ -18,7 +19,7 @@ from sluice.ingestion.ingestions import (
     select_ingestion,
 )
 from sluice.ingestion.merge import lock_datasets, merge_rows, reject_rows, withdraw
-from sluice.ingestion.model import Ingestion, State
+from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.output import write_output
 from sluice.ingestion.reconciliation import check_accounts, too_many_rejects

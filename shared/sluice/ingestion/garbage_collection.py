@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, SEGMENT_COLUMN
+from sluice.documents.ingestions import State
 from sluice.ingestion.ingestions import query_ingestions, select_chunks
-from sluice.ingestion.model import Ingestion, State
+from sluice.ingestion.model import Ingestion
 from sluice.ingestion.sources import is_compressed, open_source
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement

@@ -24,13 +24,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sluice.datasets import identifiers
+from sluice.documents.ingestions import PROGRESS, Account, State
 from sluice.errors import AccountImbalanceError, PermanentError
 from sluice.ingestion.constraint_errors import constraint_errors
-from sluice.ingestion.events import PROGRESS, Event
+from sluice.ingestion.events import Event
 from sluice.ingestion.ingestions import query_ingestions, write_events
 from sluice.ingestion.load import codes_of_texts, copy_stream, write_rejects
 from sluice.ingestion.merge import lock_datasets
-from sluice.ingestion.model import Account, Ingestion, State
+from sluice.ingestion.model import Ingestion
 from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import publish_events
 from sluice.ingestion.reconciliation import check_accounts, too_many_rejects

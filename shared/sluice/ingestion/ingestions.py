@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sluice.csv.cuts import Cut
+from sluice.documents.ingestions import PROGRESS, UNFINISHED, Account, State
 from sluice.errors import IllegalTransitionError, NotFoundError, SluiceError
-from sluice.ingestion.events import PROGRESS, Event
-from sluice.ingestion.model import TRANSITIONS, UNFINISHED, Account, Ingestion, State
+from sluice.ingestion.events import Event
+from sluice.ingestion.model import TRANSITIONS, Ingestion
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from sluice.csv.cuts import Cut
 from sluice.csv.rejects import Reject
 from sluice.datasets.identifiers import quote, view
+from sluice.documents.document import to_json
+from sluice.documents.ingestions import Account, State
 from sluice.errors import IdempotencyKeyError, PermanentError
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.finish import publish
@@ -31,7 +33,6 @@ from sluice.ingestion.ingestions import (
 )
 from sluice.ingestion.load import codes_of_texts, store_rows, write_rejects
 from sluice.ingestion.merge import KeyedRow, keyed_rows
-from sluice.ingestion.model import Account, State
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.row_groups import ParsedGroup, RowGroup, parse_group
 from sluice.parsing.json_rows import row_layout
@@ -242,7 +243,7 @@ def _document(
         "dataset": found.dataset,
         "ingestion": found.id,
         "state": str(found.state),
-        "account": found.account.document(),
+        "account": to_json(found.account),
         "problem": found.problem,
         "rows": parsed.outcomes(rejects, keyed, is_loaded=found.state == State.DONE),
     }

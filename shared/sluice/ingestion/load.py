@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
+from sluice.documents.ingestions import Account, State
 from sluice.errors import (
     AccountImbalanceError,
     ChunkInProgressError,
@@ -19,7 +20,6 @@ from sluice.errors import (
 )
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.ingestions import count_chunk, fail_unfinished, insert_receipt
-from sluice.ingestion.model import Account, State
 from sluice.ingestion.outbox import relay
 from sluice.parsing.chunk import ParsedChunk, copied_columns, copied_rollup_columns
 from sluice.parsing.copy_stream import CopyStream, stream_rejects

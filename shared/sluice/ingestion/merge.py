@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sluice.datasets.model import Dangling, Dataset, Duplicates
+from sluice.documents.ingestions import State
 from sluice.errors import AccountImbalanceError, DeclarationError
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.ingestions import Changes, move, query_ingestions
-from sluice.ingestion.model import Ingestion, State
+from sluice.ingestion.model import Ingestion
 from sluice.postgres.catalog import read_dataset
 from sluice.postgres.merge_sql import Merging
 from sluice.postgres.named_sql import composed, statement

@@ -1,29 +1,14 @@
-"""The values of the life of a file: its states, its account, the ingestion itself; pure, does no I/O."""
+"""An ingestion as a value, and the transitions between its states; pure, does no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Self
 
+from sluice.documents.ingestions import Account, Chunks, State
 from sluice.ports import StoredObject
-
-
-class State(StrEnum):
-    """The states of an ingestion."""
-
-    RECEIVED = "received"
-    SPLITTING = "splitting"
-    LOADING = "loading"
-    PUBLISHING = "publishing"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    SKIPPED = "skipped"
-    UNDONE = "undone"
-
 
 #: The states from which each state can be reached.
 TRANSITIONS: Mapping[State, Sequence[State]] = {
@@ -37,27 +22,6 @@ TRANSITIONS: Mapping[State, Sequence[State]] = {
     State.SKIPPED: (State.RECEIVED, State.PUBLISHING),
     State.UNDONE: (State.DONE,),
 }
-UNFINISHED = (State.RECEIVED, State.SPLITTING, State.LOADING, State.PUBLISHING)
-FINAL = (State.DONE, State.FAILED, State.CANCELLED, State.SKIPPED, State.UNDONE)
-
-
-@dataclass(frozen=True)
-class Account:
-    """What became of the records of a file: `read = loaded + rejected + duplicates`."""
-
-    read: int = 0
-    loaded: int = 0
-    rejected: int = 0
-    duplicates: int = 0
-
-    @property
-    def is_balanced(self) -> bool:
-        """Whether every record read is accounted for."""
-        return self.read == self.loaded + self.rejected + self.duplicates
-
-    def document(self) -> dict[str, int]:
-        """Return the account as events and the API show it."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -140,19 +104,22 @@ class Ingestion:
             finished_at=row["finished_at"],
         )
 
-    def document(self) -> dict[str, object]:
-        """Return what events and the API both show of an ingestion."""
+    def facts(self) -> dict[str, Any]:
+        """Return the members that the documents of an ingestion and of its events share."""
         return {
+            "id": self.id,
             "dataset": self.dataset,
-            "state": str(self.state),
+            "state": self.state,
             "sequence": self.sequence,
             "bucket": self.file.bucket,
             "object": self.file.name,
             "generation": str(self.file.generation),
             "size_bytes": self.file.size_bytes,
             "bytes_loaded": self.bytes_loaded,
-            "chunks": {"total": self.chunks_total, "loaded": self.chunks_loaded},
-            "account": self.account.document(),
+            "chunks": Chunks(self.chunks_total, self.chunks_loaded),
+            "account": self.account,
+            "warnings": list(self.warnings),
+            "problem_document": self.problem and dict(self.problem),
         }
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sluice.datasets.model import Dataset, LoadPolicy
+from sluice.documents.ingestions import Account
 from sluice.errors import AccountImbalanceError, TooManyRejectsError
-from sluice.ingestion.model import Account, Ingestion
+from sluice.ingestion.model import Ingestion
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sluice.compaction.compact import Compact
+from sluice.documents.ingestions import State
 from sluice.ingestion.dispatch import publish_chunks, publish_notification
 from sluice.ingestion.events import Event
 from sluice.ingestion.garbage_collection import collect_garbage
 from sluice.ingestion.ingestions import query_ingestion, select_chunks
-from sluice.ingestion.model import Ingestion, State
+from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import publish_events, relay
 from sluice.ingestion.sources import open_source
 from sluice.postgres.connection import transaction

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sluice.csv.cuts import Cut
 from sluice.csv.encodings import EncodingWatch
 from sluice.csv.splitting import Splitter
+from sluice.documents.ingestions import State
 from sluice.errors import (
     EmptyFileError,
     PermanentError,
@@ -35,7 +36,7 @@ from sluice.ingestion.ingestions import (
     select_chunks,
     select_ingestion,
 )
-from sluice.ingestion.model import Ingestion, State
+from sluice.ingestion.model import Ingestion
 from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.sources import Source, open_source

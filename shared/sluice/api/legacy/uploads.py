@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sluice.api.downloads import download_output
 from sluice.api.legacy.multipart import Part, read_parts
 from sluice.api.responses import json_response
+from sluice.documents.ingestions import FINAL, State
 from sluice.errors import BodyError, NotFoundError, RequestError, TooLargeError
 from sluice.ingestion.ingestions import select_ingestion
-from sluice.ingestion.model import FINAL, Ingestion, State
+from sluice.ingestion.model import Ingestion
 from sluice.ingestion.notifications import SUFFIXES
 from sluice.postgres.catalog import declared_datasets
 
@@ -71,7 +72,7 @@ def _load_file(call: Call, part: Part, given: Mapping[str, str]) -> Response:
     number = _upload(call, f"{dataset}/{name}", part.blocks)
     row = _wait(call, number)
     if row.problem:
-        body = {**row.problem, "ingestion": number, "account": row.account.document()}
+        body = {**row.problem, "ingestion": number, "account": row.account}
         return _problem(body)
     is_over = row.state in FINAL
     outcome = "processed it with status: 0" if is_over else "it is being processed"
@@ -80,7 +81,7 @@ def _load_file(call: Call, part: Part, given: Mapping[str, str]) -> Response:
         "dataset": dataset,
         "ingestion": number,
         "state": str(row.state),
-        "account": row.account.document(),
+        "account": row.account,
     }
     return json_response(answer, 200 if is_over else 202)
 

@@ -10,11 +10,12 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sluice.api import schemas
 from sluice.api.operations import Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.backups.manifest import Format, Manifest
-from sluice.backups.repository import Repository, Summary
+from sluice.backups.repository import Repository, backup_document
+from sluice.documents import backups as documents
+from sluice.documents.document import to_json
 from sluice.errors import BodyError, ParameterError, SluiceError
 
 if TYPE_CHECKING:
@@ -29,30 +30,14 @@ _LISTED = 100
 #: Longest silence of a stream of lines, so that no proxy closes the connection.
 _HEARTBEAT_S = 10.0
 
-_WHOLE = {"type": "integer"}
-_TEXT = {"type": "string"}
-_NAMES = schemas.array(_TEXT)
-_RESTORED = schemas.record(
-    {
-        "backup": _TEXT,
-        "restored": schemas.array(
-            schemas.record({"dataset": _TEXT, "into": _TEXT, "rows": _WHOLE, "ingestion": _WHOLE})
-        ),
-    }
-)
-_RESTORE_REQUEST = {"datasets": _NAMES, "suffix": _TEXT, "in_place": {"type": "boolean"}}
-
 
 @operation(
     "makeBackup",
     "Backups",
     status=201,
-    answer=schemas.ref("Backup"),
+    answer=documents.Backup,
     formats=("ndjson",),
-    body=schemas.record(
-        {"datasets": _NAMES, "format": {"type": "string", "enum": [*Format]}},
-        optional=("datasets", "format"),
-    ),
+    body=documents.BackupRequest,
 )
 def make_backup(call: Call) -> Response:
     """Back up some or all datasets to the outbox, from one consistent snapshot.
@@ -60,31 +45,31 @@ def make_backup(call: Call) -> Response:
     The response is sent when the backup is done. With `Accept: application/x-ndjson` it is a
     stream: a line for each part, the last with `done` or `problem`.
     """
-    body = _body(call, ("datasets", "format"))
-    work = _backing_up(call, _datasets(body), _format(body))
-    return _answer(call, lambda report: asdict(Summary.of(work(report))), 201)
+    body = call.body(documents.BackupRequest)
+    if body.format not in tuple(Format):
+        raise BodyError(f"format: {body.format!r} is not one of {', '.join(Format)}")
+    work = _backing_up(call, body.datasets, Format(body.format))
+    return _answer(call, lambda report: backup_document(work(report)), 201)
 
 
-@operation("listBackups", "Backups", answer=schemas.list_of("backups", "Backup"))
+@operation("listBackups", "Backups", answer=documents.Backups)
 def list_backups(call: Call) -> Response:
     """List the newest backups, each with its state."""
-    return json_response(
-        {"backups": [asdict(each) for each in _repository(call).summaries(_LISTED)]}
-    )
+    return json_response(documents.Backups(_repository(call).backups(_LISTED)))
 
 
-@operation("showBackup", "Backups", answer=schemas.ref("Backup"))
+@operation("showBackup", "Backups", answer=documents.Backup)
 def show_backup(call: Call) -> Response:
     """Return a backup: its state, datasets and sizes."""
-    return json_response(asdict(_repository(call).summary(call.path["backup"])))
+    return json_response(_repository(call).backup(call.path["backup"]))
 
 
 @operation(
     "restoreBackup",
     "Backups",
-    answer=_RESTORED,
+    answer=documents.Restored,
     formats=("ndjson",),
-    body=schemas.record(_RESTORE_REQUEST, optional=tuple(_RESTORE_REQUEST)),
+    body=documents.RestoreRequest,
 )
 def restore_backup(call: Call) -> Response:
     """Restore some or all datasets of a backup, as copies or in place.
@@ -93,14 +78,15 @@ def restore_backup(call: Call) -> Response:
     nothing: every part is verified, and all rows become visible together. `Accept:
     application/x-ndjson` as for a backup.
     """
-    body = _body(call, ("datasets", "suffix", "in_place"))
-    return _answer(call, _restoring(call, _repository(call).manifest(call.path["backup"]), body))
+    body = call.body(documents.RestoreRequest)
+    manifest = _repository(call).manifest(call.path["backup"])
+    return _answer(call, _restoring(call, manifest, body.datasets, _suffix(body)))
 
 
 @operation(
     "compareBackup",
     "Backups",
-    answer=schemas.ref("Comparison"),
+    answer=documents.Comparison,
     formats=("ndjson",),
     arguments=(
         Argument("datasets", "Names, separated by commas; by default all that have a copy."),
@@ -118,100 +104,55 @@ def compare_backup(call: Call) -> Response:
     suffix = given.get("suffix", SUFFIX)
     manifest = _repository(call).manifest(call.path["backup"])
 
-    def work(_: ReportProgress) -> dict[str, Any]:
-        found = compare(call.engine, manifest, datasets, suffix)
+    def work(_: ReportProgress) -> documents.Comparison:
         listed = [
-            {**asdict(each), "equal": not (each.only_here or each.only_there)} for each in found
+            documents.ComparedDataset(**asdict(each), equal=not (each.only_here or each.only_there))
+            for each in compare(call.engine, manifest, datasets, suffix)
         ]
-        equal = all(each["equal"] for each in listed)
-        return {"backup": manifest.id, "equal": equal, "datasets": listed}
+        return documents.Comparison(manifest.id, all(each.equal for each in listed), listed)
 
     return _answer(call, work)
 
 
-@operation(
-    "backUpTables",
-    "Backups",
-    answer={"type": "object"},
-    body=schemas.record({"table": _TEXT}, optional=("table",)),
-)
+@operation("backUpTables", "Backups", answer={"type": "object"}, body=documents.TablesRequest)
 def back_up_tables(call: Call) -> Response:
     """Back up every table, or one, to Avro files."""
-    body = _body(call, ("table", "tables", "datasets"))
-    manifest = _backing_up(call, _tables(call, body), Format.AVRO)(lambda _: None)
-    answer = {"response": "backups were taken sucessfully", "backup": asdict(Summary.of(manifest))}
+    tables = _tables(call, call.body(documents.TablesRequest))
+    manifest = _backing_up(call, tables, Format.AVRO)(lambda _: None)
+    backup = backup_document(manifest)
+    answer = {"response": "backups were taken sucessfully", "backup": backup}
     return json_response(answer)
 
 
 @operation(
-    "restoreTables",
-    "Backups",
-    answer=_RESTORED,
-    body=schemas.record(
-        {"table": _TEXT, "backup": _TEXT, **_RESTORE_REQUEST},
-        optional=("table", "backup", *_RESTORE_REQUEST),
-    ),
+    "restoreTables", "Backups", answer=documents.Restored, body=documents.RestoreTablesRequest
 )
 def restore_tables(call: Call) -> Response:
     """Restore every table of the newest backup, or one, with the suffix 2 or in place."""
-    body = _body(call, ("table", "tables", "datasets", "backup", "suffix", "in_place"))
+    body = call.body(documents.RestoreTablesRequest)
     repository = _repository(call)
-    manifest = (
-        repository.manifest(_text(body, "backup")) if "backup" in body else repository.newest()
-    )
-    given: dict[str, Any] = {key: body[key] for key in ("suffix", "in_place") if key in body}
-    given["datasets"] = _tables(call, body)
-    restored = _restoring(call, manifest, given)(lambda _: None)
-    return json_response({"response": "backups were restored successfully", **restored})
+    manifest = repository.newest() if body.backup is None else repository.manifest(body.backup)
+    restored = _restoring(call, manifest, _tables(call, body), _suffix(body))(lambda _: None)
+    answer = {"response": "backups were restored successfully", **to_json(restored)}
+    return json_response(answer)
 
 
-def _tables(call: Call, body: dict[str, Any]) -> list[str] | None:
-    """Return the tables that the body or the query string names."""
+def _tables(
+    call: Call, body: documents.TablesRequest | documents.RestoreTablesRequest
+) -> list[str] | None:
+    """Return the tables that the query string or the body names; None for all."""
     named = [value for name, value in call.arguments if name == "table"]
-    named += [_text(body, "table")] if "table" in body else []
-    return named or _datasets({"datasets": body.get("tables", body.get("datasets"))})
+    named += [body.table] if body.table is not None else []
+    return named or body.tables or body.datasets
 
 
-def _body(call: Call, optional: tuple[str, ...]) -> dict[str, Any]:
-    """Return the body; an empty one has no members."""
-    return call.body(required=(), optional=optional) if call.request.get_data() else {}
-
-
-def _datasets(body: dict[str, Any]) -> list[str] | None:
-    found = body.get("datasets")
-    if found is None:
-        return None
-    if not isinstance(found, list) or not found or not all(isinstance(each, str) for each in found):
-        raise BodyError("datasets: is not a list of names; leave it out for all")
-    return found
-
-
-def _format(body: dict[str, Any]) -> Format:
-    try:
-        return Format(body.get("format", Format.AVRO))
-    except ValueError:
-        raise BodyError(f"format: {body['format']!r} is none of {', '.join(Format)}") from None
-
-
-def _text(body: dict[str, Any], name: str) -> str:
-    value = body[name]
-    if not isinstance(value, str):
-        raise BodyError(f"{name}: {value!r} is not a text")
-    return value
-
-
-def _suffix(body: dict[str, Any]) -> str:
-    in_place = body.get("in_place", False)
-    if not isinstance(in_place, bool):
-        raise BodyError(f"in_place: {in_place!r} is not true or false")
-    if in_place:
-        if body.get("suffix"):
-            raise BodyError("in_place: takes no suffix")
-        return ""
-    suffix = _text(body, "suffix") if "suffix" in body else SUFFIX
-    if not suffix:
+def _suffix(body: documents.RestoreRequest) -> str:
+    """Return the suffix of the copies; empty to restore in place."""
+    if body.in_place and body.suffix:
+        raise BodyError("in_place: takes no suffix")
+    if body.suffix == "" and not body.in_place:
         raise BodyError('suffix: is empty; send "in_place": true to replace the present rows')
-    return suffix
+    return "" if body.in_place else body.suffix or SUFFIX
 
 
 def _archive(call: Call) -> CloudStorage:
@@ -234,31 +175,29 @@ def _backing_up(
 
 
 def _restoring(
-    call: Call, manifest: Manifest, body: dict[str, Any]
-) -> Callable[[ReportProgress], dict[str, Any]]:
+    call: Call, manifest: Manifest, datasets: list[str] | None, suffix: str
+) -> Callable[[ReportProgress], documents.Restored]:
     from sluice.backups.restore import Restore  # noqa: PLC0415
 
-    datasets, suffix = _datasets(body), _suffix(body)
     publisher = call.environment().publisher
     restore = Restore(call.settings, call.engine, _archive(call), publisher)
 
-    def work(report: ReportProgress) -> dict[str, Any]:
+    def work(report: ReportProgress) -> documents.Restored:
         restored = restore(manifest, datasets, suffix, report)
-        return {"backup": manifest.id, "restored": [asdict(each) for each in restored]}
+        listed = [documents.RestoredDataset(**asdict(each)) for each in restored]
+        return documents.Restored(manifest.id, listed)
 
     return work
 
 
-def _answer(
-    call: Call, work: Callable[[ReportProgress], dict[str, Any]], status: int = 200
-) -> Response:
+def _answer(call: Call, work: Callable[[ReportProgress], object], status: int = 200) -> Response:
     """Respond when the work is done, or with a stream of its steps if the client accepts lines."""
     if NDJSON in call.request.headers.get("Accept", ""):
         return stream_response(_lines(work), "ndjson", {"Cache-Control": "no-store"}, ExitStack())
     return json_response(work(lambda _: None), status)
 
 
-def _lines(work: Callable[[ReportProgress], dict[str, Any]]) -> Iterator[bytes]:
+def _lines(work: Callable[[ReportProgress], object]) -> Iterator[bytes]:
     """Yield `{"progress": ...}` while the work is done, then `{"done": ...}` or `{"problem": ...}`."""
     steps: queue.Queue[dict[str, Any]] = queue.Queue()
 
@@ -282,7 +221,7 @@ def _lines(work: Callable[[ReportProgress], dict[str, Any]]) -> Iterator[bytes]:
             step = steps.get(timeout=_HEARTBEAT_S)
         except queue.Empty:
             step = {"progress": None}
-        yield json.dumps(step).encode() + b"\n"
+        yield json.dumps(to_json(step)).encode() + b"\n"
     worker.join()
 
 

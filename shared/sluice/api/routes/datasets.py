@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sluice.api import schemas
 from sluice.api.conditional import conditional, freshness_headers
 from sluice.api.operations import Call, operation
 from sluice.api.responses import json_response
 from sluice.datasets.identifiers import view
+from sluice.documents import datasets as documents
 from sluice.errors import BodyError
 from sluice.postgres.catalog import DatasetVersion, dataset_version, dataset_versions
 from sluice.postgres.connection import transaction
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from sluice.datasets.model import Column
 
 
-@operation("listDatasets", "Datasets", answer=schemas.list_of("datasets", "Dataset"))
+@operation("listDatasets", "Datasets", answer=documents.Datasets)
 def list_datasets(call: Call) -> Response:
     """List the datasets, each with its number of published rows and its freshness."""
     with call.snapshot() as connection:
-        found = [_summary(connection, each) for each in dataset_versions(connection)]
-    return json_response({"datasets": found})
+        found = [
+            documents.Dataset(**_facts(connection, each)) for each in dataset_versions(connection)
+        ]
+    return json_response(documents.Datasets(found))
 
 
 def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[str, str]]:
@@ -34,39 +36,34 @@ def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[s
     return found, freshness_headers(found, "json")
 
 
-@operation("describeDataset", "Datasets", answer=schemas.ref("DatasetDescription"))
+@operation("describeDataset", "Datasets", answer=documents.DatasetDescription)
 @conditional(_current)
 def describe_dataset(_: Call, connection: Connection, found: DatasetVersion) -> Response:
     """Describe a dataset: columns, key, policies, queries, freshness, declaration."""
     dataset = found.dataset
-    document = {
-        **_summary(connection, found),
-        "columns": [_column_document(each) for each in dataset.columns],
-        "key": list(dataset.key),
-        "duplicates": str(dataset.duplicates),
-        "load": str(dataset.load),
-        "reupload": str(dataset.reupload),
-        "rollups": [
-            {"name": each.name, "description": each.description} for each in dataset.rollups
-        ],
-        "queries": [{"name": each.name, "summary": each.summary} for each in dataset.queries],
-        "declaration": found.document,
-    }
+    document = documents.DatasetDescription(
+        **_facts(connection, found),
+        columns=[_column(each) for each in dataset.columns],
+        key=list(dataset.key),
+        duplicates=str(dataset.duplicates),
+        load=str(dataset.load),
+        reupload=str(dataset.reupload),
+        rollups=[documents.RollupSummary(e.name, e.description) for e in dataset.rollups],
+        queries=[documents.QuerySummary(e.name, e.summary) for e in dataset.queries],
+        declaration=found.document,
+    )
     return json_response(document)
 
 
-def _summary(connection: Connection, found: DatasetVersion) -> dict[str, object]:
+def _facts(connection: Connection, found: DatasetVersion) -> dict[str, Any]:
+    """Return the members that the list and the description of a dataset share."""
     return {
         "name": found.dataset.name,
         "description": found.dataset.description,
         "version": found.dataset.version,
         "origin": found.origin,
         "rows": _count(connection, found),
-        "freshness": {
-            "version": found.freshness,
-            "ingestion": found.ingestion,
-            "changed_at": found.changed_at.isoformat() if found.changed_at else None,
-        },
+        "freshness": documents.Freshness(found.freshness, found.ingestion, found.changed_at),
     }
 
 
@@ -78,40 +75,30 @@ def _count(connection: Connection, found: DatasetVersion) -> int:
     return int(connection.execute(count).scalar_one())
 
 
-def _column_document(column: Column) -> dict[str, object]:
-    return {
-        "name": column.name,
-        "type": str(column.type),
-        "description": column.description,
-        "required": column.required,
-        "headers": list(column.headers),
-        "fields": [
-            {"name": each.name, "type": each.postgres_type, "nullable": each.nullable}
-            for each in column.fields
-        ],
-    }
+def _column(column: Column) -> documents.Column:
+    return documents.Column(
+        name=column.name,
+        type=str(column.type),
+        description=column.description,
+        required=column.required,
+        headers=list(column.headers),
+        fields=[documents.Field(e.name, e.postgres_type, e.nullable) for e in column.fields],
+    )
 
 
-@operation(
-    "declareDataset",
-    "Datasets",
-    answer=schemas.record(
-        {"name": {"type": "string"}, "version": {"type": "integer"}, "changed": {"type": "boolean"}}
-    ),
-    body={"type": "object"},
-)
+@operation("declareDataset", "Datasets", answer=documents.Declared, body={"type": "object"})
 def declare_dataset(call: Call) -> Response:
     """Declare a dataset, or change its declaration."""
     from sluice.postgres.declare import declare  # noqa: PLC0415  # SQLAlchemy and DuckDB, paid here
 
     name = call.path["dataset"]
-    document = call.document()
+    document = call.body(dict[str, Any])
     if document.setdefault("name", name) != name:
         raise BodyError(f"name: the body says {document['name']!r}, the path {name!r}")
     is_changed = declare(call.engine, document, origin="api")
     with transaction(call.engine) as connection:
         version = dataset_version(connection, name).dataset.version
-    answer = {"name": name, "version": version, "changed": is_changed}
+    answer = documents.Declared(name, version, is_changed)
     return json_response(answer, headers={"Location": f"/v1/datasets/{name}"})
 
 

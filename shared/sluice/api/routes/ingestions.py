@@ -7,17 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from sluice.api import schemas
 from sluice.api.downloads import download_output
 from sluice.api.formats import JSON_FORMATS, negotiate, write, write_page
-from sluice.api.ingestion_documents import ingestion_document, ingestion_number
 from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.api.sse import EVENT_STREAM, stream_all, stream_ingestion
 from sluice.datasets.model import Field
+from sluice.documents import ingestions as documents
+from sluice.documents.ingestions import State
 from sluice.errors import ParameterError
 from sluice.ingestion.ingestions import query_ingestions, select_ingestion
-from sluice.ingestion.model import State
 from sluice.postgres.named_sql import statement
 from sluice.querying.filters import Bindings
 from sluice.querying.keysets import Order, Term
@@ -26,6 +25,8 @@ from sluice.querying.rows import parse_limit
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
+
+    from sluice.ingestion.model import Ingestion
 
 PAGE_INGESTIONS = 50
 PAGE_REJECTS = 1000
@@ -37,7 +38,7 @@ _BY_RECORD = Order((Term(Field("record", "bigint", nullable=False)),))
 @operation(
     "listIngestions",
     "Ingestions",
-    answer=schemas.page_of("ingestions", schemas.ref("Ingestion")),
+    answer=documents.IngestionPage,
     formats=(EVENT_STREAM,),
     arguments=(
         Argument("dataset", "Only ingestions of this dataset."),
@@ -63,7 +64,9 @@ def list_ingestions(call: Call) -> Response:
         rows = query_ingestions(connection, "list_ingestions", values)
     page = rows[:limit]
     following = _NEWEST_FIRST.cursor(json.dumps([str(page[-1].id)])) if len(rows) > limit else None
-    return json_response({"ingestions": [ingestion_document(r) for r in page], "next": following})
+    return json_response(
+        documents.IngestionPage([ingestion_document(each) for each in page], following)
+    )
 
 
 def _wants_events(call: Call) -> bool:
@@ -94,12 +97,26 @@ def _states(text: str | None) -> list[str] | None:
     return states
 
 
-@operation("showIngestion", "Ingestions", answer=schemas.ref("Ingestion"))
+@operation("showIngestion", "Ingestions", answer=documents.Ingestion)
 def show_ingestion(call: Call) -> Response:
     """Return an ingestion: its state, progress and account."""
     with call.snapshot() as connection:
-        row = select_ingestion(connection, ingestion_number(call))
+        row = select_ingestion(connection, call.ingestion)
     return json_response(ingestion_document(row), headers={"Cache-Control": "no-cache"})
+
+
+def ingestion_document(ingestion: Ingestion) -> documents.Ingestion:
+    """Return an ingestion as the API shows it."""
+    output = ingestion.output
+    url = f"/v1/ingestions/{ingestion.id}/output"
+    return documents.Ingestion(
+        **ingestion.facts(),
+        output=documents.Output(output.size_bytes, url) if output else None,
+        replaced_by=ingestion.replaced_by,
+        received_at=ingestion.received_at,
+        updated_at=ingestion.updated_at,
+        finished_at=ingestion.finished_at,
+    )
 
 
 _REJECTS = """
@@ -113,7 +130,7 @@ _REJECT_COLUMNS = tuple(
 @operation(
     "listRejects",
     "Ingestions",
-    answer=schemas.page_of("rejects", schemas.ref("Reject")),
+    answer=documents.RejectPage,
     formats=REJECT_FORMATS,
     arguments=(
         LIMIT,
@@ -130,7 +147,7 @@ def list_rejects(call: Call) -> Response:
     limit = parse_limit(arguments.get("limit"), call.settings.max_rows)
     if limit is None and kind == "json":
         limit = PAGE_REJECTS
-    bindings = Bindings({"ingestion": str(ingestion_number(call))})
+    bindings = Bindings({"ingestion": str(call.ingestion)})
     sql = _REJECTS
     if arguments.get("cursor"):
         after = _BY_RECORD.read_cursor(arguments["cursor"])
@@ -138,7 +155,7 @@ def list_rejects(call: Call) -> Response:
     sql += " ORDER BY record" + (f" LIMIT {limit + 1}" if limit else "")
     with ExitStack() as stack:
         connection = stack.enter_context(call.snapshot())
-        select_ingestion(connection, ingestion_number(call))
+        select_ingestion(connection, call.ingestion)
         _, batches = stream(connection, sql, bindings.values)
         return stream_response(_rejects_body(kind, batches, limit), kind, {}, stack)
 
@@ -180,7 +197,7 @@ def _reject_json(row: Sequence[Any]) -> str:
 @operation(
     "listEvents",
     "Ingestions",
-    answer=schemas.list_of("events", "Event"),
+    answer=documents.Events,
     formats=(EVENT_STREAM,),
 )
 def list_events(call: Call) -> Response:
@@ -189,7 +206,7 @@ def list_events(call: Call) -> Response:
     The stream starts with the first event, or after the sequence in the header Last-Event-ID. With
     `Accept: application/json` the answer is the list of the events so far.
     """
-    number = ingestion_number(call)
+    number = call.ingestion
     accepted = call.request.accept_mimetypes
     if not accepted or accepted.best_match([EVENT_STREAM, "application/json"]) != (
         "application/json"
@@ -211,7 +228,7 @@ def show_output(call: Call) -> Response:
     `If-Range` and HEAD allow to resume or split a download. Before `done` the answer is 409;
     without a declared output, 404.
     """
-    return download_output(call, ingestion_number(call))
+    return download_output(call, call.ingestion)
 
 
 OPERATIONS = (list_ingestions, show_ingestion, list_rejects, list_events, show_output)

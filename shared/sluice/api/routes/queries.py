@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
 
-from sluice.api import pages, schemas
+from sluice.api import pages
 from sluice.api.conditional import conditional, freshness_headers
 from sluice.api.formats import (
     FORMATS,
@@ -23,6 +23,8 @@ from sluice.api.formats import (
 from sluice.api.operations import Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.charts.chart import MAX_ROWS
+from sluice.documents import datasets as documents
+from sluice.documents.document import parse
 from sluice.errors import NotFoundError, ParameterError, RequestError
 from sluice.postgres.catalog import DatasetVersion, dataset_version, version_for_query
 from sluice.querying.parameters import read_parameters
@@ -38,30 +40,31 @@ if TYPE_CHECKING:
     _Answer = tuple[tuple[ResultColumn, ...], Iterator[Sequence[Sequence[Any]]]]
 
 
-@operation("listQueries", "Queries", answer=schemas.list_of("queries", "Query"))
+@operation("listQueries", "Queries", answer=documents.Queries)
 def list_queries(call: Call) -> Response:
     """List the named queries of a dataset with their parameters."""
     with call.snapshot() as connection:
         dataset = dataset_version(connection, call.path["dataset"]).dataset
-    return json_response({"queries": [_document(dataset.name, q) for q in dataset.queries]})
+    return json_response(documents.Queries([_document(dataset.name, q) for q in dataset.queries]))
 
 
-def _document(dataset: str, query: Query) -> dict[str, object]:
+def _document(dataset: str, query: Query) -> documents.Query:
     drawing = query.drawing
-    return {
-        "name": query.name,
-        "summary": query.summary,
-        "description": query.description,
-        "parameters": [asdict(each) for each in query.parameters],
-        "needs": [list(each) for each in query.needs],
-        "returns": query.returns,
-        "drawing": {"kind": drawing.kind, **dict(drawing.options)} if drawing else None,
-        "verb": query.verb,
-        "output": query.verb_output,
-        "near": asdict(query.near) if query.near else None,
-        "formats": list(formats_of(query)),
-        "url": f"/v1/datasets/{dataset}/queries/{query.name}",
-    }
+    return documents.Query(
+        dataset=dataset,
+        name=query.name,
+        summary=query.summary,
+        description=query.description,
+        parameters=[parse(asdict(each), documents.QueryParameter) for each in query.parameters],
+        needs=[list(each) for each in query.needs],
+        returns=query.returns,
+        drawing={"kind": drawing.kind, **dict(drawing.options)} if drawing else None,
+        verb=query.verb,
+        output=query.verb_output,
+        near=documents.Near(query.near.query, query.near.column) if query.near else None,
+        formats=list(formats_of(query)),
+        url=f"/v1/datasets/{dataset}/queries/{query.name}",
+    )
 
 
 def _current(call: Call, connection: Connection) -> tuple[_Found, dict[str, str]]:

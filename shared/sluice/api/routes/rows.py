@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from sluice.api import schemas
 from sluice.api.conditional import conditional, freshness_headers
 from sluice.api.formats import FORMATS, JSON_FORMATS, negotiate, write, write_page
 from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
+from sluice.documents import ingestions as documents
+from sluice.documents.datasets import RowPage
 from sluice.errors import (
     BodyError,
     NotFoundError,
@@ -65,7 +66,7 @@ def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[s
 @operation(
     "listRows",
     "Rows",
-    answer=schemas.page_of("rows", {"type": "object"}),
+    answer=RowPage,
     formats=tuple(FORMATS),
     arguments=(
         Argument("select", "Columns of the answer, separated by commas; all by default."),
@@ -159,7 +160,7 @@ class NothingLoadedError(RowsRefusedError):
 
 
 @operation(
-    "postRows", "Rows", answer=schemas.ref("Admission"), arguments=(_IDEMPOTENCY_KEY,), body=_ROWS
+    "postRows", "Rows", answer=documents.InsertedRows, arguments=(_IDEMPOTENCY_KEY,), body=_ROWS
 )
 def post_rows(call: Call) -> Response:
     """Load and publish 1 to 1000 rows, and return the outcome of each.
@@ -181,7 +182,7 @@ def post_rows(call: Call) -> Response:
 @operation(
     "postRowsOfMany",
     "Rows",
-    answer=schemas.list_of("ingestions", "Admission"),
+    answer=documents.InsertedRowsOfMany,
     arguments=(_IDEMPOTENCY_KEY,),
     body={"type": "object", "additionalProperties": _ROWS},
 )

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Response
 
-from sluice.api import schemas
 from sluice.api.operations import Call, operation
 from sluice.api.responses import json_response
-from sluice.errors import BodyError
+from sluice.documents import ingestions as documents
 from sluice.postgres.catalog import dataset_version
 
 if TYPE_CHECKING:
-    from sluice.gcloud.push_subscriptions import PushSubscriptions, Subscription
+    from sluice.gcloud.push_subscriptions import PushSubscriptions
 
 
 def _subscriptions(call: Call) -> PushSubscriptions:
@@ -28,45 +25,33 @@ def _subscriptions(call: Call) -> PushSubscriptions:
     "subscribe",
     "Subscriptions",
     status=201,
-    answer=schemas.ref("Subscription"),
-    body=schemas.ref("SubscriptionRequest"),
+    answer=documents.Subscription,
+    body=documents.SubscriptionRequest,
 )
 def subscribe(call: Call) -> Response:
     """Push events to an endpoint: each POST to it has a CloudEvent as its body."""
     from sluice.gcloud.push_subscriptions import check_spec  # noqa: PLC0415  # where first used
 
-    body = call.body(required=("endpoint",), optional=("dataset", "states"))
-    endpoint, dataset, states = body["endpoint"], body.get("dataset"), body.get("states") or []
-    if not isinstance(endpoint, str) or not isinstance(dataset, str | None):
-        raise BodyError("endpoint and dataset are texts")
-    if not isinstance(states, list) or not all(isinstance(each, str) for each in states):
-        raise BodyError("states: is not a list of states")
-    spec = check_spec(endpoint, dataset, states)
-    if dataset is not None:
+    body = call.body(documents.SubscriptionRequest)
+    spec = check_spec(body.endpoint, body.dataset, body.states or ())
+    if body.dataset is not None:
         with call.snapshot() as connection:
-            dataset_version(connection, dataset)
+            dataset_version(connection, body.dataset)
     made = _subscriptions(call).create(spec)
     place = {"Location": f"/v1/subscriptions/{made.id}"}
-    return json_response(_document(made), 201, place)
+    return json_response(made, 201, place)
 
 
-def _document(subscription: Subscription) -> Mapping[str, object]:
-    return {**asdict(subscription), "created_at": subscription.created_at.isoformat()}
-
-
-@operation(
-    "listSubscriptions", "Subscriptions", answer=schemas.list_of("subscriptions", "Subscription")
-)
+@operation("listSubscriptions", "Subscriptions", answer=documents.Subscriptions)
 def list_subscriptions(call: Call) -> Response:
     """List the push subscriptions."""
-    found = [_document(each) for each in _subscriptions(call).list()]
-    return json_response({"subscriptions": found})
+    return json_response(documents.Subscriptions(list(_subscriptions(call).list())))
 
 
-@operation("showSubscription", "Subscriptions", answer=schemas.ref("Subscription"))
+@operation("showSubscription", "Subscriptions", answer=documents.Subscription)
 def show_subscription(call: Call) -> Response:
     """Return a push subscription."""
-    return json_response(_document(_subscriptions(call).find(call.path["subscription"])))
+    return json_response(_subscriptions(call).find(call.path["subscription"]))
 
 
 @operation("unsubscribe", "Subscriptions", status=204)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sluice.api import schemas
 from sluice.api.operations import Call, operation
 from sluice.api.responses import json_response
+from sluice.documents import ingestions as documents
 from sluice.errors import BodyError
 from sluice.postgres.catalog import dataset_version
 
@@ -26,54 +26,28 @@ MAX_OBJECT_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#na
     "openUpload",
     "Ingestions",
     status=201,
-    answer=schemas.ref("Upload"),
-    body=schemas.ref("UploadRequest"),
+    answer=documents.UploadSession,
+    body=documents.UploadRequest,
 )
 def open_upload(call: Call) -> Response:
     """Open a resumable upload straight to the inbox; then `curl -T FILE "$url"`."""
     from sluice.gcloud.storage import open_session  # noqa: PLC0415  # paid where first used
 
-    body = call.body(
-        required=("dataset", "name"),
-        optional=("size", "size_bytes", "content_type", "create_only"),
-    )
-    dataset, name = _text(body, "dataset"), _file_name(_text(body, "name"))
+    body = call.body(documents.UploadRequest)
+    name = _file_name(body.name)
     with call.snapshot() as connection:
-        dataset_version(connection, dataset)
-    stored = _object_name(dataset, name)
+        dataset_version(connection, body.dataset)
+    stored = _object_name(body.dataset, name)
     url = open_session(
         call.settings.project,
         call.settings.inbox,
         stored,
-        content_type=_text(body, "content_type") if "content_type" in body else _type_of(name),
-        size_bytes=_size(body),
-        create_only=_flag(body, "create_only"),
+        content_type=body.content_type or _type_of(name),
+        size_bytes=body.size if body.size_bytes is None else body.size_bytes,
+        create_only=body.create_only,
     )
-    answer = {"url": url, "bucket": call.settings.inbox, "object": stored}
-    return json_response(answer, 201, {"Location": url})
-
-
-def _text(body: dict[str, object], name: str) -> str:
-    value = body[name]
-    if not isinstance(value, str) or not value:
-        raise BodyError(f"{name}: {value!r} is not a text")
-    return value
-
-
-def _flag(body: dict[str, object], name: str) -> bool:
-    value = body.get(name, False)
-    if not isinstance(value, bool):
-        raise BodyError(f"{name}: {value!r} is not true or false")
-    return value
-
-
-def _size(body: dict[str, object]) -> int | None:
-    value = body.get("size_bytes", body.get("size"))
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise BodyError(f"size_bytes: {value!r} is not a number of bytes")
-    return value
+    session = documents.UploadSession(url, call.settings.inbox, stored)
+    return json_response(session, 201, {"Location": url})
 
 
 def _file_name(name: str) -> str:

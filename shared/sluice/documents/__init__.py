@@ -1,0 +1,1 @@
+"""The JSON documents of the API and of its events, shared by server, client and OpenAPI; pure."""

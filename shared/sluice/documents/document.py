@@ -1,0 +1,96 @@
+"""What all documents share: how they are written as JSON, read, checked and described.
+
+A document is a `msgspec.Struct`. This package alone imports msgspec, and of ours only itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+#: A moment with a time zone, RFC 3339 in JSON.
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+#: A problem document with all its members.
+ProblemDocument = Annotated[
+    dict[str, Any], msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/Problem"})
+]
+
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`(?: - at `\$(?P<at>.*)`)?")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]+)`(?: - at `\$(?P<at>.*)`)?")
+_WRONG = re.compile(r"(?P<what>.+) - at `\$\.?(?P<at>.*)`")
+
+
+class DocumentError(ValueError):
+    """A value is not the document that it should be; the message names the field."""
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A JSON object; members that it does not have are ignored when it is read."""
+
+
+class Request(Document, frozen=True, forbid_unknown_fields=True):
+    """The JSON object in the body of a request; it may have no other members."""
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Read a document from JSON.
+
+    Raises:
+        DocumentError: it is not JSON, or another document.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise DocumentError(_explain(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DocumentError(f"the text is not JSON: {error}") from None
+
+
+def parse(value: object, kind: type[T]) -> T:
+    """Read a document from parsed JSON.
+
+    Raises:
+        DocumentError: it is another document.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise DocumentError(_explain(str(error))) from None
+
+
+def to_json(value: object) -> Any:  # a JSON value
+    """Return a document, or a value with documents in it, as a value for `json.dumps`."""
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+def schemas() -> dict[str, Any]:
+    """Return the JSON Schema of every document, by its name."""
+    return msgspec.json.schema_components(
+        list(_concrete(Document)), ref_template="#/components/schemas/{name}"
+    )[1]
+
+
+def _concrete(kind: type[Document]) -> Iterable[type[Document]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _concrete(each)
+
+
+def _explain(message: str) -> str:
+    """Put the name of the field first in a message of msgspec."""
+    if found := _MISSING.fullmatch(message):
+        return f"{_path(found)}: is missing"
+    if found := _UNKNOWN.fullmatch(message):
+        return f"{_path(found)}: is not a known field"
+    if found := _WRONG.fullmatch(message):
+        return f"{found['at']}: {found['what'][0].lower()}{found['what'][1:]}"
+    return message[0].lower() + message[1:]
+
+
+def _path(found: re.Match[str]) -> str:
+    return ".".join(each for each in ((found["at"] or "").lstrip("."), found["field"]) if each)
