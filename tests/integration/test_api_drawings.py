@@ -88,7 +88,7 @@ def test_a_page_tells_what_is_wrong_above_its_form(query: Client) -> None:
 
 def test_a_drawing_of_a_column_that_is_not_there_is_told(query: Client) -> None:
     problem = assert_problem(query.get(f"{QUERIES}/astray?format=svg"), "API313", 422)
-    assert "town: the answer has name, wage" in problem["detail"]
+    assert "town: the result has name, wage" in problem["detail"]
     assert query.get(f"{QUERIES}/astray").status_code == 200
 
 

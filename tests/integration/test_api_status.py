@@ -207,7 +207,10 @@ def test_a_stream_survives_the_loss_of_its_database_connection(
     feed.open()
     assert next(messages)[0] == "1"
     with engine.begin() as connection:
-        lost = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+        lost = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+        )
         assert connection.execute(text(lost)).scalars().all() == [True]
     advance(engine, number, State.SPLITTING)  # committed while nobody listens
     assert next(messages)[0] == "2"

@@ -92,7 +92,7 @@ def test_error_refuses_a_repeated_key_with_its_line_and_text(flow: Flow) -> None
     second, bad, third = flow.rejects(ingestion)
     assert (second.line, second.record, second.column_name, second.rule) == (5, 2, "id", "key")
     assert (second.value, bytes(second.original)) == ("1", b'1,"sec\nond"')
-    assert second.reason == "id 1 stands on line 2 already"
+    assert second.reason == "id 1 is already on line 2"
     assert bad.rule == "type"
     assert (third.line, bytes(third.original)) == (8, b"2,e")
     later = flow.run(HEADER + b"2,other\n3,c\n", "things/b.csv")
@@ -243,7 +243,7 @@ def test_a_replacement_that_fails_leaves_the_old_rows_and_tells_its_rejects(flow
     new = flow.run(HEADER + b"2,c\n2,d\n")
     assert flow.state(new) == "failed"
     assert flow.ingestion(new).problem["code"] == "CSV106"
-    assert [each.reason for each in flow.rejects(new)] == ["id 2 stands on line 2 already"]
+    assert [each.reason for each in flow.rejects(new)] == ["id 2 is already on line 2"]
     assert account(flow, new) == (2, 1, 1, 0)
     assert rows(flow) == {1: "a", 2: "b"}
     assert is_clear(flow)
@@ -414,7 +414,7 @@ def test_a_reference_to_nothing_fails_the_file_with_what_to_do(flow: Flow) -> No
          "has no roll-ups"),
         ({"columns": [{"name": "id", "type": "integer"}]}, "declare it required = true"),
         ({"columns": [{"name": "id", "type": "text", "absent": "next"}]}, "whole number"),
-        ({"key": [], "columns": [{"name": "id", "type": "integer", "absent": "next"}]}, "is the key"),
+        ({"key": [], "columns": [{"name": "id", "type": "integer", "absent": "next"}]}, "the key column"),
         ({"columns": [*KEYED["columns"], {"name": "x", "type": "point", "references": "a"}]}, "point"),
         ({"columns": [*KEYED["columns"], {"name": "x", "type": "text", "dangling": "warn"}]}, "missing"),
     ],
@@ -429,7 +429,7 @@ def test_a_key_cannot_be_changed_under_stored_rows(flow: Flow) -> None:
     declare(flow, key=[])
     declare(flow)
     flow.run(HEADER + b"1,a\n")
-    with pytest.raises(DeclarationError, match="loaded under another key"):
+    with pytest.raises(DeclarationError, match="loaded with another key"):
         declare(flow, key=[])
 
 

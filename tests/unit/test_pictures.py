@@ -39,18 +39,18 @@ def test_bars_keep_the_order_of_the_answer() -> None:
     assert made.is_named
 
 
-def test_rows_of_an_equal_place_are_added_up_and_it_is_told() -> None:
+def test_rows_of_the_same_place_are_added_up_with_a_note() -> None:
     rows = [{"d": "x", "q1": 1, "q2": 2}, {"d": "x", "q1": 3, "q2": None}]
     made = chart("bar x=d y=q1,q2 label=employees_hired", rows)
     assert [(each.name, each.values) for each in made.series] == [("q1", (4.0,)), ("q2", (2.0,))]
     assert made.value_label == "employees hired"
-    assert made.caption.notes == ("rows of an equal d are added up",)
+    assert made.caption.notes == ("rows of the same d are added up",)
 
 
-def test_of_too_many_bars_the_largest_stay_and_the_rest_is_told() -> None:
+def test_of_too_many_bars_the_largest_stay_with_a_note() -> None:
     made = chart("bar x=song y=plays", [{"song": f"s{n}", "plays": n} for n in range(900)])
     assert made.places == tuple(f"s{n}" for n in range(900 - MAX_BARS, 900))
-    assert made.caption.notes == ("the 40 largest of 900 by song; 860 left out, 369,370 in all",)
+    assert made.caption.notes == ("the 40 largest of 900 by song; 860 omitted, 369,370 in all",)
 
 
 def test_a_line_over_time_keeps_its_low_points() -> None:
@@ -118,8 +118,8 @@ def test_no_rows_are_a_picture_too() -> None:
     assert cells("map x=x y=y size=n", []).points == ()
 
 
-def test_a_drawing_of_what_the_answer_lacks_is_refused_with_what_it_has() -> None:
-    with pytest.raises(NotDrawableError, match="song: the answer has title, plays"):
+def test_a_drawing_of_a_missing_column_is_refused_with_the_columns_there_are() -> None:
+    with pytest.raises(NotDrawableError, match="song: the result has title, plays"):
         chart("bar x=song y=plays", [{"title": "a", "plays": 1}])
     with pytest.raises(NotDrawableError, match="'many' is not a number"):
         chart("bar x=song y=plays", [{"song": "a", "plays": "many"}])

@@ -20,9 +20,9 @@ def chart(kind: str, places: tuple[Place, ...], *series: Series) -> Chart:
 
 
 PICTURES: dict[str, Picture] = {
-    "standing bars": chart("bar", ("a", "b"), Series("n", (1, 2.5))),
+    "vertical bars": chart("bar", ("a", "b"), Series("n", (1, 2.5))),
     "a single bar": chart("bar", ("a",), Series("n", (0,))),
-    "lying bars": chart(
+    "horizontal bars": chart(
         "bar", tuple(f"a long name {n}" for n in range(40)), Series("n", (7,) * 40)
     ),
     "stacked bars": chart("bar", (2020.0, 2021.0), Series("q1", (1, -2)), Series("q2", (3, None))),
@@ -55,7 +55,7 @@ def test_every_picture_is_drawn_with_its_caption(name: str, width_in: float) -> 
     assert (NOTHING in " ".join(found)) == (name in ("nothing", "no cells"))
 
 
-def test_names_stand_as_they_are_and_long_ones_are_cut() -> None:
+def test_names_are_unchanged_and_long_ones_are_cut() -> None:
     found = texts(draw(PICTURES["two lines"]))
     assert {"東京", "$"} <= set(found)
     found = texts(draw(chart("bar", ("x" * 200,), Series("n", (1,)))))

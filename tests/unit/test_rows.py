@@ -67,7 +67,7 @@ def test_a_made_up_cursor_is_refused(cursor: str) -> None:
 
 def test_a_cursor_of_another_order_is_refused() -> None:
     cursor = parse_order("a", FIELDS, [FIELDS["id"]]).cursor('["1", "2"]')
-    with pytest.raises(ParameterError, match="belongs to the order a,id"):
+    with pytest.raises(ParameterError, match="is for the order a,id"):
         parse_order("b", FIELDS, [FIELDS["id"]]).read_cursor(cursor)
 
 
@@ -82,7 +82,7 @@ def test_a_cursor_of_another_order_is_refused() -> None:
         ({"limit": "²"}, "limit: "),
         ({"limit": "-1"}, "limit: "),
         ({"measure": "median(age)"}, "write count or one of sum(column)"),
-        ({"measure": "sum"}, "of which column? write sum(column)"),
+        ({"measure": "sum"}, "name a column: write sum(column)"),
         ({"measure": "sum(town)"}, "the column is text, which has no sum"),
         ({"group": "height"}, "group: height: no such column"),
         ({"group": "town,town"}, "a column twice"),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from werkzeug.wrappers import Response
 
 from sluice.errors import DatabaseUnavailableError
-from sluice.postgres.connection import glimpse
+from sluice.postgres.connection import autocommit_connection
 from sluice.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _find_cached(call: Call, find: Find[T]) -> Response | None:
     if cached is None:
         return None
     try:
-        with glimpse(call.engine) as connection:
+        with autocommit_connection(call.engine) as connection:
             _, headers = find(call, connection)
     except DatabaseUnavailableError:
         return None  # the pooled connection may be stale; a snapshot opens another

@@ -17,7 +17,7 @@ from sluice.documents.ingestions import FINAL
 from sluice.errors import ParameterError
 from sluice.ingestion.ingestions import select_ingestion
 from sluice.postgres.connection import transaction
-from sluice.postgres.listen_notify import Mailbox, News, listener_of
+from sluice.postgres.listen_notify import Mailbox, Notification, listener_of
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _fresh(rows: Sequence[Row[Any]], seen: dict[int, int]) -> bytes:
     return b"".join(messages)
 
 
-def _named(engine: Engine, news: Sequence[News]) -> Sequence[Row[Any]]:
+def _named(engine: Engine, news: Sequence[Notification]) -> Sequence[Row[Any]]:
     values = {
         "ingestions": [each.ingestion for each in news],
         "sequences": [each.sequence for each in news],

@@ -1,7 +1,7 @@
-"""What is drawn of an answer, as plain values: bars, lines or cells, their captions, what was left out.
+"""Turns the rows of a query into a chart: bars, lines or map cells, captions, and notes on what was omitted.
 
-Decides what is shown and how it is called; knows no plotting library, no SQL and no HTTP. Rows of an
-equal place are added up, so an answer of many columns may be drawn by two of them.
+Does not import a plotting library. Rows of the same place are added up, so that a result with many
+columns can be drawn by two of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from sluice.datasets.model import Drawing, Query
 from sluice.errors import NotDrawableError
 
-#: Most rows that are read for a picture or a page; the other formats have them all.
+#: Most rows that are read for a picture or a page; the other formats have all rows.
 MAX_ROWS = 10_000
 MAX_BARS = 40
 MAX_PLACES = 400
@@ -26,18 +26,18 @@ MAX_SERIES = 8
 MAX_CELLS = 5000
 NO_VALUE = "(none)"
 
-#: Where a bar or a point stands: a name, or a place on a scale.
+#: The position of a bar or a point: a name, or a value on a scale.
 Place = str | float | datetime
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands over and under a picture.
+    """The texts above and below a picture.
 
     Attributes:
         title: what the query answers.
         subtitle: the dataset and the parameters.
-        notes: what was added up or left out.
+        notes: what was added up or omitted.
     """
 
     title: str
@@ -59,7 +59,7 @@ class Chart:
 
     Attributes:
         kind: `bar` or `line`.
-        places: all names, all numbers or all moments; the latter two in ascending order.
+        places: all names, all numbers or all times; the latter two in ascending order.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Chart:
 
     @property
     def is_named(self) -> bool:
-        """Whether the places are names, and not places on a scale."""
+        """Whether the places are names, not values on a scale."""
         return any(isinstance(each, str) for each in self.places)
 
 
@@ -92,16 +92,16 @@ Row = Mapping[str, Any]
 def make_picture(
     query: Query, caption: Caption, rows: Sequence[Row], values: Mapping[str, object]
 ) -> Picture:
-    """Return what is drawn of an answer.
+    """Return the picture of a query's rows.
 
     Args:
         query: it declares a drawing.
-        caption: its notes are added to.
-        rows: the answer, or its first `MAX_ROWS`.
+        caption: the function adds notes.
+        rows: the rows of the result, at most `MAX_ROWS`.
         values: the values of the parameters.
 
     Raises:
-        NotDrawableError: the answer lacks a column that the drawing names, or it holds no numbers.
+        NotDrawableError: the result lacks a column that the drawing names, or a value is not a number.
     """
     drawing = query.drawing
     if drawing is None:
@@ -115,12 +115,12 @@ def make_picture(
 
 
 def words(name: str) -> str:
-    """Return the name of a column as a person says it."""
+    """Return the name of a column with spaces."""
     return name.replace("_", " ")
 
 
 def _nested(rows: Iterable[Row], name: str) -> list[Row]:
-    """Return the rows that lie in a column of the answer, as a list of objects."""
+    """Return the objects of the JSON lists in a column."""
     found: list[Row] = []
     for row in rows:
         value = row.get(name)
@@ -135,8 +135,8 @@ def _check_columns(drawing: Drawing, rows: Sequence[Row]) -> None:
     missing = [name for name in drawing.columns if name not in rows[0]]
     if missing:
         raise NotDrawableError(
-            f"draw: {', '.join(missing)}: the answer has {', '.join(rows[0])};"
-            " mend the line `-- draw:` of the query"
+            f"draw: {', '.join(missing)}: the result has {', '.join(rows[0])};"
+            " fix the line `-- draw:` of the query"
         )
 
 
@@ -150,7 +150,7 @@ def _number(value: object, name: str) -> float | None:
 
 
 def _place(value: object) -> Place:
-    """Return a value as a place: a number, a moment, or else a name."""
+    """Return a value as a place: a number, a time, or else a name."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=None)
     if isinstance(value, date):
@@ -162,8 +162,8 @@ def _place(value: object) -> Place:
     return NO_VALUE if value is None else str(value).strip() or NO_VALUE
 
 
-def _moment(text: str) -> Place:
-    if text[4:5] != "-":  # 20180102 may be a number of anything
+def _time(text: str) -> Place:
+    if text[4:5] != "-":  # 20180102 may be any number
         return text
     try:
         return datetime.fromisoformat(text).replace(tzinfo=None)
@@ -180,7 +180,7 @@ def _chart(
     table, repeated = _added_up(options, rows)
     notes = list(caption.notes)
     if repeated:
-        notes.append(f"rows of an equal {words(options['x'])} are added up")
+        notes.append(f"rows of the same {words(options['x'])} are added up")
     totals = _of_equal_kind(_totals(table), drawing.kind)
     places = _kept_places(totals, drawing.kind, words(options["x"]), notes)
     names = _kept_series(table, words(options.get("series", "series")), notes)
@@ -203,7 +203,7 @@ Table = dict[str, dict[Place, float]]
 
 
 def _added_up(options: Mapping[str, str], rows: Sequence[Row]) -> tuple[Table, bool]:
-    """Return the value of each series at each place, and whether rows had to be added up."""
+    """Return the value of each series at each place, and whether rows were added up."""
     table: Table = {}
     repeated = False
     for row in rows:
@@ -221,7 +221,7 @@ def _added_up(options: Mapping[str, str], rows: Sequence[Row]) -> tuple[Table, b
 
 @dataclass(frozen=True)
 class _Totals:
-    """The places in the order in which they are drawn, each as it is called in the table."""
+    """The places in drawing order, with their keys in the table."""
 
     keys: Mapping[Place, Place]
     totals: Mapping[Place, float]
@@ -239,14 +239,14 @@ def _totals(table: Table) -> dict[Place, float]:
 
 
 def _of_equal_kind(totals: Mapping[Place, float], kind: str) -> _Totals:
-    """Put the places on a scale if all of them have one: moments, numbers; else keep them as names."""
+    """Put the places on a scale if all of them are times or all are numbers; else keep them as names."""
     known = [each for each in totals if each != NO_VALUE]
-    moments = {_moment(each) if isinstance(each, str) else each: each for each in known}
+    times = {_time(each) if isinstance(each, str) else each: each for each in known}
     for scale in (datetime, float):
-        if known and all(isinstance(each, scale) for each in moments):
+        if known and all(isinstance(each, scale) for each in times):
             if kind == "bar" and len(known) < len(totals):
-                break  # a bar for what has no value needs a name
-            ordered: dict[Place, Place] = {each: moments[each] for each in sorted(moments)}
+                break  # the bar of null needs a name
+            ordered: dict[Place, Place] = {each: times[each] for each in sorted(times)}
             return _Totals(ordered, {each: totals[key] for each, key in ordered.items()})
     named: dict[Place, Place] = {_name(each): each for each in totals}
     return _Totals(named, {name: totals[key] for name, key in named.items()})
@@ -259,9 +259,9 @@ def _name(place: Place) -> str:
 
 
 def _kept_places(found: _Totals, kind: str, what: str, notes: list[str]) -> list[Place]:
-    """Return the places that are drawn, in order: the largest, where there are too many.
+    """Return the places to draw, in order: the largest, if there are too many.
 
-    A line over a scale keeps them all: without its low points it would tell another story.
+    A line over a scale keeps all of them: without its low points it would mislead.
     """
     places = list(found.totals)
     is_named = any(isinstance(each, str) for each in places)
@@ -272,7 +272,7 @@ def _kept_places(found: _Totals, kind: str, what: str, notes: list[str]) -> list
     left = sum(value for each, value in found.totals.items() if each not in largest)
     notes.append(
         f"the {most} largest of {len(places):,} by {what}; "
-        f"{len(places) - most:,} left out, {left:,.{0 if left >= 100 else 2}f} in all"
+        f"{len(places) - most:,} omitted, {left:,.{0 if left >= 100 else 2}f} in all"
     )
     return [each for each in places if each in largest]
 
@@ -282,7 +282,7 @@ def _kept_series(table: Table, what: str, notes: list[str]) -> list[str]:
     if len(names) <= MAX_SERIES:
         return names
     largest = set(sorted(names, key=lambda each: -abs(sum(table[each].values())))[:MAX_SERIES])
-    notes.append(f"the {MAX_SERIES} largest of {len(names):,} by {what}; the others left out")
+    notes.append(f"the {MAX_SERIES} largest of {len(names):,} by {what}; the others omitted")
     return [each for each in names if each in largest]
 
 
@@ -304,7 +304,7 @@ def _cells(
     notes = list(caption.notes)
     points = sorted(((*at, value) for at, value in found.items()), key=lambda each: each[2])
     if len(points) > MAX_CELLS:
-        notes.append(f"the {MAX_CELLS:,} largest of {len(points):,} cells; the others left out")
+        notes.append(f"the {MAX_CELLS:,} largest of {len(points):,} cells; the others omitted")
     size = _number(values.get(options.get("cell", "")), "cell")
     return Cells(
         caption=Caption(caption.title, caption.subtitle, tuple(notes)),
@@ -315,7 +315,7 @@ def _cells(
 
 
 def _step(values: Iterable[float]) -> float:
-    """Return the least distance of two values; a hundredth of a degree for a single one."""
+    """Return the least difference of two values; a hundredth of a degree for a single value."""
     ordered = sorted(set(values))
     steps = [b - a for a, b in pairwise(ordered) if b - a > 1e-9]
     return min(steps, default=0.01)

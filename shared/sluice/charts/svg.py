@@ -1,8 +1,7 @@
-"""Draws a picture as SVG; the only importer of matplotlib.
+"""Draws charts as SVG; the only importer of matplotlib.
 
-Texts stay texts in the SVG, so it is small, can be searched, and shows every script that the viewer
-has a font for. Only `INK`, `SOFT`, `LINE` and `PAPER` depend on the background: a page may put its own
-colours in their place.
+Texts are text elements of the SVG, so it is small, searchable, and shows every script that the viewer
+has a font for. Only `INK`, `SOFT`, `LINE` and `PAPER` depend on the background: a page can replace them.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ COLOURS = (
     "#3f7fd0", "#e0803a", "#2f9e78", "#c2528f", "#8668d6", "#c39b1f", "#3fa9c4", "#a0694f",
 )  # fmt: skip
 WIDE_IN, NARROW_IN = 9.0, 4.2
-NOTHING = "Nothing to draw: no row fits these parameters"
+NOTHING = "Nothing to draw: no row matches these parameters"
 
 _FONTS = ["DejaVu Sans", "Verdana", "Noto Sans", "sans-serif"]
 _SETTINGS: Mapping[str, object] = {
@@ -56,7 +55,7 @@ _SETTINGS: Mapping[str, object] = {
     "legend.frameon": False,
 }
 _LINE_IN = 0.19
-# Its caches of fonts and texts are made for one thread at a time.
+# Matplotlib's caches of fonts and texts are not thread-safe.
 _lock = threading.Lock()
 
 
@@ -65,11 +64,13 @@ def draw(picture: Picture, width_in: float = WIDE_IN, *, has_caption: bool = Tru
 
     Args:
         picture: what to draw.
-        width_in: width in inches; all else follows from it.
+        width_in: width in inches; the height follows from it.
         has_caption: whether title and notes are part of the picture.
     """
     with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a glyph that our own font lacks, the viewer's may have
+        warnings.simplefilter(
+            "ignore"
+        )  # about a glyph that our font lacks; the viewer's may have it
         _configure()
         caption = picture.caption if has_caption else Caption("", "")
         figure = _figure(width_in, _height_in(picture, width_in), caption)
@@ -86,7 +87,7 @@ def _configure() -> None:
 
 
 def _figure(width_in: float, height_in: float, caption: Caption) -> Figure:
-    """Return a figure with its caption; what is left of it is for the axes."""
+    """Return a figure with its caption; the rest of its area is for the axes."""
     from matplotlib.figure import Figure  # noqa: PLC0415  # paid where first used
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
 
@@ -121,7 +122,7 @@ def _wrapped(text: str, characters: float) -> list[str]:
 def _height_in(picture: Picture, width_in: float) -> float:
     if isinstance(picture, Cells):
         return _map_height_in(picture, width_in)
-    if picture.series and _is_lying(picture, width_in):
+    if picture.series and _is_horizontal(picture, width_in):
         return 0.9 + 0.27 * len(picture.places)
     return min(4.2, width_in * 0.62) + (0.3 if len(picture.series) > 1 else 0)
 
@@ -165,10 +166,10 @@ def _escaped(text: str) -> str:
 def _chart(axes: Axes, chart: Chart, width_in: float) -> None:
     if chart.kind == "line":
         _lines(axes, chart, width_in)
-    elif _is_lying(chart, width_in):
-        _lying_bars(axes, chart, width_in)
+    elif _is_horizontal(chart, width_in):
+        _horizontal_bars(axes, chart, width_in)
     else:
-        _standing_bars(axes, chart, width_in)
+        _vertical_bars(axes, chart, width_in)
     if len(chart.series) > 1:
         columns = max(1, int(width_in * 10 / (max(len(_label(s.name)) for s in chart.series) + 6)))
         axes.legend(
@@ -177,15 +178,15 @@ def _chart(axes: Axes, chart: Chart, width_in: float) -> None:
         )  # fmt: skip
 
 
-def _is_lying(chart: Chart, width_in: float) -> bool:
-    """Whether the names of the bars need lines of their own."""
+def _is_horizontal(chart: Chart, width_in: float) -> bool:
+    """Whether the bars are horizontal, because their names need a line each."""
     if chart.kind != "bar" or not chart.is_named:
         return False
     letters = sum(max(4, len(_label(each)) + 2) for each in chart.places)
     return letters > width_in * 9
 
 
-def _lying_bars(axes: Axes, chart: Chart, width_in: float) -> None:
+def _horizontal_bars(axes: Axes, chart: Chart, width_in: float) -> None:
     rows = range(len(chart.places))
     ends = _stack(
         chart,
@@ -197,7 +198,7 @@ def _lying_bars(axes: Axes, chart: Chart, width_in: float) -> None:
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(len(chart.places) - 0.4, -0.6)
     axes.margins(x=0.12)
-    _name_values(axes, chart, ends, is_lying=True)
+    _name_values(axes, chart, ends, is_horizontal=True)
     axes.set_xlabel(chart.value_label, loc="left")
     axes.xaxis.set_major_formatter(_amount_of_tick)
     axes.grid(axis="x")
@@ -206,7 +207,7 @@ def _lying_bars(axes: Axes, chart: Chart, width_in: float) -> None:
     _whole_ticks(axes.xaxis, chart, most=max(3, int(width_in * 0.8)))
 
 
-def _standing_bars(axes: Axes, chart: Chart, width_in: float) -> None:
+def _vertical_bars(axes: Axes, chart: Chart, width_in: float) -> None:
     at = _numbers(chart.places)
     width = 0.72 * min((b - a for a, b in pairwise(at)), default=1)
     ends = _stack(
@@ -219,19 +220,19 @@ def _standing_bars(axes: Axes, chart: Chart, width_in: float) -> None:
     if chart.is_named:
         axes.set_xticks(at, [_label(each) for each in chart.places])
         axes.tick_params(axis="x", length=0, labelcolor=INK)
-        room = max(0.6, (5 - len(at)) / 2)  # a single bar need not fill it all
+        room = max(0.6, (5 - len(at)) / 2)  # a single bar does not fill the width
         axes.set_xlim(-room, len(at) - 1 + room)
     else:
         _scale(axes, chart, width_in)
         axes.set_xlim(at[0] - max(width, 0.3), at[-1] + max(width, 0.3))
     axes.margins(y=0.08)
     if len(at) <= width_in * 1.6:
-        _name_values(axes, chart, ends, is_lying=False, at=at)
+        _name_values(axes, chart, ends, is_horizontal=False, at=at)
     _frame(axes, chart)
 
 
 def _stack(chart: Chart, bar: Any, at: list[float] | None = None) -> list[float]:
-    """Draw the bars of each series upon those of the one before; return where they end."""
+    """Stack the bars of each series on those of the previous one; return where they end."""
     at = at or [float(number) for number in range(len(chart.places))]
     above, below = [0.0] * len(at), [0.0] * len(at)
     for number, series in enumerate(chart.series):
@@ -244,17 +245,22 @@ def _stack(chart: Chart, bar: Any, at: list[float] | None = None) -> list[float]
 
 
 def _name_values(
-    axes: Axes, chart: Chart, ends: list[float], *, is_lying: bool, at: list[float] | None = None
+    axes: Axes,
+    chart: Chart,
+    ends: list[float],
+    *,
+    is_horizontal: bool,
+    at: list[float] | None = None,
 ) -> None:
     for number, (end, where) in enumerate(zip(ends, at or range(len(ends)), strict=True)):
         total = sum(series.values[number] or 0 for series in chart.series)
         axes.annotate(
             _amount(total),
-            (end, where) if is_lying else (where, end),
-            xytext=(4, 0) if is_lying else (0, 3),
+            (end, where) if is_horizontal else (where, end),
+            xytext=(4, 0) if is_horizontal else (0, 3),
             textcoords="offset points",
-            va="center" if is_lying else "bottom",
-            ha="left" if is_lying else "center",
+            va="center" if is_horizontal else "bottom",
+            ha="left" if is_horizontal else "center",
             color=SOFT,
             size=8.5,
         )
@@ -294,7 +300,7 @@ def _frame(axes: Axes, chart: Chart) -> None:
 
 
 def _scale(axes: Axes, chart: Chart, width_in: float) -> None:
-    """Set the ticks of an axis whose places are numbers or moments."""
+    """Set the ticks of an axis of numbers or times."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
@@ -328,7 +334,7 @@ def _values(chart: Chart) -> list[float]:
 
 
 def _numbers(places: tuple[Any, ...]) -> list[float]:
-    """Return where each place stands on the axis."""
+    """Return the position of each place on the axis."""
     if isinstance(places[0], datetime):
         from matplotlib.dates import date2num  # noqa: PLC0415
 
@@ -344,7 +350,7 @@ def _label(place: object, most: int = 28) -> str:
 
 
 def _amount(value: float, _: object = None) -> str:
-    """Return a number as a person reads it: 1,234 or 1.2 M."""
+    """Return a number for readers: 1,234 or 1.2 M."""
     for size, letter in ((1e9, "G"), (1e6, "M")):
         if abs(value) >= size:
             return f"{value / size:,.4g} {letter}"
@@ -364,7 +370,7 @@ def _map(figure: Figure, axes: Axes, cells: Cells, width_in: float) -> None:
     from matplotlib.patches import Rectangle  # noqa: PLC0415
 
     west, south, east, north = _bounds(cells)
-    least = (east - west) / (width_in * 16)  # else it could not be seen
+    least = (east - west) / (width_in * 16)  # otherwise it would be invisible
     wide = max(cells.size[0], least)
     high = max(cells.size[1], least / _stretch((south + north) / 2))
     patches = [Rectangle((x - wide / 2, y - high / 2), wide, high) for x, y, _ in cells.points]
@@ -421,7 +427,7 @@ def _map_height_in(cells: Cells, width_in: float) -> float:
 
 
 def _norm(values: list[float]) -> Any:
-    """Return how values become colours: by their logarithm where they differ a hundredfold."""
+    """Return how values map to colours: by logarithm if they differ a hundredfold."""
     from matplotlib.colors import LogNorm, Normalize  # noqa: PLC0415
 
     low, high = min(values), max(values)

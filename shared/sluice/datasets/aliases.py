@@ -1,4 +1,4 @@
-"""Routes of other systems that a dataset serves: what each declares, parsed and checked; pure."""
+"""Routes of other systems that a dataset serves: parses and checks their declarations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sluice.routes import ALIASES, function_for
 SHAPES = ("objects", "object", "list", "text")
 NAMES = ("columns", "headers")
 
-#: The keys of each kind of alias: the type of the value, and what to write.
+#: The keys of each kind of alias: the type of the value, and its description for errors.
 _ANSWER = {
     "query": (str, "the name of a query of this dataset"),
     "shape": (str, "one of " + ", ".join(SHAPES)),
@@ -49,7 +49,7 @@ class AliasError(ValueError):
     """An alias is declared wrongly.
 
     Attributes:
-        key: what of it, or empty for the whole.
+        key: the wrong key, or empty for the alias as a whole.
     """
 
     def __init__(self, detail: str, key: str = "") -> None:
@@ -109,7 +109,7 @@ def _check_table(kind: str, table: Mapping[str, Any]) -> None:
 
 
 def _check_free(method: str, path: str) -> None:
-    """Refuse a route that the API has, or may have one day."""
+    """Refuse a route that the API has or reserves."""
     first = path.split("/", 2)[1]
     if first in ("v1", "functions", "-"):
         raise AliasError(f"/{first}/ is the API's own; choose another path")
@@ -125,7 +125,7 @@ def check_alias(alias: Alias, dataset: Dataset) -> None:
     """Check an alias against the dataset that declares it.
 
     Raises:
-        AliasError: it names a query, parameter or column that is not there.
+        AliasError: it names a query, parameter or column that does not exist.
     """
     if alias.query:
         query = dataset.query(alias.query)

@@ -1,6 +1,6 @@
-"""Reading and checking a dataset's declaration, from a folder of `sql/datasets/` or a JSON document.
+"""Reads and checks a dataset's declaration, from a folder of `sql/datasets/` or a JSON document.
 
-The JSON document has the keys of `dataset.toml` and, beside them, `name`, `table` (SQL text),
+The JSON document has the keys of `dataset.toml` and `name`, `table` (SQL text),
 `rollups`, `projections` and `queries` (SQL texts by file name). An error names file, line and key.
 """
 
@@ -36,7 +36,7 @@ from sluice.errors import DeclarationError
 #: Keys of the document that are not keys of `dataset.toml`.
 _BESIDE_TOML = ("name", "version", "table", "rollups", "projections", "queries")
 
-#: Keys of `dataset.toml`: the type of the value, and what to write.
+#: Keys of `dataset.toml`: the type of the value, and its description for errors.
 _DATASET_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "description": (str, "a sentence"),
     "header": (bool, "true or false"),
@@ -280,7 +280,7 @@ def _column(source: _Toml, number: int, table: object) -> Column:
             number,
         )
     if table["name"] in RESERVED_COLUMNS:
-        raise source.error(f"{table['name']!r} is a column of the engine's own", "name", number)
+        raise source.error(f"{table['name']!r} is reserved for the engine", "name", number)
     header = table.get("header", table["name"])
     values = {key: value for key, value in table.items() if key not in ("header", "checks")}
     plural = {each.name for each in fields(Column) if each.default == ()}
@@ -300,11 +300,15 @@ def _check_kind(source: _Toml, table: Mapping[str, Any], kind: ColumnType, numbe
     if table.get("dictionary") and kind is not ColumnType.TEXT:
         raise source.error("only a text column can be a dictionary", "dictionary", number)
     if table.get("references") and (TYPES[kind].is_compound or table.get("dictionary")):
-        raise source.error("neither a point nor a dictionary can refer", "references", number)
+        raise source.error(
+            "a point or dictionary column cannot have references", "references", number
+        )
     if "dangling" in table and "references" not in table:
-        raise source.error("goes with references, which is missing", "dangling", number)
+        raise source.error("needs references, which is missing", "dangling", number)
     if table.get("absent") and not TYPES[kind].is_whole:
-        raise source.error("only a whole number has a next one", "absent", number)
+        raise source.error(
+            "only a column of whole numbers can have absent = next", "absent", number
+        )
 
 
 def _check(source: _Toml, number: int, table: object) -> Check:
@@ -340,11 +344,11 @@ def _check_key(source: _Toml, dataset: Dataset) -> None:
             raise source.error(f"{name!r} is part of the key: declare it required = true", "key")
     for number, column in enumerate(dataset.columns):
         if column.absent and dataset.key != (column.name,):
-            raise source.error("only the column that is the key has a next one", "absent", number)
+            raise source.error("only the key column can have absent = next", "absent", number)
 
 
 def _check_staged(source: _Toml, dataset: Dataset) -> None:
-    """Check what does not go together with rows that are merged at publish."""
+    """Check that a dataset whose rows are merged at publish has nothing that needs plain rows."""
     if not dataset.is_staged:
         return
     if dataset.rollups:
@@ -355,7 +359,7 @@ def _check_staged(source: _Toml, dataset: Dataset) -> None:
         )
     for each in dataset.dictionaries:
         if each.name in ("staging", "replaced"):
-            raise source.error(f"{each.name!r} is a table of the engine's own", "dictionary")
+            raise source.error(f"{each.name!r} is reserved for a table of the engine", "dictionary")
 
 
 def _check_projections(dataset: Dataset) -> None:
@@ -378,7 +382,7 @@ def _check_projections(dataset: Dataset) -> None:
 
 
 def _check_output(source: _Toml, dataset: Dataset) -> None:
-    """Check that the output can be made of the ingestion alone."""
+    """Check that the output query has the ingestion as its only required parameter."""
     if not dataset.output:
         return
     query = dataset.query(dataset.output)
@@ -397,7 +401,7 @@ def _check_output(source: _Toml, dataset: Dataset) -> None:
 
 
 def _check_near(source: _Toml, dataset: Dataset) -> None:
-    """Check that what a verb falls back on is a query that takes a text."""
+    """Check that the query of a verb's suggestions exists and has a parameter."""
     for each in dataset.queries:
         other = dataset.query(each.near.query) if each.near else None
         if each.near and (other is None or not other.parameters):

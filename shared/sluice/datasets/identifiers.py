@@ -1,10 +1,10 @@
-"""Quoting of SQL names and literals, for PostgreSQL and DuckDB alike; the only place that does it."""
+"""Quotes SQL names and literals for PostgreSQL and DuckDB, and names the tables and views of datasets."""
 
 from __future__ import annotations
 
 import re
 
-#: Names that people may give to datasets, columns, queries and roll-ups.
+#: Valid names of datasets, columns, queries and roll-ups.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 
@@ -34,12 +34,12 @@ def rollup_table(dataset: str, rollup: str) -> str:
 
 
 def staging_table(dataset: str) -> str:
-    """Return the table in which rows wait until they are merged."""
+    """Return the table of rows that are not merged yet."""
     return f"store.{quote(f'{dataset}__staging')}"
 
 
 def replaced_table(dataset: str) -> str:
-    """Return the table that keeps rows which newer ones replaced."""
+    """Return the table of rows that newer ones replaced."""
     return f"store.{quote(f'{dataset}__replaced')}"
 
 

@@ -1,4 +1,4 @@
-"""What a dataset is: its columns, its policies, its roll-ups and queries; knows no SDK and no file."""
+"""What a dataset is: its columns, its policies, its roll-ups and queries."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from sluice.datasets.types import (
 
 #: Name of the column that ties each stored row to the ingestion it came from.
 INGESTION_COLUMN = "ingestion"
-#: Name of the column that the relation `rows` of a roll-up, and a staged row, has beside the stored ones.
+#: Name of the column that the relation `rows` of a roll-up, and a staged row, adds to the stored ones.
 RECORD_COLUMN = "_record"
-#: What a staged row that may yet become a reject has besides.
+#: More columns of a staged row, which may still become a reject.
 LINE_COLUMN = "_line"
 ORIGINAL_COLUMN = "_original"
 #: Name of the column that ties each row of a projection to its segment.
 SEGMENT_COLUMN = "segment"
-#: Name of the column that the relation `rows` of a projection has beside the stored ones.
+#: Name of the column that the relation `rows` of a projection adds to the stored ones.
 SLICE_COLUMN = "_slice"
-#: Name of the view of a dataset's ingestions that are in no projection yet, after the dataset's.
+#: Name, after the dataset's, of the view of its ingestions that are in no projection yet.
 UNCOMPACTED = "uncompacted"
 #: A segment of an alias's path that varies.
 VARIABLE = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
-#: Names that the engine's tables, views and parser have for columns of their own.
+#: Names of columns that the engine's tables, views and parser add.
 RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
 
 
 class Duplicates(StrEnum):
-    """What happens to a row whose key is already there."""
+    """What happens to a row whose key exists already."""
 
     IGNORE = "ignore"
     UPDATE = "update"
@@ -45,7 +45,7 @@ class Duplicates(StrEnum):
 
 
 class Dangling(StrEnum):
-    """What happens to a row that refers to a key which is not there."""
+    """What happens to a row that refers to a key which does not exist."""
 
     REJECT = "reject"
     WARN = "warn"
@@ -67,7 +67,7 @@ class Reupload(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """A rule on a value: a DuckDB condition over the stored names, and what to tell when it fails."""
+    """A rule on a value: a DuckDB condition over the stored names, and the reason given when it is false."""
 
     sql: str
     message: str
@@ -99,15 +99,15 @@ class Column:
 
     Attributes:
         name: stored name; a `point` is stored as `<name>_lon` and `<name>_lat`.
-        headers: names under which the header may list it, the first is the one written out.
+        headers: names that the header of a file may have for it; the first is the preferred one.
         formats: strptime formats tried in order, for dates and times.
-        nulls: cell texts that mean null, beside the empty cell.
+        nulls: cell texts that mean null, as the empty cell does.
         two_digit_years: `past` moves a date in the future back a century.
-        dictionary: stored as a small code with its text once in a table of its own.
+        dictionary: stored as a small code; a table of its own has each text once.
         decimal_separator, thousands_separator, symbols: how numbers are written.
         references: dataset whose key the values are, or empty.
-        dangling: what becomes of a row whose value is no key there.
-        absent: `next` gives a row without a value the next free whole number; for a key.
+        dangling: what happens to a row whose value is not a key there.
+        absent: `next` gives a row without a key the next free whole number.
     """
 
     name: str
@@ -141,12 +141,12 @@ class Column:
 
     @property
     def is_special(self) -> bool:
-        """Whether what a cell means hangs on tokens, a default, formats or signs of the column's own."""
+        """Whether the column declares nulls, a default, formats or number signs of its own."""
         return bool(self.nulls or self.default or self.formats) or self.is_localized
 
     @property
     def is_localized(self) -> bool:
-        """Whether numbers are written in a way of their own."""
+        """Whether the column declares how its numbers are written."""
         return bool(self.thousands_separator or self.symbols or self.decimal_separator != ".")
 
     @property
@@ -182,7 +182,7 @@ class Rollup:
 
 @dataclass(frozen=True)
 class Projection:
-    """The rows in another arrangement, made once their ingestions are done.
+    """The rows rearranged for fast queries, in the background after their ingestions are done.
 
     Attributes:
         name: it is stored as `store.<dataset>__<name>` and read as the view `<dataset>_<name>`.
@@ -190,8 +190,8 @@ class Projection:
             dictionary column is read as text.
         sql: PostgreSQL query over the relation `rows`, which has the stored columns, codes as codes,
             and `_slice`, a number that no other slice has.
-        slice: stored column by whose ranges many rows are taken; groups may fall apart at the
-            bounds. Empty: a segment is one slice.
+        slice: stored column by whose ranges the rows of a segment are processed; a group may be split
+            at their bounds. Empty: a segment is one slice.
     """
 
     name: str
@@ -226,7 +226,7 @@ class Drawing:
     """How a query's answer is drawn: `bar`, `line` or `map`, and which columns serve as what.
 
     Attributes:
-        options: `x` and `y`, of a map also `size`; `series`, `rows`, `cell` and `label` as wanted.
+        options: `x` and `y`, of a map also `size`; optionally `series`, `rows`, `cell` and `label`.
     """
 
     kind: str
@@ -241,11 +241,11 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Near:
-    """What a verb tells of where it finds nothing.
+    """The suggestions of a verb that finds nothing.
 
     Attributes:
-        query: another query of the dataset, asked with the verb's first argument as its first.
-        column: of its answer, told of the first rows.
+        query: another query of the dataset, called with the verb's first argument.
+        column: the column of its answer whose first values are suggested.
     """
 
     query: str
@@ -262,7 +262,7 @@ class Query:
             and none in part.
         returns: `one` object, or `many` rows.
         sql: PostgreSQL, parameters as `:name`.
-        verb: name of a CLI command of its own, or empty.
+        verb: name of its own CLI command, or empty.
     """
 
     name: str
@@ -285,17 +285,17 @@ class Query:
 
 @dataclass(frozen=True)
 class Alias:
-    """A route that a dataset serves beside the API's own.
+    """A route that a dataset serves in addition to the API's own.
 
     Attributes:
         path: `{name}` stands for one segment.
-        kind: one of `KINDS`.
-        text: what kind `text` answers.
+        kind: one of `sluice.datasets.aliases.KINDS`.
+        text: the response of kind `text`.
         query: the query that is answered; of kind `row`, after the row is published.
         shape: the answer: a list of objects, one object, a list of the first column, or a text.
         names: whether the members of an object are named by columns or by the headers of the file.
         needs: members that the body of kind `row` must have.
-        next_key: column that is given the next free number where the body has none.
+        next_key: column that gets the next free number if the body has none.
     """
 
     method: str
@@ -320,7 +320,7 @@ class Alias:
 
     @property
     def place(self) -> str:
-        """The route without the names of its variables: two aliases of one place are in conflict."""
+        """The route without the names of its variables: two aliases with the same place conflict."""
         return VARIABLE.sub("{}", self.route)
 
     @cached_property
@@ -338,7 +338,7 @@ class Dataset:
 
     Attributes:
         cluster: stored columns (or DuckDB expressions) by which the rows of a chunk are ordered.
-        detects_encoding: whether each file's encoding is found in it: UTF-8 or Windows-1252.
+        detects_encoding: whether the encoding of each file is detected: UTF-8 or Windows-1252.
         stray_quotes: `reject` or `literal`, for a quote inside an unquoted field.
         ragged: `reject` or `pad`, for rows that are too short or too long.
         aliases: routes of other systems that the dataset serves.
@@ -368,22 +368,22 @@ class Dataset:
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """The stored columns of all columns, in order, without the ingestion."""
+        """The stored columns, in order, without the ingestion."""
         return tuple(each for column in self.columns for each in column.fields)
 
     @property
     def is_numbered(self) -> bool:
-        """Whether a row must know its record's number in the file: numbering costs a little time."""
+        """Whether each row needs its record's number in the file; numbering costs some time."""
         return self.is_staged or any(RECORD_COLUMN in each.sql for each in self.rollups)
 
     @property
     def is_staged(self) -> bool:
-        """Whether rows wait in a staging table until they are merged at publish."""
+        """Whether rows are staged, and merged when they are published."""
         return bool(self.key) or bool(self.references)
 
     @property
     def keeps_originals(self) -> bool:
-        """Whether a row may become a reject as late as at publish, and so keeps its original bytes."""
+        """Whether a row may still become a reject at publish, and so keeps its original bytes."""
         refuses = any(each.dangling is Dangling.REJECT for each in self.references)
         return refuses or (bool(self.key) and self.duplicates is Duplicates.ERROR)
 

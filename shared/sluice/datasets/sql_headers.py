@@ -1,4 +1,4 @@
-"""The comment header of a query or roll-up file: what it says, parsed and checked.
+"""Parses and checks the comment header of a file of `queries/`, `rollups/` or `projections/`.
 
     -- name: weekly_average
     -- Weekly average number of trips of a region or a box.
@@ -25,7 +25,7 @@ from sluice.datasets.types import PARAMETER_TYPES
 from sluice.errors import DeclarationError
 
 MERGES = ("sum", "min", "max")
-#: What each kind of drawing must name, and what it may name.
+#: The options that each kind of drawing requires, and those that it allows.
 DRAWINGS = {
     "bar": (("x", "y"), ("series", "rows", "label")),
     "line": (("x", "y"), ("series", "rows", "label")),

@@ -18,7 +18,7 @@ from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.ingestions import Changes, move, query_ingestions
 from sluice.ingestion.model import Ingestion
 from sluice.postgres.catalog import read_dataset
-from sluice.postgres.merge_sql import Merging
+from sluice.postgres.merge_sql import MergeStatements
 from sluice.postgres.named_sql import composed, statement
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def keyed_rows(connection: Connection, dataset: Dataset, ingestion: int) -> list
     """
     if not dataset.key:
         return []
-    rows = connection.execute(composed(Merging(dataset).keyed()), {"ingestion": ingestion})
+    rows = connection.execute(composed(MergeStatements(dataset).keyed()), {"ingestion": ingestion})
     return [KeyedRow(*row) for row in rows]
 
 
@@ -81,7 +81,7 @@ def reject_rows(
         RowsRefusedError: PostgreSQL refuses a value.
     """
     work = _Work(connection, ingestion, older)
-    merging = Merging(dataset)
+    merging = MergeStatements(dataset)
     _check_staged(work, merging, ingestion.account.loaded)
     with constraint_errors():
         if numbering := merging.number():
@@ -108,7 +108,7 @@ def merge_rows(connection: Connection, ingestion: Ingestion, dataset: Dataset) -
         RowsRefusedError: PostgreSQL refuses a row that the declaration allows.
     """
     work = _Work(connection, ingestion)
-    merging = Merging(dataset)
+    merging = MergeStatements(dataset)
     with constraint_errors():
         if keeping := merging.keep_replaced():
             work.change(keeping)
@@ -144,7 +144,7 @@ def withdraw(
     """
     for ingestion in ingestions:
         if dataset is not None:
-            for sql in Merging(dataset).take_back():
+            for sql in MergeStatements(dataset).take_back():
                 connection.execute(composed(sql), {"ingestion": ingestion})
         key = {"ingestion": ingestion}
         connection.execute(statement("withdraw"), key)
@@ -156,7 +156,7 @@ def withdraw(
 def forget_replaced(connection: Connection, dataset: Dataset, ingestions: Sequence[int]) -> None:
     """Delete the rows that ingestions replaced which will not be undone."""
     if dataset.key and ingestions:
-        sql = composed(Merging(dataset).forget_replaced())
+        sql = composed(MergeStatements(dataset).forget_replaced())
         connection.execute(sql, {"ingestions": list(ingestions)})
 
 
@@ -190,7 +190,7 @@ class _Work:
         return adjusted
 
 
-def _check_staged(work: _Work, merging: Merging, counted: int) -> None:
+def _check_staged(work: _Work, merging: MergeStatements, counted: int) -> None:
     if counted >= _MANY_ROWS:
         work.change(merging.analyze())
     staged = work.count(merging.staged())
@@ -202,7 +202,7 @@ def _check_staged(work: _Work, merging: Merging, counted: int) -> None:
 
 
 def _check_references(
-    work: _Work, merging: Merging, dataset: Dataset
+    work: _Work, merging: MergeStatements, dataset: Dataset
 ) -> tuple[list[dict[str, object]], int]:
     """Return the warnings about dangling references, and how many rows became rejects."""
     warnings, rejected = [], 0

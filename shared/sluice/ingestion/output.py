@@ -13,7 +13,7 @@ from sluice.errors import OutputInProgressError, OutputRefusedError
 from sluice.postgres.connection import copy_csv_out, message_of, sqlstate, translated
 from sluice.postgres.named_sql import statement
 from sluice.querying.parameters import read_parameters
-from sluice.querying.reading import spelled_out
+from sluice.querying.reading import with_literals
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -72,4 +72,4 @@ def _select(connection: Connection, dataset: Dataset, ingestion: int) -> str:
     assert query is not None  # noqa: S101  # the declaration was checked
     values = read_parameters(query, [("ingestion", str(ingestion))])
     types = query.parameter_types
-    return spelled_out(connection, query.sql, values, types)
+    return with_literals(connection, query.sql, values, types)

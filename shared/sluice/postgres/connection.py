@@ -1,6 +1,6 @@
-"""The way to PostgreSQL: one engine a process, errors translated in one place; the only importer of pg8000.
+"""Connects to PostgreSQL: one engine per process, errors translated in one place.
 
-Engine and Cloud SQL connector are made on first use and never at import.
+The engine and the Cloud SQL connector are created on first use, never at import.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def new_engine(settings: Settings) -> Engine:
     from sqlalchemy import event  # noqa: PLC0415  # 0.3 s, paid where first used
 
     engine = _make_engine(settings)
-    event.listen(engine, "connect", _send_at_once)
-    event.listen(engine, "connect", _send_together)
+    event.listen(engine, "connect", _disable_nagle)
+    event.listen(engine, "connect", _pipeline_statements)
     event.listen(engine, "connect", _close_file_with_socket)
     return engine
 
@@ -61,13 +61,13 @@ def new_engine(settings: Settings) -> Engine:
 _open = functools.cache(new_engine)
 
 
-def _send_at_once(connection: Any, _: object) -> None:  # a pg8000 connection
-    """Switch Nagle's algorithm off: the end of a small COPY would wait 40 ms for an acknowledgement."""
+def _disable_nagle(connection: Any, _: object) -> None:  # a pg8000 connection
+    """Disable Nagle's algorithm: the end of a small COPY would wait 40 ms for an acknowledgement."""
     connection._usock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # noqa: SLF001  # no option
 
 
-def _send_together(connection: Any, _: object) -> None:  # a pg8000 connection
-    """Have a statement parsed, described, bound and run in one message, where pg8000 waits for three answers.
+def _pipeline_statements(connection: Any, _: object) -> None:  # a pg8000 connection
+    """Parse, describe, bind and execute a statement in one round trip, where pg8000 takes three.
 
     PostgreSQL's manual, "Pipelining" in chapter 54.2: after an error it skips what follows up to the Sync.
     """
@@ -80,7 +80,7 @@ def _send_together(connection: Any, _: object) -> None:  # a pg8000 connection
             return step_by_step(statement, vals, oids, stream)
         if not vals:
             return connection.execute_simple(statement)
-        return _execute_together(connection, statement, vals, oids)
+        return _execute_pipelined(connection, statement, vals, oids)
 
     connection.execute_unnamed = execute_unnamed
 
@@ -100,7 +100,7 @@ def _close_file_with_socket(connection: Any, _: object) -> None:  # a pg8000 con
     connection.close = close
 
 
-def _execute_together(
+def _execute_pipelined(
     connection: Any, statement: str, vals: Sequence[Any], oids: Sequence[int]
 ) -> Any:
     from pg8000 import core  # noqa: PLC0415
@@ -150,9 +150,7 @@ def _connect(settings: Settings) -> Any:  # a pg8000 connection
             enable_iam_auth=True,
             ip_type=settings.database_ip_type,
         )
-    except (
-        ClientError
-    ) as error:  # of the Admin API: a right that is new is not known everywhere yet
+    except ClientError as error:  # of the Admin API: a new permission takes a while to propagate
         raise DatabaseUnavailableError(f"{settings.database_instance}: {error}") from error
 
 
@@ -178,7 +176,7 @@ def message_of(error: BaseException) -> str:
 
 
 def refuses_value(error: BaseException) -> bool:
-    """Whether PostgreSQL refuses a value: it is out of range, or against a constraint."""
+    """Whether PostgreSQL refused a value: it is out of range or violates a constraint."""
     return sqlstate(error).startswith(_REFUSALS)
 
 
@@ -193,7 +191,7 @@ def constraint_of(error: BaseException) -> str:
 def translated() -> Iterator[None]:
     """Turn connection losses, serialization failures and shutdowns into a transient error.
 
-    Every other database error passes as it is.
+    Other database errors pass unchanged.
 
     Raises:
         DatabaseUnavailableError: the same work may succeed later.
@@ -221,7 +219,7 @@ def translated() -> Iterator[None]:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction: committed at the end, rolled back on any error.
+    """One transaction: committed at the end, rolled back on an error.
 
     Raises:
         DatabaseUnavailableError: the same work may succeed later.
@@ -231,7 +229,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def copy_out(connection: Connection, query: str) -> bytes:
-    """Return the answer of a query as `COPY ... TO STDOUT (FORMAT binary)` sends it."""
+    """Return the result of a query as `COPY ... TO STDOUT (FORMAT binary)` sends it."""
     answer = io.BytesIO()
     with _driver_cursor(connection, query) as cursor:
         cursor.execute(f"COPY ({query}) TO STDOUT (FORMAT binary)", stream=answer)
@@ -264,7 +262,7 @@ def _driver_cursor(connection: Connection, statement: str) -> Iterator[Any]:
 
 @contextmanager
 def _seen(connection: Connection, statement: str) -> Iterator[None]:
-    """Raise the driver's own errors as SQLAlchemy's, who has not seen them; a lost connection is given up."""
+    """Raise the driver's errors as SQLAlchemy's, and invalidate a lost connection, as SQLAlchemy would."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     errors = connection.dialect.loaded_dbapi.Error
@@ -278,12 +276,12 @@ def _seen(connection: Connection, statement: str) -> Iterator[None]:
 
 
 def copy_csv_out(connection: Connection, select: str, sink: Sink) -> None:
-    """Run `COPY (...) TO STDOUT` as CSV with a header; PostgreSQL sends and `sink` takes row by row.
+    """Run `COPY (...) TO STDOUT` as CSV with a header; streamed to `sink` row by row.
 
     Args:
         connection: an open transaction.
         select: the SELECT, without placeholders: COPY takes none.
-        sink: takes the bytes; its errors pass, and the connection is lost with them.
+        sink: receives the bytes; if it raises, the connection is closed.
     """
     statement = f"COPY ({select}) TO STDOUT (FORMAT csv, HEADER)"
     with _driver_cursor(connection, statement) as cursor:
@@ -292,18 +290,18 @@ def copy_csv_out(connection: Connection, select: str, sink: Sink) -> None:
         except connection.dialect.loaded_dbapi.Error:
             raise
         except BaseException:
-            connection.invalidate()  # rows are still on their way
+            connection.invalidate()  # PostgreSQL still sends rows
             raise
 
 
 @contextmanager
 def read_only(engine: Engine, timeout_s: float, pause_s: float) -> Iterator[Connection]:
-    """A read-only transaction in which every statement sees the same rows; begins and ends in a message each.
+    """A read-only transaction on one snapshot; its begin and its end take one message each.
 
     Args:
         engine: the database.
-        timeout_s: time after which a statement is ended.
-        pause_s: time between two statements after which the transaction is ended.
+        timeout_s: time after which a statement is cancelled.
+        pause_s: idle time after which the transaction is cancelled.
 
     Raises:
         DatabaseUnavailableError: the same work may succeed later.
@@ -317,12 +315,14 @@ def read_only(engine: Engine, timeout_s: float, pause_s: float) -> Iterator[Conn
         _begin(connection, begin)
         yield connection
         if not connection.invalidated:
-            run_plain(connection, "ROLLBACK")  # nothing was written; and it ends a failed one too
+            run_plain(
+                connection, "ROLLBACK"
+            )  # nothing was written; it also ends a failed transaction
 
 
 @contextmanager
-def glimpse(engine: Engine) -> Iterator[Connection]:
-    """A connection without a transaction, for one statement that need not agree with another.
+def autocommit_connection(engine: Engine) -> Iterator[Connection]:
+    """A connection in autocommit mode, for single statements that need no common snapshot.
 
     Raises:
         DatabaseUnavailableError: the same work may succeed later.
@@ -332,7 +332,7 @@ def glimpse(engine: Engine) -> Iterator[Connection]:
 
 
 def _begin(connection: Connection, begin: str) -> None:
-    """Begin a transaction; a connection that was lost while it was idle is replaced."""
+    """Begin a transaction; replace a connection that was lost while idle."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     try:
@@ -340,24 +340,24 @@ def _begin(connection: Connection, begin: str) -> None:
     except DBAPIError:
         if not connection.invalidated:
             raise
-        connection.engine.dispose()  # the others were idle too: a restart took them all
+        connection.engine.dispose()  # a restart of PostgreSQL closed the other idle ones too
         run_plain(connection, begin)
 
 
 @dataclass(frozen=True)
 class PlainAnswer:
-    """The answer of a statement without placeholders: columns as (name, OID of the type), and rows."""
+    """The result of a statement without placeholders: columns as (name, OID of the type), and rows."""
 
     columns: tuple[tuple[str, int], ...]
     rows: Sequence[Sequence[Any]]
 
 
 def run_plain(connection: Connection, statement: str) -> PlainAnswer:
-    """Run a statement without placeholders: one message there and back, where the driver else takes three.
+    """Run a statement without placeholders in one round trip, where the driver takes three.
 
     Args:
         connection: in the transaction that the statement belongs to.
-        statement: put together from our own words and quoted names; never from a client's text.
+        statement: composed of our own SQL and quoted names, never of a client's text.
     """
     driver: Any = connection.connection.driver_connection
     with _seen(connection, statement):
@@ -368,7 +368,7 @@ def run_plain(connection: Connection, statement: str) -> PlainAnswer:
 
 @contextmanager
 def refusals(make: Callable[[str], SluiceError]) -> Iterator[None]:
-    """Turn what PostgreSQL says of a statement into an error that can tell whose statement it is."""
+    """Translate PostgreSQL's error about a statement into one that names where the statement is from."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     try:
@@ -378,6 +378,6 @@ def refusals(make: Callable[[str], SluiceError]) -> Iterator[None]:
 
 
 def run_script(connection: Connection, script: str) -> None:
-    """Run a text of several statements as it is, inside the connection's transaction."""
+    """Run several statements inside the connection's transaction."""
     connection.exec_driver_sql("SELECT 1")  # opens the transaction that SQLAlchemy announced
     run_plain(connection, script)

@@ -1,4 +1,4 @@
-"""Puts a declared dataset into the database: its tables, its reader views, its document."""
+"""Declares datasets: creates their tables and views, and stores their documents."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sluice.postgres.dependencies import (
     find_dependencies,
     published_views,
 )
-from sluice.postgres.merge_sql import Merging
+from sluice.postgres.merge_sql import MergeStatements
 from sluice.postgres.named_sql import statement
 from sluice.postgres.storage_sql import (
     dictionary_sql,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 def declare(engine: Engine, document: Mapping[str, Any], *, origin: str) -> bool:
-    """Declare a dataset, or change it; tell whether anything changed.
+    """Declare a dataset or a new version of it; return whether anything changed.
 
     A change may add columns, queries and roll-ups or alter rules. One that would lose stored values
     (a column gone, or of another type), or give stored rows another key, is refused.
@@ -181,7 +181,7 @@ def _check_views(dataset: Dataset, others: Iterable[Dataset]) -> None:
 def _make_tables(connection: Connection, dataset: Dataset) -> None:
     tables = [dataset.name]
     if dataset.is_staged:
-        for each in Merging(dataset).tables():
+        for each in MergeStatements(dataset).tables():
             run_script(connection, each)
         tables += [
             f"{dataset.name}__staging",
@@ -204,7 +204,7 @@ def _make_projections(
     before: Mapping[str, Any],
     document: Mapping[str, Any],
 ) -> None:
-    """Make the tables of the projections anew where any changed; they are filled in the background."""
+    """Create the tables of the projections again if any changed; compaction fills them."""
     old, new = (each.get("projections", {}) for each in (before, document))
     if old == new:
         return
@@ -232,24 +232,24 @@ def _check_projection(connection: Connection, dataset: Dataset, projection: Proj
 
 
 def _check_empty(connection: Connection, dataset: Dataset) -> None:
-    """Refuse another key for rows that were loaded without it."""
+    """Refuse a new key for a table that has rows."""
     table = identifiers.store_table(dataset.name)
     if connection.exec_driver_sql(f"SELECT EXISTS (SELECT FROM {table})").scalar():
         raise DeclarationError(
-            "the table holds rows that were loaded under another key; declare a new dataset",
+            "the table has rows that were loaded with another key; declare a new dataset",
             key="key",
         )
 
 
 def _make_key(connection: Connection, dataset: Dataset) -> None:
-    """Have PostgreSQL keep the key unique."""
+    """Create the unique constraint of the key, unless `table.sql` does."""
     facts = {"table": dataset.name, "columns": sorted(dataset.key)}
     if not connection.scalar(statement("has_unique_key"), facts):
-        run_script(connection, Merging(dataset).key_sql())
+        run_script(connection, MergeStatements(dataset).key_sql())
 
 
 def _make_views(connection: Connection, dataset: Dataset) -> None:
-    """Make the reader views anew; a newer engine may give them more columns."""
+    """Create the reader views again, as a new version of the engine may add columns."""
     for each in view_sql(dataset):
         run_script(connection, each)
 
@@ -260,7 +260,7 @@ def _columns_of(connection: Connection, table: str) -> dict[str, str]:
 
 
 def _check_columns(connection: Connection, dataset: Dataset, name: str) -> None:
-    """Add the columns that are new, and refuse a table that lacks or retypes one."""
+    """Add new columns, and refuse a table whose columns have other types."""
     found = _columns_of(connection, name)
     for each in dataset.fields:
         wanted = each.storage_type

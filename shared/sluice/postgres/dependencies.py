@@ -1,6 +1,6 @@
 """What a named query depends on: the datasets that it reads, and whether time alone changes its answer.
 
-PostgreSQL resolves the names: the query becomes a view for a moment, and the stored parse tree of the
+PostgreSQL resolves the names: a temporary view of the query is created, and the stored parse tree of the
 view (`pg_rewrite.ev_action`) lists each relation, function, operator and constant by its number. Where
 the tree holds anything that is not known to be safe, the query counts as one that time changes.
 """

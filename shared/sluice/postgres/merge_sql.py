@@ -1,9 +1,9 @@
-"""The PostgreSQL statements that merge staged rows into a dataset, and take them out again; runs nothing.
+"""Statements that merge staged rows into a dataset and withdraw them again; runs none of them.
 
-Rows of a dataset with a key, or with references, wait in `store.<dataset>__staging`. At publish they are
-merged, set by set: whatever the size, each step is one statement. The table of a dataset with a key
-holds exactly the rows that readers see, so that PostgreSQL itself keeps the key unique; rows which newer
-ones replaced lie in `store.<dataset>__replaced`, and come back when the newer ones are undone.
+Rows of a dataset with a key, or with references, are loaded into `store.<dataset>__staging` and merged at
+publish. Each step is one statement for all rows. The table of a dataset with a key
+has exactly the rows that readers see, so that PostgreSQL enforces the key. Rows that newer ones replaced
+are kept in `store.<dataset>__replaced`, and restored when the newer ones are undone.
 
 Every statement takes `:ingestion`, and some `:older`, the ingestions that this one replaces.
 """
@@ -32,7 +32,7 @@ from sluice.datasets.model import (
 )
 
 _MINE = f"s.{INGESTION_COLUMN} = :ingestion"
-#: Rows of ingestions that this one replaces do not count: they go as it comes.
+#: Excludes the rows of ingestions that this one replaces: they are deleted with its publication.
 _COUNTS = f"{INGESTION_COLUMN} <> ALL (CAST(:older AS integer[]))"
 _REJECTS = "INSERT INTO sluice.rejects (ingestion, line, record, column_name, rule, value, reason, original)"
 REPLACED_BY = "_replaced_by"
@@ -40,12 +40,12 @@ REPLACED_BY = "_replaced_by"
 
 @dataclass(frozen=True)
 class Reference:
-    """What is done about values that are no key of another dataset.
+    """The statements about values that are not keys of another dataset.
 
     Attributes:
         column: the column that refers.
         count: how many rows dangle, and one of their values.
-        refuse: makes rejects of them.
+        refuse: turns them into rejects.
     """
 
     column: Column
@@ -53,7 +53,7 @@ class Reference:
     refuse: str
 
 
-class Merging:
+class MergeStatements:
     """The statements of one dataset."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -65,7 +65,7 @@ class Merging:
         self._keys = ", ".join(quote(name) for name in dataset.key)
 
     def tables(self) -> Iterator[str]:
-        """Yield the statements that make the staging table and, for a key, that of replaced rows."""
+        """Yield the statements that create the staging table and, for a key, the table of replaced rows."""
         main, name = self._main, self._dataset.name
         columns = f"{RECORD_COLUMN} bigint NOT NULL, {LINE_COLUMN} bigint, {ORIGINAL_COLUMN} bytea"
         tables = [(self._staging, f"{name}__staging", f", {columns}")]
@@ -81,7 +81,7 @@ class Merging:
                 f"CREATE TABLE IF NOT EXISTS {table}"
                 f" ({fields}, {INGESTION_COLUMN} integer NOT NULL{extra})"
             )
-            # The rows of an ingestion lie together; a block range index finds them at next to no cost.
+            # The rows of an ingestion are contiguous, so a block range index finds them at next to no cost.
             yield self._brin(table, index)
         if self._dataset.key:
             yield self._brin(main, name)
@@ -91,17 +91,17 @@ class Merging:
         return f"CREATE INDEX IF NOT EXISTS {index} ON {table} USING brin ({INGESTION_COLUMN})"
 
     def key_sql(self) -> str:
-        """Return the statement that makes the key unique, where `table.sql` does not."""
+        """Return the statement that makes the key unique, for a `table.sql` that does not."""
         name = quote(f"{self._dataset.name}_key")
         return f"ALTER TABLE {self._main} ADD CONSTRAINT {name} UNIQUE ({self._keys})"
 
     def analyze(self) -> str:
-        """Tell the planner how many rows wait; just written, the table has no statistics yet."""
+        """Update the planner's statistics, which a table has not right after the load."""
         columns = ", ".join([INGESTION_COLUMN, *(quote(name) for name in self._dataset.key)])
         return f"ANALYZE {self._staging} ({columns})"
 
     def staged(self) -> str:
-        """Count the rows that wait."""
+        """Count the staged rows."""
         return f"SELECT count(*) FROM {self._staging} AS s WHERE {_MINE}"
 
     def keyed(self) -> str:
@@ -129,7 +129,7 @@ class Merging:
         )
 
     def reference(self, column: Column, other: Dataset) -> Reference:
-        """Return what is done about a column's values that are no key of another dataset.
+        """Return the statements about a column's values that are not keys of another dataset.
 
         Args:
             column: the column that refers.
@@ -155,7 +155,7 @@ class Merging:
         )
 
     def refuse_repeated(self) -> str | None:
-        """Make rejects of rows whose key is there before them, where the dataset says so."""
+        """Turn rows with a key that exists already into rejects, if the dataset declares that."""
         if not self._dataset.key or self._dataset.duplicates is not Duplicates.ERROR:
             return None
         named = literal(", ".join(self._dataset.key))
@@ -174,7 +174,7 @@ class Merging:
             f"{_REJECTS}\n"
             f"SELECT s.ingestion, s.{LINE_COLUMN}, s.{RECORD_COLUMN}, {named}, 'key', {value},\n"
             f"CASE WHEN s._earlier IS NULL"
-            f" THEN format('%s %s stands on line %s already', {named}, {value}, s._first_line)\n"
+            f" THEN format('%s %s is already on line %s', {named}, {value}, s._first_line)\n"
             f"ELSE format('%s %s was loaded before, by ingestion %s', {named}, {value}, s._earlier) END,\n"
             f"s.{ORIGINAL_COLUMN} FROM refused AS s"
         )
@@ -190,7 +190,7 @@ class Merging:
                 yield f"s.{quote(name)}"
 
     def keep_replaced(self) -> str | None:
-        """Keep the rows that the staged ones will replace, where the dataset says so."""
+        """Keep the rows that the staged ones will replace, if the dataset declares that."""
         if not self._updates:
             return None
         return (
@@ -205,7 +205,7 @@ class Merging:
         return bool(self._dataset.key) and self._dataset.duplicates is Duplicates.UPDATE
 
     def merge(self) -> str:
-        """Bring the staged rows into the dataset, one for each key."""
+        """Merge the staged rows into the dataset, one for each key."""
         target = f"INSERT INTO {self._main} ({self._names}, {INGESTION_COLUMN})\n"
         chosen = f"{self._names}, {INGESTION_COLUMN} FROM {self._staging} AS s WHERE {_MINE}"
         if self._updates:
@@ -229,7 +229,7 @@ class Merging:
         return f"{target}SELECT {chosen} ORDER BY {RECORD_COLUMN}"
 
     def lost(self) -> str:
-        """Count the staged rows whose key is not in the dataset: after a merge there is none."""
+        """Count the staged rows whose key is not in the dataset: none after a merge."""
         if not self._dataset.key:
             return "SELECT 0"
         known = f"SELECT FROM {self._main} AS m WHERE {self._same('s', 'm')}"
@@ -240,13 +240,13 @@ class Merging:
         return f"DELETE FROM {self._staging} AS s WHERE {_MINE}"
 
     def forget_replaced(self) -> str:
-        """Forget the rows that `:ingestions` replaced."""
+        """Delete the rows that `:ingestions` replaced."""
         return f"DELETE FROM {self._replaced} WHERE {REPLACED_BY} = ANY (CAST(:ingestions AS integer[]))"
 
     def take_back(self) -> tuple[str, ...]:
-        """Take the ingestion's rows out again, and bring back what they replaced.
+        """Withdraw the ingestion's rows, and restore what they replaced.
 
-        What a row of the ingestion replaced counts as replaced by what replaced that row.
+        If one of its rows was itself replaced, what it had replaced is now replaced by that newer row.
         """
         if not self._dataset.key:
             return ()

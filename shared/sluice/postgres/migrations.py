@@ -1,6 +1,6 @@
-"""Brings a database up to date: `sql/migrations` in order, then the datasets of `sql/datasets`.
+"""Migrates a database: `sql/migrations` in order, then the datasets of `sql/datasets`.
 
-Safe to repeat, and to run from several places at once: an advisory lock lets one through at a time.
+Safe to repeat and to run concurrently: an advisory lock admits one at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-#: Key of the advisory lock that migrations hold.
+#: Key of the advisory lock of migrations.
 _LOCK = 5_105_160
 
 _LEDGER = """
@@ -36,7 +36,7 @@ def migrate(engine: Engine) -> list[str]:
 
     Raises:
         DeclarationError: a dataset's folder is wrong.
-        DatabaseUnavailableError: nothing of the current step is applied; run it again.
+        DatabaseUnavailableError: the current step is rolled back; run it again.
     """
     folder = sql_folder()
     done = []

@@ -1,6 +1,6 @@
-"""The named SQL statements of `sql/`: one loader, one way to run them.
+"""Loads the named SQL statements of `sql/queries/`.
 
-A file of `sql/queries/` holds statements, each behind `-- name: <name>` and a line of prose.
+A file of `sql/queries/` holds statements, each after `-- name: <name>` and a line of prose.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def _texts() -> dict[str, str]:
 def statement(name: str) -> TextClause:
     """Return the statement of that name, ready to execute with its `:parameters`.
 
-    Comments are cut off first, because `:word` binds inside a comment too.
+    Comment lines are removed first, because SQLAlchemy binds `:word` inside them too.
     """
     lines = _texts()[name].splitlines()
     return composed("\n".join(line for line in lines if not line.lstrip().startswith("--")))
 
 
 def composed(sql: str) -> TextClause:
-    """Return a statement that was put together from a declaration, with its `:parameters`."""
+    """Return a statement composed from a declaration, with its `:parameters`."""
     from sqlalchemy import text  # noqa: PLC0415  # 0.2 s, paid where first used
 
     return text(sql)

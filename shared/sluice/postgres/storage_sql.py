@@ -63,9 +63,9 @@ def rollup_sql(dataset: Dataset, rollup: Rollup, types: Mapping[str, str]) -> It
 
 
 def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
-    """Yield what makes the table of a projection, empty.
+    """Yield the statements that create the empty table of a projection.
 
-    Lists are not compressed, and lie in the row as long as that fits a page: who reads a row reads them.
+    Arrays are stored uncompressed, in the row while it fits a page: whoever reads a row reads them.
     """
     name = f"{dataset.name}__{projection.name}"
     table = rollup_table(dataset.name, projection.name)
@@ -104,8 +104,8 @@ def projection_rows(dataset: Dataset, condition: str, part: str = "0") -> str:
 def rows_of(ingestions: Sequence[int]) -> str:
     """Return the condition of the rows of ingestions.
 
-    The range is for the indexes by blocks, which look for a range at once and for values one by one.
-    Both are spelled out, for the planner to know how much they hold.
+    Block range indexes look up the range in one step, but the values one by one. Both are literals,
+    so that the planner can estimate the number of rows.
     """
     listed = ", ".join(str(number) for number in ingestions)
     return (
@@ -115,7 +115,7 @@ def rows_of(ingestions: Sequence[int]) -> str:
 
 
 def slice_of(dataset: Dataset, projection: Projection, first: object, last: object) -> str:
-    """Return what to add to a condition for a slice: from `:first` to before `:last`; None is no bound."""
+    """Return what a slice adds to a condition: from `:first` up to `:last`, exclusive; None is no bound."""
     if first is None and last is None:
         return ""
     field = next(each for each in dataset.fields if each.name == projection.slice)
@@ -126,7 +126,7 @@ def slice_of(dataset: Dataset, projection: Projection, first: object, last: obje
 
 
 def view_sql(dataset: Dataset) -> Iterator[str]:
-    """Yield the views that readers use: published rows and roll-ups, dictionaries spelled out."""
+    """Yield the views that readers use: published rows and roll-ups, with texts for dictionary codes."""
     stored = {each.name: each for each in dataset.fields}
     fields = list(dataset.fields)
     table = store_table(dataset.name)
@@ -160,9 +160,9 @@ def _view(
 ) -> Iterator[str]:
     """Yield a view of published rows.
 
-    With `place` it shows where a row is stored, by which equal rows can be told apart.
+    With `place` it has the position of each row, which distinguishes equal rows.
     """
-    selected, joins = _spelled_out(dataset, fields)
+    selected, joins = _decoded(dataset, fields)
     shown = ", stored.ctid AS _place" if place else ""
     yield f"DROP VIEW IF EXISTS {view}"
     yield (
@@ -176,15 +176,15 @@ def _view(
 def _projection_view(dataset: Dataset, projection: Projection) -> Iterator[str]:
     """Yield the view of a projection's complete segments.
 
-    Its conditions cost next to nothing a row, for a search reads some rows at a time: the segments
-    are found once, and a dictionary is joined only where its text is asked for.
+    Its conditions cost next to nothing per row, as a search reads a few rows at a time: the segments
+    are found once, and a dictionary is joined only if its text is selected.
     """
     stored = {each.name: each for each in dataset.fields}
     fields = [
         replace(stored.get(name) or Field(name, "", nullable=True), nullable=True)
         for name in projection.columns
     ]
-    selected, joins = _spelled_out(dataset, fields)
+    selected, joins = _decoded(dataset, fields)
     view = reader_view(dataset.name, projection.name)
     segments = (
         f"SELECT id FROM sluice.segments WHERE dataset = '{dataset.name}'"
@@ -199,7 +199,7 @@ def _projection_view(dataset: Dataset, projection: Projection) -> Iterator[str]:
     )
 
 
-def _spelled_out(dataset: Dataset, fields: Iterable[Field]) -> tuple[list[str], list[str]]:
+def _decoded(dataset: Dataset, fields: Iterable[Field]) -> tuple[list[str], list[str]]:
     """Return the select list of a view over `stored`, and the joins that give texts for codes."""
     selected, joins = [], []
     for each in fields:

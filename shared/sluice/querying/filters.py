@@ -1,4 +1,4 @@
-"""Row filters of a request, `column=op.value`, parsed and compiled to conditions; values are always bound.
+"""Parses row filters, `column=op.value`, and compiles them to conditions with bound values.
 
 The grammar is PostgREST's: `eq ne lt le gt ge` with a value, `like` and `ilike` with `*` or `%` for
 any text, `in.(a,"b,c")`, `is.null`, `is.not_null`, `is.true`, `is.false`.
@@ -41,12 +41,12 @@ class Filter:
 
 @dataclass
 class Bindings:
-    """The values of a statement: collects them and hands out their placeholders."""
+    """Collects the values of a statement, and returns their placeholders."""
 
     values: dict[str, str] = field(default_factory=dict)
 
     def add(self, value: str, postgres_type: str) -> str:
-        """Bind a value and return the SQL that stands for it."""
+        """Bind a value and return its placeholder, cast to its type."""
         name = f"p{len(self.values)}"
         self.values[name] = value
         return f"CAST(:{name} AS {postgres_type})"
@@ -55,7 +55,7 @@ class Bindings:
 def parse_filters(
     arguments: Iterable[tuple[str, str]], columns: Mapping[str, Field]
 ) -> tuple[Filter, ...]:
-    """Parse filters, which all have to hold.
+    """Parse filters; a row must match all of them.
 
     Args:
         arguments: pairs of column and `op.value`; a column may occur several times.
@@ -99,15 +99,15 @@ def _values(column: Field, operator: str, text: str) -> tuple[str, ...]:
 
 def _state(column: Field, text: str) -> str:
     if text not in STATES:
-        raise ValueError(f'"is.{text}": after is. comes one of {", ".join(STATES)}')
+        raise ValueError(f'"is.{text}": write is. and one of {", ".join(STATES)}')
     if text in ("true", "false") and column.postgres_type != "boolean":
-        raise ValueError(f"is.{text} fits boolean columns; this one is {column.postgres_type}")
+        raise ValueError(f"is.{text} is for boolean columns; this one is {column.postgres_type}")
     return text
 
 
 def _pattern(column: Field, operator: str, text: str) -> str:
     if column.postgres_type != "text":
-        raise ValueError(f"{operator} fits text columns; this one is {column.postgres_type}")
+        raise ValueError(f"{operator} is for text columns; this one is {column.postgres_type}")
     column.stored.parse(text)
     # A backslash escapes in PostgreSQL's patterns; one at the end escapes nothing and is an error.
     if (len(text) - len(text.rstrip("\\"))) % 2:
@@ -138,7 +138,7 @@ def condition(each: Filter, bindings: Bindings) -> str:
 
 
 def conjunction(conditions: Iterable[str]) -> str:
-    """Join conditions that all have to hold; TRUE for none."""
+    """Join conditions with AND; TRUE for none."""
     return " AND ".join(conditions) or "TRUE"
 
 

@@ -1,7 +1,7 @@
-"""Order and keyset cursors: going on behind the last row seen, however much came before it.
+"""Orders and keyset cursors: a page begins after the last row of the previous one, at the same cost.
 
 Nulls sort as PostgreSQL sorts them, as if larger than any value. A cursor holds the sort values of
-the last row of a page as texts; its signature ties it to the order that it was made for.
+the last row of a page as texts; its signature binds it to one order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sluice.datasets.model import Field
 from sluice.errors import ParameterError
 from sluice.querying.filters import Bindings
 
-#: A row's place in its table: the tie-breaker of datasets without a key.
+#: A row's position in its table: the tie-breaker of datasets without a key.
 PLACE_TYPE = "tid"
 
 
@@ -54,7 +54,7 @@ class Order:
         return f"CAST(json_build_array({texts}) AS text)"
 
     def cursor(self, keyset: str) -> str:
-        """Return the cursor behind the row that has this keyset."""
+        """Return the cursor that points after the row with this keyset."""
         document = json.dumps([str(self), json.loads(keyset)], separators=(",", ":"))
         return base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
 
@@ -71,12 +71,12 @@ class Order:
             self._check(values)
         except (ValueError, TypeError):
             raise ParameterError(
-                "cursor: not one that this API gave; take `next` of the page before",
+                "cursor: not one that this API returned; use `next` of the previous page",
                 parameter="cursor",
             ) from None
         if signature != str(self):
             raise ParameterError(
-                f"cursor: it belongs to the order {signature}; keep `order` from page to page",
+                f"cursor: it is for the order {signature}; use the same `order` for all pages",
                 parameter="cursor",
             )
         return tuple(values)
@@ -89,7 +89,7 @@ class Order:
                 term.column.stored.parse(value)
 
     def after(self, values: Sequence[str | None], bindings: Bindings) -> str:
-        """Return the condition that holds for the rows behind these sort values."""
+        """Return the condition for the rows after these sort values."""
         if self._is_row_comparison and None not in values:
             names = ", ".join(quote(term.column.name) for term in self.terms)
             bound = ", ".join(
@@ -100,7 +100,7 @@ class Order:
 
     @property
     def _is_row_comparison(self) -> bool:
-        """Whether one comparison of rows, which an index can answer, says it all."""
+        """Whether one row comparison, which an index supports, expresses the order."""
         directions = {term.is_descending for term in self.terms}
         return len(directions) == 1 and not any(term.column.nullable for term in self.terms)
 
@@ -108,7 +108,7 @@ class Order:
         alternatives = []
         equal: list[str] = []
         for term, value in zip(self.terms, values, strict=True):
-            alternatives.append(" AND ".join([*equal, _behind(term, value, bindings)]))
+            alternatives.append(" AND ".join([*equal, _follows(term, value, bindings)]))
             name = quote(term.column.name)
             same = "IS NULL" if value is None else f"= {_bind(term, value, bindings)}"
             equal.append(f"{name} {same}")
@@ -122,7 +122,7 @@ def _bind(term: Term, value: str | None, bindings: Bindings) -> str:
     return bindings.add(value or "", term.column.postgres_type)
 
 
-def _behind(term: Term, value: str | None, bindings: Bindings) -> str:
+def _follows(term: Term, value: str | None, bindings: Bindings) -> str:
     name = quote(term.column.name)
     if value is None:
         return f"{name} IS NOT NULL" if term.is_descending else "FALSE"
@@ -135,9 +135,9 @@ def parse_order(text: str, columns: Mapping[str, Field], tie_breakers: Sequence[
     """Parse `a.desc,b` into a total order.
 
     Args:
-        text: column names, each with `.asc` or `.desc` behind it or not.
+        text: column names, each optionally followed by `.asc` or `.desc`.
         columns: the columns to order by, by name.
-        tie_breakers: columns that together tell any two rows apart.
+        tie_breakers: columns that together identify a row.
 
     Raises:
         ParameterError: an unknown column or direction, or a column given twice.
@@ -146,7 +146,7 @@ def parse_order(text: str, columns: Mapping[str, Field], tie_breakers: Sequence[
     names = [term.column.name for term in terms]
     if len(set(names)) < len(names):
         raise ParameterError(f"order: {text}: a column is named twice", parameter="order")
-    # Ties go on in the direction of the last term, so that one row comparison may say it all.
+    # Tie-breakers have the direction of the last term, so that one row comparison can express the order.
     is_descending = terms[-1].is_descending if terms else False
     ties = [Term(each, is_descending) for each in tie_breakers if each.name not in names]
     return Order((*terms, *ties))

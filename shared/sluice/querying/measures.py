@@ -1,4 +1,4 @@
-"""Aggregates of the rows route: `group=a,b` and `measure=count,sum(x)`, parsed and compiled to SQL."""
+"""Parses aggregates, `group=a,b` and `measure=count,sum(x)`, and compiles them to SQL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Measure:
 
     @property
     def field(self) -> Field:
-        """The column of the answer: `count`, `sum_x`, `count_distinct_x`."""
+        """The column of the result: `count`, `sum_x`, `count_distinct_x`."""
         name = f"{self.function}_{self.column.name}" if self.column else self.function
         return Field(name, self._type, nullable=not self.function.startswith("count"))
 
@@ -51,18 +51,18 @@ class Measure:
 
 @dataclass(frozen=True)
 class Grouping:
-    """Rows put together: the columns that they share and what is measured of them."""
+    """Groups of rows: the columns to group by, and the measures of each group."""
 
     columns: tuple[Field, ...]
     measures: tuple[Measure, ...]
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """The columns of the answer."""
+        """The columns of the result."""
         return (*self.columns, *(each.field for each in self.measures))
 
     def sql(self, view: str, condition: str) -> str:
-        """Return the SELECT that answers it over a view."""
+        """Return the SELECT over a view."""
         names = [quote(each.name) for each in self.columns]
         listed = ", ".join([*names, *(each.sql for each in self.measures)])
         grouped = f" GROUP BY {', '.join(names)}" if names else ""
@@ -73,7 +73,7 @@ def parse_grouping(group: str, measure: str, columns: Mapping[str, Field]) -> Gr
     """Parse the parameters `group` and `measure`; None when both are empty.
 
     Raises:
-        ParameterError: an unknown column or function, or one that does not fit its column.
+        ParameterError: an unknown column or function, or a function that is not for the column's type.
     """
     if not group and not measure:
         return None
@@ -81,7 +81,7 @@ def parse_grouping(group: str, measure: str, columns: Mapping[str, Field]) -> Gr
     measures = tuple(_measure(each, columns) for each in _names(measure or "count"))
     names = [each.name for each in Grouping(grouped, measures).fields]
     if len(set(names)) < len(names):
-        raise ParameterError("group and measure: the answer would have a column twice")
+        raise ParameterError("group and measure: the result would have a column twice")
     return Grouping(grouped, measures)
 
 
@@ -109,7 +109,7 @@ def _measure(text: str, columns: Mapping[str, Field]) -> Measure:
     if match["column"] is None:
         if match["function"] != "count":
             raise ParameterError(
-                f"measure: {text}: of which column? write {text}(column)", parameter="measure"
+                f"measure: {text}: name a column: write {text}(column)", parameter="measure"
             )
         return Measure("count")
     measure = Measure(match["function"], _column(match["column"], columns, "measure"))

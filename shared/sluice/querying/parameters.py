@@ -1,4 +1,4 @@
-"""The parameters of a named query: read from a request, typed, checked against its declaration."""
+"""Reads the parameters of a named query from a request, and checks them against its declaration."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _given(query: Query, arguments: Iterable[tuple[str, str]]) -> dict[str, str]
 
 
 def _check_needs(query: Query, given: Mapping[str, str]) -> None:
-    """Check that an alternative is given in full and none in part."""
+    """Check that at least one alternative is given in full, and none in part."""
     _missing(query, [p.name for p in query.parameters if p.required and p.name not in given])
     for names in query.needs:
         missing = [name for name in names if name not in given]
@@ -73,7 +73,7 @@ def _check_range(parameter: Parameter, value: object) -> None:
     if parameter.one_of and str(value) not in parameter.one_of:
         raise ValueError(f'"{value}" is not one of {", ".join(parameter.one_of)}')
     if isinstance(value, int | float):
-        # Written so that NaN is out of every range.
+        # Negated, so that NaN is outside of every range.
         if parameter.minimum is not None and not value >= parameter.minimum:
             raise ValueError(f"{value} is less than {parameter.minimum:g}")
         if parameter.maximum is not None and not value <= parameter.maximum:

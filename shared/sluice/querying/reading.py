@@ -1,4 +1,4 @@
-"""Answering clients from one read-only snapshot, streamed: memory holds one batch, whatever the size."""
+"""Reads results for clients from one read-only snapshot, streamed in batches."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, TextClause
 
 BATCH_ROWS = 2000
-#: Time after which a client that does not fetch its answer is left alone.
+#: Time after which the transaction of a client that stopped reading is cancelled.
 _LONGEST_PAUSE_S = 60
 _DATA_EXCEPTION = "22"
 
 
 @dataclass(frozen=True)
 class ResultColumn:
-    """A column of an answer: its name and the OID of its PostgreSQL type."""
+    """A column of a result: its name and the OID of its PostgreSQL type."""
 
     name: str
     oid: int
@@ -41,20 +41,20 @@ def snapshot(engine: Engine, timeout_s: float) -> Iterator[Connection]:
 
     Args:
         engine: the database.
-        timeout_s: time after which a statement is ended.
+        timeout_s: time after which a statement is cancelled.
 
     Raises:
         QueryTimeoutError: a statement took longer.
         ParameterError: PostgreSQL refuses a value.
         DatabaseUnavailableError: try again later.
     """
-    with refused(timeout_s), read_only(engine, timeout_s, _LONGEST_PAUSE_S) as connection:
+    with translated_errors(timeout_s), read_only(engine, timeout_s, _LONGEST_PAUSE_S) as connection:
         yield connection
 
 
 @contextmanager
-def refused(timeout_s: float) -> Iterator[None]:
-    """Turn PostgreSQL's refusal of a client's query into the client's error."""
+def translated_errors(timeout_s: float) -> Iterator[None]:
+    """Translate PostgreSQL's errors about a client's query."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # 0.3 s, paid where first used
 
     try:
@@ -62,7 +62,7 @@ def refused(timeout_s: float) -> Iterator[None]:
     except DBAPIError as error:
         if sqlstate(error) == QUERY_CANCELED:
             raise QueryTimeoutError(
-                f"the query was ended after {timeout_s:g} s; narrow it with filters or parameters",
+                f"the query was cancelled after {timeout_s:g} s; narrow it with filters or parameters",
                 timeout_s=timeout_s,
             ) from error
         if sqlstate(error).startswith(_DATA_EXCEPTION):
@@ -103,7 +103,7 @@ def fetch_json(
 ) -> list[list[tuple[str]]]:
     """Run a SELECT of few rows and return their JSON objects as one batch of one text, or none.
 
-    A tenth of the time of a row each, for the driver is written in Python.
+    This takes a tenth of the time of reading the rows one by one, because the driver is in Python.
     """
     joined = (
         f"SELECT string_agg(CAST(row_to_json(answer) AS text), E',\n') FROM (\n{sql}\n) AS answer"
@@ -128,18 +128,18 @@ def _batches(
 
 
 def _typed(sql: str, types: Mapping[str, str]) -> TextClause:
-    """Return the statement with its placeholders cast, so that PostgreSQL need not guess."""
+    """Return the statement with its placeholders cast, so that PostgreSQL need not infer their types."""
     import sqlalchemy as sa  # noqa: PLC0415  # 0.3 s, paid where first used
     from sqlalchemy.dialects.postgresql.base import ischema_names  # noqa: PLC0415
 
     clause = sa.text(sql)
-    if clause._bindparams:  # noqa: SLF001  # else pg8000 hands the text on as it is
+    if clause._bindparams:  # noqa: SLF001  # otherwise pg8000 sends the text unchanged
         clause = sa.text(escape_percents(sql))
     bound = [sa.bindparam(name, type_=ischema_names[kind]()) for name, kind in types.items()]
     return clause.bindparams(*(each for each in bound if each.key in clause._bindparams))  # noqa: SLF001
 
 
-#: What pg8000 leaves alone: texts, names, comments; elsewhere it takes a percent sign for its own.
+#: What pg8000 does not change: texts, names, comments. Elsewhere `%` begins a placeholder.
 _QUOTED = re.compile(
     r"""E'(?:[^'\\]|\\.)*'|'(?:[^']|'')*'|"[^"]*"|--[^\n]*|\$\$.*?\$\$""", re.DOTALL
 )
@@ -154,19 +154,19 @@ def escape_percents(sql: str) -> str:
     return "".join([*parts, sql[at:].replace("%", "%%")])
 
 
-def spelled_out(
+def with_literals(
     connection: Connection, sql: str, values: Mapping[str, object], types: Mapping[str, str]
 ) -> str:
-    """Return a SELECT with its values written into it, quoted by the dialect: for COPY, which binds none."""
+    """Return a SELECT with its values as literals, quoted by the dialect: COPY takes no parameters."""
     clause = _typed(without_comments(sql), types)
     known = {name: value for name, value in values.items() if name in clause._bindparams}  # noqa: SLF001
     compiled = clause.bindparams(**known).compile(
         dialect=connection.dialect, compile_kwargs={"literal_binds": True}
     )
     text = str(compiled)
-    return text if known else escape_percents(text)  # a COPY is looked through either way
+    return text if known else escape_percents(text)  # pg8000 parses a COPY in any case
 
 
 def without_comments(sql: str) -> str:
-    """Drop the lines that are comments: `:word` would bind inside them too."""
+    """Remove comment lines, in which SQLAlchemy would bind `:word` too."""
     return "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))

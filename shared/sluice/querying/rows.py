@@ -1,4 +1,4 @@
-"""The rows route as values: a request parsed against its dataset, and the SQL that answers it."""
+"""Parses requests of the rows route against their dataset, and compiles them to SQL."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from sluice.querying.filters import (
 from sluice.querying.keysets import PLACE_TYPE, Order, parse_order
 from sluice.querying.measures import Grouping, parse_grouping
 
-#: Parameters of the route that are no filters.
+#: Parameters of the route that are not filters.
 RESERVED = ("select", "order", "limit", "cursor", "group", "measure", "format")
 
-#: Column of the reader views of datasets without a key: the row's place in its table.
+#: Column of the reader views of datasets without a key: the row's position in its table.
 PLACE_COLUMN = "_place"
 
 
@@ -36,12 +36,12 @@ class Statement:
 
 @dataclass(frozen=True)
 class RowsRequest:
-    """What a client asks of a dataset's rows.
+    """A client's request for rows of a dataset.
 
     Attributes:
-        fields: the columns of the answer.
+        fields: the columns of the result.
         limit: rows of a page; None for all.
-        after: sort values of the last row of the page before.
+        after: sort values of the last row of the previous page.
     """
 
     dataset: Dataset
@@ -54,10 +54,10 @@ class RowsRequest:
     grouping: Grouping | None
 
     def page(self, max_rows: int) -> Statement:
-        """Return the statement whose rows are the answer.
+        """Return the statement that reads the rows.
 
         Args:
-            max_rows: most rows of an answer without a limit.
+            max_rows: most rows of a result without a limit.
         """
         bindings = Bindings()
         listed = ", ".join(quote(each.name) for each in self.fields)
@@ -78,7 +78,7 @@ class RowsRequest:
         )
 
     def count(self, at_most: int) -> Statement:
-        """Return the statement that counts the rows of the answer, up to a number."""
+        """Return the statement that counts the rows of the result, up to a number."""
         bindings = Bindings()
         source = self._source(bindings)
         return Statement(
@@ -88,17 +88,17 @@ class RowsRequest:
 
     @property
     def _is_ordered(self) -> bool:
-        """All rows in any order need no sort."""
+        """Whether the rows must be sorted: not if all are requested without an order."""
         return self.has_order or self.limit is not None or self.grouping is not None
 
     def _source(self, bindings: Bindings) -> str:
         """Return what follows FROM, up to its WHERE clause."""
         name = view(self.dataset.name)
         matching = conjunction([condition(each, bindings) for each in self.filters])
-        behind = self.order.after(self.after, bindings) if self.after else "TRUE"
+        following = self.order.after(self.after, bindings) if self.after else "TRUE"
         if self.grouping is not None:
-            return f"({self.grouping.sql(name, matching)}) AS grouped WHERE {behind}"
-        return f"{name} WHERE {matching} AND {behind}"
+            return f"({self.grouping.sql(name, matching)}) AS grouped WHERE {following}"
+        return f"{name} WHERE {matching} AND {following}"
 
 
 def parse_rows_request(
@@ -143,7 +143,7 @@ def readable_columns(dataset: Dataset) -> dict[str, Field]:
 
 
 def tie_breakers(dataset: Dataset) -> tuple[Field, ...]:
-    """Return the columns that tell any two rows of a dataset apart."""
+    """Return the columns that identify a row of a dataset."""
     columns = readable_columns(dataset)
     if not dataset.key:
         return (Field(PLACE_COLUMN, PLACE_TYPE, nullable=False),)
@@ -162,16 +162,16 @@ def parse_limit(text: str | None, max_rows: int) -> int | None:
     """Read a number of rows.
 
     Raises:
-        ParameterError: it is no whole number from 1.
+        ParameterError: it is not a positive whole number.
         TooLargeError: it is more than allowed.
     """
     if text is None:
         return None
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise ParameterError(f'limit: "{text}" is not a whole number from 1', parameter="limit")
+        raise ParameterError(f'limit: "{text}" is not a positive whole number', parameter="limit")
     if int(text) > max_rows:
         raise TooLargeError(
-            f"limit: {text} is more than one answer holds, which is {max_rows:,} rows;"
+            f"limit: {text} is more than the maximum of {max_rows:,} rows;"
             " page with limit and cursor",
             parameter="limit",
             max_rows=max_rows,
