@@ -35,10 +35,10 @@ _log = logging.getLogger("sluice.api")
 
 
 class InternalError(SluiceError):
-    """Something went wrong inside; what, only the log tells."""
+    """An unexpected error; the details are in the log only."""
 
     def __init__(self) -> None:
-        super().__init__("something went wrong here; the log tells what, try again or report it")
+        super().__init__("an unexpected error; its cause is in the log; try again or report it")
 
 
 class App:
@@ -48,7 +48,7 @@ class App:
         settings: read once, at start.
         function: its name.
         operations: those of its resources; it serves the ones whose route names it.
-        others: answers all other requests; without it they are not found.
+        others: answers all other requests; by default they are not found.
 
     Attributes:
         operations: what it serves.
@@ -70,10 +70,10 @@ class App:
         """Answer a request; a failure becomes a problem document."""
         try:
             response = self._dispatch(request)
-        except Exception as error:  # noqa: BLE001  # the one place that turns errors into answers
-            return problem_response(_told(error, request))
+        except Exception as error:  # noqa: BLE001  # the one place that turns errors into responses
+            return problem_response(_public_error(error, request))
         if response.is_streamed:
-            response.response = _Logged(iter(response.response), request)
+            response.response = _LoggedBody(iter(response.response), request)
         if request.method == "HEAD":
             response.close()
         return response
@@ -84,7 +84,7 @@ class App:
         return handler(Call(self._settings, request, path))
 
     def _find(self, request: Request) -> tuple[Callable[[Call], Response], Mapping[str, str]]:
-        with _our_words(request):
+        with _translated_errors(request):
             try:
                 paths = self._paths.bind_to_environ(request.environ)
                 rule, path = paths.match(return_rule=True)
@@ -106,7 +106,7 @@ class App:
 
 
 def problem_response(error: SluiceError) -> Response:
-    """Return the RFC 9457 answer of an error."""
+    """Return the RFC 9457 response of an error."""
     response = Response(
         json.dumps(error.problem(), default=str), status=error.status, content_type=PROBLEM_TYPE
     )
@@ -128,7 +128,7 @@ def _rule(operation: Operation) -> Rule:
 
 
 @contextmanager
-def _our_words(request: Request) -> Iterator[None]:
+def _translated_errors(request: Request) -> Iterator[None]:
     try:
         yield
     except MethodNotAllowed as error:
@@ -140,8 +140,8 @@ def _our_words(request: Request) -> Iterator[None]:
         raise NotFoundError(f"{request.path}: no such route; /docs lists them all") from None
 
 
-def _told(error: Exception, request: Request) -> SluiceError:
-    """Return what the client is told, and log what it is not."""
+def _public_error(error: Exception, request: Request) -> SluiceError:
+    """Return the error for the client, and log what it must not see."""
     if isinstance(error, SluiceError):
         if error.status >= 500:
             _log.warning("%s %s: %s", request.method, request.path, error, exc_info=error)
@@ -152,14 +152,14 @@ def _told(error: Exception, request: Request) -> SluiceError:
     return InternalError()
 
 
-class _Logged:
-    """A streamed body; a failure is logged and breaks the connection, as it must."""
+class _LoggedBody:
+    """A streamed body that logs a failure, which then breaks the connection."""
 
     def __init__(self, body: Iterator[Any], request: Request) -> None:
         self._body = body
         self._request = request
 
-    def __iter__(self) -> _Logged:
+    def __iter__(self) -> _LoggedBody:
         return self
 
     def __next__(self) -> Any:  # text or bytes, as the body has it

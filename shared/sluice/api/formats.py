@@ -1,4 +1,4 @@
-"""The formats of answers: which one a client wants, and rows as a stream of its bytes."""
+"""The formats of answers: negotiation, and rows as a stream of bytes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ FORMATS = {
     "parquet": "application/vnd.apache.parquet",
     "arrow": "application/vnd.apache.arrow.stream",
 }
-#: Media type of each format in which the answer of a query is shown, and not handed over.
+#: Media type of each format that presents the answer of a query to a reader.
 SHOWN_FORMATS = {"html": "text/html; charset=utf-8", "svg": "image/svg+xml"}
-#: Formats whose rows PostgreSQL itself writes as JSON texts.
+#: Formats whose rows PostgreSQL writes, as JSON texts.
 JSON_FORMATS = ("json", "ndjson")
 MEDIA_TYPES = {**FORMATS, **SHOWN_FORMATS}
 ROW_GROUP_ROWS = 64 * 1024
@@ -44,11 +44,11 @@ def formats_of(query: Query) -> tuple[str, ...]:
 
 
 def negotiate(request: Request, offered: Sequence[str] = tuple(FORMATS)) -> str:
-    """Return the format that the client wants: by `format=`, or else by `Accept`.
+    """Return the format that the client requests: by `format=`, else by `Accept`.
 
     Raises:
-        ParameterError: `format` names one that is not offered.
-        NotAcceptableError: `Accept` lists none that is offered.
+        ParameterError: `format` is not offered.
+        NotAcceptableError: `Accept` lists no format that is offered.
     """
     wanted = request.args.get("format")
     if wanted is not None:
@@ -91,7 +91,7 @@ def write_page(batches: Batches, name: str, cursor: str | None) -> Iterator[byte
 
 
 def _json(batches: Batches, name: str, end: str) -> Iterator[bytes]:
-    """Yield an object with an array of rows that are JSON texts, and what ends it."""
+    """Yield an object with an array of rows that are JSON texts, and its end."""
     yield f'{{"{name}":['.encode()
     separator = ""
     for batch in batches:
@@ -111,11 +111,11 @@ def _csv(columns: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
     writer.writerow([column.name for column in columns])
     for batch in batches:
         writer.writerows([_cell(value) for value in row] for row in batch)
-        yield _taken(buffer)
-    yield _taken(buffer)
+        yield _take(buffer)
+    yield _take(buffer)
 
 
-def _taken(buffer: io.StringIO) -> bytes:
+def _take(buffer: io.StringIO) -> bytes:
     text = buffer.getvalue()
     buffer.seek(0)
     buffer.truncate()
@@ -123,7 +123,7 @@ def _taken(buffer: io.StringIO) -> bytes:
 
 
 def _cell(value: object) -> object:
-    """Return a value as a cell that Sluice itself reads back."""
+    """Return a value as a cell that Sluice can load again."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
@@ -171,8 +171,8 @@ def _schema(columns: Sequence[ResultColumn]) -> pa.Schema:
     return pa.schema([pa.field(each.name, _arrow_type(each.oid)) for each in columns])
 
 
-class _Outflow(io.RawIOBase):
-    """A file to write to, whose bytes are taken away as they come."""
+class _Buffer(io.RawIOBase):
+    """A writable file whose bytes are taken as they are written."""
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
@@ -192,26 +192,26 @@ class _Outflow(io.RawIOBase):
 def _arrow(columns: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
     import pyarrow as pa  # noqa: PLC0415  # 0.2 s, paid where first used
 
-    outflow = _Outflow()
+    buffer = _Buffer()
     schema = _schema(columns)
-    with pa.ipc.new_stream(pa.PythonFile(outflow, mode="w"), schema) as writer:
+    with pa.ipc.new_stream(pa.PythonFile(buffer, mode="w"), schema) as writer:
         for batch in _record_batches(schema, batches):
             writer.write_batch(batch)
-            yield outflow.take()
-    yield outflow.take()
+            yield buffer.take()
+    yield buffer.take()
 
 
 def _parquet(columns: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
     import pyarrow as pa  # noqa: PLC0415  # 0.2 s, paid where first used
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    outflow = _Outflow()
+    buffer = _Buffer()
     schema = _schema(columns)
-    with pq.ParquetWriter(pa.PythonFile(outflow, mode="w"), schema, compression="zstd") as writer:
+    with pq.ParquetWriter(pa.PythonFile(buffer, mode="w"), schema, compression="zstd") as writer:
         for table in _row_groups(schema, batches):
             writer.write_table(table)
-            yield outflow.take()
-    yield outflow.take()
+            yield buffer.take()
+    yield buffer.take()
 
 
 def _row_groups(schema: pa.Schema, batches: Batches) -> Iterator[pa.Table]:

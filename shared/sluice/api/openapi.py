@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 _PROBLEM = {
-    "description": "A problem: what, where and what to do about it.",
+    "description": "A problem document.",
     "content": {"application/problem+json": {"schema": ref("Problem")}},
 }
 
@@ -167,7 +167,7 @@ def _example_text(each: Field) -> str:
 
 
 def _query_operation(dataset: Dataset, query: Query) -> Document:
-    alternatives = [" ".join(each) or "none of them" for each in query.needs]
+    alternatives = [" ".join(each) or "none" for each in query.needs]
     needs = f" Needs {' or '.join(alternatives)}." if alternatives else ""
     is_one = query.returns == "one"
     answer = {"type": "object"} if is_one else record({"rows": array({"type": "object"})})
@@ -220,7 +220,7 @@ def _row_schema(dataset: Dataset) -> Document:
 
 
 def _declared(column: Column) -> Document:
-    """Return what the declaration tells of a column's values."""
+    """Return the constraints that a column declares."""
     found: Document = {"description": column.description} if column.description else {}
     if column.one_of:
         found |= {"enum": list(column.one_of), "examples": [column.one_of[0]]}

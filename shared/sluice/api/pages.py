@@ -1,4 +1,4 @@
-"""The answer of a query for people: its picture, and a page with picture, form and table."""
+"""The answer of a query as a picture, and as a page with picture, form and table."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-#: Rows of the table of a page; the other formats have them all.
+#: Rows in the table of a page; the other formats have all rows.
 TABLE_ROWS = 1000
-#: Nothing of a page comes from elsewhere, and no script runs in it.
+#: A page loads nothing from elsewhere and runs no script.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none';"
@@ -56,8 +56,8 @@ def page(
 
     Args:
         found: the dataset.
-        query: which was asked.
-        given: the parameters as they were given.
+        query: the query.
+        given: the parameters as given.
         values: a value for every parameter.
         rows: the answer, or its first rows.
         has_more: whether the answer has more rows than these.
@@ -65,7 +65,7 @@ def page(
     caption = _caption(found, query, values, rows)
     pictures, notes = _pictures(query, caption, rows, values) if query.drawing else ((), ())
     return _template().render(
-        **_of_both(found, query, given),
+        **_shared(found, query, given),
         caption=caption,
         pictures=pictures,
         notes=notes,
@@ -79,11 +79,11 @@ def page(
 def refusal(
     found: DatasetVersion, query: Query, given: Mapping[str, str], error: RequestError
 ) -> str:
-    """Return the page of a request that could not be answered: what is wrong, and the form."""
-    return _template().render(**_of_both(found, query, given), problem=error.detail)
+    """Return the page of an invalid request: the error and the form."""
+    return _template().render(**_shared(found, query, given), problem=error.detail)
 
 
-def _of_both(found: DatasetVersion, query: Query, given: Mapping[str, str]) -> dict[str, object]:
+def _shared(found: DatasetVersion, query: Query, given: Mapping[str, str]) -> dict[str, object]:
     url = f"/v1/datasets/{found.dataset.name}/queries/{query.name}"
     kinds = ("json", "csv", "parquet", *(("svg",) if query.drawing else ()))
     return {
@@ -127,7 +127,7 @@ def _pictures(
 
 
 def _tables(query: Query, rows: Sequence[Row]) -> list[dict[str, object]]:
-    """Return what is shown as tables: the rows; of a single object its values, then its lists."""
+    """Return the tables: the rows, or of a single object its values and then its lists."""
     if query.returns != "one" or len(rows) != 1:
         return [_table("", rows[:TABLE_ROWS])]
     lists = {name: each for name, each in rows[0].items() if _is_rows(each)}

@@ -1,4 +1,4 @@
-"""Server-sent events: replayed from the table, then live, without asking the database in a loop.
+"""Server-sent events: replayed from the table, then live by LISTEN/NOTIFY, without polling.
 
 The format: https://html.spec.whatwg.org/multipage/server-sent-events.html, section 9.2.
 """
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 EVENT_STREAM = "text/event-stream"
 HEARTBEAT_S = 15.0
-#: A comment: opens the answer at once, keeps it open, and shows a client that has gone.
+#: A comment that opens the response, keeps it open, and detects a client that has disconnected.
 HEARTBEAT = b": still here\n\n"
-#: How long before its commit the transaction of an event may have begun.
+#: Longest time from the start to the commit of a transaction that writes an event.
 LONGEST_TRANSACTION = timedelta(minutes=10)
 
 
 def stream_ingestion(engine: Engine, ingestion: int, last_event_id: str) -> Response:
-    """Stream the events of an ingestion, from its first or the one behind `last_event_id`, to its end.
+    """Stream the events of an ingestion to its end, from the first or after `last_event_id`.
 
     Raises:
         NotFoundError: there is no such ingestion.
-        ParameterError: `last_event_id` is no sequence.
+        ParameterError: `last_event_id` is not a sequence number.
     """
     position = _sequence(last_event_id)
     resources = ExitStack()
@@ -49,7 +49,7 @@ def stream_ingestion(engine: Engine, ingestion: int, last_event_id: str) -> Resp
 
 
 def stream_all(engine: Engine, last_event_id: str) -> Response:
-    """Stream the events of all ingestions, from now or from the one behind `last_event_id`, for ever.
+    """Stream the events of all ingestions without end, from now or after `last_event_id`.
 
     Raises:
         ParameterError: `last_event_id` is not `ingestion:sequence`.
@@ -64,7 +64,7 @@ def stream_all(engine: Engine, last_event_id: str) -> Response:
 def _event_stream(events: Iterator[bytes], resources: ExitStack) -> Response:
     response = Response(events, content_type=EVENT_STREAM)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # asks proxies to pass each event on at once
+    response.headers["X-Accel-Buffering"] = "no"  # tells proxies not to buffer
     response.call_on_close(resources.close)
     return response
 
@@ -88,7 +88,7 @@ def _ingestion_events(
 
 
 def _after(engine: Engine, ingestion: int, position: int) -> tuple[Sequence[Row[Any]], bool]:
-    """Return the events behind a sequence, and whether the ingestion has ended."""
+    """Return the events after a sequence number, and whether the ingestion has ended."""
     with transaction(engine) as connection:
         state = select_ingestion(connection, ingestion)
         values = {"ingestion": ingestion, "sequence": position}
@@ -99,7 +99,7 @@ def _after(engine: Engine, ingestion: int, position: int) -> tuple[Sequence[Row[
 
 def _all_events(engine: Engine, position: tuple[int, int] | None, box: Mailbox) -> Iterator[bytes]:
     yield HEARTBEAT
-    heard_at = datetime.now(UTC)
+    listened_at = datetime.now(UTC)
     seen: dict[int, int] = {}
     if position is not None:
         seen[position[0]] = position[1]
@@ -108,16 +108,16 @@ def _all_events(engine: Engine, position: tuple[int, int] | None, box: Mailbox) 
         news = box.wait(HEARTBEAT_S)
         now = datetime.now(UTC)
         if any(each.is_gap for each in news):
-            yield _fresh(_since(engine, heard_at - LONGEST_TRANSACTION), seen)
+            yield _fresh(_since(engine, listened_at - LONGEST_TRANSACTION), seen)
         elif news:
             yield _fresh(_named(engine, news), seen)
         else:
             yield HEARTBEAT
-        heard_at = now
+        listened_at = now
 
 
 def _fresh(rows: Sequence[Row[Any]], seen: dict[int, int]) -> bytes:
-    """Return the messages of the events that are newer than those of their ingestion seen before."""
+    """Return the messages of the events that are newer than those already sent."""
     messages = []
     for row in rows:
         if row.sequence > seen.get(row.ingestion, 0):
@@ -156,7 +156,7 @@ def _sequence(text: str) -> int:
     if not text:
         return 0
     if not (text.isascii() and text.isdigit()):
-        raise ParameterError(f'Last-Event-ID: "{text}" is not the sequence of an event')
+        raise ParameterError(f'Last-Event-ID: "{text}" is not the sequence number of an event')
     return int(text)
 
 

@@ -201,6 +201,10 @@ class RowOutcome(Document, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
+class RejectedRow(RowOutcome, frozen=True, omit_defaults=False):
+    """The outcome of a rejected row, with all members."""
+
+
 class InsertedRows(Document, frozen=True, kw_only=True):
     """The outcome of the rows of one dataset in a request; they are an ingestion."""
 
@@ -208,8 +212,13 @@ class InsertedRows(Document, frozen=True, kw_only=True):
     ingestion: int
     state: State
     account: Account
-    problem: ProblemDocument | None
+    problem_document: ProblemDocument | None = msgspec.field(name="problem")
     rows: list[RowOutcome]
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why no row is loaded."""
+        return parse(self.problem_document, Problem) if self.problem_document else None
 
 
 class InsertedRowsOfMany(Document, frozen=True):

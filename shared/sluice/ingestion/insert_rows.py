@@ -10,13 +10,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluice.csv.cuts import Cut
 from sluice.csv.rejects import Reject
 from sluice.datasets.identifiers import quote, view
-from sluice.documents.document import to_json
-from sluice.documents.ingestions import Account, State
+from sluice.documents.document import parse, to_json
+from sluice.documents.ingestions import Account, InsertedRows, State
 from sluice.errors import IdempotencyKeyError, PermanentError
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.finish import publish
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from sluice.datasets.model import Dataset
     from sluice.ports import Environment
 
-Document = dict[str, Any]  # a JSON object
-
 
 @dataclass(frozen=True)
 class IdempotencyKey:
@@ -67,11 +65,11 @@ class InsertResult:
     """The result of a request.
 
     Attributes:
-        groups: a document for each group, in their order: ingestion, state, account, rows.
+        groups: the outcome of each group, in their order.
         is_repeated: whether the request was answered before, under the same key.
     """
 
-    groups: list[Document]
+    groups: list[InsertedRows]
     is_repeated: bool = False
 
 
@@ -95,10 +93,10 @@ def insert_rows(
         known = _claim(connection, key) if key else None
         result = known or InsertResult(_insert_all(env, connection, groups))
         if key and not known:
-            answer = {"key": key.key, "answer": json.dumps(result.groups)}
+            answer = {"key": key.key, "answer": json.dumps(to_json(result.groups))}
             connection.execute(statement("store_answer"), answer)
-    for document in result.groups:
-        relay(env.engine, env.publisher, document["ingestion"])
+    for inserted in result.groups:
+        relay(env.engine, env.publisher, inserted.ingestion)
     return result
 
 
@@ -119,16 +117,16 @@ def _claim(connection: Connection, key: IdempotencyKey) -> InsertResult | None:
         raise IdempotencyKeyError(
             f"Idempotency-Key {key.key}: was used with another request; choose a new key"
         )
-    return InsertResult(found.answer, is_repeated=True)
+    return InsertResult(parse(found.answer, list[InsertedRows]), is_repeated=True)
 
 
 def _insert_all(
     env: Environment, connection: Connection, groups: Sequence[RowGroup]
-) -> list[Document]:
+) -> list[InsertedRows]:
     """Insert each group after those it refers to, while no other transaction changes their datasets."""
     _lock(connection, groups)
-    documents = {group.dataset.name: _insert(env, connection, group) for group in _ordered(groups)}
-    return [documents[each.dataset.name] for each in groups]
+    inserted = {group.dataset.name: _insert(env, connection, group) for group in _ordered(groups)}
+    return [inserted[each.dataset.name] for each in groups]
 
 
 def _lock(connection: Connection, groups: Sequence[RowGroup]) -> None:
@@ -155,7 +153,7 @@ def _references(group: RowGroup, names: Sequence[str]) -> set[str]:
     return {each.references for each in group.dataset.references} & set(names) - {own}
 
 
-def _insert(env: Environment, connection: Connection, group: RowGroup) -> Document:
+def _insert(env: Environment, connection: Connection, group: RowGroup) -> InsertedRows:
     if group.next_key:
         group = group.numbered(_newest_key(connection, group))
     with parse_group(group) as parsed:
@@ -235,15 +233,15 @@ def _publish(
 
 def _document(
     connection: Connection, ingestion: int, parsed: ParsedGroup, keyed: Sequence[KeyedRow]
-) -> Document:
+) -> InsertedRows:
     found = select_ingestion(connection, ingestion)
     rows = connection.execute(statement("rejects_of_rows"), {"ingestion": ingestion})
     rejects = {row.record: Reject(*row) for row in rows}
-    return {
-        "dataset": found.dataset,
-        "ingestion": found.id,
-        "state": str(found.state),
-        "account": to_json(found.account),
-        "problem": found.problem,
-        "rows": parsed.outcomes(rejects, keyed, is_loaded=found.state == State.DONE),
-    }
+    return InsertedRows(
+        dataset=parsed.dataset.name,
+        ingestion=found.id,
+        state=found.state,
+        account=found.account,
+        problem_document=dict(found.problem) if found.problem else None,
+        rows=parsed.outcomes(rejects, keyed, is_loaded=found.state == State.DONE),
+    )

@@ -119,7 +119,7 @@ class Ingestion:
             "chunks": Chunks(self.chunks_total, self.chunks_loaded),
             "account": self.account,
             "warnings": list(self.warnings),
-            "problem_document": self.problem and dict(self.problem),
+            "problem_document": dict(self.problem) if self.problem else None,
         }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sluice.csv.rejects import Reject
 from sluice.datasets.model import Duplicates
+from sluice.documents.ingestions import RejectedRow, RowOutcome
 from sluice.parsing.chunk import originals_of
 from sluice.parsing.json_rows import CellError, CellReader, row_layout, write_json
 from sluice.parsing.parser import parse_chunk
@@ -101,7 +102,7 @@ class ParsedGroup:
 
     def outcomes(
         self, rejects: Mapping[int, Reject], keyed: Iterable[KeyedRow], *, is_loaded: bool
-    ) -> list[dict[str, object]]:
+    ) -> list[RowOutcome]:
         """Return the outcome of each row.
 
         Args:
@@ -115,7 +116,7 @@ class ParsedGroup:
         return [
             _rejected(rejects[number])
             if number in rejects
-            else {"row": number + 1, "outcome": "duplicate" if number in duplicates else valid}
+            else RowOutcome(number + 1, "duplicate" if number in duplicates else valid)
             for number in range(self.chunk.records_read)
         ]
 
@@ -137,12 +138,7 @@ def _duplicates(keyed: Iterable[KeyedRow], policy: Duplicates) -> set[int]:
     return duplicates
 
 
-def _rejected(reject: Reject) -> dict[str, object]:
-    return {
-        "row": reject.record + 1,
-        "outcome": "rejected",
-        "column": reject.column,
-        "rule": reject.rule,
-        "value": reject.value,
-        "reason": reject.reason,
-    }
+def _rejected(reject: Reject) -> RowOutcome:
+    return RejectedRow(
+        reject.record + 1, "rejected", reject.column, reject.rule, reject.value, reject.reason
+    )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from sluice.api.operations import Call
     from sluice.datasets.model import Dataset, Query
+    from sluice.documents.ingestions import InsertedRows, RowOutcome
 
     Texts = Iterator[str]
 
@@ -65,25 +66,23 @@ def _row(call: Call, match: AliasMatch) -> Response:
     if missing:
         raise BodyError(f"{', '.join(missing)}: missing in the body", missing=missing)
     found = insert(call, {match.dataset.name: [row]}, row, next_key=match.alias.next_key)
-    document = found.groups[0]
-    outcome = document["rows"][0]
-    _check_loaded(match.dataset, document, outcome)
+    (inserted,) = found.groups
+    (outcome,) = inserted.rows
+    _check_loaded(match.dataset, inserted, outcome)
     response = _answer_query(call, match, match.variables.items())
-    if outcome["outcome"] == "duplicate":
+    if outcome.outcome == "duplicate":
         response.headers["Warning"] = '299 - "the key is there already; the row is ignored"'
     return response
 
 
-def _check_loaded(
-    dataset: Dataset, document: Mapping[str, Any], outcome: Mapping[str, Any]
-) -> None:
-    if outcome["outcome"] == "rejected":
+def _check_loaded(dataset: Dataset, inserted: InsertedRows, outcome: RowOutcome) -> None:
+    if outcome.outcome == "rejected":
         headers = {each.name: each.headers[0] for each in dataset.columns}
-        field = headers.get(outcome["column"], outcome["column"])
-        detail = f"{field}: {outcome['reason']}" if field else outcome["reason"]
-        raise BodyError(detail, field=field, ingestion=document["ingestion"])
-    if document["problem"]:
-        raise BodyError(document["problem"]["detail"], ingestion=document["ingestion"])
+        field = headers.get(outcome.column, outcome.column) if outcome.column else None
+        detail = f"{field}: {outcome.reason}" if field else outcome.reason
+        raise BodyError(detail, field=field, ingestion=inserted.ingestion)
+    if inserted.problem:
+        raise BodyError(inserted.problem.detail, ingestion=inserted.ingestion)
 
 
 def _body(call: Call) -> dict[str, Any]:

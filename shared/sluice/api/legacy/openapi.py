@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of aliases: the routes of older systems that datasets serve."""
+"""The OpenAPI paths of aliases: the routes of older systems that datasets serve."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 _SUMMARIES = {
-    "upload": "Takes a CSV file; its name, or the parameter `table`, names the dataset.",
-    "chunked_upload": "Takes a CSV file in pieces, as dropzone.js sends it, in any order.",
-    "job_status": "Tells how far an upload is.",
-    "job_output": "The file that was made of an upload, whole or in ranges.",
+    "upload": "Loads a CSV file; its name, or the parameter `table`, names the dataset.",
+    "chunked_upload": "Takes a CSV file in parts, as dropzone.js sends it, in any order.",
+    "job_status": "Returns the state of an upload.",
+    "job_output": "Downloads the output of an upload, in full or by range.",
 }
 _PIECE = ("dzuuid", "dzchunkbyteoffset", "dzchunksize", "dztotalfilesize", "dzfilename")
 _TEXT = {"type": "string"}
 _PROBLEM = {
-    "description": "A problem: what, where and what to do about it.",
+    "description": "A problem document.",
     "content": {"application/problem+json": {"schema": ref("Problem")}},
 }
 
@@ -66,8 +66,8 @@ def _parameters(alias: Alias, query: Query | None) -> Iterator[Document]:
         yield {"name": name, "in": "path", "required": True, "schema": _TEXT}
     for each in query.parameters if query and alias.kind == "query" else ():
         if each.name not in in_path:
-            told = {"description": each.description, "schema": _TEXT}
-            yield {"name": each.name, "in": "query", "required": each.required, **told}
+            rest = {"description": each.description, "schema": _TEXT}
+            yield {"name": each.name, "in": "query", "required": each.required, **rest}
     if alias.kind == "upload":
         yield {"name": "table", "in": "query", "description": "The dataset.", "schema": _TEXT}
 

@@ -63,25 +63,25 @@ def take_file(call: Call, _: AliasMatch) -> Response:
 
 
 def _load_file(call: Call, part: Part, given: Mapping[str, str]) -> Response:
-    name = _checked(_last(part.file_name or ""))
+    name = _check_name(_base_name(part.file_name or ""))
     if not name.lower().endswith(SUFFIXES):
         raise BodyError(f'file: "{name}" does not end in {", ".join(SUFFIXES)}')
     named = next((given[each] for each in DATASET_FIELDS if given.get(each)), "")
     dataset = named or name.partition(".")[0]
     _check_declared(call, dataset)
     number = _upload(call, f"{dataset}/{name}", part.blocks)
-    row = _wait(call, number)
-    if row.problem:
-        body = {**row.problem, "ingestion": number, "account": row.account}
+    found = _wait(call, number)
+    if found.problem:
+        body = {**found.problem, "ingestion": number, "account": found.account}
         return _problem(body)
-    is_over = row.state in FINAL
+    is_over = found.state in FINAL
     outcome = "processed it with status: 0" if is_over else "it is being processed"
     answer = {
         "response": f"successfully saved the file and {outcome}",
         "dataset": dataset,
         "ingestion": number,
-        "state": str(row.state),
-        "account": row.account,
+        "state": str(found.state),
+        "account": found.account,
     }
     return json_response(answer, 200 if is_over else 202)
 
@@ -109,10 +109,10 @@ def _wait(call: Call, ingestion: int) -> Ingestion:
     ends_at = time.monotonic() + WAIT_S
     with listener_of(call.engine).mailbox(ingestion) as box:
         while True:
-            row = _ingestion(call, ingestion)
+            found = _ingestion(call, ingestion)
             left_s = ends_at - time.monotonic()
-            if row.state in FINAL or left_s <= 0:
-                return row
+            if found.state in FINAL or left_s <= 0:
+                return found
             box.wait(left_s)
 
 
@@ -142,7 +142,7 @@ def _take_part(call: Call, dataset: str) -> int | None:
             given[part.name] = part.text()
         elif part.name == "file":
             name = _csv_name(given.get("dzfilename") or part.file_name)
-            held = name, _beginning(part.blocks)
+            held = name, _read_part(part.blocks)
             if len(held[1]) > MAX_PART_BYTES:
                 return _take_large(
                     call, dataset, name, given, itertools.chain(held[1:], part.blocks)
@@ -165,7 +165,7 @@ def _take_large(
     return _upload(call, f"{dataset}/{uuid.uuid4()}/{name}", blocks)
 
 
-def _beginning(blocks: Iterator[bytes]) -> bytes:
+def _read_part(blocks: Iterator[bytes]) -> bytes:
     """Return all bytes of a part, or slightly more than the limit."""
     data = bytearray()
     for block in blocks:
@@ -202,18 +202,18 @@ def _number(given: Mapping[str, str], name: str) -> int:
 
 
 def _csv_name(text: str) -> str:
-    name = _checked(_last(text))
+    name = _check_name(_base_name(text))
     if not name.lower().endswith(SUFFIXES):
         raise NotCsvNameError("File must be a csv file")
     return name
 
 
-def _last(path: str) -> str:
+def _base_name(path: str) -> str:
     """Return the name of a file without the folders that some browsers send."""
     return re.split(r"[/\\]", path)[-1]
 
 
-def _checked(name: str) -> str:
+def _check_name(name: str) -> str:
     if name in ("", ".", "..") or len(name.encode()) > 255 or any(ord(sign) < 32 for sign in name):
         raise BodyError(f"file: {name!r} is not the name of a file")
     return name
@@ -228,34 +228,34 @@ def _upload(call: Call, name: str, blocks: Iterator[bytes]) -> int:
 def show_job(call: Call, match: AliasMatch) -> Response:
     """Answer kind `job_status`."""
     (job,) = match.variables.values()
-    row = _job(call, match.dataset, job)
-    if row is None:
+    found = _job(call, match.dataset, job)
+    if found is None:
         return _no_job(job)
     # `jod_id` is a typo of the protocol's first server that clients rely on.
-    answer = {"job_status": job_status(row), "job_id": job, "jod_id": job}
-    if row.problem:
-        answer["message"] = row.problem["detail"]
+    answer = {"job_status": job_status(found), "job_id": job, "jod_id": job}
+    if found.problem:
+        answer["message"] = found.problem["detail"]
     return json_response(answer, headers={"Cache-Control": "no-store"})
 
 
-def job_status(row: Ingestion) -> str:
+def job_status(found: Ingestion) -> str:
     """Return the state of an ingestion as a job queue names it."""
-    is_retried = row.state == State.RECEIVED and row.sequence > 1
-    return "RETRY" if is_retried else JOB_STATUSES[row.state]
+    is_retried = found.state == State.RECEIVED and found.sequence > 1
+    return "RETRY" if is_retried else JOB_STATUSES[found.state]
 
 
 def show_job_output(call: Call, match: AliasMatch) -> Response:
     """Answer kind `job_output`."""
     (job,) = match.variables.values()
-    row = _job(call, match.dataset, job)
-    if row is None:
+    found = _job(call, match.dataset, job)
+    if found is None:
         return _no_job(job)
-    status = job_status(row)
+    status = job_status(found)
     if status == "SUCCESS":
-        return download_output(call, row.id)
+        return download_output(call, found.id)
     message = "This job is not completed yet."
     if status == "FAILURE":
-        message = row.problem["detail"] if row.problem else f"This job was {row.state}."
+        message = found.problem["detail"] if found.problem else f"This job was {found.state}."
     return json_response({"status": "error", "job_status": status, "message": message}, 400)
 
 
@@ -265,10 +265,10 @@ def _job(call: Call, dataset: Dataset, job: str) -> Ingestion | None:
         return None
     with call.snapshot() as connection:
         try:
-            row = select_ingestion(connection, int(job))
+            found = select_ingestion(connection, int(job))
         except NotFoundError:
             return None
-    return row if row.dataset == dataset.name else None
+    return found if found.dataset == dataset.name else None
 
 
 def _no_job(job: str) -> Response:

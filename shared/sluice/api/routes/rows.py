@@ -14,6 +14,7 @@ from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.documents import ingestions as documents
 from sluice.documents.datasets import RowPage
+from sluice.documents.document import to_json
 from sluice.errors import (
     BodyError,
     NotFoundError,
@@ -173,10 +174,10 @@ def post_rows(call: Call) -> Response:
     body = parse_body(read_data(call))
     rows = body.get("rows") if isinstance(body, dict) and set(body) == {"rows"} else body
     found = insert(call, {call.path["dataset"]: rows}, body)
-    document = found.groups[0]
-    if document["problem"]:
-        raise _error(document)
-    return json_response(document, headers=_headers(found))
+    (inserted,) = found.groups
+    if inserted.problem:
+        raise _error(inserted, inserted.problem)
+    return json_response(inserted, headers=_headers(found))
 
 
 @operation(
@@ -192,7 +193,7 @@ def post_rows_of_many(call: Call) -> Response:
     if not isinstance(body, dict):
         raise BodyError('the body is not a JSON object: send {"<dataset>": [<rows>], ...}')
     found = insert(call, body, body)
-    return json_response({"ingestions": found.groups}, headers=_headers(found))
+    return json_response(documents.InsertedRowsOfMany(found.groups), headers=_headers(found))
 
 
 def read_data(call: Call) -> bytes:
@@ -283,12 +284,11 @@ def _headers(found: InsertResult) -> dict[str, str]:
     return {"Idempotent-Replayed": "true"} if found.is_repeated else {}
 
 
-def _error(document: Mapping[str, Any]) -> SluiceError:
+def _error(inserted: documents.InsertedRows, problem: documents.Problem) -> SluiceError:
     """Return the error of a request none of whose rows are loaded."""
-    problem = document["problem"]
-    detail = f"{problem['code']}: {problem['detail']}"
-    found = {name: document[name] for name in ("dataset", "ingestion", "state", "account", "rows")}
-    return NothingLoadedError(detail, **found)
+    members = to_json(inserted)
+    del members["problem"]
+    return NothingLoadedError(f"{problem.code}: {problem.detail}", **members)
 
 
 OPERATIONS = (list_rows, show_row, post_rows, post_rows_of_many)
