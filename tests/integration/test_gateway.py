@@ -1,18 +1,14 @@
-"""The gateway before toy functions: streams stay streams, and no instance is asked too much."""
+"""The gateway with toy functions: streams pass through, and no instance exceeds its concurrency."""
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import psutil
 import pytest
 
 from sluice.local import parts, processes
@@ -20,7 +16,7 @@ from sluice.local.cloud import Cloud
 from sluice.local.state import Ports, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TOYS = Path(__file__).parent / "toys"
 MIB = 1024 * 1024
@@ -28,7 +24,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """A local cloud of which nothing but the gateway is started."""
+    """A local cloud with only its gateway started."""
     state = State(tmp_path_factory.mktemp("gateway"))
     cloud = Cloud(state, Ports.free(), loaders=2, functions=TOYS)
     gateway = next(part for part in cloud.parts() if part.name == "gateway")
@@ -98,28 +94,20 @@ def test_what_no_function_serves_is_a_problem_document(
     assert answer.headers["content-type"].startswith("application/problem+json")
 
 
-def test_events_flow_while_the_stream_is_open(client: httpx.Client) -> None:
-    parameters = {"do": "stream", "pieces": 5, "pause_s": 0.3}
-    arrivals = []
-    with client.stream("GET", "/v1/datasets", params=parameters) as answer:
-        for line in answer.iter_lines():
-            if line:
-                arrivals.append((line, time.monotonic()))  # noqa: PERF401  # the time matters
-    assert [line for line, _ in arrivals] == [f"id: {number}" for number in range(5)]
-    pauses = [later - earlier for (_, earlier), (_, later) in pairwise(arrivals)]
-    assert min(pauses) > 0.15
-
-
-def test_an_instance_is_free_again_when_its_listener_leaves(
+def test_events_arrive_while_the_stream_is_open_and_closing_it_frees_the_instance(
     cloud: Cloud, client: httpx.Client
 ) -> None:
-    parameters = {"do": "stream", "pieces": 100, "pause_s": 0.1}
+    parameters = {"do": "stream", "pieces": 1000, "pause_s": 0.1}
     with client.stream("GET", "/v1/datasets", params=parameters) as answer:
         lines = answer.iter_lines()
-        assert next(lines) == "id: 0"
+        assert [next(lines) for _ in range(5)] == ["id: 0", "", "id: 1", "", "id: 2"]
         assert busy(cloud, "query-1") == 1
-    deadline = time.monotonic() + 5
-    while busy(cloud, "query-1"):
+    wait_until(lambda: not busy(cloud, "query-1"))
+
+
+def wait_until(is_true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -128,7 +116,7 @@ def busy(cloud: Cloud, instance: str) -> object:
     return next(each["busy"] for each in cloud.instances() if each["name"] == instance)
 
 
-def test_an_instance_gets_no_more_requests_at_once_than_its_concurrency(cloud: Cloud) -> None:
+def test_an_instance_gets_no_more_concurrent_requests_than_its_concurrency(cloud: Cloud) -> None:
     with ThreadPoolExecutor(8) as together:
         answers = list(together.map(lambda _: work(cloud, 0.2), range(8)))
     by_instance: dict[float, list[dict[str, float]]] = {}
@@ -141,13 +129,13 @@ def test_an_instance_gets_no_more_requests_at_once_than_its_concurrency(cloud: C
 
 def test_the_least_busy_instance_takes_the_request(cloud: Cloud) -> None:
     with ThreadPoolExecutor(1) as aside:
-        long = aside.submit(work, cloud, 1.0)
-        time.sleep(0.3)
+        long = aside.submit(work, cloud, 2.0)
+        wait_until(lambda: busy(cloud, "load-1") or busy(cloud, "load-2"))
         quick = [work(cloud, 0)["pid"] for _ in range(4)]
         assert set(quick).isdisjoint({long.result()["pid"]})
 
 
-def test_large_bodies_pass_without_being_held(cloud: Cloud, client: httpx.Client) -> None:
+def test_large_bodies_are_not_held_in_memory(cloud: Cloud, client: httpx.Client) -> None:
     size = 200 * MIB
     sent = (bytes(MIB) for _ in range(size // MIB))
     answer = client.request("GET", "/v1/datasets", params={"do": "count"}, content=sent)
@@ -160,50 +148,17 @@ def test_large_bodies_pass_without_being_held(cloud: Cloud, client: httpx.Client
     assert processes.resident_bytes(process, with_children=False) < 100 * MIB
 
 
-def test_curl_need_not_wait_to_send_a_body(cloud: Cloud, tmp_path: Path) -> None:
-    curl = shutil.which("curl")
-    if curl is None:
-        with socket.create_connection(("127.0.0.1", cloud.ports.gateway)) as connection:
-            connection.sendall(
-                b"GET /v1/datasets?do=count HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
-                b"Expect: 100-continue\r\n\r\n"
-            )
-            assert connection.recv(64).startswith(b"HTTP/1.1 100 Continue")
-        return
-    (tmp_path / "body").write_bytes(bytes(2 * MIB))
-    command = [
-        curl,
-        "-s",
-        "-X",
-        "GET",
-        "-T",
-        str(tmp_path / "body"),
-        f"{cloud.url}/v1/datasets?do=count",
-    ]
-    started = time.monotonic()
-    assert b'"size":2097152' in subprocess.run(command, check=True, capture_output=True).stdout
-    assert time.monotonic() - started < 0.9
+def test_a_client_that_waits_to_send_a_body_is_invited(cloud: Cloud) -> None:
+    """As curl does with large bodies: it would wait for a second."""
+    with socket.create_connection(("127.0.0.1", cloud.ports.gateway)) as connection:
+        connection.sendall(
+            b"GET /v1/datasets?do=count HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
+            b"Expect: 100-continue\r\n\r\n"
+        )
+        assert connection.recv(64).startswith(b"HTTP/1.1 100 Continue")
 
 
-def test_a_request_costs_the_gateway_little(client: httpx.Client, cloud: Cloud) -> None:
-    process = next(each["pid"] for each in cloud.instances() if each["name"] == "query-1")
-    words = psutil.Process(int(str(process))).cmdline()
-    direct = httpx.Client(base_url=f"http://127.0.0.1:{words[words.index('--port') + 1]}")
-    with direct:  # a busy machine may spoil some of the tries
-        overheads = [median_s(client) - median_s(direct) for _ in range(4)]
-    assert min(overheads) < 0.01
-
-
-def median_s(client: httpx.Client) -> float:
-    times = []
-    for _ in range(60):
-        started = time.perf_counter()
-        client.get("/v1/datasets").raise_for_status()
-        times.append(time.perf_counter() - started)
-    return sorted(times)[30]
-
-
-def test_a_function_that_ends_amid_a_request_is_a_bad_gateway_and_comes_back(
+def test_a_function_that_ends_during_a_request_is_a_bad_gateway_and_restarts(
     cloud: Cloud, client: httpx.Client
 ) -> None:
     answer = ask_query(client, do="die")
