@@ -365,7 +365,7 @@ def test_wrong_variables_are_refused_with_sentences(terraform) -> None:
         "-var=api_domain=https://sluice.example.org/", '-var=api_invokers=["allUsers"]', check=False,
     )  # fmt: skip
     said = " ".join(done.stderr.replace("│", " ").split())
-    for sentence in ("europe-west1-b is a zone", "without https://", "allUsers is refused"):
+    for sentence in ("europe-west1-b is a zone", "without https://", "allUsers is not allowed"):
         assert sentence in said
 
 

@@ -7,5 +7,5 @@ CREATE TABLE store.hired_employees (
     ingestion integer NOT NULL,
     name text NOT NULL
 );
--- The metrics look at one year each.
+-- The metrics read one year each.
 CREATE INDEX hired_employees_hired_at ON store.hired_employees (hired_at);

@@ -1,4 +1,4 @@
--- Plays as stored; nothing asks for a single record, so the table has no index: the totals answer.
+-- Plays as stored. The roll-up answers all queries and none reads a single record, so there is no index.
 CREATE TABLE store.plays (
     plays bigint NOT NULL,
     played_on date NOT NULL,

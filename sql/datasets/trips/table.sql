@@ -1,4 +1,4 @@
--- Trips as stored: the wide columns first, so that no byte is lost to alignment (48 bytes of data a row).
+-- Trips as stored: wide columns first, so that no bytes are lost to alignment (48 bytes of data a row).
 CREATE TABLE store.trips (
     origin_lon double precision NOT NULL,
     origin_lat double precision NOT NULL,
@@ -9,7 +9,7 @@ CREATE TABLE store.trips (
     region smallint NOT NULL,
     datasource smallint
 );
--- Boxes by origin: each chunk is written in the order of its origins' cells, so that a few ranges of
--- pages of each chunk hold a box; a block range index finds them and costs next to nothing to keep.
--- It serves the rows themselves and what is not compacted yet; averages and groups have projections.
+-- Boxes by origin: each chunk is written in the order of its origins' cells, so a box is in a few ranges of
+-- pages of each chunk; a block range index finds them and is cheap to maintain. It serves queries of rows
+-- and of trips that are not compacted yet; averages and groups use projections.
 CREATE INDEX trips_origin ON store.trips USING brin (ingestion, origin_lon, origin_lat) WITH (pages_per_range = 16);

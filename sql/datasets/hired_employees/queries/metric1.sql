@@ -1,5 +1,5 @@
 -- Employees hired for each job and department in a year, by quarter.
--- Departments and jobs are in alphabetical order, in byte order; quarters are those of UTC.
+-- Departments and jobs are sorted by name, in byte order; quarters are in UTC.
 -- param year integer = 2021 (1900..2200): The year.
 -- draw: bar x=department y=Q1,Q2,Q3,Q4 label=employees_hired
 SELECT

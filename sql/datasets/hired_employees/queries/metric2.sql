@@ -1,5 +1,5 @@
 -- The departments that hired more employees in a year than all departments did on average.
--- The mean is over all departments, those that hired nobody included; the year is that of UTC.
+-- The mean includes departments without hires; the year is in UTC.
 -- param year integer = 2021 (1900..2200): The year.
 -- draw: bar x=department y=hired label=employees_hired
 WITH hires AS (

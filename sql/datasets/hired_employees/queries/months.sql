@@ -1,4 +1,4 @@
--- Employees hired in each month, of one department or of all; months are those of UTC.
+-- Employees hired in each month, of one department or of all; months are in UTC.
 -- param department text: Only this department.
 -- param from_year integer: First year.
 -- param to_year integer: Last year.

@@ -1,5 +1,5 @@
--- The ids of the people who bear a last name; an empty one asks for those without.
--- param lastname text!: The last name, written exactly so.
+-- The ids of the people with a last name; an empty one finds people without a last name.
+-- param lastname text!: The last name, matched exactly.
 SELECT id
 FROM people
 WHERE last IS NOT DISTINCT FROM nullif(:lastname, '')

@@ -1,4 +1,4 @@
--- All people from the youngest to the oldest, those of unknown age last.
+-- All people from the youngest to the oldest, people of unknown age last.
 SELECT id, first, last, age, github, graduated_on
 FROM people
 ORDER BY age NULLS LAST, id

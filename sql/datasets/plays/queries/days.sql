@@ -1,5 +1,5 @@
 -- Plays of each day, of one song or of all.
--- param song text: Only this song, written exactly so.
+-- param song text: Only this song, matched exactly.
 -- param from_day date: First day.
 -- param to_day date: Last day.
 -- draw: line x=date y=plays

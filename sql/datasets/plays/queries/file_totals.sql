@@ -1,5 +1,5 @@
 -- Total number of plays of each song on each day in one file: the file's output.
--- Songs come in the order in which the file first names them, the days of a song in order.
+-- Songs are in the order of their first record in the file, days in order.
 -- param ingestion integer!: The ingestion of the file.
 SELECT song AS "Song", played_on AS "Date", CAST(plays AS bigint) AS "Total Number of Plays for Date"
 FROM (

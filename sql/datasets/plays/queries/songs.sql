@@ -1,7 +1,7 @@
 -- The most played songs, with their plays and days.
 -- param from_day date: First day.
 -- param to_day date: Last day.
--- param limit integer = 20 (1..10000): Most songs.
+-- param limit integer = 20 (1..10000): Maximum number of songs.
 -- draw: bar x=song y=plays
 SELECT
     song,

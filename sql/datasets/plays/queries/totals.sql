@@ -1,11 +1,11 @@
 -- Total number of plays of each song on each day.
--- Songs come in the order in which the files first name them, or by name (in byte order); the days of a
--- song are in order.
--- param song text: Only this song, written exactly so.
+-- Songs are in the order of their first record in the files, or sorted by name (in byte order); the days of
+-- a song are in order.
+-- param song text: Only this song, matched exactly.
 -- param from_day date: First day.
 -- param to_day date: Last day.
 -- param order text = first_seen (first_seen, name): Order of the songs.
--- param limit integer = 1000 (1..1000000): Most rows.
+-- param limit integer = 1000 (1..1000000): Maximum number of rows.
 WITH totals AS (
     SELECT
         song,

@@ -1,4 +1,4 @@
--- Plays of each song on each day, and which record of the file names the song first on that day.
+-- Plays of each song on each day, and the first record of the song on that day in the file.
 -- key: song, played_on
 -- measure plays: sum
 -- measure first_record: min

@@ -1,13 +1,13 @@
 -- Titles by type, country, genre, year of release and rating, the newest first.
--- Only what is given counts; case does not matter. A title of several countries or genres is found by each.
+-- Only the given parameters filter; case is ignored. A title with several countries or genres is found by each.
 -- param type text: Movie or TV Show.
--- param country text: A country of production, as France.
--- param genre text: A genre, as Documentaries.
+-- param country text: A country of production, such as France.
+-- param genre text: A genre, such as Documentaries.
 -- param year integer: Year of release.
 -- param from_year integer: First year of release.
 -- param to_year integer: Last year of release.
--- param rating text: Age rating, as TV-MA.
--- param limit integer = 100 (1..10000): Most titles.
+-- param rating text: Age rating, such as TV-MA.
+-- param limit integer = 100 (1..10000): Maximum number of titles.
 SELECT show_id, type, title, country, release_year, rating, duration, listed_in, description
 FROM titles
 WHERE (CAST(:type AS text) IS NULL OR casefold(type) = casefold(:type))

@@ -1,8 +1,8 @@
--- The titles that fit some words best, in title, cast or description.
--- All words must be there, in any form ("robber" finds "robbers"), the title weighing most. "a phrase", or
--- and -not are understood. Titles and names that are only nearly written so follow behind.
--- param text text!: Words to look for, as "drug lord robbers" or "Kristen Jonson".
--- param limit integer = 20 (1..1000): Most titles.
+-- The titles that match some words best, in title, cast or description.
+-- All words must occur, in any form ("robber" finds "robbers"); matches in the title rank highest. The syntax
+-- includes "a phrase", or, and -not. Titles and names with similar spelling follow.
+-- param text text!: Words to search for, such as "drug lord robbers" or "Kristen Jonson".
+-- param limit integer = 20 (1..1000): Maximum number of titles.
 WITH asked AS (
     SELECT websearch_to_tsquery('english', :text) AS words
 ),

@@ -1,15 +1,15 @@
--- The origins of the trips as a packed R-tree that counts: whoever asks for a box goes down only where
--- its edges cut a node.
--- Trips lie in the order of a Hilbert curve, 76 to a leaf: four of those fill a page. Four nodes of a
--- level are one of the next, whose number is a quarter of theirs; those of different regions and slices
--- differ. A leaf, level 0, has its trips. A higher node has the trips of each week and of each flow.
--- An end is a destination to a tenth of a degree and a quarter of the day; a flow is an end with an origin
--- to a tenth of a degree.
+-- The origins of the trips as a packed R-tree with counts: a search for a box descends only where an edge
+-- of the box cuts a node.
+-- Trips are in the order of a Hilbert curve, 76 to a leaf, so four leaves fill a page. Four nodes of a level
+-- make one of the next, whose number is a quarter of theirs; regions and slices have separate numbers. A
+-- leaf, level 0, has its trips. A higher node has the number of trips of each week and of each flow. An end
+-- is a destination to a tenth of a degree and a quarter of the day; a flow is an end with an origin to a
+-- tenth of a degree.
 -- columns: level, region, node, west, south, east, north, lons, lats, ends, weeks, trips_of_weeks, flows, trips_of_flows
 -- slice: origin_lon
 -- index: level, node
 WITH RECURSIVE step (start, depth, x, y, place, state) AS (
-    -- A Hilbert curve's next six turns: where a cell lies on it, and how it goes on from there.
+    -- The next six levels of a Hilbert curve: the place of a cell on it, and the state for the next level.
     SELECT start, 0, 0, 0, 0, start FROM generate_series(0, 3) AS start
     UNION ALL
     SELECT
@@ -96,7 +96,7 @@ by_flow AS (
     ) AS counted
     GROUP BY level, node
 ),
--- What is known of each node, a part a row; put together below, for a join would hang on guessed numbers.
+-- The facts of each node, each kind in a row; aggregated below, because the planner misestimates a join.
 parts AS (
     SELECT
         level, leaf >> (2 * level) AS node,

@@ -1,20 +1,20 @@
 -- Trips with similar origin, destination and time of day, as groups, the largest first.
--- Trips are similar when both ends round to the same cell of cell_size degrees and the time of day falls
--- in the same bucket. The default, a tenth of a degree (7 to 11 km in Europe) and six hours, keeps
+-- Trips are similar if both ends round to the same cell of cell_size degrees and the time of day is in the
+-- same bucket. The default, a tenth of a degree (7 to 11 km in Europe) and six hours, keeps
 -- neighbourhoods and parts of the day apart and still groups a sparse sample.
 -- param region text: Only trips of this region.
--- param min_lon number (-180..180): Western edge of a box that holds the origins, in degrees.
+-- param min_lon number (-180..180): Western edge of a box around the origins, in degrees.
 -- param min_lat number (-90..90): Southern edge of the box, in degrees.
 -- param max_lon number (-180..180): Eastern edge of the box, in degrees.
 -- param max_lat number (-90..90): Northern edge of the box, in degrees.
 -- param cell_size number = 0.1 (0.0001..90): Side of a cell in degrees.
 -- param bucket_hours number = 6 (0.25..24): Length of a time bucket in hours.
--- param min_trips integer = 1 (1..): Least trips of a group.
--- param limit integer = 100 (1..10000): Most groups.
+-- param min_trips integer = 1 (1..): Minimum number of trips in a group.
+-- param limit integer = 100 (1..10000): Maximum number of groups.
 -- needs: | min_lon min_lat max_lon max_lat
 -- draw: map x=origin_lon y=origin_lat size=trips cell=cell_size label=trips_that_begin_in_the_cell
 WITH RECURSIVE asked AS (
-    -- No box is the whole world; only the usual groups are in the tree.
+    -- Without a box it is the whole world; only groups of the default size are in the tree.
     SELECT
         coalesce(CAST(:min_lon AS double precision), '-Infinity') AS min_lon,
         coalesce(CAST(:min_lat AS double precision), '-Infinity') AS min_lat,
@@ -23,7 +23,7 @@ WITH RECURSIVE asked AS (
         :cell_size = 0.1 AND :bucket_hours = 6 AS is_usual
 ),
 found AS (
-    -- The tree from its top: what lies wholly within the box is counted, what an edge cuts is opened.
+    -- The tree from its root: a node inside the box is counted, one that an edge cuts is opened.
     SELECT
         asked.*, region, level, node, flows, trips_of_flows,
         west >= min_lon AND east <= max_lon AND south >= min_lat AND north <= max_lat AS is_within
@@ -47,7 +47,7 @@ usual AS (
     FROM (
         SELECT region, unnest(flows) AS flow, unnest(trips_of_flows) AS trips FROM found WHERE is_within
         UNION ALL
-        -- In the leaves that are left each trip is looked at.
+        -- The remaining leaves are read trip by trip.
         SELECT
             region,
             ((CAST(round(lon / CAST(0.1 AS double precision)) AS bigint) + 1800) * 2048
@@ -67,7 +67,7 @@ usual AS (
     ) AS counted
     GROUP BY region, flow
 ),
--- Other groups, and what was published a moment ago, look at each trip.
+-- Other groups, and trips that are not compacted yet, are read trip by trip.
 other AS (
     SELECT
         region,
@@ -111,7 +111,7 @@ cells AS (
     ORDER BY trips DESC, 1, 2, 3, 4, 5, 6
     LIMIT :limit
 )
--- The twelfth decimal is far below any cell and hides the noise of the multiplication.
+-- Rounding to twelve decimals, far below any cell, removes the error of the multiplication.
 SELECT
     region,
     CAST(round(CAST(origin_x * :cell_size AS numeric), 12) AS double precision) AS origin_lon,

@@ -1,7 +1,7 @@
 -- The latest datasource of the most commonly appearing regions: of each of them, and of all together.
--- The two readings of "which is the latest datasource of the top regions?" stand side by side: a row for
--- each region, and overall = true on the row that is the latest of all.
--- param regions integer = 2 (1..1000): How many of the most common regions.
+-- The result answers both readings of "which is the latest datasource of the top regions?": a row for each
+-- region, and overall = true in the row with the latest of all.
+-- param regions integer = 2 (1..1000): Number of the most common regions.
 -- draw: bar x=region y=trips
 WITH top_regions AS (
     SELECT region, CAST(sum(trips) AS bigint) AS trips

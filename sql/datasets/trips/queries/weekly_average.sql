@@ -1,18 +1,18 @@
 -- Weekly average number of trips of a region, of a bounding box, or of a box within a region.
--- Weeks begin on Monday and are named as ISO 8601 names them. The average divides by the weeks that
--- have trips, or with weeks=spanned by all weeks from the first to the last. Edges of a box belong to it.
+-- Weeks begin on Monday and have ISO 8601 names. The average divides by the weeks with trips, or with
+-- weeks=spanned by all weeks from the first to the last. A box includes its edges.
 -- param region text: Name of the region.
 -- param min_lon number (-180..180): Western edge of the box, in degrees.
 -- param min_lat number (-90..90): Southern edge of the box, in degrees.
 -- param max_lon number (-180..180): Eastern edge of the box, in degrees.
 -- param max_lat number (-90..90): Northern edge of the box, in degrees.
--- param by text = origin (origin, destination, both, either): Which end of a trip lies in the box.
--- param weeks text = observed (observed, spanned): Divide by the weeks with trips, or by all weeks between.
+-- param by text = origin (origin, destination, both, either): The end of a trip that is in the box.
+-- param weeks text = observed (observed, spanned): Divide by the weeks with trips, or by all weeks from first to last.
 -- needs: region | min_lon min_lat max_lon max_lat
 -- returns: one
 -- draw: line x=monday y=trips rows=per_week label=trips_a_week
 WITH RECURSIVE found AS (
-    -- The tree from its top: what lies wholly within the box is counted, what an edge cuts is opened.
+    -- The tree from its root: a node inside the box is counted, one that an edge cuts is opened.
     SELECT
         level, node, weeks, trips_of_weeks,
         west >= :min_lon AND east <= :max_lon AND south >= :min_lat AND north <= :max_lat AS is_within
@@ -34,12 +34,12 @@ WITH RECURSIVE found AS (
     WHERE NOT is_within AND found.level > 1
 ),
 weekly AS (
-    -- A region alone is answered by the roll-up.
+    -- The roll-up answers for a region without a box.
     SELECT week, trips FROM trips_weekly WHERE CAST(:min_lon AS double precision) IS NULL AND region = :region
     UNION ALL
     SELECT unnest(weeks), unnest(trips_of_weeks) FROM found WHERE is_within
     UNION ALL
-    -- In a leaf that an edge cuts each trip is looked at; in another, whose places stay unread, none.
+    -- A leaf that an edge cuts is read trip by trip; of another the coordinates are not read.
     SELECT week, 1
     FROM (
         SELECT
@@ -59,7 +59,7 @@ weekly AS (
     ) AS looked_at
     WHERE lon IS NULL OR (lon BETWEEN :min_lon AND :max_lon AND lat BETWEEN :min_lat AND :max_lat)
     UNION ALL
-    -- What was published a moment ago, or is asked for by another end, looks at each trip.
+    -- Trips that are not compacted yet, or are selected by another end, are read trip by trip.
     SELECT CAST(date_trunc('week', started_at) AS date) AS week, count(*) AS trips
     FROM trips
     WHERE :by = 'origin' AND EXISTS (SELECT FROM trips_uncompacted)
