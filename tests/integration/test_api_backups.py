@@ -43,7 +43,7 @@ def test_a_backup_is_made_listed_restored_and_compared(client: Client, serve: Se
     assert query.get("/v1/datasets/guests2").json["origin"] == "restored"
 
 
-def test_lines_tell_how_far_it_is(client: Client) -> None:
+def test_lines_report_the_progress(client: Client) -> None:
     lines = {"Accept": "application/x-ndjson"}
     answer = client.post("/v1/backups", json={"format": "parquet"}, headers=lines)
     *steps, last = [json.loads(line) for line in answer.text.splitlines()]
@@ -67,7 +67,7 @@ def test_lines_tell_how_far_it_is(client: Client) -> None:
         ("/restore", {}, 404, "API305"),
     ],
 )
-def test_what_is_not_right_is_named(
+def test_a_wrong_request_is_refused_with_its_reason(
     client: Client, path: str, body: dict[str, Any], status: int, code: str
 ) -> None:
     answer = client.post(path, json=body)

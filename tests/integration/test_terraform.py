@@ -174,7 +174,7 @@ def _check_dead_letter(policy: list[dict[str, Any]], wanted: Any) -> None:
         assert policy[0]["max_delivery_attempts"] == wanted.after_attempts
 
 
-def test_a_function_ends_before_its_message_comes_again(functions) -> None:
+def test_a_function_times_out_before_its_message_is_delivered_again(functions) -> None:
     pushed = {each.function: each.ack_deadline_s for each in SUBSCRIPTIONS if each.function}
     for name, deadline_s in pushed.items():
         assert _service(functions[name])["timeout_seconds"] < deadline_s
@@ -246,7 +246,7 @@ def test_with_a_load_balancer_no_client_can_bypass_it(functions, resources) -> N
         assert _service(functions[name])["secret_environment_variables"][0]["key"] == "SLUICE_TOKEN"
 
 
-def test_the_archives_hold_what_the_bundles_hold(terraform) -> None:
+def test_the_archives_have_the_content_of_the_bundles(terraform) -> None:
     copy = terraform.folder.parent
     bundles = _load_bundling(copy).bundles()
     assert {each.name for each in bundles} == {*DEPLOYED, "migrate"}

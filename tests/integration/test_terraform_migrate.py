@@ -121,7 +121,7 @@ FORBIDDEN = {
 }
 
 
-def test_a_function_may_do_nothing_besides(engines) -> None:
+def test_a_function_has_no_other_rights(engines) -> None:
     _prepare(engines["migrate"])
     declare(engines["intake"], THINGS, origin="api")
     allowed = [what for what, (function, sql) in FORBIDDEN.items() if _may(engines[function], sql)]
@@ -173,7 +173,7 @@ def _may_run(engine: Engine, name: str) -> bool:
     return _may(engine, "EXPLAIN " + _PLACEHOLDER.sub("NULL", sql))
 
 
-def test_status_remembers_subscriptions(engines) -> None:
+def test_status_stores_subscriptions(engines) -> None:
     _prepare(engines["migrate"])
     spec = SubscriptionSpec("https://example.org/hook")
     values = {"id": "push-1", "endpoint": spec.endpoint, "dataset": None, "states": []}

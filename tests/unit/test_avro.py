@@ -80,7 +80,7 @@ def _listed(values: Values):
 
 @settings(max_examples=60)
 @given(ROWS)
-def test_what_is_written_is_what_fastavro_reads(rows: list[tuple]) -> None:
+def test_fastavro_reads_what_was_written(rows: list[tuple]) -> None:
     data = write_avro("things", FIELDS, columns_of(rows))
     found = list(fastavro.reader(io.BytesIO(data)))
     names = [each.name for each in FIELDS]
@@ -89,14 +89,14 @@ def test_what_is_written_is_what_fastavro_reads(rows: list[tuple]) -> None:
 
 @settings(max_examples=60)
 @given(ROWS)
-def test_what_is_written_is_what_is_read(rows: list[tuple]) -> None:
+def test_rows_survive_a_round_trip(rows: list[tuple]) -> None:
     data = write_avro("things", FIELDS, columns_of(rows))
     assert rows_of(read_avro(data, FIELDS)) == rows
 
 
 @settings(max_examples=30)
 @given(ROWS, st.integers(1, 500))
-def test_what_fastavro_writes_is_read_whatever_its_blocks(rows: list[tuple], block: int) -> None:
+def test_files_of_fastavro_are_read_with_any_size_of_blocks(rows: list[tuple], block: int) -> None:
     schema = {"type": "record", "name": "things", "fields": [each.schema for each in FIELDS]}
     file = io.BytesIO()
     names = [each.name for each in FIELDS]
@@ -105,7 +105,7 @@ def test_what_fastavro_writes_is_read_whatever_its_blocks(rows: list[tuple], blo
     assert rows_of(read_avro(file.getvalue(), FIELDS)) == rows
 
 
-def test_logical_types_mean_what_others_take_them_for() -> None:
+def test_other_readers_understand_the_logical_types() -> None:
     fields = (Field("day", "int", "date"), Field("at", "long", "timestamp-micros"))
     data = write_avro(
         "r", fields, [numbers([17_682], "i4"), numbers([1_527_757_423_000_001], "i8")]
@@ -136,7 +136,7 @@ def test_another_schema_is_refused() -> None:
         read_avro(data, (Field("m", "long"),))
 
 
-def test_runs_of_rows_are_joined() -> None:
+def test_blocks_of_rows_are_concatenated() -> None:
     one, two = texts(["a", None], nullable=True), texts([None, "bc"], nullable=True)
     assert rows_of([concatenate([one, two])]) == [("a",), (None,), (None,), ("bc",)]
     assert rows_of([concatenate([one, one])]) == [("a",), (None,), ("a",), (None,)]
