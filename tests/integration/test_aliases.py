@@ -1,4 +1,4 @@
-"""Routes of other systems: declared by a dataset, answered in the shape that their clients know."""
+"""Routes of other systems: declared by a dataset, answered in the shape that their clients expect."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_text_is_answered(intake: Client) -> None:
     assert intake.head("/hello").status_code == 200
 
 
-def test_all_rows_come_with_the_headers_of_the_file(intake: Client) -> None:
+def test_all_rows_have_the_headers_of_the_file(intake: Client) -> None:
     answer = intake.get("/guests")
     assert answer.content_type == "application/json"
     assert answer.json[0] == {
@@ -88,7 +88,7 @@ def test_all_rows_come_with_the_headers_of_the_file(intake: Client) -> None:
     assert [each["ID"] for each in answer.json] == [1, 2, 7]
 
 
-def test_rows_come_with_the_names_of_the_query(intake: Client) -> None:
+def test_rows_have_the_names_of_the_query(intake: Client) -> None:
     assert intake.get("/guests/age").json == [
         {"id": 7, "age": 5},
         {"id": 1, "age": 40},
@@ -112,14 +112,14 @@ def test_a_query_takes_its_parameters_from_query_string_json_and_form(intake: Cl
     assert_problem(intake.post("/count", json=[5]), "API303", 400)
 
 
-def test_an_answer_that_the_client_has_is_not_sent_again(intake: Client) -> None:
+def test_a_response_that_the_client_has_is_not_sent_again(intake: Client) -> None:
     etag = intake.get("/guests").headers["ETag"]
     assert intake.get("/guests", headers={"If-None-Match": etag}).status_code == 304
     intake.post("/guests/add", json=ADA)
     assert intake.get("/guests", headers={"If-None-Match": etag}).status_code == 200
 
 
-def test_an_added_row_gets_the_next_free_id_and_is_seen_at_once(intake: Client) -> None:
+def test_an_added_row_gets_the_next_free_id_and_is_visible(intake: Client) -> None:
     answer = intake.post("/guests/add", json=ADA)
     assert answer.status_code == 200, answer.text
     assert [each["ID"] for each in answer.json] == [1, 2, 7, 8]
@@ -154,7 +154,7 @@ def test_a_missing_key_is_named(intake: Client, name: str) -> None:
     assert problem["detail"].startswith(f"{name}: missing")
 
 
-def test_rows_added_at_once_get_ids_of_their_own(intake: Client) -> None:
+def test_concurrently_added_rows_get_different_ids(intake: Client) -> None:
     answers: list[Any] = []
 
     def add() -> None:
@@ -170,7 +170,7 @@ def test_rows_added_at_once_get_ids_of_their_own(intake: Client) -> None:
     assert [each["ID"] for each in intake.get("/guests").json] == [1, 2, 7, *range(8, 16)]
 
 
-def test_aliases_stand_in_the_openapi_document(serve: Serve, intake: Client) -> None:
+def test_aliases_are_in_the_openapi_document(serve: Serve, intake: Client) -> None:
     document = serve("query").get("/openapi.json").json
     OpenAPIV31SpecValidator(document).validate()
     paths = document["paths"]
@@ -183,7 +183,7 @@ def test_aliases_stand_in_the_openapi_document(serve: Serve, intake: Client) -> 
     assert paths["/guests/age"]["get"]["summary"] == "The youngest first."
 
 
-def test_the_routes_of_every_dataset_stand_in_the_openapi_document(serve: Serve) -> None:
+def test_the_routes_of_every_dataset_are_in_the_openapi_document(serve: Serve) -> None:
     paths = serve("query").get("/openapi.json").json["paths"]
     for dataset in read_folders(ROOT / "sql" / "datasets"):
         for alias in dataset.aliases:
@@ -198,7 +198,7 @@ def test_an_unknown_path_is_a_problem(intake: Client) -> None:
     assert_problem(intake.delete("/v1/datasets"), "API306", 405)
 
 
-def test_an_alias_asks_for_the_token(serve: Serve, engine: Engine, intake: Client) -> None:
+def test_an_alias_requires_the_token(serve: Serve, engine: Engine, intake: Client) -> None:
     guarded = serve("intake", token="secret")
     assert_problem(guarded.get("/hello"), "API304", 401)
     assert guarded.get("/hello", headers={"Authorization": "Bearer secret"}).text == "pong"

@@ -1,4 +1,4 @@
-"""The function `backup` over HTTP: backups, restores, comparisons; and the routes of the older system."""
+"""The function `backup` over HTTP: backups, restores, comparisons, and the legacy routes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_in_place_takes_no_suffix(client: Client) -> None:
         assert (answer.status_code, answer.json["code"]) == (400, "API303")
 
 
-def test_the_older_routes_back_up_every_table_or_one_and_restore_with_a_2(client: Client) -> None:
+def test_the_legacy_routes_back_up_every_table_or_one_and_restore_with_a_2(client: Client) -> None:
     answer = client.post("/backup")  # as `curl --request POST` sends it, without a body
     assert answer.json["response"] == "backups were taken sucessfully"
     assert answer.json["backup"]["format"] == "avro"

@@ -1,4 +1,4 @@
-"""Answers kept in memory and by clients: never older than what their writer was told of."""
+"""Responses cached here and by clients: never older than an acknowledged write."""
 
 from __future__ import annotations
 
@@ -56,18 +56,20 @@ def selects(query: Client) -> Iterator[list[str]]:
 @pytest.mark.parametrize(
     "path", [f"{ROWS}?order=id", f"{ROWS}?format=csv", f"{ROWS}/2", PAIRS, f"{PAIRS}?format=html"]
 )
-def test_the_same_answer_is_made_once(query: Client, selects: list[str], path: str) -> None:
+def test_a_repeated_request_is_answered_from_the_cache(
+    query: Client, selects: list[str], path: str
+) -> None:
     first = query.get(path)
-    body = first.data  # an answer is kept once all of it was read
+    body = first.data  # a response is cached when all of it was read
     second = query.get(path)
     assert (second.data, second.status_code) == (body, first.status_code)
     assert len(selects) == 1
-    told = {name: value for name, value in first.headers.items() if name != "Content-Length"}
-    assert told == {n: v for n, v in second.headers.items() if n != "Content-Length"}
+    headers = {name: value for name, value in first.headers.items() if name != "Content-Length"}
+    assert headers == {n: v for n, v in second.headers.items() if n != "Content-Length"}
 
 
 @pytest.mark.parametrize("dataset", ["guests", "trades"])
-def test_a_query_over_several_datasets_is_as_fresh_as_each(
+def test_a_query_over_several_datasets_changes_with_each_of_them(
     query: Client, engine: Engine, dataset: str
 ) -> None:
     before = query.get(PAIRS)
@@ -80,14 +82,14 @@ def test_a_query_over_several_datasets_is_as_fresh_as_each(
     assert len(after.json["rows"]) > len(before.json["rows"])
 
 
-def test_a_changed_declaration_is_answered_at_once(query: Client, engine: Engine) -> None:
+def test_a_changed_declaration_takes_effect_immediately(query: Client, engine: Engine) -> None:
     assert "job" in query.get(PAIRS).json["rows"][0]
     sql = "-- Guests.\nSELECT guests.name FROM guests"
     declare(engine, {**JOBS, "queries": {"pairs": sql}}, origin="api")
     assert "job" not in query.get(PAIRS).json["rows"][0]
 
 
-def test_a_writer_sees_its_own_write_at_once(serve: Serve, query: Client, topics: object) -> None:
+def test_a_writer_sees_its_own_write(serve: Serve, query: Client, topics: object) -> None:
     intake = serve("intake")
     for number in range(20, 30):
         assert len(query.get(ROWS).json["rows"]) == 8 + number - 20
@@ -96,7 +98,7 @@ def test_a_writer_sees_its_own_write_at_once(serve: Serve, query: Client, topics
         assert query.get(f"{ROWS}/{number}").json["name"] == "new"
 
 
-def test_an_answer_that_changes_by_itself_is_never_kept(query: Client) -> None:
+def test_an_answer_that_depends_on_time_is_not_cached(query: Client) -> None:
     path = "/v1/datasets/trades/queries/moment"
     first = query.get(path)
     assert "ETag" not in first.headers
@@ -104,7 +106,7 @@ def test_an_answer_that_changes_by_itself_is_never_kept(query: Client) -> None:
     assert query.get(path).json != first.json
 
 
-def test_keeping_can_be_switched_off(serve: Serve, query: Client, engine: Engine) -> None:
+def test_the_cache_can_be_switched_off(serve: Serve, query: Client, engine: Engine) -> None:
     client = serve("query", cache_s="0")
     seen: list[str] = []
     database = open_database(read_settings())

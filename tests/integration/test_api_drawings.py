@@ -1,4 +1,4 @@
-"""Answers for guests: pictures and pages of named queries, over real PostgreSQL."""
+"""Answers of named queries as pictures and pages, over real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_browser_gets_a_page_with_picture_form_and_table(query: Client) -> Non
     assert "http://" not in answer.text.replace("http://www.w3.org/", "")
 
 
-def test_a_page_escapes_what_comes_from_others(query: Client, engine: Engine) -> None:
+def test_a_page_escapes_values(query: Client, engine: Engine) -> None:
     evil = "<script>alert(1)</script>"
     publish(engine, "guests", [{"id": 20, "name": evil, "wage": 1}], "b.csv")
     answer = query.get(f"{QUERIES}/wages", query_string={"name": evil, "format": "html"})
@@ -79,20 +79,20 @@ def test_a_query_without_a_drawing_is_a_table_and_no_picture(query: Client) -> N
     assert_problem(query.get(f"{QUERIES}/named?name=Cy", headers=picture), "API307", 406)
 
 
-def test_a_page_tells_what_is_wrong_above_its_form(query: Client) -> None:
+def test_a_page_shows_an_error_above_its_form(query: Client) -> None:
     answer = query.get(f"{QUERIES}/wages?least=many&format=html")
     assert answer.status_code == 400
     assert "&#34;many&#34; is not a number" in answer.text
     assert 'value="many"' in answer.text
 
 
-def test_a_drawing_of_a_column_that_is_not_there_is_told(query: Client) -> None:
+def test_a_drawing_of_an_unknown_column_is_refused(query: Client) -> None:
     problem = assert_problem(query.get(f"{QUERIES}/astray?format=svg"), "API313", 422)
     assert "town: the result has name, wage" in problem["detail"]
     assert query.get(f"{QUERIES}/astray").status_code == 200
 
 
-def test_an_answer_without_rows_is_drawn_as_such(query: Client) -> None:
+def test_an_answer_without_rows_has_a_picture(query: Client) -> None:
     asked = f"{QUERIES}/wages?name=Nobody"
     assert "Nothing to draw" in query.get(f"{asked}&format=svg").text
     assert "No rows" in query.get(f"{asked}&format=html").text

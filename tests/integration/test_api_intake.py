@@ -44,7 +44,7 @@ def test_a_file_goes_straight_to_the_inbox_by_a_single_put(
 
 
 class Refusing(BaseHTTPRequestHandler):
-    """Cloud Storage where the object is there: fake-gcs-server does not look at the condition."""
+    """Cloud Storage with the object: fake-gcs-server ignores the condition."""
 
     asked: ClassVar[list[str]] = []
 
@@ -58,7 +58,7 @@ class Refusing(BaseHTTPRequestHandler):
         pass
 
 
-def test_an_upload_that_must_not_replace_is_refused(
+def test_an_upload_that_must_not_overwrite_is_refused(
     intake: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
@@ -107,7 +107,7 @@ def test_a_dataset_is_declared_and_changed(intake: Client) -> None:
     assert intake.put(path, json=changed).json == {"name": "guests", "version": 2, "changed": True}
 
 
-def test_a_wrong_declaration_is_told_by_key(intake: Client) -> None:
+def test_a_wrong_declaration_is_reported_by_key(intake: Client) -> None:
     document = {**GUESTS, "columns": [{"name": "id", "type": "number"}]}
     problem = assert_problem(intake.put("/v1/datasets/guests", json=document), "API320", 422)
     assert "columns[0].type" in problem["detail"]
@@ -115,7 +115,7 @@ def test_a_wrong_declaration_is_told_by_key(intake: Client) -> None:
     assert_problem(other, "API303", 400)
 
 
-def test_an_ingestion_is_cancelled_and_begun_again(
+def test_an_ingestion_is_cancelled_and_retried(
     intake: Client, engine: Engine, topics: PubsubServer
 ) -> None:
     number = receive(engine, "trips")
@@ -133,6 +133,6 @@ def test_a_published_ingestion_is_undone(
 
 
 @pytest.mark.parametrize("command", ["cancel", "retry", "undo"])
-def test_commands_to_no_ingestion_are_a_problem(intake: Client, command: str) -> None:
+def test_a_command_to_an_unknown_ingestion_is_a_problem(intake: Client, command: str) -> None:
     assert_problem(intake.post(f"/v1/ingestions/99/{command}"), "API305", 404)
     assert_problem(intake.get(f"/v1/ingestions/1/{command}"), "API306", 405)

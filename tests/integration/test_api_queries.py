@@ -26,7 +26,7 @@ def query(serve: Serve, guests: int) -> Client:
     return serve("query")
 
 
-def test_datasets_are_listed_with_what_readers_see(query: Client) -> None:
+def test_datasets_are_listed_with_their_published_rows(query: Client) -> None:
     found = {each["name"]: each for each in query.get("/v1/datasets").json["datasets"]}
     assert found["guests"]["rows"] == 8
     assert found["guests"]["freshness"]["ingestion"] == 1
@@ -47,7 +47,7 @@ def test_queries_are_listed_with_their_parameters(query: Client) -> None:
     assert found["named"]["parameters"][0]["required"] is True
 
 
-def test_a_query_for_one_answers_the_object_itself(query: Client) -> None:
+def test_a_query_for_one_returns_the_object_itself(query: Client) -> None:
     assert query.get(f"{QUERIES}/named?name=Cy").json == {"id": 5, "name": "Cy"}
     assert query.get(f"{QUERIES}/named?name=Cy&format=csv").text == "id,name\r\n5,Cy\r\n"
     assert_problem(query.get(f"{QUERIES}/named?name=Nobody"), "API305", 404)
@@ -58,13 +58,13 @@ def test_wrong_parameters_are_a_problem(query: Client, arguments: str) -> None:
     assert_problem(query.get(f"{QUERIES}/named?{arguments}"), "API301", 400)
 
 
-def test_an_unknown_query_is_told_the_known_ones(query: Client) -> None:
+def test_an_unknown_query_is_refused_with_the_known_ones(query: Client) -> None:
     document = assert_problem(query.get(f"{QUERIES}/oldest"), "API305", 404)
     assert "guests has no query oldest; it has " in document["detail"]
     assert "named" in document["detail"]
 
 
-def test_a_query_that_takes_too_long_is_ended(serve: Serve, guests: int) -> None:
+def test_a_query_that_takes_too_long_is_cancelled(serve: Serve, guests: int) -> None:
     client = serve("query", statement_timeout_s="0.2")
     assert_problem(client.get(f"{QUERIES}/slow"), "API309", 422)
 
@@ -76,7 +76,7 @@ def test_a_value_that_postgresql_refuses_is_the_clients_error(query: Client) -> 
     )
 
 
-def test_a_failed_answer_gives_its_connection_back(query: Client) -> None:
+def test_a_failed_answer_releases_its_connection(query: Client) -> None:
     for _ in range(10):  # more than the pool has connections
         assert query.get(f"{QUERIES}/broken").status_code == 400
 
@@ -94,7 +94,7 @@ def test_connections_that_were_lost_while_idle_are_replaced(query: Client, engin
     assert query.get(f"{QUERIES}/named?name=Ada").status_code == 200
 
 
-def test_a_connection_that_is_lost_while_it_answers_is_told(
+def test_a_connection_that_is_lost_during_a_query_is_a_problem(
     query: Client, guests: int, engine: Engine
 ) -> None:
     declared = "-- Ends itself.\nSELECT pg_terminate_backend(pg_backend_pid()) AS ended"
@@ -132,7 +132,7 @@ def test_a_query_cannot_write(query: Client, engine: Engine) -> None:
     assert query.get("/v1/datasets/guests").json["rows"] == 8
 
 
-def test_an_unexpected_error_tells_nothing_of_the_inside(
+def test_an_unexpected_error_does_not_reveal_internals(
     query: Client,
     engine: Engine,
     caplog: pytest.LogCaptureFixture,
@@ -152,7 +152,7 @@ def test_unknown_routes_and_methods_are_problems(query: Client) -> None:
     assert answer.headers["Allow"] == "GET, HEAD"
 
 
-def test_a_token_is_asked_for_when_one_is_set(serve: Serve) -> None:
+def test_a_token_is_required_when_one_is_set(serve: Serve) -> None:
     client = serve("query", token="s3cret")
     answer = client.get("/v1/datasets")
     assert_problem(answer, "API304", 401)
@@ -192,7 +192,7 @@ def test_the_openapi_document_has_the_rows_of_each_dataset_with_their_types(quer
     assert row["born"] == {"anyOf": [born, {"type": "null"}]}
 
 
-def test_the_documentation_is_one_page_without_outside_parts(query: Client) -> None:
+def test_the_documentation_is_one_page_without_external_resources(query: Client) -> None:
     answer = query.get("/docs")
     assert answer.content_type == "text/html; charset=utf-8"
     assert not re.search(r'(?:src|href)="(?:https?:)?//', answer.text)

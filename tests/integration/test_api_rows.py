@@ -47,7 +47,7 @@ def walk(client: Client, path: str, **arguments: str) -> list[dict[str, Any]]:
     return rows
 
 
-def test_a_row_shows_each_type_as_json_has_it(query: Client) -> None:
+def test_a_row_shows_each_type_as_json(query: Client) -> None:
     assert query.get(f"{ROWS}?limit=1&id=eq.1").json["rows"] == [
         {
             "id": 1,
@@ -79,7 +79,7 @@ def test_a_row_shows_each_type_as_json_has_it(query: Client) -> None:
     ],
     ids=str,
 )
-def test_a_filter_keeps_the_rows_it_names(
+def test_a_filter_keeps_the_rows_that_match(
     query: Client, arguments: dict[str, str], expected: list[int]
 ) -> None:
     assert ids(query, **arguments) == expected
@@ -89,7 +89,7 @@ def test_a_filter_keeps_the_rows_it_names(
 @pytest.mark.parametrize(
     "order", ["", "id.desc", "name", "name.desc", "active,name.desc", "name.desc,born,wage.desc"]
 )
-def test_pages_put_together_are_the_whole(query: Client, order: str, limit: str) -> None:
+def test_pages_together_are_all_rows(query: Client, order: str, limit: str) -> None:
     whole = query.get(f"{ROWS}?order={order}").json["rows"]
     assert walk(query, ROWS, order=order, limit=limit) == whole
     assert sorted(row["id"] for row in whole) == list(range(1, 9))
@@ -113,7 +113,7 @@ def test_a_page_of_any_format_links_to_the_next(query: Client) -> None:
     assert "Link" not in query.get(url).headers
 
 
-def test_select_answers_the_columns_it_names(query: Client) -> None:
+def test_select_returns_the_columns_it_names(query: Client) -> None:
     assert query.get(f"{ROWS}?select=name,id&id=eq.2").json["rows"] == [{"name": "Bob", "id": 2}]
 
 
@@ -142,14 +142,14 @@ def test_a_measure_without_a_group_is_one_row(query: Client) -> None:
     assert query.get(f"{ROWS}?measure=count").json == {"rows": [{"count": 8}], "next": None}
 
 
-def test_the_row_of_a_key_is_answered_itself(query: Client) -> None:
+def test_the_row_of_a_key_is_returned_itself(query: Client) -> None:
     assert query.get(f"{ROWS}/2").json["name"] == "Bob"
     assert_problem(query.get(f"{ROWS}/99"), "API305", 404)
     assert_problem(query.get(f"{ROWS}/two"), "API301", 400)
 
 
 @pytest.mark.parametrize("by", ["format", "accept"])
-def test_every_format_holds_the_same_rows(query: Client, by: str) -> None:
+def test_every_format_has_the_same_rows(query: Client, by: str) -> None:
     types = {
         "ndjson": "application/x-ndjson",
         "csv": "text/csv",
@@ -190,7 +190,7 @@ def test_many_rows_are_streamed_in_blocks(
 
 
 @pytest.mark.parametrize("name", ["csv", "ndjson", "parquet", "arrow"])
-def test_more_rows_than_an_answer_holds_are_refused_not_cut(
+def test_more_rows_than_an_answer_may_have_are_refused_not_truncated(
     serve: Serve,
     guests: int,
     name: str,
@@ -202,7 +202,7 @@ def test_more_rows_than_an_answer_holds_are_refused_not_cut(
     assert client.get(f"{ROWS}?format={name}&id=le.5").status_code == 200
 
 
-def test_json_without_a_limit_leads_on(serve: Serve, guests: int) -> None:
+def test_json_without_a_limit_links_to_the_next_page(serve: Serve, guests: int) -> None:
     page = serve("query", max_rows="5").get(ROWS).json
     assert (len(page["rows"]), bool(page["next"])) == (5, True)
 
@@ -228,7 +228,7 @@ def test_a_format_that_is_not_offered_is_a_problem(query: Client) -> None:
     assert_problem(query.get(ROWS, headers={"Accept": "image/png"}), "API307", 406)
 
 
-def test_an_answer_says_how_fresh_it_is(
+def test_a_response_has_an_etag_and_the_newest_ingestion(
     query: Client,
     engine: Engine,
     guests: int,
@@ -244,7 +244,7 @@ def test_an_answer_says_how_fresh_it_is(
     assert (again.status_code, again.headers["Sluice-Ingestion"]) == (200, str(newer))
 
 
-def test_head_gives_the_connection_back(query: Client) -> None:
+def test_head_releases_the_connection(query: Client) -> None:
     for _ in range(10):  # more than the pool has connections
         assert query.head(ROWS).status_code == 200
         assert query.head(f"{ROWS}?format=csv").data == b""

@@ -1,4 +1,4 @@
-"""Ingestions, rejects, events as they happen, and subscriptions, as the function `status` serves them."""
+"""Ingestions, rejects, live events and subscriptions, as the function `status` serves them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Stream:
                     yield lines["id"], event
 
     def open(self) -> None:
-        """Read the comment that the server opens the stream with."""
+        """Read the comment that opens the stream."""
         next(self._blocks)
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ def test_ingestions_are_listed_newest_first_in_pages(status: Client, engine: Eng
     assert second.json["next"] is None
 
 
-def test_ingestions_are_narrowed_by_dataset_and_state(status: Client, engine: Engine) -> None:
+def test_ingestions_are_filtered_by_dataset_and_state(status: Client, engine: Engine) -> None:
     trips, other = receive(engine, "trips"), receive(engine, "plays")
     advance(engine, trips, State.SPLITTING)
     assert ids(status.get("/v1/ingestions?dataset=plays")) == [other]
@@ -112,7 +112,7 @@ def refused(engine: Engine) -> int:
     return number
 
 
-def test_rejects_are_paged_with_where_and_why(status: Client, refused: int) -> None:
+def test_rejects_are_paged_with_position_and_reason(status: Client, refused: int) -> None:
     path = f"/v1/ingestions/{refused}/rejects"
     first = status.get(f"{path}?limit=3").json
     second = status.get(f"{path}?limit=3&cursor={first['next']}").json
@@ -128,7 +128,7 @@ def test_rejects_are_paged_with_where_and_why(status: Client, refused: int) -> N
     }
 
 
-def test_rejects_come_whole_as_csv_and_ndjson(status: Client, refused: int) -> None:
+def test_csv_and_ndjson_have_all_rejects(status: Client, refused: int) -> None:
     path = f"/v1/ingestions/{refused}/rejects"
     table = list(csv.DictReader(io.StringIO(status.get(f"{path}?format=csv").text, newline="")))
     assert [row["original"] for row in table][:2] == ["Zoë,0,é\n", "Zoë,1,é\n"]
@@ -153,7 +153,7 @@ def test_the_events_of_a_finished_ingestion_are_replayed_and_end(
     assert messages[-1][1]["type"] == "sluice.ingestion.done"
 
 
-def test_a_stream_goes_on_behind_the_last_event_id(status: Client, guests: int) -> None:
+def test_a_stream_resumes_after_the_last_event_id(status: Client, guests: int) -> None:
     path = f"/v1/ingestions/{guests}/events"
     messages = list(Stream(status, path, **{"Last-Event-ID": "3"}))
     assert [number for number, _ in messages] == ["4", "5"]
@@ -171,7 +171,7 @@ def test_events_arrive_live(status: Client, engine: Engine) -> None:
     assert next(messages, None) is None
 
 
-def test_a_burst_of_events_arrives_whole_and_in_order(status: Client, engine: Engine) -> None:
+def test_a_burst_of_events_arrives_completely_and_in_order(status: Client, engine: Engine) -> None:
     numbers = [receive(engine, "trips", f"{n}.csv") for n in range(40)]
     feeds = [Stream(status, f"/v1/ingestions/{number}/events") for number in numbers[:3]]
     for feed in feeds:
@@ -182,7 +182,7 @@ def test_a_burst_of_events_arrives_whole_and_in_order(status: Client, engine: En
         assert [number for number, _ in feed] == ["1", "2", "3", "4", "5"]
 
 
-def test_all_ingestions_are_followed_at_one_address(status: Client, engine: Engine) -> None:
+def test_one_stream_has_the_events_of_all_ingestions(status: Client, engine: Engine) -> None:
     receive(engine, "trips", "before.csv")
     stream = Stream(status, "/v1/ingestions")
     stream.open()
@@ -210,16 +210,14 @@ def test_a_stream_survives_the_loss_of_its_database_connection(
             " WHERE query LIKE 'LISTEN%' AND datname = current_database()"
         )
         assert connection.execute(text(lost)).scalars().all() == [True]
-    advance(engine, number, State.SPLITTING)  # committed while nobody listens
+    advance(engine, number, State.SPLITTING)  # committed while the connection is lost
     assert next(messages)[0] == "2"
     followed = iter(feed)
     while next(followed)[0] != f"{number}:2":
         pass
 
 
-def test_one_connection_listens_for_all_streams_and_ends_with_them(
-    status: Client, engine: Engine
-) -> None:
+def test_all_streams_share_one_listening_connection(status: Client, engine: Engine) -> None:
     def listening() -> int:
         with engine.begin() as connection:
             sql = (
@@ -245,7 +243,7 @@ def test_one_connection_listens_for_all_streams_and_ends_with_them(
     assert not [t for t in threading.enumerate() if t.name == "sluice-listener" and t.is_alive()]
 
 
-def test_a_silent_stream_shows_that_it_lives(
+def test_an_idle_stream_has_heartbeats(
     status: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "HEARTBEAT_S", 0.05)
@@ -256,7 +254,7 @@ def test_a_silent_stream_shows_that_it_lives(
     answer.close()
 
 
-def test_a_subscription_is_made_shown_and_ended(
+def test_a_subscription_is_created_shown_and_deleted(
     status: Client, topics: PubsubServer, guests: int
 ) -> None:
     wish = {"endpoint": "http://localhost:9/hook", "dataset": "guests", "states": ["done"]}
@@ -285,16 +283,16 @@ def test_a_subscription_is_made_shown_and_ended(
     ],
     ids=str,
 )
-def test_a_wrong_wish_is_a_problem(status: Client, body: object) -> None:
+def test_a_wrong_subscription_is_a_problem(status: Client, body: object) -> None:
     assert_problem(status.post("/v1/subscriptions", json=body), "API303", 400)
 
 
-def test_a_wish_for_an_unknown_dataset_is_a_problem(status: Client) -> None:
+def test_a_subscription_to_an_unknown_dataset_is_a_problem(status: Client) -> None:
     wish = {"endpoint": "https://example.com", "dataset": "pets"}
     assert_problem(status.post("/v1/subscriptions", json=wish), "API305", 404)
 
 
-def test_without_pubsub_nothing_is_subscribed(
+def test_without_pubsub_no_subscription_is_created(
     status: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")

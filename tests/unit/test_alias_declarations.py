@@ -1,4 +1,4 @@
-"""What `[aliases]` may say, and where an error is found."""
+"""Declarations of `[aliases]`, and the position of an error in them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def declared(*lines: str) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ('"/x" = { kind = "text", text = "a" }', "write METHOD /path"),
         ('"GET x" = { kind = "text", text = "a" }', "write METHOD /path"),
@@ -70,10 +70,10 @@ def declared(*lines: str) -> Dataset:
         ('"GET /v1/x" = { kind = "text", text = "a" }', "/v1/ is the API's own"),
     ],
 )
-def test_a_wrong_alias_is_told_by_file_line_and_key(line: str, told: str) -> None:
+def test_a_wrong_alias_is_reported_by_file_line_and_key(line: str, message: str) -> None:
     with pytest.raises(DeclarationError, match=r"^dataset\.toml:14: aliases\.") as caught:
         declared(line)
-    assert told in caught.value.detail
+    assert message in caught.value.detail
 
 
 def test_one_route_cannot_be_declared_twice() -> None:
@@ -82,7 +82,7 @@ def test_one_route_cannot_be_declared_twice() -> None:
         declared(*lines)
 
 
-def test_a_fixed_path_goes_before_one_that_varies() -> None:
+def test_a_fixed_path_takes_precedence_over_variables() -> None:
     dataset = declared(
         '"GET /ids/{last}" = { kind = "query", query = "named" }',
         '"GET /ids/all" = { kind = "query", query = "all" }',
@@ -94,7 +94,7 @@ def test_a_fixed_path_goes_before_one_that_varies() -> None:
 
 
 @pytest.mark.parametrize("path", ["/ids", "/ids/", "/ids/a/b", "/pings", "/"])
-def test_what_is_not_declared_is_not_found(path: str) -> None:
+def test_an_undeclared_path_is_not_found(path: str) -> None:
     dataset = declared('"GET /ids/{last}" = { kind = "query", query = "named" }')
     with pytest.raises(NotFoundError):
         find_alias([dataset], "GET", path)

@@ -1,0 +1,72 @@
+"""The documents of the API: errors that name the field, and what is written of them."""
+
+from __future__ import annotations
+
+import pytest
+
+# Every module with documents.
+from sluice.documents import backups, datasets, ingestions
+from sluice.documents.document import DocumentError, decode, parse, schemas, to_json
+
+REQUEST = b'{"dataset": "trips", "name": "a.csv", %s}'
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{}", "dataset: is missing"),
+        (b'{"dataset": 1}', "dataset: expected `str`, got `int`"),
+        (REQUEST % b'"size_bytes": -1', "size_bytes: expected `int` >= 0"),
+        (REQUEST % b'"size_bytes": true', "size_bytes: expected `int | null`, got `bool`"),
+        (REQUEST % b'"speed": 1', "speed: is not a known field"),
+        (b"[]", "expected `object`, got `array`"),
+        (b"{", "the text is not JSON: "),
+        (b'{"dataset": "\xff"}', "the text is not JSON: "),
+    ],
+    ids=str,
+)
+def test_an_error_in_a_body_names_the_field(body: bytes, message: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        decode(body, ingestions.UploadRequest)
+    assert str(caught.value).startswith(message)
+
+
+def test_an_error_in_a_list_names_the_place() -> None:
+    with pytest.raises(DocumentError, match=r"^restored\[0\]\.dataset: is missing$"):
+        parse({"backup": "x", "restored": [{}]}, backups.Restored)
+
+
+def test_members_that_a_newer_server_sends_are_ignored() -> None:
+    assert parse({"name": "a", "summary": "b", "new": 1}, datasets.QuerySummary).name == "a"
+
+
+def test_only_a_rejected_row_has_column_and_reason() -> None:
+    loaded = ingestions.RowOutcome(1, "loaded")
+    rejected = ingestions.RejectedRow(2, "rejected", None, "width", None, "has 3 cells")
+    assert to_json([loaded, rejected]) == [
+        {"row": 1, "outcome": "loaded"},
+        {
+            "row": 2,
+            "outcome": "rejected",
+            "column": None,
+            "rule": "width",
+            "value": None,
+            "reason": "has 3 cells",
+        },
+    ]
+
+
+def test_a_problem_keeps_members_of_its_own() -> None:
+    problem = {"type": "x", "title": "t", "status": 422, "code": "CSV104", "detail": "d", "line": 3}
+    rows = {"dataset": "trips", "ingestion": 7, "state": "failed", "rows": [], "problem": problem}
+    found = parse({**rows, "account": {}}, ingestions.InsertedRows)
+    assert found.problem is not None
+    assert found.problem.code == "CSV104"
+    assert to_json(found)["problem"] == problem
+
+
+def test_an_event_and_an_ingestion_share_their_members() -> None:
+    described = schemas()
+    event, ingestion = (set(described[name]["properties"]) for name in ("EventData", "Ingestion"))
+    assert event - ingestion == {"ingestion"}
+    assert ingestion - event == {"id", "replaced_by", "received_at", "updated_at", "finished_at"}
