@@ -34,6 +34,7 @@ PURE = {
     "parsing.plan",
     "datasets.declarations",
     "datasets.sql_headers",
+    "datasets.grammars",
     "datasets.identifiers",
     "postgres.merge_sql",
     "postgres.storage_sql",

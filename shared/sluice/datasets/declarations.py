@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sluice.csv.dialects import Dialect
 from sluice.datasets.aliases import AliasError, check_alias, parse_alias
+from sluice.datasets.grammars import format_problem
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import (
     INGESTION_COLUMN,
@@ -74,6 +76,12 @@ _COLUMN_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "decimal_separator": (str, "one character"),
     "thousands_separator": (str, "one character"),
     "symbols": (list, "a list of texts"),
+    "grouping": (str, "western or indian"),
+    "negatives": (list, "a list of parentheses, trailing_minus and minus_sign"),
+    "percent": (bool, "true or false"),
+    "precision": (int, "a whole number"),
+    "scale": (int, "a whole number"),
+    "time_zone": (str, "the name of a time zone, or drop"),
     "default": (str, "a text"),
     "references": (str, "the name of a dataset"),
     "dangling": (str, "reject or warn"),
@@ -90,7 +98,21 @@ _CHOICES = {
     "two_digit_years": ("past",),
     "dangling": tuple(Dangling),
     "absent": ("next",),
+    "grouping": ("western", "indian"),
 }
+_NUMBER_KEYS = (
+    "decimal_separator",
+    "thousands_separator",
+    "symbols",
+    "grouping",
+    "negatives",
+    "percent",
+    "precision",
+    "scale",
+)
+_NEGATIVES = ("parentheses", "trailing_minus", "minus_sign")
+#: PostgreSQL's numeric has more, but no table needs them.
+_MOST_DIGITS = 1000
 
 
 class _Toml:
@@ -309,6 +331,80 @@ def _check_kind(source: _Toml, table: Mapping[str, Any], kind: ColumnType, numbe
         raise source.error(
             "only a column of whole numbers can have absent = next", "absent", number
         )
+    _check_number(source, table, kind, number)
+    _check_time(source, table, kind, number)
+
+
+def _check_number(source: _Toml, table: Mapping[str, Any], kind: ColumnType, number: int) -> None:
+    """Check how the numbers of a column are written."""
+    for key in _NUMBER_KEYS:
+        if key in table and not TYPES[kind].is_number:
+            raise source.error(f"goes with numbers, not with {kind}", key, number)
+    _check_separators(source, table, number)
+    for each in table.get("negatives", ()):
+        if each not in _NEGATIVES:
+            raise source.error(
+                f"{each!r} is not one of {', '.join(_NEGATIVES)}", "negatives", number
+            )
+    if table.get("percent") and TYPES[kind].is_whole:
+        raise source.error("a percentage is not a whole number; take numeric", "percent", number)
+    _check_digits(source, table, kind, number)
+
+
+def _check_separators(source: _Toml, table: Mapping[str, Any], number: int) -> None:
+    point, mark = table.get("decimal_separator", "."), table.get("thousands_separator", "")
+    for key, sign in (("decimal_separator", point), ("thousands_separator", mark)):
+        if key in table and len(sign) != 1:
+            raise source.error(f"{sign!r} is not one character", key, number)
+        if sign.isalnum() or sign in ("+", "-"):
+            raise source.error(f"{sign!r} is part of numbers; choose another", key, number)
+    if point == mark:
+        raise source.error("is the decimal separator too", "thousands_separator", number)
+
+
+def _check_digits(source: _Toml, table: Mapping[str, Any], kind: ColumnType, number: int) -> None:
+    precision, scale = table.get("precision"), table.get("scale")
+    if precision is None and scale is None:
+        return
+    if kind is not ColumnType.NUMERIC or precision is None or scale is None:
+        raise source.error("a numeric column has precision and scale, or neither", "type", number)
+    if not 0 <= scale <= precision <= _MOST_DIGITS or not precision:
+        limits = f"0 <= scale <= precision <= {_MOST_DIGITS} does not hold"
+        raise source.error(limits, "scale", number)
+
+
+def _check_time(source: _Toml, table: Mapping[str, Any], kind: ColumnType, number: int) -> None:
+    """Check how the dates and times of a column are written."""
+    for key in ("formats", "two_digit_years"):
+        if table.get(key) and not TYPES[kind].is_time:
+            raise source.error(f"goes with dates and times, not with {kind}", key, number)
+    for each in table.get("formats", ()):
+        problem = format_problem(each, kind) if isinstance(each, str) else f"{each!r} is not a text"
+        if problem:
+            raise source.error(problem, "formats", number)
+    zone = table.get("time_zone", "")
+    if zone and kind not in (ColumnType.INSTANT, ColumnType.TIMESTAMP):
+        raise source.error(f"goes with instant and timestamp, not with {kind}", "time_zone", number)
+    if zone and not (zone == "drop" and kind is ColumnType.TIMESTAMP) and not _is_zone(zone):
+        raise source.error(
+            f"{zone!r} is not a time zone; take a name such as Europe/Prague", "time_zone", number
+        )
+    has_zone = any("%z" in each for each in table.get("formats", ()))
+    if has_zone and kind is ColumnType.TIMESTAMP and not zone:
+        raise source.error(
+            "'%z' reads a time zone, which a timestamp does not have: make the column an instant, or"
+            " declare time_zone",
+            "formats",
+            number,
+        )
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return False
+    return True
 
 
 def _check(source: _Toml, number: int, table: object) -> Check:

@@ -105,6 +105,13 @@ class Column:
         two_digit_years: `past` moves a date in the future back a century.
         dictionary: stored as a small code; a table of its own has each text once.
         decimal_separator, thousands_separator, symbols: how numbers are written.
+        grouping: of digits between thousands separators: `western` (by three) or `indian`.
+        negatives: signs of negative numbers beside the minus: `parentheses`, `trailing_minus`,
+            `minus_sign` (U+2212).
+        percent: whether each number is a percentage, and stored divided by 100.
+        precision, scale: most digits of a numeric, and how many of them may be decimals.
+        time_zone: of an `instant`, the zone of texts that name none; of a `timestamp`, the zone to which
+            texts that name one are converted, or `drop` to ignore it. Empty: UTC, or a reject.
         references: dataset whose key the values are, or empty.
         dangling: what happens to a row whose value is not a key there.
         absent: `next` gives a row without a key the next free whole number.
@@ -128,6 +135,12 @@ class Column:
     decimal_separator: str = "."
     thousands_separator: str = ""
     symbols: tuple[str, ...] = ()
+    grouping: str = "western"
+    negatives: tuple[str, ...] = ()
+    percent: bool = False
+    precision: int | None = None
+    scale: int | None = None
+    time_zone: str = ""
     default: str = ""
     checks: tuple[Check, ...] = ()
     references: str = ""
@@ -141,13 +154,15 @@ class Column:
 
     @property
     def is_special(self) -> bool:
-        """Whether the column declares nulls, a default, formats or number signs of its own."""
-        return bool(self.nulls or self.default or self.formats) or self.is_localized
+        """Whether what a cell means depends on more than the column's type."""
+        declared = self.nulls or self.default or self.formats or self.time_zone
+        return bool(declared) or self.is_localized
 
     @property
     def is_localized(self) -> bool:
-        """Whether the column declares how its numbers are written."""
-        return bool(self.thousands_separator or self.symbols or self.decimal_separator != ".")
+        """Whether numbers are written in a way of their own."""
+        signs = self.thousands_separator or self.symbols or self.negatives or self.percent
+        return bool(signs) or self.decimal_separator != "."
 
     @property
     def fields(self) -> tuple[Field, ...]:

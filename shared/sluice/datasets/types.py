@@ -117,8 +117,7 @@ class TypeDefinition:
         grammar: regular expression, for Python's `re` and RE2 alike, that a trimmed cell matches in
             full if it is written as this type and the column declares no format of its own.
         example: a cell.
-        duckdb: type to which DuckDB casts a cell.
-        has_arrow_cast: whether Arrow casts cells to `stored.arrow` as DuckDB does.
+        duckdb: type of the value in DuckDB, where rules are tested and roll-ups computed.
         suffixes: one for each stored column of the type.
     """
 
@@ -128,8 +127,12 @@ class TypeDefinition:
     grammar: str
     example: str
     duckdb: str
-    has_arrow_cast: bool = False
     suffixes: tuple[str, ...] = ("",)
+
+    @property
+    def is_stored_from_text(self) -> bool:
+        """Whether PostgreSQL is sent the text of a cell, and so keeps every digit of it."""
+        return not self.stored.has_binary_copy
 
     @property
     def is_compound(self) -> bool:
@@ -403,10 +406,11 @@ def stored_from_duckdb(name: str) -> StoredType:
 
 
 _DIGITS = "[+-]?[0-9]+"
-_DECIMAL = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_DAY = "[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
-_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?"
-_ZONE = "(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
+_DECIMAL = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
+#: A date of ISO 8601, without the year 0000, which PostgreSQL does not have.
+DAY = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6})?)?"
+ZONE = "(?: ?(?:Z|UTC|[+-](?:0[0-9]|1[0-5])(?::?[0-5][0-9])?))"
 
 _DEFINITIONS = (
     TypeDefinition(
@@ -416,7 +420,6 @@ _DEFINITIONS = (
         grammar="(?s:.*)",
         example="Prague",
         duckdb="VARCHAR",
-        has_arrow_cast=True,
     ),
     TypeDefinition(
         name=ColumnType.INTEGER,
@@ -425,7 +428,6 @@ _DEFINITIONS = (
         grammar=_DIGITS,
         example="42",
         duckdb="INTEGER",
-        has_arrow_cast=True,
     ),
     TypeDefinition(
         name=ColumnType.BIGINT,
@@ -434,16 +436,14 @@ _DEFINITIONS = (
         grammar=_DIGITS,
         example="42",
         duckdb="BIGINT",
-        has_arrow_cast=True,
     ),
     TypeDefinition(
         name=ColumnType.FLOAT,
         stored=_DOUBLE,
         meaning="a number",
-        grammar=f"{_DECIMAL}|(?i:[+-]?(?:nan|inf|infinity))",
+        grammar=f"{_DECIMAL}|(?i:nan|[+-]?inf(?:inity)?)",
         example="14.42",
         duckdb="DOUBLE",
-        has_arrow_cast=True,
     ),
     TypeDefinition(
         name=ColumnType.NUMERIC,
@@ -451,7 +451,7 @@ _DEFINITIONS = (
         meaning="a number",
         grammar=_DECIMAL,
         example="19.99",
-        duckdb="DECIMAL(38, 9)",
+        duckdb="DOUBLE",
     ),
     TypeDefinition(
         name=ColumnType.BOOLEAN,
@@ -465,25 +465,23 @@ _DEFINITIONS = (
         name=ColumnType.DATE,
         stored=_DATE,
         meaning="a date",
-        grammar=_DAY,
+        grammar=DAY,
         example="2018-05-28",
         duckdb="DATE",
-        has_arrow_cast=True,
     ),
     TypeDefinition(
         name=ColumnType.TIMESTAMP,
         stored=_TIMESTAMP,
         meaning="a date and time",
-        grammar=f"{_DAY}(?:[T ]{_CLOCK})?",  # a date alone is its midnight
+        grammar=f"{DAY}(?:[T ]{CLOCK})?",  # a date alone is its midnight
         example="2018-05-28 09:03:40",
         duckdb="TIMESTAMP",
-        has_arrow_cast=True,
     ),
     TypeDefinition(
         name=ColumnType.INSTANT,
         stored=_TIMESTAMPTZ,
         meaning="a date and time",
-        grammar=f"{_DAY}(?:[T ]{_CLOCK}{_ZONE}?)?",  # without a zone it is in UTC
+        grammar=f"{DAY}(?:[T ]{CLOCK}{ZONE}?)?",  # without a zone it is in UTC
         example="2018-05-28T09:03:40Z",
         duckdb="TIMESTAMPTZ",
     ),
@@ -491,7 +489,7 @@ _DEFINITIONS = (
         name=ColumnType.TIME,
         stored=_TIME,
         meaning="a time of day",
-        grammar=_CLOCK,
+        grammar=CLOCK,
         example="09:03:40",
         duckdb="TIME",
     ),
@@ -501,7 +499,7 @@ _DEFINITIONS = (
         meaning="a UUID",
         grammar="[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
         example="6ba7b810-9dad-11d1-80b4-00c04fd430c8",
-        duckdb="UUID",
+        duckdb="VARCHAR",
     ),
     TypeDefinition(
         name=ColumnType.POINT,
@@ -510,7 +508,6 @@ _DEFINITIONS = (
         grammar=rf"(?i:POINT)[ \t]*\([ \t]*{_DECIMAL}[ \t]+{_DECIMAL}[ \t]*\)",
         example="POINT (14.42 50.08)",
         duckdb="DOUBLE",
-        has_arrow_cast=True,
         suffixes=("_lon", "_lat"),
     ),
 )

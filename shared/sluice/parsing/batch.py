@@ -89,11 +89,9 @@ class ParsedFiles:
         place = rows.column_names.index(RECORD_COLUMN)
         rows = rows.set_column(place, RECORD_COLUMN, pa.array(own))
         rows = rows.append_column(_FILE, pa.array(files.astype(np.int32)))
-        order = ", ".join((_FILE, *self._dataset.cluster, RECORD_COLUMN))
-        self.chunk.cursor.register("rows", rows)
-        self.chunk.rows = (
-            self.chunk.cursor.sql(f"FROM rows ORDER BY {order}").to_arrow_table().cast(rows.schema)
-        )
+        order = (_FILE, *self._dataset.cluster, RECORD_COLUMN)
+        self.chunk.rows = rows
+        self.chunk.rows = self.chunk.in_order(order)
         return self._outcomes(np.bincount(files, minlength=len(self._files)).tolist())
 
     def _outcomes(self, rows: Sequence[int]) -> list[FileOutcome]:
@@ -139,23 +137,23 @@ class ParsedFiles:
         cursor = self.chunk.cursor
         numbers = pa.array(range(len(self._files)), pa.int32())
         cursor.register("owners", pa.table({"file": numbers, "ingestion": self._owners()}))
-        cursor.register("coded", self.chunk.rows)
-        types = self._types(rollup)
+        coded = self.chunk.relation()
+        types = self._types(rollup, coded)
         keys = [(name, f"part.{quote(name)}") for name in rollup.keys]
         merged = [(name, f"{how}(part.{quote(name)})") for name, how in rollup.measures]
         selected = ", ".join(f"CAST({sql} AS {types[name]})" for name, sql in (*keys, *merged))
         groups = ", ".join((*(sql for _, sql in keys), "owners.ingestion"))
         sql = (
             f"SELECT {selected}, owners.ingestion FROM owners, LATERAL ("
-            f"WITH rows AS (SELECT * EXCLUDE ({_FILE}) FROM coded WHERE {_FILE} = owners.file)"
+            f"WITH rows AS (SELECT * EXCLUDE ({_FILE}) FROM ({coded}) WHERE {_FILE} = owners.file)"
             f" SELECT * FROM ({rollup.sql})) AS part WHERE owners.ingestion IS NOT NULL"
             f" GROUP BY {groups} ORDER BY owners.ingestion"
         )
         return stream(cursor.sql(sql).to_arrow_table(), None, block_bytes)
 
-    def _types(self, rollup: Rollup) -> dict[str, str]:
+    def _types(self, rollup: Rollup, coded: str) -> dict[str, str]:
         """Return the types that the columns of a roll-up have in each file."""
-        rows = f"rows AS (SELECT * EXCLUDE ({_FILE}) FROM coded)"
+        rows = f"rows AS (SELECT * EXCLUDE ({_FILE}) FROM ({coded}))"
         described = self.chunk.cursor.execute(f"DESCRIBE WITH {rows} SELECT * FROM ({rollup.sql})")
         types = [(name, kind) for name, kind, *_ in described.fetchall()]
         # PostgreSQL has no integers of 16 bytes.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sluice.datasets.grammars import cell_grammar
 from sluice.datasets.model import Column
 from sluice.datasets.types import ColumnType, TypeDefinition
 from sluice.parsing.plan import MAX_LATITUDE, MAX_LONGITUDE, WHITE_SPACE
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
 _POINT = b"POINT ("
 _SHORTEST_POINT = len(b"POINT (1 2)")
-#: Length of a timestamp that ends with its hour, which Arrow accepts.
-_HOUR_ALONE = len("2018-05-28 09")
+#: Where the date and the hour of a timestamp end.
+_DATE_END, _HOUR_END = len("2018-05-28"), len("2018-05-28 09")
+#: The first days of the years 1 and 10000 as Arrow counts days, and a day in microseconds.
+_FIRST_DAY, _END_DAY, _DAY = -719_162, 2_932_897, 86_400_000_000
 #: If more cells of a column are odd than this share, and than a few, the thorough reader takes all.
 _MOST_ODD = 1 / 64
 _FEW = 64
@@ -61,18 +64,24 @@ def cast_column(column: Column, cells: pa.Array) -> Cast | None:
         column: the declaration.
         cells: texts; an empty cell is null.
     """
-    if column.is_special or not column.definition.has_arrow_cast:
+    if column.is_special:
         return None
+    try:
+        return _cast(column, cells)
+    except _TooOddError:
+        return None
+
+
+def _cast(column: Column, cells: pa.Array) -> Cast:
     if column.dictionary:
         return Cast([_dictionary(cells, trims=column.trim)])
     if column.type is ColumnType.TEXT:
         return Cast([_trimmed(cells) if column.trim else cells])
-    try:
-        if column.type is ColumnType.POINT:
-            return _points(cells)
-        return _values(column.definition, cells)
-    except _TooOddError:
-        return None
+    if column.type is ColumnType.POINT:
+        return _points(cells)
+    if column.definition.is_stored_from_text:
+        return _matched(cell_grammar(column), cells)
+    return _values(column.definition, cells)
 
 
 def _dictionary(cells: pa.Array, *, trims: bool) -> pa.Array:
@@ -115,6 +124,8 @@ def _values(kind: TypeDefinition, cells: pa.Array) -> Cast:
     import pyarrow as pa  # noqa: PLC0415
 
     target = pa.type_for_alias(kind.stored.arrow)
+    if kind.stored.time_zone:
+        target = pa.timestamp(target.unit, kind.stored.time_zone)
     refused: list[int] = []
     try:
         values = cells.cast(target)
@@ -126,7 +137,20 @@ def _values(kind: TypeDefinition, cells: pa.Array) -> Cast:
     if not odd.any():
         return Cast([values])
     _limit(int(np.count_nonzero(odd)), len(odd))
-    return Cast([_array(target, _numbers(values), ~odd & _is_valid(values))], odd)
+    return Cast([_without(odd, values)], odd)
+
+
+def _matched(grammar: str, cells: pa.Array) -> Cast:
+    """Texts that PostgreSQL casts itself, because they are in a grammar."""
+    from pyarrow import compute  # noqa: PLC0415
+
+    cells = _trimmed(cells)
+    is_value = compute.match_substring_regex(cells, rf"\A(?:{grammar})\z")
+    odd = ~np.asarray(compute.fill_null(is_value, fill_value=True))
+    if not odd.any():
+        return Cast([cells])
+    _limit(int(np.count_nonzero(odd)), len(odd))
+    return Cast([_without(odd, cells)], odd)
 
 
 def _mistaken(kind: TypeDefinition, cells: pa.Array, values: pa.Array) -> Flags:
@@ -137,8 +161,13 @@ def _mistaken(kind: TypeDefinition, cells: pa.Array, values: pa.Array) -> Flags:
     found: Flags = np.zeros(len(cells), bool)
     if kind.name is ColumnType.FLOAT:  # nan(1) is a number to Arrow
         found = ~np.asarray(compute.fill_null(compute.is_finite(values), fill_value=True))
-    elif kind.name is ColumnType.TIMESTAMP:
-        found = ends - starts == _HOUR_ALONE
+    elif kind.name is ColumnType.DATE:
+        found = np.asarray(compute.fill_null(values.cast("int32"), 0)) < _FIRST_DAY
+    elif kind.is_time:  # an hour alone is a time of day to Arrow
+        minutes = np.where(ends - starts > _HOUR_END, starts + _HOUR_END, 0)
+        found = (ends - starts > _DATE_END) & ((minutes == 0) | (codes[minutes] != ord(":")))
+        moments = np.asarray(compute.fill_null(values.cast("int64"), 0))
+        found |= (moments < _FIRST_DAY * _DAY) | (moments >= _END_DAY * _DAY)
     elif kind.is_whole:  # 0x10 is 16 to Arrow
         is_long = ends - starts > 2
         found = is_long & (codes[np.where(is_long, starts + 1, 0)] | 0x20 == ord("x"))
@@ -253,8 +282,12 @@ def _numbers(array: pa.Array) -> NDArray[Any]:
     return numbers[array.offset : array.offset + len(array)]
 
 
-def _is_valid(array: pa.Array) -> Flags:
-    return np.asarray(array.is_valid())
+def _without(odd: Flags, values: pa.Array) -> pa.Array:
+    """Return values, null where they are odd."""
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import compute  # noqa: PLC0415
+
+    return compute.if_else(pa.array(~odd), values, None)
 
 
 def _array(kind: pa.DataType, numbers: NDArray[Any], present: Flags) -> pa.Array:

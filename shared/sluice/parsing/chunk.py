@@ -88,20 +88,35 @@ class ParsedChunk:
             rows = _with_originals(rows, self.originals)
         return stream(rows.select(copied_columns(self.dataset)), self.dataset, block_bytes)
 
-    def in_order(self) -> pa.Table:
-        """Return the encoded rows in the order of `cluster`."""
-        if not self.dataset.cluster:
+    def in_order(self, cluster: Sequence[str] | None = None) -> pa.Table:
+        """Return the encoded rows in the order of the dataset's `cluster`, or of another."""
+        cluster = self.dataset.cluster if cluster is None else cluster
+        if not cluster:
             return self.rows
-        self.cursor.register("rows", self.rows)
-        expressions = key_expressions(self.dataset.cluster)
+        relation = self.relation()
+        expressions = key_expressions(cluster)
         order = None
         if expressions:
-            keys = self.cursor.sql(f"SELECT {', '.join(expressions)} FROM rows").to_arrow_table()
+            sql = f"SELECT {', '.join(expressions)} FROM ({relation})"
+            keys = self.cursor.sql(sql).to_arrow_table()
             order = order_of(keys.columns)
         if order is not None:
             return self.rows.take(order)
-        sql = f"FROM rows ORDER BY {', '.join(self.dataset.cluster)}"
-        return self.cursor.sql(sql).to_arrow_table().cast(self.rows.schema)
+        sql = f"SELECT _sent FROM (SELECT *, row_number() OVER () - 1 AS _sent FROM ({relation}))"
+        places = self.cursor.sql(f"{sql} ORDER BY {', '.join(cluster)}")
+        return self.rows.take(places.to_arrow_table()[0].combine_chunks())
+
+    def relation(self) -> str:
+        """Return the query of the encoded rows with values in place of the texts PostgreSQL is sent."""
+        self.cursor.register("sent", self.rows)
+        values = [
+            f"try_cast({quote(field.name)} AS {column.definition.duckdb}) AS {quote(field.name)}"
+            for column in self.dataset.columns
+            for field in column.fields
+            if column.definition.is_stored_from_text
+        ]
+        replaced = f"REPLACE ({', '.join(values)})" if values else ""
+        return f"SELECT * {replaced} FROM sent"
 
     def copy_rollup(self, rollup: Rollup, ingestion: int, block_bytes: int) -> CopyStream:
         """Return the roll-up of the encoded rows, as `copied_rollup_columns` has it."""
@@ -111,14 +126,18 @@ class ParsedChunk:
             f"CAST({quote(name)} AS BIGINT)" if types[name] == "HUGEINT" else quote(name)
             for name in names
         )
-        sql = f"SELECT {casts}, CAST({ingestion} AS INTEGER) FROM ({rollup.sql})"
+        sql = f"{self._over_rows(rollup)} SELECT {casts}, CAST({ingestion} AS INTEGER) FROM rollup"
         return stream(self.cursor.sql(sql).to_arrow_table(), None, block_bytes)
 
     def describe(self, rollup: Rollup) -> list[tuple[str, str]]:
         """Return (column, DuckDB type) of a roll-up of the encoded rows."""
-        self.cursor.register("rows", self.rows)
-        described = self.cursor.execute(f"DESCRIBE {rollup.sql}").fetchall()
+        described = self.cursor.execute(
+            f"DESCRIBE {self._over_rows(rollup)} FROM rollup"
+        ).fetchall()
         return [(name, kind) for name, kind, *_ in described]
+
+    def _over_rows(self, rollup: Rollup) -> str:
+        return f"WITH rows AS ({self.relation()}), rollup AS ({rollup.sql})"
 
 
 def _coded(texts: pa.ChunkedArray, codes: Mapping[str, int]) -> pa.Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from sluice.datasets.grammars import cell_grammar, format_grammar, meaning, thousands_marks
 from sluice.datasets.identifiers import literal, quote
 from sluice.datasets.model import RECORD_COLUMN, Column, Dataset
 from sluice.datasets.types import ColumnType
@@ -43,30 +44,52 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class StoredField:
+    """A stored column in DuckDB.
+
+    Attributes:
+        name: its name, by which rules know its value.
+        sql: expression of what PostgreSQL is sent, over the raw cells.
+        sent: name of that: `name`, or another where PostgreSQL is sent a text.
+        value: expression of the value over `sent`, empty where they are the same.
+    """
+
+    name: str
+    sql: str
+    sent: str
+    value: str = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     """The expressions and rules of one dataset.
 
     Attributes:
-        columns: for each declared column its name, and its stored columns as pairs of name and expression.
+        columns: for each declared column its name and its stored columns.
         rules: the rules in the order in which they are tried.
         numbered: whether the cells come with, and the rows keep, the number of their record.
     """
 
-    columns: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    columns: tuple[tuple[str, tuple[StoredField, ...]], ...]
     rules: tuple[Rule, ...]
     numbered: bool
 
+    @property
+    def fields(self) -> tuple[StoredField, ...]:
+        """The stored columns of all columns, in order."""
+        return tuple(each for _, fields in self.columns for each in fields)
+
     def typing(self, source: str) -> str:
-        """Return the query of the typed rows that break no rule, in the order of the source."""
-        names = [name for _, fields in self.columns for name, _ in fields]
-        kept = ", ".join(quote(name) for name in (*names, *self._number()))
+        """Return the query of the rows that break no rule, in the order of the source."""
+        names = [f"{quote(each.sent)} AS {quote(each.name)}" for each in self.fields]
+        kept = ", ".join((*names, RECORD_COLUMN) if self.numbered else names)
         return f"SELECT {kept} FROM {self._typed(source)} WHERE {_none_broken(self.rules)}"
 
     def completing(self, source: str, typed: Collection[str], full: Collection[str]) -> str | None:
         """Return the query of what is unknown about rows of which some columns are typed.
 
         Args:
-            source: relation of the typed columns and the raw cells of all.
+            source: relation of the typed columns, by the name of what is sent, and the raw cells of all.
             typed: names of the declared columns that are typed; their values have the type's range.
             full: those of them that contain no null.
 
@@ -82,9 +105,9 @@ class Plan:
         others = [each for column, fields in self.columns for each in fields if column not in typed]
         if not rules and not others:
             return None
-        names = "".join(f"{quote(name)}, " for name, _ in others)
-        made = "".join(f", {sql} AS {quote(name)}" for name, sql in others)
-        return f"SELECT {names}{_none_broken(rules)} AS _ok FROM (SELECT *{made} FROM {source})"
+        names = "".join(f"{quote(each.sent)} AS {quote(each.name)}, " for each in others)
+        relation = self._typed(source, others)
+        return f"SELECT {names}{_none_broken(rules)} AS _ok FROM {relation}"
 
     def explaining(self, source: str) -> str:
         """Return the query of (number of the first broken rule, its cell) of every row, in order."""
@@ -95,13 +118,14 @@ class Plan:
             return f"SELECT NULL, NULL FROM {source}"
         return f"SELECT CASE {which} END, CASE {cell} END FROM {self._typed(source)}"
 
-    def _typed(self, source: str) -> str:
-        fields = [each for _, fields in self.columns for each in fields]
-        made = ", ".join(f"{sql} AS {quote(name)}" for name, sql in fields)
-        return f"(SELECT *, {made} FROM {source})"
-
-    def _number(self) -> tuple[str, ...]:
-        return (RECORD_COLUMN,) if self.numbered else ()
+    def _typed(self, source: str, fields: Iterable[StoredField] | None = None) -> str:
+        """Return the relation of raw cells, of what is sent for some stored columns, and of all values."""
+        chosen = self.fields if fields is None else fields
+        sent = "".join(f", {each.sql} AS {quote(each.sent)}" for each in chosen)
+        values = "".join(
+            f", {each.value} AS {quote(each.name)}" for each in self.fields if each.value
+        )
+        return f"(SELECT *{values} FROM (SELECT *{sent} FROM {source}))"
 
 
 def _none_broken(rules: Iterable[Rule]) -> str:
@@ -116,6 +140,18 @@ def compile_dataset(dataset: Dataset, *, is_numbered: bool = False) -> Plan:
         rules=tuple(rule for cell in cells for rule in cell.rules()),
         numbered=is_numbered or dataset.is_numbered,
     )
+
+
+#: Type in which bounds of a numeric are compared; beyond its range a double is exact enough.
+_EXACT = "DECIMAL(38, 18)"
+#: The last date and times of the year 9999.
+_LAST = {
+    ColumnType.DATE: "9999-12-31",
+    ColumnType.TIMESTAMP: "9999-12-31 23:59:59.999999",
+    ColumnType.INSTANT: "9999-12-31 23:59:59.999999+00",
+}
+#: Texts of a date and time that end with a zone.
+_NAMES_ZONE = "[T ].*(UTC|Z|[+-][0-9:]+)$"
 
 
 class _Cell:
@@ -139,71 +175,132 @@ class _Cell:
             text = f"CASE WHEN {text} IN ({nulls}) THEN NULL ELSE {text} END"
         return f"coalesce({text}, {literal(self.column.default)})" if self.column.default else text
 
-    def fields(self) -> tuple[tuple[str, str], ...]:
-        """The stored columns: name and expression of the value, however the cell is written."""
+    def fields(self) -> tuple[StoredField, ...]:
+        """The stored columns."""
+        if self.kind.is_stored_from_text:
+            name, sent = self.column.name, f"_sent{self.raw}"
+            return (StoredField(name, self._values()[0], sent, self._value_of(quote(sent))),)
         names = (each.name for each in self.column.fields)
-        return tuple(zip(names, self._values(), strict=True))
+        pairs = zip(names, self._values(), strict=True)
+        return tuple(StoredField(name, sql, sent=name) for name, sql in pairs)
+
+    def _value_of(self, sent: str) -> str:
+        """The value of a text that PostgreSQL is sent; a number too large for a double is infinite."""
+        value = f"try_cast({sent} AS {self.kind.duckdb})"
+        if not self.kind.is_number:
+            return value
+        infinite = f"CASE WHEN {sent}[1] = '-' THEN '-inf' ELSE 'inf' END"
+        return f"CASE WHEN {sent} IS NULL THEN NULL ELSE coalesce({value}, CAST({infinite} AS DOUBLE)) END"
 
     def _values(self) -> tuple[str, ...]:
-        kind = self.column.type
-        if kind is ColumnType.TEXT:
+        if self.column.type is ColumnType.TEXT:
             return (self.clean(),)
-        if kind is ColumnType.POINT:
-            return tuple(self._coordinate(position) for position in (1, 2))
-        if self.kind.is_time and self.column.formats:
-            return (self._parsed_time(),)
-        if self.kind.is_number and self.column.is_localized:
-            return (f"try_cast({self._plain_number()} AS {self.kind.duckdb})",)
-        return (self._cast(),)
+        if self.column.formats:
+            tried = [self._parsed(each) for each in self.column.formats]
+            return (f"coalesce({', '.join(tried)})",)
+        text = self.clean()
+        if self.column.type is ColumnType.POINT:
+            pattern = literal(r"\(\s*(\S+)\s+(\S+?)\s*\)$")
+            halves = (f"regexp_extract({text}, {pattern}, {number})" for number in (1, 2))
+            return tuple(self._if_grammar(text, f"try_cast({each} AS DOUBLE)") for each in halves)
+        return (self._if_grammar(text, self._value(text)),)
 
-    def _cast(self) -> str:
-        text, kind = self.clean(), self.kind.duckdb
-        cast = f"try_cast({text} AS {kind})"
-        if self.kind.is_whole:
-            # A cast from text rounds "2.5" to a whole number and reads "1e3".
-            cast = (
-                f"CASE WHEN regexp_full_match({text}, {literal(self.kind.grammar)}) THEN {cast} END"
-            )
-        if self.column.is_special:
-            return cast
-        # Trims and patterns look at each character; most cells need none. (coalesce would not spare it.)
-        plain = f"try_cast({self.raw} AS {kind})"
-        is_plain = self._is_same(plain) if self.kind.is_whole else f"{plain} IS NOT NULL"
-        return f"CASE WHEN {is_plain} THEN {plain} ELSE {cast} END"
+    def _if_grammar(self, text: str, value: str) -> str:
+        grammar = literal(cell_grammar(self.column))
+        return f"CASE WHEN regexp_full_match({text}, {grammar}) THEN {value} END"
 
-    def _is_same(self, value: str) -> str:
-        """Whether a value is written as the cell is; null where the cell has no value."""
-        return f"CAST({value} AS VARCHAR) = {self.raw}"
+    def _value(self, text: str) -> str:
+        """The value of a text that is in the grammar."""
+        if self.kind.is_number:
+            text = self._plain_number(text) if self.column.is_localized else text
+        elif self.column.type is ColumnType.INSTANT:
+            return self._in_years(self._instant(text))
+        elif self.column.type is ColumnType.TIMESTAMP and self.column.time_zone:
+            return self._in_years(self._timestamp(text))
+        if self.kind.is_stored_from_text:
+            return text
+        value = f"try_cast({text} AS {self.kind.duckdb})"
+        if self.column.type is ColumnType.FLOAT:  # a number too large for a double is not infinity
+            is_too_large = f"isinf({value}) AND regexp_matches({text}, '[0-9]')"
+            return f"CASE WHEN {is_too_large} THEN NULL ELSE {value} END"
+        return value
 
-    def _coordinate(self, position: int) -> str:
-        pattern = literal(r"^POINT\s*\(\s*(\S+)\s+(\S+?)\s*\)$")
-        return f"try_cast(nullif(regexp_extract(upper({self.clean()}), {pattern}, {position}), '') AS DOUBLE)"
-
-    def _parsed_time(self) -> str:
+    def _in_years(self, value: str) -> str:
+        """A time that lies in the years from 1 to 9999, as ISO 8601 and every reader of answers has them."""
         kind = self.kind.duckdb
-        if self.column.two_digit_years == "past":
-            tried = ", ".join(self._past(each) for each in self.column.formats)
-            return f"CAST(coalesce({tried}) AS {kind})"
-        formats = "[" + ", ".join(literal(each) for each in self.column.formats) + "]"
-        return f"CAST(try_strptime({self.clean()}, {formats}) AS {kind})"
+        bounds = f"CAST('0001-01-01' AS {kind}) AND CAST('{_LAST[self.column.type]}' AS {kind})"
+        return f"CASE WHEN {value} BETWEEN {bounds} THEN {value} END"
 
-    def _past(self, written: str) -> str:
-        """The moment by one format, a century earlier where two digits of a year set it in the future."""
-        parsed = f"try_strptime({self.clean()}, {literal(written)})"
-        if "%y" not in written:
-            return parsed
+    def _instant(self, text: str) -> str:
+        """The instant of a text; one without a zone is in the zone of the column."""
+        named = f"replace(regexp_replace({text}, ' ?(UTC|Z|[+-][0-9:]+)$', '\\1'), 'UTC', 'Z')"
+        local = self._in_zone(f"try_cast({text} AS TIMESTAMP)", self.column.time_zone or "UTC")
         return (
-            f"CASE WHEN {parsed} > current_localtimestamp()"
-            f" THEN {parsed} - INTERVAL 100 YEAR ELSE {parsed} END"
+            f"CASE WHEN regexp_matches({text}, {literal(_NAMES_ZONE)})"
+            f" THEN try_cast({named} AS TIMESTAMPTZ) ELSE {local} END"
         )
 
-    def _plain_number(self) -> str:
-        text = self.clean()
-        for symbol in (*self.column.symbols, self.column.thousands_separator):
-            text = f"replace({text}, {literal(symbol)}, '')" if symbol else text
-        separator = self.column.decimal_separator
-        text = f"replace({text}, {literal(separator)}, '.')" if separator != "." else text
-        return f"trim({text}, {literal(WHITE_SPACE)})"
+    def _timestamp(self, text: str) -> str:
+        """The timestamp of a text whose zone, if it names one, is dropped or converted."""
+        if self.column.time_zone == "drop":
+            bare = f"regexp_replace({text}, '([T ].*?) ?(UTC|Z|[+-][0-9:]+)$', '\\1')"
+            return f"try_cast({bare} AS TIMESTAMP)"
+        zone = literal(self.column.time_zone)
+        return (
+            f"CASE WHEN regexp_matches({text}, {literal(_NAMES_ZONE)})"
+            f" THEN timezone({zone}, {self._instant(text)}) ELSE try_cast({text} AS TIMESTAMP) END"
+        )
+
+    def _in_zone(self, local: str, zone: str) -> str:
+        """The instant of a local time; null where a change of the clocks skips that time."""
+        if zone == "UTC":
+            return f"timezone('UTC', {local})"
+        instant = f"timezone({literal(zone)}, {local})"
+        return f"CASE WHEN timezone({literal(zone)}, {instant}) = {local} THEN {instant} END"
+
+    def _parsed(self, written: str) -> str:
+        """The value by one format, null where the text is not in it."""
+        text, kind = self.clean(), self.column.type
+        parsed = f"try_strptime({text}, {literal(written)})"
+        if written.endswith("%z"):  # DuckDB reads no Z there
+            parsed = f"try_strptime(regexp_replace({text}, 'Z$', '+00:00'), {literal(written)})"
+        if "%y" in written and self.column.two_digit_years == "past":
+            parsed = (
+                f"CASE WHEN {parsed} > current_localtimestamp()"
+                f" THEN {parsed} - INTERVAL 100 YEAR ELSE {parsed} END"
+            )
+        zone = self.column.time_zone
+        if kind is ColumnType.INSTANT and "%z" not in written:
+            parsed = self._in_zone(parsed, zone or "UTC")
+        elif kind is ColumnType.TIMESTAMP and "%z" in written and zone != "drop":
+            parsed = f"timezone({literal(zone)}, {parsed})"
+        elif kind is ColumnType.TIMESTAMP and "%z" in written:
+            bare = f"regexp_replace({text}, '(Z|[+-][0-9:]+)$', '+00:00')"
+            parsed = f"timezone('UTC', try_strptime({bare}, {literal(written)}))"
+        value = f"CAST({parsed} AS {self.kind.duckdb})"
+        value = (
+            f"CAST({value} AS VARCHAR)" if self.kind.is_stored_from_text else self._in_years(value)
+        )
+        grammar = literal(format_grammar(written))
+        return f"CASE WHEN regexp_full_match({text}, {grammar}) THEN {value} END"
+
+    def _plain_number(self, text: str) -> str:
+        """A number in the column's own form as SQL has it."""
+        column = self.column
+        for symbol in column.symbols:
+            text = f"replace({text}, {literal(symbol)}, '')"
+        if column.thousands_separator:
+            text = f"regexp_replace({text}, {literal(thousands_marks(column))}, '', 'g')"
+        text = f"translate({text}, ' \u00a0\u202f%', '')"
+        if column.decimal_separator != ".":
+            text = f"replace({text}, {literal(column.decimal_separator)}, '.')"
+        if "minus_sign" in column.negatives:
+            text = f"replace({text}, '\u2212', '-')"
+        if column.negatives:
+            digits = f"trim({text}, '()-+')"
+            is_negative = f"{text}[1] = '-' OR {text}[1] = '(' OR {text}[-1] = '-'"
+            text = f"CASE WHEN {is_negative} THEN '-' ELSE '' END || {digits}"
+        return f"({text}) || 'e-2'" if column.percent else f"({text})"
 
     def rules(self) -> Iterator[Rule]:
         """The rules of the column: its type first, because a wrong value is not a missing one."""
@@ -212,7 +309,7 @@ class _Cell:
         if column.type is not ColumnType.TEXT:
             missing = " OR ".join(f"{name} IS NULL" for name in self.names)
             broken = f"CASE WHEN {missing} THEN {self.clean()} IS NOT NULL ELSE false END"
-            yield self._rule("type", broken, f'"{{value}}" is not {self.kind.meaning}')
+            yield self._rule("type", broken, f'"{{value}}" is not {meaning(self.column)}')
         if column.type is ColumnType.POINT:
             lon, lat = self.names
             outside = f"NOT (abs({lon}) <= {MAX_LONGITUDE} AND abs({lat}) <= {MAX_LATITUDE})"
@@ -224,6 +321,13 @@ class _Cell:
         if column.required:
             yield self._rule("required", f"{first} IS NULL", "a value is required")
         yield from self._range_rules(first)
+        if column.scale is not None and column.precision is not None:
+            whole_digits = column.precision - column.scale
+            yield self._rule(
+                "precision",
+                f"coalesce(abs({first}) >= 1e{whole_digits}, false)",
+                f'"{{value}}" has more than {whole_digits} digits before the point',
+            )
         if column.max_length is not None:
             yield self._rule(
                 "max_length",
@@ -255,10 +359,13 @@ class _Cell:
             if bound is None:
                 continue
             value = literal(bound) if isinstance(bound, str) else repr(bound)
-            typed = f"CAST({value} AS {self.kind.duckdb})"
+            broken = f"{first} {operator} CAST({value} AS {self.kind.duckdb})"
+            if column.type is ColumnType.NUMERIC:  # a double holds 15 digits
+                exact = f"try_cast({quote(self.fields()[0].sent)} AS {_EXACT})"
+                broken = f"coalesce({exact} {operator} CAST({value} AS {_EXACT}), {broken})"
             yield self._rule(
                 name,
-                f"coalesce({first} {operator} {typed}, false)",
+                f"coalesce({broken}, false)",
                 f'"{{value}}" is {word} than {bound}',
             )
 

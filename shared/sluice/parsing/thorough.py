@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sluice.datasets.model import RECORD_COLUMN, Dataset
-from sluice.datasets.types import ColumnType, TypeDefinition
+from sluice.datasets.types import TypeDefinition
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,7 +45,7 @@ class Thorough:
         """Add the columns that are not typed yet; return which rows break no rule, None for all.
 
         Args:
-            typed: the typed columns, by stored name.
+            typed: the typed columns, by stored name; what PostgreSQL is sent.
             raw: the cells of every column, by the name that the plan has for them.
             done: names of the declared columns that are typed.
             full: those of them that contain no null.
@@ -53,7 +53,8 @@ class Thorough:
         sql = self._plan.completing("cells", done, full)
         if sql is None:
             return None
-        found = self._select(sql, {**typed, **raw}).combine_chunks()
+        sent = {each.sent: typed[each.name] for each in self._plan.fields if each.name in typed}
+        found = self._select(sql, {**sent, **raw}).combine_chunks()
         for field in self._schema:
             if field.name not in typed:
                 typed[field.name] = _converted(found[field.name], field)
@@ -94,8 +95,8 @@ def _arrow_type(kind: TypeDefinition, *, is_dictionary: bool) -> pa.DataType:
 
     if is_dictionary:
         return pa.dictionary(pa.int32(), pa.string())
-    if kind.name is ColumnType.NUMERIC:
-        return pa.decimal128(38, 9)
+    if kind.is_stored_from_text:
+        return pa.string()
     if kind.stored.time_zone:
         return pa.timestamp("us", kind.stored.time_zone)
     return pa.type_for_alias(kind.stored.arrow)
