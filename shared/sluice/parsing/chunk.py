@@ -57,7 +57,7 @@ class ParsedChunk:
         Args:
             codes: the codes of each dictionary column's texts.
         """
-        self.rows = self.rows.combine_chunks()
+        self.rows = self.rows.unify_dictionaries().combine_chunks()
         for number, name in enumerate(self.rows.column_names):
             if name in codes:
                 coded = _coded(self.rows[name], codes[name])

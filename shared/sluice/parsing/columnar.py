@@ -66,16 +66,16 @@ class Columnar:
             return self._schema.empty_table()
         self.findings.clear()
         seen = 0
-        rows: list[pa.RecordBatch] = []
+        rows: list[pa.Table] = []
         for batch in self._batches(records):
             numbers = np.arange(seen, seen + len(batch))
             if records.numbers is not None:
                 numbers = records.numbers[numbers]
-            rows += self._typed(batch, numbers, first_record)
+            rows.append(self._typed(batch, numbers, first_record))
             seen += len(batch)
         if seen != records.count:
             raise NotWellFormedError
-        return pa.Table.from_batches(rows, self._schema)
+        return pa.concat_tables(rows)
 
     def _batches(self, records: WellFormed) -> Iterator[pa.RecordBatch]:
         """Yield batches of cells as texts; an empty cell is null."""
@@ -107,8 +107,8 @@ class Columnar:
 
     def _typed(
         self, batch: pa.RecordBatch, numbers: np.ndarray[Any, Any], first_record: int
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows that break no rule; the last ones are those that had an odd cell."""
+    ) -> pa.Table:
+        """Return the rows that break no rule, in the order of the records."""
         import pyarrow as pa  # noqa: PLC0415
 
         absent = pa.nulls(len(batch), pa.string())
@@ -131,13 +131,16 @@ class Columnar:
             raw[RECORD_COLUMN] = typed[RECORD_COLUMN] = pa.array(numbers + first_record)
         good = self._thorough.complete(typed, raw, done, full)
         is_good = ~odd if good is None else ~odd & good
-        rows = pa.record_batch([typed[name] for name in self._schema.names], self._schema)
+        rows = pa.table([typed[name] for name in self._schema.names], schema=self._schema)
         if is_good.all():
-            yield rows
-            return
-        yield rows.filter(pa.array(is_good))
+            return rows
         doubtful = np.flatnonzero(~is_good)
         table = pa.table({name: each.take(pa.array(doubtful)) for name, each in raw.items()})
         again, findings = self._thorough.judge(table)
         self.findings |= {int(numbers[doubtful[place]]): each for place, each in findings.items()}
-        yield from again.to_batches()
+        good_after_all = np.delete(doubtful, list(findings))
+        rows = pa.concat_tables([rows.filter(pa.array(is_good)), again])
+        if self._dataset.cluster or not len(good_after_all):
+            return rows
+        places = np.concatenate((np.flatnonzero(is_good), good_after_all))
+        return rows.unify_dictionaries().combine_chunks().take(np.argsort(places))

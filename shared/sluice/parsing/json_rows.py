@@ -179,14 +179,14 @@ def _cell(column: Column, value: object) -> str:
 
 
 def _numeral(column: Column, value: Numeral) -> str:
-    """Return a JSON number as the cells of its column are written."""
+    """Return a JSON number, which is the value itself, as the cells of its column are written."""
     if not column.definition.is_number:
         return str(value)
-    number = Decimal(value)
-    text = str(value)
-    if column.definition.is_whole or column.type is ColumnType.NUMERIC:
+    number = Decimal(value) * 100 if column.percent else Decimal(value)
+    text = str(number)
+    if column.type is not ColumnType.FLOAT or column.is_localized:
         text = _plain(number) or text
-    return text.replace(".", column.decimal_separator)
+    return text.replace(".", column.decimal_separator) + ("%" if column.percent else "")
 
 
 def _plain(number: Decimal) -> str:
