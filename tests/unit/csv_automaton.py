@@ -56,6 +56,9 @@ def parse(data: bytes) -> Parsed:
         flaws.clear()
 
     while at < len(data):
+        if data.startswith(BOM, at) and set(data[start:at]) <= set(BOM):
+            at += len(BOM)
+            continue
         kind, width = KINDS.get(data[at : at + 1], "other"), newline_at(data, at)
         line += width > 0
         if (state, kind) in FLAWS:
@@ -82,6 +85,8 @@ def parse(data: bytes) -> Parsed:
 
 def fields(record: bytes) -> list[bytes]:
     """Return the fields of a record that is not malformed."""
+    while record.startswith(BOM):
+        record = record.removeprefix(BOM)
     found, field, state = [], bytearray(), "start"
     for at in range(len(record)):
         byte = record[at : at + 1]

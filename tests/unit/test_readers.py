@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from sluice.csv.rejects import Finding
 from sluice.datasets.declarations import parse_document
+from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.model import RECORD_COLUMN, Dataset
 from sluice.parsing import columnar
 from sluice.parsing.chunk import ParsedChunk
 from sluice.parsing.duckdb_session import session
 from sluice.parsing.layout import lay_out
 from sluice.parsing.parser import parse_chunk
-from sluice.parsing.plan import WHITE_SPACE, compile_dataset
+from sluice.parsing.plan import compile_dataset
 from sluice.parsing.thorough import Thorough, schema_of
 
 COLUMNS: list[dict[str, Any]] = [
@@ -221,7 +222,7 @@ TWO = dataset_of(
 )
 
 
-@given(data=st.text('ab",\n\r\u00e9', max_size=30), block_bytes=st.sampled_from([16, 4096]))
+@given(data=st.text('ab",\n\r\u00e9\ufeff', max_size=30), block_bytes=st.sampled_from([16, 4096]))
 @settings(deadline=None, max_examples=300)
 def test_any_bytes_give_the_records_and_cells_of_the_reference(data: str, block_bytes: int) -> None:
     content = data.encode()
@@ -249,9 +250,21 @@ def test_a_cell_longer_than_a_block_is_read(size: int) -> None:
     assert rows == sorted(map(repr, [("x", "1"), (f" {body}", "2")]))
 
 
-def test_a_byte_order_mark_at_the_start_of_a_chunk_is_not_dropped() -> None:
-    rows, _ = read("\ufeffa,b\n".encode(), TWO)
-    assert rows == [repr(("\ufeffa", "b"))]
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param("\ufeffa,b\n", [("a", "b")], id="start-of-a-chunk"),
+        pytest.param("a,b\n\ufeffc,d\n", [("a", "b"), ("c", "d")], id="joined"),
+        pytest.param('a,b\r\n\ufeff"c, d",e\r\n', [("a", "b"), ("c, d", "e")], id="before-a-quote"),
+        pytest.param('\ufeff\ufeff"c\nd",e\n', [("c\nd", "e")], id="twice"),
+    ],
+)
+def test_a_byte_order_mark_is_not_part_of_a_value(
+    data: str, expected: list[tuple[str, str]]
+) -> None:
+    rows, findings = read(data.encode(), TWO)
+    assert rows == sorted(map(repr, expected))
+    assert not findings
 
 
 def test_a_column_that_the_file_lacks_is_null() -> None:

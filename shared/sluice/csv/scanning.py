@@ -34,6 +34,7 @@ Flags = NDArray[np.bool_]
 Offsets = NDArray[np.intp]
 
 CR, LF = 0x0D, 0x0A
+BOM = b"\xef\xbb\xbf"
 NEUTRAL = 0x00
 """Replaces a stray quote as the byte before a tile: neither delimiter, quote nor line end."""
 
@@ -233,6 +234,7 @@ class Scanner:
         while start < len(data):
             end = min(start + TILE_BYTES, len(data))
             end += data[end - 1 : end + 1] == b"\r\n"
+            end += 2 * (data[end - 1 : end + 2] == BOM) + (data[end - 2 : end + 1] == BOM)
             yield self._tile(data, codes[start:end], start)
             start = end
 
@@ -243,7 +245,9 @@ class Scanner:
         self._previous = data[end - 1]
         quotes = None
         if data.find(self._quote_byte, start, end) >= 0:
-            quotes = self._resolve(codes, previous, has_cr=has_cr)
+            quotes = self._resolve(codes, previous, _marks(data, start, end, previous), has_cr)
+        if data.endswith(BOM, start, end) and end - start - 1 in _marks(data, start, end, previous):
+            self._previous = self._delimiter
         is_after_closing = previous == self._quote and not begins_inside
         return Tile(
             data=data,
@@ -256,11 +260,12 @@ class Scanner:
             quotes=quotes,
         )
 
-    def _resolve(self, codes: Codes, previous: int, *, has_cr: bool) -> Quotes:
+    def _resolve(self, codes: Codes, previous: int, marks: list[int], has_cr: bool) -> Quotes:
         """Separate structural from stray quotes, and advance the state."""
         is_quote = codes == self._quote
         is_border = is_quote | (codes == self._delimiter)
         is_border |= codes == LF
+        is_border[marks] = True
         if has_cr:
             is_border |= codes == CR
         inside, strays = self._without_strays(is_quote, is_border, previous)
@@ -314,6 +319,17 @@ class Scanner:
         if self.is_inside:
             return b"o"
         return b"oo" if previous == self._quote else b""
+
+
+def _marks(data: bytes, start: int, end: int, previous: int) -> list[int]:
+    """Return the offsets, in a tile, of the last bytes of byte order marks that begin a record."""
+    found, at = [], data.find(BOM, start, end)
+    while at >= 0:
+        is_after_mark = at - 1 - start in found
+        if is_after_mark or (data[at - 1] if at > start else previous) in (CR, LF):
+            found.append(at + len(BOM) - 1 - start)
+        at = data.find(BOM, at + 1, end)
+    return found
 
 
 def _parity(is_quote: Flags, *, begins_inside: bool) -> Flags:

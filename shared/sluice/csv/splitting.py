@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 import numpy as np
 
 from sluice.csv.cuts import Cut
-from sluice.csv.scanning import Boundaries, Offsets, Scanner, Tile
+from sluice.csv.scanning import BOM, Boundaries, Offsets, Scanner, Tile
 from sluice.errors import HeaderMismatchError
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES: Final = 31 * 1024 * 1024
 MAX_HEADER_BYTES: Final = 1024 * 1024
-BOM: Final = b"\xef\xbb\xbf"
+#: Bytes that mean another thing with those that follow: half a CRLF, half a BOM.
+_HALVES = (b"\r", b"\xef\xbb", b"\xef")
 
 
 class _Mark(NamedTuple):
@@ -138,7 +139,7 @@ class Splitter:
         """Return the last bytes that depend on the next block: half a BOM or half a CRLF."""
         if self._is_at_bom and len(data) < len(BOM) and BOM.startswith(data):
             return data
-        return b"\r" if data.endswith(b"\r") else b""
+        return next((each for each in _HALVES if data.endswith(each)), b"")
 
     def _scan(self, data: bytes) -> list[Cut]:
         cuts: list[Cut] = []

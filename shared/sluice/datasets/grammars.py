@@ -14,6 +14,12 @@ from sluice.datasets.types import CLOCK, DAY, TYPES, ZONE, ColumnType
 if TYPE_CHECKING:
     from sluice.datasets.model import Column
 
+#: White space that a trim takes off: Unicode's, no-break space and byte order mark included.
+WHITE_SPACE = (
+    " \t\r\n\v\f\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006"
+    "\u2007\u2008\u2009\u200a\u202f\u205f\u3000\ufeff"
+)
+
 #: What each directive of a format stands for. Numbers may lack a leading zero, except where digits that
 #: follow each other would be ambiguous; a year has the digits that its directive says.
 DIRECTIVES = {

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sluice.datasets.grammars import cell_grammar
+from sluice.datasets.grammars import WHITE_SPACE, cell_grammar
 from sluice.datasets.model import Column
 from sluice.datasets.types import ColumnType, TypeDefinition
-from sluice.parsing.plan import MAX_LATITUDE, MAX_LONGITUDE, WHITE_SPACE
+from sluice.parsing.plan import MAX_LATITUDE, MAX_LONGITUDE
 
 if TYPE_CHECKING:
     import pyarrow as pa

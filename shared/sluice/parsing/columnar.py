@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 #: Cells of so many bytes are in memory at once, as texts and as values.
 _BLOCK_BYTES = 4 * 1024 * 1024
-_BOM = b"\xef\xbb\xbf"
 
 
 class NotWellFormedError(Exception):
@@ -86,9 +85,8 @@ class Columnar:
         block_bytes = max(_BLOCK_BYTES, 2 * records.longest_bytes)
         names = [f"f{at}" for at in range(self._layout.width)]
         try:
-            # Arrow drops a byte order mark at the start, but here it is part of a value.
             yield from csv.open_csv(
-                pa.BufferReader(b"\n" + data if data.startswith(_BOM) else data),
+                pa.BufferReader(data),
                 csv.ReadOptions(use_threads=False, block_size=block_bytes, column_names=names),
                 csv.ParseOptions(
                     delimiter=dialect.delimiter,

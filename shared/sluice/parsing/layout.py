@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from sluice.csv.dialects import Dialect
+from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.model import Dataset
 from sluice.errors import EncodingMismatchError, HeaderMismatchError
 
@@ -84,7 +85,7 @@ def lay_out(dataset: Dataset, header: bytes | None, encoding: str | None = None)
 
 def _names(header: bytes, dialect: Dialect) -> list[str]:
     try:
-        text = header.decode(dialect.encoding)
+        text = header.decode(dialect.encoding).lstrip("\ufeff")
     except UnicodeDecodeError as error:
         raise EncodingMismatchError(
             f"line 1: byte {error.start} of the header is not {dialect.encoding}; "
@@ -93,7 +94,7 @@ def _names(header: bytes, dialect: Dialect) -> list[str]:
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=dialect.delimiter, quotechar=dialect.quote
     )
-    return [name.strip() for name in next(reader, [])]
+    return [name.strip(WHITE_SPACE) for name in next(reader, [])]
 
 
 def _refuse(

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from sluice.datasets.grammars import cell_grammar, format_grammar, meaning, thousands_marks
+from sluice.datasets.grammars import (
+    WHITE_SPACE,
+    cell_grammar,
+    format_grammar,
+    meaning,
+    thousands_marks,
+)
 from sluice.datasets.identifiers import literal, quote
 from sluice.datasets.model import RECORD_COLUMN, Column, Dataset
 from sluice.datasets.types import ColumnType
-
-#: White space that a trim takes off: Unicode's, no-break space and byte order mark included.
-WHITE_SPACE = (
-    " \t\r\n\v\f\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006"
-    "\u2007\u2008\u2009\u200a\u202f\u205f\u3000\ufeff"
-)
 
 #: Degrees of a point on Earth.
 MAX_LONGITUDE, MAX_LATITUDE = 180, 90

@@ -7,6 +7,7 @@ way reach the reader. A malformed record becomes a reject of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 from sluice.csv.field_counts import count_fields, quote_strays
 from sluice.csv.records import Flaw, RecordIndex, count_plain_records, index_records
 from sluice.csv.rejects import RECORD_REASONS, Finding
+from sluice.csv.scanning import BOM
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from sluice.parsing.layout import Layout
 
 
+_MARKS = re.compile(rb"(\A|[\r\n])(?:\xef\xbb\xbf)+")
+_MARKS_ALONE = re.compile(rb"(?:\A|[\r\n])((?:\xef\xbb\xbf)+)(?=[\r\n]|\Z)")
+_MARK_REASON = "has a byte order mark and nothing else"
 #: Bytes in UTF-8 of what may be one byte in another encoding.
 _LARGEST_CHARACTER = 4
 
@@ -68,7 +73,7 @@ def find_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
     records = None if text is None else count_plain_records(text, layout.dialect, layout.width)
     if text is None or records is None:
         return pick_well_formed(data, dataset, layout)
-    return WellFormed(text, records, records)
+    return WellFormed(without_marks(text), records, records)
 
 
 def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellFormed:
@@ -79,6 +84,10 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
     for number in _undecodable(data, index, dialect.encoding):
         reason = RECORD_REASONS["encoding"].format(encoding=dialect.encoding)
         malformed.setdefault(number, (None, "encoding", None, reason))
+    for found in _MARKS_ALONE.finditer(data):
+        number = _record_at(index, found.start(1))
+        if (index.starts[number], index.ends[number]) == found.span(1):
+            malformed[number] = (None, "columns", None, _MARK_REASON)
     for number in _with_nul(data, index):
         malformed[number] = (None, "nul", None, RECORD_REASONS["nul"])
     kept = _keep(data, index, malformed, rewritten)
@@ -93,7 +102,9 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
             malformed[number] = (None, "columns", None, reason)
     kept = _keep(data, index, malformed, rewritten)
     return WellFormed(
-        data=kept.data if dialect.encoding == "utf-8" else _decoded(kept.data, dialect.encoding),
+        data=without_marks(
+            kept.data if dialect.encoding == "utf-8" else _decoded(kept.data, dialect.encoding)
+        ),
         count=len(kept.numbers),
         records=len(index),
         numbers=kept.numbers,
@@ -101,6 +112,11 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
         recovered=index.recovered,
         longest_bytes=_LARGEST_CHARACTER * int((index.ends - index.starts).max(initial=0)),
     )
+
+
+def without_marks(text: bytes) -> bytes:
+    """Return UTF-8 without the byte order marks at the start of lines, where joined files leave them."""
+    return _MARKS.sub(rb"\1", text) if BOM in text else text
 
 
 def _in_utf8(data: bytes, encoding: str) -> bytes | None:
