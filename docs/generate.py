@@ -22,6 +22,7 @@ from sluice.api.routes.documentation import operations  # noqa: E402
 from sluice.cli.reference import render as cli_reference  # noqa: E402
 from sluice.datasets.declarations import read_folders  # noqa: E402
 from sluice.datasets.model import Dangling, Dataset, Parameter, Query  # noqa: E402
+from sluice.datasets.types import TYPES  # noqa: E402
 from sluice.errors import SluiceError, TransientError  # noqa: E402
 from sluice.routes import RESERVED, ROUTES  # noqa: E402
 from sluice.settings import PREFIX, Settings  # noqa: E402
@@ -38,6 +39,23 @@ def settings_table() -> str:
         for each in fields(Settings)
     ]  # fmt: skip
     return _table(("Variable", "Default", "Unit", "Meaning"), rows)
+
+
+def types_table() -> str:
+    """Return the grammar of each column type, with cells inside and outside it."""
+    rows = [
+        (f"`{each.name}`", " ".join(f"`{each.stored.name}`" for _ in each.suffixes[:1]),
+         _cells(each.accepted), _cells(each.refused), each.note)
+        for each in TYPES.values()
+    ]  # fmt: skip
+    table = _table(("Type", "Stored as", "Accepted", "Rejected", "Notes"), rows)
+    grammars = "".join(f"{each.name:<10} {each.grammar}\n" for each in TYPES.values())
+    return f"{table}\nThe same as regular expressions:\n\n```text\n{grammars}```\n"
+
+
+def _cells(cells: Iterable[str]) -> str:
+    shown = [each.replace("|", "\\|").replace("\n", "\u23ce") for each in cells if each.strip()]
+    return ", ".join(f"`{each}`" for each in shown)
 
 
 def routes_table() -> str:
@@ -135,6 +153,7 @@ DANGLING = {Dangling.REJECT: "else rejected", Dangling.WARN: "else a warning"}
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "routes": routes_table,
+    "types": types_table,
     "errors": errors_table,
     "datasets": datasets_table,
     "files": files_table,

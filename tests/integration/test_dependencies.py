@@ -227,8 +227,8 @@ def test_a_query_is_analysed_again_when_what_it_reads_changes(engine: Engine) ->
 
 def test_a_wrong_query_leaves_the_declaration_as_it_was(engine: Engine) -> None:
     declare(engine, THINGS, origin="api")
-    wrong = {**THINGS, "queries": {"sums": SUMS.replace("size", "sise")}}
-    with pytest.raises(DeclarationError, match=r'queries/sums\.sql: column "sise" does not exist'):
+    wrong = {**THINGS, "queries": {"sums": SUMS.replace("size", "big")}}
+    with pytest.raises(DeclarationError, match=r'queries/sums\.sql: column "big" does not exist'):
         declare(engine, wrong, origin="api")
     assert stored(engine, "things") == {}
 

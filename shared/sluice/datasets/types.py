@@ -119,6 +119,8 @@ class TypeDefinition:
         example: a cell.
         duckdb: type of the value in DuckDB, where rules are tested and roll-ups computed.
         suffixes: one for each stored column of the type.
+        accepted, refused: cells inside and outside the grammar.
+        note: what the grammar does not say, for the documentation.
     """
 
     name: ColumnType
@@ -128,6 +130,9 @@ class TypeDefinition:
     example: str
     duckdb: str
     suffixes: tuple[str, ...] = ("",)
+    accepted: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def is_stored_from_text(self) -> bool:
@@ -420,6 +425,16 @@ _DEFINITIONS = (
         grammar="(?s:.*)",
         example="Prague",
         duckdb="VARCHAR",
+        accepted=(
+            "",
+            " ",
+            "a\nb",
+            "\u0141\u00f3d\u017a",
+        ),
+        note=(
+            "A text of PostgreSQL: a record with a NUL byte or with bytes that are not in the "
+            "file's encoding is rejected. Control characters are kept."
+        ),
     ),
     TypeDefinition(
         name=ColumnType.INTEGER,
@@ -428,6 +443,22 @@ _DEFINITIONS = (
         grammar=_DIGITS,
         example="42",
         duckdb="INTEGER",
+        accepted=(
+            "0",
+            "-1",
+            "+007",
+            "2147483647",
+        ),
+        refused=(
+            "",
+            "2.5",
+            "1e3",
+            "0x10",
+            "1_000",
+            "\u0661",
+            "-",
+        ),
+        note="32 bits; never rounded.",
     ),
     TypeDefinition(
         name=ColumnType.BIGINT,
@@ -436,6 +467,9 @@ _DEFINITIONS = (
         grammar=_DIGITS,
         example="42",
         duckdb="BIGINT",
+        accepted=("42",),
+        refused=("42.",),
+        note="64 bits; never rounded.",
     ),
     TypeDefinition(
         name=ColumnType.FLOAT,
@@ -444,6 +478,28 @@ _DEFINITIONS = (
         grammar=f"{_DECIMAL}|(?i:nan|[+-]?inf(?:inity)?)",
         example="14.42",
         duckdb="DOUBLE",
+        accepted=(
+            "1",
+            "-1.5",
+            ".5",
+            "5.",
+            "1e3",
+            "+1E-7",
+            "NaN",
+            "-inf",
+            "Infinity",
+        ),
+        refused=(
+            "",
+            ".",
+            "1,5",
+            "0x10",
+            "1_000",
+            "1d",
+            "e3",
+            "infin",
+        ),
+        note="The nearest double; a number too large for one is rejected.",
     ),
     TypeDefinition(
         name=ColumnType.NUMERIC,
@@ -452,6 +508,19 @@ _DEFINITIONS = (
         grammar=_DECIMAL,
         example="19.99",
         duckdb="DOUBLE",
+        accepted=(
+            "1234.50",
+            "-.5",
+            "1e3",
+        ),
+        refused=(
+            "NaN",
+            "inf",
+            "1_000",
+            "$5",
+            "1,000",
+        ),
+        note="Stored with every digit it has, unless `precision` and `scale` limit them.",
     ),
     TypeDefinition(
         name=ColumnType.BOOLEAN,
@@ -460,6 +529,25 @@ _DEFINITIONS = (
         grammar="(?i:true|false|t|f|yes|no|y|n|1|0)",
         example="true",
         duckdb="BOOLEAN",
+        accepted=(
+            "true",
+            "T",
+            "yes",
+            "Y",
+            "1",
+            "False",
+            "f",
+            "NO",
+            "n",
+            "0",
+        ),
+        refused=(
+            "on",
+            "off",
+            "2",
+            "ja",
+        ),
+        note="In any case.",
     ),
     TypeDefinition(
         name=ColumnType.DATE,
@@ -468,6 +556,23 @@ _DEFINITIONS = (
         grammar=DAY,
         example="2018-05-28",
         duckdb="DATE",
+        accepted=(
+            "2018-05-28",
+            "0001-12-31",
+        ),
+        refused=(
+            "2018-5-8",
+            "18-05-28",
+            "2018/05/28",
+            "2018-05-28 00:00",
+            "2018-13-01",
+            "0000-01-01",
+            "infinity",
+        ),
+        note=(
+            "ISO 8601; years from 0001 to 9999. PostgreSQL's `infinity` is rejected, because "
+            "other systems cannot read it."
+        ),
     ),
     TypeDefinition(
         name=ColumnType.TIMESTAMP,
@@ -476,6 +581,23 @@ _DEFINITIONS = (
         grammar=f"{DAY}(?:[T ]{CLOCK})?",  # a date alone is its midnight
         example="2018-05-28 09:03:40",
         duckdb="TIMESTAMP",
+        accepted=(
+            "2018-05-28",
+            "2018-05-28 09:03",
+            "2018-05-28T09:03:40",
+            "2018-05-28 09:03:40.123456",
+        ),
+        refused=(
+            "2018-05-28 09",
+            "2018-05-28 9:3:4",
+            "2018-05-28 24:00:00",
+            "2018-05-28T09:03:40Z",
+            "epoch",
+        ),
+        note=(
+            "ISO 8601; a date alone is its midnight. A text with a time zone is rejected, unless "
+            "`time_zone` says what to do with it. 24:00 and second 60 are rejected."
+        ),
     ),
     TypeDefinition(
         name=ColumnType.INSTANT,
@@ -484,6 +606,24 @@ _DEFINITIONS = (
         grammar=f"{DAY}(?:[T ]{CLOCK}{ZONE}?)?",  # without a zone it is in UTC
         example="2018-05-28T09:03:40Z",
         duckdb="TIMESTAMPTZ",
+        accepted=(
+            "2018-05-28T09:03:40Z",
+            "2018-05-28 09:03+02",
+            "2018-05-28 09:03:40 UTC",
+            "2018-05-28T09:03:40.5-0230",
+            "2018-05-28",
+        ),
+        refused=(
+            "2018-05-28T09:03:40 CET",
+            "2018-05-28T09:03:40+2",
+            "2018-05-28Z",
+            "2018-05-28 09:03+16",
+        ),
+        note=(
+            "ISO 8601 with `Z`, `UTC` or an offset, with or without a space before it; without "
+            "one it is in `time_zone`, or in UTC. A local time that the zone skips is rejected; "
+            "one that the zone repeats is the later."
+        ),
     ),
     TypeDefinition(
         name=ColumnType.TIME,
@@ -492,6 +632,18 @@ _DEFINITIONS = (
         grammar=CLOCK,
         example="09:03:40",
         duckdb="TIME",
+        accepted=(
+            "09:03",
+            "23:59:59.999999",
+        ),
+        refused=(
+            "9:03",
+            "24:00:00",
+            "09:03:60",
+            "09:03:40Z",
+            "09",
+        ),
+        note="24:00 and second 60 are rejected.",
     ),
     TypeDefinition(
         name=ColumnType.UUID,
@@ -500,6 +652,12 @@ _DEFINITIONS = (
         grammar="[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
         example="6ba7b810-9dad-11d1-80b4-00c04fd430c8",
         duckdb="VARCHAR",
+        accepted=("6BA7B810-9dad-11d1-80b4-00c04fd430c8",),
+        refused=(
+            "6ba7b8109dad11d180b400c04fd430c8",
+            "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}",
+        ),
+        note="In any case.",
     ),
     TypeDefinition(
         name=ColumnType.POINT,
@@ -509,6 +667,19 @@ _DEFINITIONS = (
         example="POINT (14.42 50.08)",
         duckdb="DOUBLE",
         suffixes=("_lon", "_lat"),
+        accepted=(
+            "POINT (14.42 50.08)",
+            "point(-14 5e1)",
+            "POINT ( 14.42\t50.08 )",
+        ),
+        refused=(
+            "14.42 50.08",
+            "POINT (14.42, 50.08)",
+            "POINT (nan 50)",
+            "POINT EMPTY",
+            "POINT (1 2 3)",
+        ),
+        note="WKT, longitude first, in degrees; -180 to 180 and -90 to 90.",
     ),
 )
 

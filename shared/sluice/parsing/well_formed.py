@@ -84,9 +84,9 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
     for number in _undecodable(data, index, dialect.encoding):
         reason = RECORD_REASONS["encoding"].format(encoding=dialect.encoding)
         malformed.setdefault(number, (None, "encoding", None, reason))
-    for found in _MARKS_ALONE.finditer(data):
-        number = _record_at(index, found.start(1))
-        if (index.starts[number], index.ends[number]) == found.span(1):
+    for mark in _MARKS_ALONE.finditer(data):
+        number = _record_at(index, mark.start(1))
+        if (index.starts[number], index.ends[number]) == mark.span(1):
             malformed[number] = (None, "columns", None, _MARK_REASON)
     for number in _with_nul(data, index):
         malformed[number] = (None, "nul", None, RECORD_REASONS["nul"])
