@@ -149,7 +149,7 @@ def ungrouped(text: str, column: dict[str, Any]) -> str:
         first, *groups = whole.split(mark)
         *middle, last = groups
         size = 2 if column.get("grouping") == "indian" else 3
-        require(is_digits(first) and 1 <= len(first) <= size)
+        require(is_digits(first) and 1 <= len(first) <= size and first[0] != "0")
         require(all(is_digits(each) and len(each) == size for each in middle))
         require(is_digits(last) and len(last) == 3)
         whole = whole.replace(mark, "")

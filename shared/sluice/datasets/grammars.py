@@ -103,6 +103,8 @@ def meaning(column: Column) -> str:
     """Return what a cell of a column must be, for reasons of rejects: `a date like %d.%m.%Y`."""
     if column.formats:
         return f"{column.definition.meaning} like {' or '.join(column.formats)}"
+    if column.definition.is_time:
+        return f"{column.definition.meaning} like {column.definition.example}"
     if column.definition.is_number and column.is_localized:
         return f"{column.definition.meaning} like {localized_example(column)}"
     if column.type is ColumnType.NUMERIC and column.scale is not None:
@@ -145,9 +147,9 @@ def _digits(column: Column) -> str:
     point = re.escape(column.decimal_separator)
     whole = "[0-9]+"
     if mark and column.grouping == "indian":
-        whole += f"|[0-9]{{1,2}}(?:{mark}[0-9]{{2}})*{mark}[0-9]{{3}}"
+        whole += f"|[1-9][0-9]?(?:{mark}[0-9]{{2}})*{mark}[0-9]{{3}}"
     elif mark:
-        whole += f"|[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+"
+        whole += f"|[1-9][0-9]{{0,2}}(?:{mark}[0-9]{{3}})+"
     if column.definition.is_whole:
         return f"(?:{whole})"
     decimals, exponent = "[0-9]+", "" if mark or column.percent else _EXPONENT
