@@ -519,7 +519,7 @@ def test_a_killed_backup_is_never_listed_as_done(backups: Backups, at: str) -> N
     with pytest.raises(Killed):
         backups.save()
     backups.store.before_keep = lambda _name: None
-    (found,) = backups.repository.summaries(10)
+    (found,) = backups.repository.backups(10)
     assert (found.state, found.rows) == ("failed", 0)
     with pytest.raises(NotFoundError):
         backups.repository.manifest(found.id)
@@ -535,12 +535,12 @@ def test_an_unfinished_backup_is_running(backups: Backups) -> None:
 
     def look(name: str) -> None:
         if "manifest" in name:
-            seen.extend(backups.repository.summaries(10))
+            seen.extend(backups.repository.backups(10))
 
     backups.store.before_keep = look
     saved = backups.save()
     assert [each.state for each in seen] == ["running"]
-    assert backups.repository.summary(saved.id).state == "done"
+    assert backups.repository.backup(saved.id).state == "done"
 
 
 @pytest.mark.parametrize("suffix", ["2", ""])
@@ -570,7 +570,7 @@ def test_a_failed_backup_has_its_problem(backups: Backups) -> None:
     backups.store.before_keep = refuse
     with pytest.raises(StorageUnavailableError):
         backups.save()
-    (found,) = backups.repository.summaries(10)
+    (found,) = backups.repository.backups(10)
     assert found.state == "failed"
     assert found.problem is not None
     assert found.problem["detail"] == "gs://outbox: out of order"
