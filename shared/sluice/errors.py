@@ -9,6 +9,7 @@
     |   |   |-- HeaderMismatchError
     |   |   |-- ObjectGoneError
     |   |   |-- TooManyRejectsError
+    |   |   |-- AllRowsRejectedError      CSV201
     |   |   |-- AccountImbalanceError
     |   |   |-- EncodingMismatchError
     |   |   |-- CompressionError
@@ -148,6 +149,13 @@ class TooManyRejectsError(FileError):
 
     code = "CSV106"
     title = "Too many rejects"
+
+
+class AllRowsRejectedError(FileError):
+    """Every row of the file is rejected, most likely for the same reason."""
+
+    code = "CSV201"
+    title = "All rows are rejected"
 
 
 class AccountImbalanceError(FileError):

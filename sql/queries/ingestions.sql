@@ -156,6 +156,15 @@ FROM unnest(CAST(:ingestions AS integer[])) AS given (ingestion)
     LEFT JOIN sluice.receipts ON receipts.ingestion = chunks.ingestion AND receipts.chunk = chunks.number
 GROUP BY given.ingestion;
 
+-- name: commonest_reject
+-- Which rule of which column most rejects of an ingestion break, how many they are, and the first of them.
+SELECT column_name, count(*) AS rejects, min(line) AS line, (array_agg(reason ORDER BY record))[1] AS reason
+FROM sluice.rejects
+WHERE ingestion = :ingestion
+GROUP BY column_name, rule
+ORDER BY rejects DESC, line
+LIMIT 1;
+
 -- name: adjust_account
 -- Moves rows that publishing found to be rejects or duplicates out of the loaded ones.
 UPDATE sluice.ingestions

@@ -53,6 +53,7 @@ PURE = {
     "csv.encodings",
     "csv.field_counts",
     "parsing.layout",
+    "parsing.mismatches",
     "csv.records",
     "csv.rejects",
     "csv.scanning",

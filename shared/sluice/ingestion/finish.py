@@ -22,7 +22,12 @@ from sluice.ingestion.merge import lock_datasets, merge_rows, reject_rows, withd
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.output import write_output
-from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
+from sluice.ingestion.reconciliation import (
+    all_rows_rejected,
+    check_accounts,
+    is_all_rejected,
+    too_many_rejects,
+)
 from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
@@ -79,7 +84,9 @@ def _output(
     if not dataset.output or found.state != State.PUBLISHING:
         return None
     check_accounts(connection, [found])
-    if too_many_rejects(found.account, dataset) or _superseding(connection, found, dataset):
+    if is_all_rejected(found.account) or too_many_rejects(found.account, dataset):
+        return None
+    if _superseding(connection, found, dataset):
         return None
     return write_output(connection, env.storage, env.settings.outbox, dataset, ingestion)
 
@@ -94,7 +101,7 @@ def publish(
 ) -> None:
     """Publish an ingestion, or skip it where a published one makes it superfluous.
 
-    It fails, and keeps its rejects, where it has more of them than the dataset allows.
+    It fails, and keeps its rejects, where all rows are rejects or more than the dataset allows.
 
     Args:
         connection: the transaction of the publication.
@@ -116,9 +123,11 @@ def publish(
     older = _older(connection, ingestion, dataset)
     if dataset.is_staged:
         ingestion = reject_rows(connection, ingestion, dataset, older)
-    too_many = too_many_rejects(ingestion.account, dataset)
-    if too_many:
-        fail(connection, ingestion.id, too_many, project)
+    refusal = too_many_rejects(ingestion.account, dataset) or all_rows_rejected(
+        connection, ingestion
+    )
+    if refusal:
+        fail(connection, ingestion.id, refusal, project)
         return
     withdraw(connection, dataset, older, ingestion.id, project)
     if dataset.is_staged:

@@ -34,7 +34,7 @@ from sluice.ingestion.merge import lock_datasets
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import publish_events
-from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
+from sluice.ingestion.reconciliation import check_accounts, is_all_rejected, too_many_rejects
 from sluice.ingestion.sources import is_compressed
 from sluice.parsing.batch import FileOutcome, ParsedFiles, parse_files
 from sluice.parsing.chunk import copied_columns, copied_rollup_columns
@@ -285,7 +285,7 @@ def _store(
     documents = [
         each.document(outcome)
         for each, outcome in zip(waiting, outcomes, strict=True)
-        if not too_many_rejects(_account(outcome), dataset)
+        if _is_publishable(_account(outcome), dataset)
     ]
     values = {
         "dataset": dataset.name,
@@ -335,6 +335,10 @@ def _write_rows(
         table = identifiers.rollup_table(dataset.name, rollup.name)
         part = parsed.copy_rollup(rollup, block_bytes)
         copy_stream(connection, table, copied_rollup_columns(rollup), part)
+
+
+def _is_publishable(account: Account, dataset: Dataset) -> bool:
+    return not (is_all_rejected(account) or too_many_rejects(account, dataset))
 
 
 def _account(outcome: FileOutcome) -> Account:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sluice.datasets.model import Dataset, LoadPolicy
 from sluice.documents.ingestions import Account
-from sluice.errors import AccountImbalanceError, TooManyRejectsError
+from sluice.errors import AccountImbalanceError, AllRowsRejectedError, TooManyRejectsError
 from sluice.ingestion.model import Ingestion
 from sluice.postgres.named_sql import statement
 
@@ -94,4 +94,30 @@ def too_many_rejects(account: Account, dataset: Dataset) -> TooManyRejectsError 
         " published. The rejects are listed with line and reason: fix the file and upload it again",
         rejected=account.rejected,
         allowed=limit,
+    )
+
+
+def is_all_rejected(account: Account) -> bool:
+    """Whether a file has rows, and all of them are rejects."""
+    return account.rejected > 0 and account.rejected == account.read
+
+
+def all_rows_rejected(connection: Connection, ingestion: Ingestion) -> AllRowsRejectedError | None:
+    """Return the error of a file all of whose rows are rejects, with the commonest reason.
+
+    The rows of a request are no file: the answer has an outcome for each of them.
+    """
+    account = ingestion.account
+    if ingestion.source != "file" or not is_all_rejected(account):
+        return None
+    found = connection.execute(statement("commonest_reject"), {"ingestion": ingestion.id}).one()
+    column = f", column {found.column_name}" if found.column_name else ""
+    rows = "the only row is" if account.read == 1 else f"all {account.read:,} rows are"
+    share = "" if account.read == 1 else f"{found.rejects:,} of them like "
+    return AllRowsRejectedError(
+        f"{rows} rejected, {share}line {found.line}{column}: {found.reason}. Nothing is published; fix"
+        " the file or the declaration, and upload the file again",
+        rejected=account.rejected,
+        line=found.line,
+        column=found.column_name,
     )

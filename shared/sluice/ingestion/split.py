@@ -41,6 +41,7 @@ from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.sources import Source, open_source
 from sluice.parsing.layout import lay_out
+from sluice.parsing.mismatches import check_first_records
 from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import transaction, translated
 from sluice.postgres.named_sql import statement
@@ -167,7 +168,7 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
         cuts = splitter.feed(block)
         _check_open_record(splitter, ingestion.file)
         if not has_layout and (splitter.header is not None or not dataset.dialect.header):
-            _store_layout(env, ingestion.id, dataset, splitter, watch)
+            _store_layout(env, ingestion.id, dataset, splitter, watch, block)
             has_layout = True
         _store_encoding(env, ingestion.id, watch)
         if not _dispatch(env, ingestion, source, cuts):
@@ -178,7 +179,7 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
     if not has_layout:
         if dataset.dialect.header and splitter.header is None:
             raise EmptyFileError(f"{ingestion.file.url} has no header")
-        _store_layout(env, ingestion.id, dataset, splitter, watch)
+        _store_layout(env, ingestion.id, dataset, splitter, watch, b"")
     _store_encoding(env, ingestion.id, watch)
     if _dispatch(env, ingestion, source, cuts):
         _complete(env, ingestion.id, splitter, count + len(cuts))
@@ -202,13 +203,18 @@ def _check_open_record(splitter: Splitter, file: StoredObject) -> None:
 
 
 def _store_layout(
-    env: Environment, ingestion: int, dataset: Dataset, splitter: Splitter, watch: EncodingWatch
+    env: Environment,
+    ingestion: int,
+    dataset: Dataset,
+    splitter: Splitter,
+    watch: EncodingWatch,
+    block: bytes,
 ) -> None:
-    layout = {
-        **lay_out(dataset, splitter.header, watch.take()).to_json(),
-        "header_end": splitter.header_end,
-    }
-    values = {"ingestion": ingestion, "layout": json.dumps(layout)}
+    """Store how the file is laid out, from its header and first block."""
+    layout = lay_out(dataset, splitter.header, watch.take())
+    check_first_records(dataset, layout.dialect.encoding, block)
+    document = {**layout.to_json(), "header_end": splitter.header_end}
+    values = {"ingestion": ingestion, "layout": json.dumps(document)}
     with transaction(env.engine) as connection:
         connection.execute(statement("store_layout"), values)
 

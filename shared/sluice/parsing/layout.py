@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from sluice.csv.dialects import Dialect
-from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.model import Dataset
-from sluice.errors import EncodingMismatchError, HeaderMismatchError
+from sluice.errors import EncodingMismatchError
+from sluice.parsing.mismatches import header_mismatch, match_names, names_of
 
 
 @dataclass(frozen=True)
@@ -65,55 +63,19 @@ def lay_out(dataset: Dataset, header: bytes | None, encoding: str | None = None)
     if header is None:
         width = len(dataset.columns)
         return Layout(tuple(range(width)), width, dialect, bool(encoding))
-    names = _names(header, dialect)
-    positions: dict[str, int] = {}
-    for position, name in enumerate(names):
-        if name.casefold() in positions:
-            raise HeaderMismatchError(
-                f"line 1: the header lists {name!r} twice; name each column once"
-            )
-        positions[name.casefold()] = position
-    order = tuple(
-        next(
-            (positions.pop(key) for h in column.headers if (key := h.casefold()) in positions), None
-        )
-        for column in dataset.columns
-    )
-    _refuse(dataset, names, order, set(positions.values()))
-    return Layout(order, len(names), dialect, bool(encoding))
+    text = _decoded(header, dialect)
+    names = names_of(text, dialect.delimiter, dialect.quote)
+    match = match_names(dataset, names)
+    if not match.fits:
+        raise header_mismatch(dataset, match, text)
+    return Layout(match.order, len(names), dialect, bool(encoding))
 
 
-def _names(header: bytes, dialect: Dialect) -> list[str]:
+def _decoded(header: bytes, dialect: Dialect) -> str:
     try:
-        text = header.decode(dialect.encoding).lstrip("\ufeff")
+        return header.decode(dialect.encoding).lstrip("\ufeff")
     except UnicodeDecodeError as error:
         raise EncodingMismatchError(
             f"line 1: byte {error.start} of the header is not {dialect.encoding}; "
             "save the file in that encoding, or declare another"
         ) from None
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=dialect.delimiter, quotechar=dialect.quote
-    )
-    return [name.strip(WHITE_SPACE) for name in next(reader, [])]
-
-
-def _refuse(
-    dataset: Dataset, names: list[str], order: tuple[int | None, ...], unknown: set[int]
-) -> None:
-    missing = [
-        column.headers[0]
-        for column, position in zip(dataset.columns, order, strict=True)
-        if position is None and column.required
-    ]
-    found = ", ".join(names)
-    if missing:
-        raise HeaderMismatchError(
-            f"line 1: the header lacks {', '.join(missing)}; it has {found}", missing=missing
-        )
-    if unknown:
-        extra = [names[position] for position in sorted(unknown)]
-        raise HeaderMismatchError(
-            f"line 1: dataset {dataset.name} has no column for {', '.join(extra)}; "
-            "take the column out of the file or declare it",
-            unknown=extra,
-        )

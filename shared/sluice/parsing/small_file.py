@@ -12,6 +12,7 @@ from sluice.csv.records import count_plain_records
 from sluice.csv.splitting import Splitter
 from sluice.datasets.model import Dataset
 from sluice.parsing.layout import Layout, lay_out
+from sluice.parsing.mismatches import check_first_records
 
 _BLANK_LINE = re.compile(rb"\A\r?\n|\n\r?\n")
 
@@ -50,7 +51,7 @@ def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
         dataset: its dataset.
 
     Raises:
-        HeaderMismatchError: its header is not one of the dataset's.
+        HeaderMismatchError: its header or its first records do not fit the dataset.
         EncodingMismatchError: its header is not text.
     """
     splitter = Splitter(dataset.dialect, max(len(data), 1))
@@ -59,6 +60,7 @@ def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
         return None
     cut = cuts[0]
     layout = lay_out(dataset, splitter.header, _encoding_of(data, dataset))
+    check_first_records(dataset, layout.dialect.encoding, data)
     records = data[cut.first_byte : cut.end_byte]
     if not _is_utf8(records, layout.dialect.encoding):
         return None

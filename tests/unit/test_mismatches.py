@@ -1,0 +1,105 @@
+"""A file that does not fit its dataset is refused once, with all that differs and what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluice.datasets.declarations import parse_document
+from sluice.datasets.model import Dataset
+from sluice.errors import HeaderMismatchError
+from sluice.parsing.layout import lay_out
+from sluice.parsing.mismatches import check_first_records
+from sluice.parsing.small_file import read_small_file
+
+COLUMNS = [
+    {"name": "sku", "type": "text", "required": True},
+    {"name": "price", "type": "numeric", "required": True, "header": ["unit price", "price"]},
+    {"name": "colour", "type": "text"},
+]
+
+
+def dataset(**document: object) -> Dataset:
+    return parse_document({"name": "parts", "columns": COLUMNS, **document})
+
+
+def refusal(header: str, **document: object) -> HeaderMismatchError:
+    with pytest.raises(HeaderMismatchError) as raised:
+        lay_out(dataset(**document), header.encode())
+    return raised.value
+
+
+def test_all_differences_of_a_header_are_reported_with_the_nearest_names() -> None:
+    error = refusal("skuu,unit prise,color,weight")
+    assert error.detail == (
+        "line 1: the header lacks sku, unit price; dataset parts has no column for skuu (nearest: sku),"
+        " unit prise (nearest: unit price), color (nearest: colour), weight. Rename these columns in the"
+        " header, or declare them"
+    )
+    assert error.extra == {
+        "missing": ["sku", "unit price"],
+        "unknown": ["skuu", "unit prise", "color", "weight"],
+    }
+
+
+def test_no_advice_loses_stored_values() -> None:
+    assert "take the column out" not in refusal("sku,price,colour,weight").detail
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "shown", "declared"),
+    [(";", "';'", '";"'), ("\t", "tabs", r'"\t"'), ("|", "'|'", '"|"')],
+)
+def test_another_delimiter_of_a_header_is_named(delimiter: str, shown: str, declared: str) -> None:
+    detail = refusal(delimiter.join(("sku", "price", "colour"))).detail
+    assert f"seems to be separated by {shown}, and dataset parts declares ','" in detail
+    assert f"declare delimiter = {declared}" in detail
+    assert "lacks" not in detail
+
+
+def test_what_differs_with_the_other_delimiter_too_is_reported_with_it() -> None:
+    detail = refusal("sku;prize;colour").detail
+    assert "separated by ';'" in detail
+    assert "the header lacks unit price; dataset parts has no column for prize" in detail
+
+
+def test_commas_are_found_where_tabs_are_declared() -> None:
+    detail = refusal("sku,price", delimiter="\t").detail
+    assert "separated by ',', and dataset parts declares tabs" in detail
+
+
+def test_a_file_without_header_is_recognised_where_one_is_declared() -> None:
+    assert "or declare header = false" in refusal("B-17,2.50,red").detail
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"sku,unit price,colour\nB-17,2.50,red\n", "line 1 is a header"),
+        (b"\xef\xbb\xbfcolour, SKU ,price\n", "line 1 is a header"),
+        (b"B-17;2.50;red\nB-18;3.50;\n", 'declare delimiter = ";"'),
+        (b"B-17\t2,50\tred\r\nB-18\t3.50\t", r'declare delimiter = "\t"'),
+        (b"B-17|2.50|red", "separated by '|'"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_where_no_header_is_declared(
+    data: bytes, words: str
+) -> None:
+    with pytest.raises(HeaderMismatchError) as raised:
+        read_small_file(data, dataset(header=False))
+    assert words in raised.value.detail
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n\n",
+        b"B-17,2.50,red\nB-18;3;4\n",
+        b"B-17;2.50\nB-18,2.50,red\n",
+        b"B-17,2.50\n",
+        b"a;b;c,2.50,red\n",
+        b"sku,2.50,colour\n",
+    ],
+)
+def test_a_file_that_fits_or_has_only_bad_rows_passes(data: bytes) -> None:
+    check_first_records(dataset(header=False), "utf-8", data)
