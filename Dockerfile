@@ -32,7 +32,7 @@ RUN useradd --system --uid 10001 --create-home sluice && mkdir /state && chown s
 USER 10001
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/sluice/shared PYTHONUNBUFFERED=1
 EXPOSE 8080
-ENTRYPOINT ["python", "-m", "sluice.local.contained"]
+ENTRYPOINT ["python", "-m", "sluice.local.container"]
 
 FROM python:3.11-slim-bookworm
 COPY --from=packages /venv /venv

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 from sluice.local import parts, postgres
 from sluice.local.cloud import Cloud
 from sluice.local.pubsub.control import ControlClient
-from sluice.local.pubsub.mischief import Mischief
+from sluice.local.pubsub.faults import Faults
 from sluice.local.state import Ports, State
 
 pytestmark = pytest.mark.xdist_group("kill_cloud")
@@ -79,7 +79,7 @@ def subscriber(cloud: Cloud) -> Iterator[SubscriberClient]:
 def control(cloud: Cloud) -> Iterator[ControlClient]:
     with ControlClient(cloud.pubsub_address) as client:
         yield client
-        client.behave()
+        client.clear_faults()
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def test_duplicated_late_and_reordered_deliveries_load_once(
     region: str,
     seed: int,
 ) -> None:
-    control.misbehave(Mischief(duplicate=0.5, delay_s=0.3, reorder=True, seed=seed))
+    control.inject(Faults(duplicate=0.5, delay_s=0.3, reorder=True, seed=seed))
     name = upload(cloud, region)
     assert_exact(cloud, engine, subscriber, name)
 
@@ -311,10 +311,10 @@ def test_messages_whose_acknowledgements_are_lost_load_once(
     region: str,
 ) -> None:
     with ack_deadline(subscriber, CHUNKS, 10):
-        control.misbehave(Mischief(drop_acks=0.5, seed=3, subscription=CHUNKS))
+        control.inject(Faults(drop_acks=0.5, seed=3, subscription=CHUNKS))
         name = upload(cloud, region)
         assert_exact(cloud, engine, subscriber, name)
-        control.behave()
+        control.clear_faults()
         control.wait_until_drained(CHUNKS, timeout_s=40)
     assert_exact_rows(cloud, engine, name)
 
@@ -326,7 +326,7 @@ SMALL_ROWS = 20
 def test_small_files_are_loaded_once_when_split_is_killed_inside_its_transaction(
     cloud: Cloud, engine: Engine, control: ControlClient, region: str
 ) -> None:
-    control.misbehave(Mischief(duplicate=0.3, delay_s=0.2, reorder=True, seed=5))
+    control.inject(Faults(duplicate=0.3, delay_s=0.2, reorder=True, seed=5))
     with stopped_at(engine, "LOCK TABLE sluice.receipts IN SHARE MODE"):
         for number in range(SMALL_FILES):
             rows = [GOOD.format(region, 1 + n, n, number) for n in range(SMALL_ROWS)]

@@ -60,7 +60,7 @@ def test_a_file_goes_its_way_through_parts_that_run_elsewhere(
     }
     log = tmp_path / "log"
     command = [
-        sys.executable, "-m", "sluice.local.contained", "--state", str(tmp_path / "state"),
+        sys.executable, "-m", "sluice.local.container", "--state", str(tmp_path / "state"),
         "--host", "127.0.0.1", "--port", str(port), "--loaders", "1",
     ]  # fmt: skip
     with log.open("wb") as output:

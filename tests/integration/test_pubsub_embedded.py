@@ -19,7 +19,7 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from sluice.local.pubsub import BacklogCounts, ControlClient, Mischief, PubsubServer
+from sluice.local.pubsub import BacklogCounts, ControlClient, Faults, PubsubServer
 
 TOPIC = "projects/local/topics/chunks"
 DEAD_LETTERS = "projects/local/topics/dead-letters"
@@ -289,19 +289,19 @@ class TestPush:
 class TestMischief:
     def test_duplicates_come_when_asked_for_and_stop_when_told(self, clients, endpoint):
         clients.subscribe(push_config=endpoint.push)
-        clients.control.misbehave(Mischief(duplicate=1.0))
+        clients.control.inject(Faults(duplicate=1.0))
         clients.publish(b"0", b"1")
         clients.control.wait_until_drained(LOAD)
         time.sleep(0.1)
         assert sorted(drain(endpoint.bodies)) == [b"0", b"0", b"1", b"1"]
-        clients.control.behave()
+        clients.control.clear_faults()
         clients.publish(b"2")
         clients.control.wait_until_drained(LOAD)
         assert drain(endpoint.bodies) == [b"2"]
 
     def test_reordering_shuffles_a_backlog(self, clients):
         clients.subscribe()
-        clients.control.misbehave(Mischief(reorder=True, seed=7))
+        clients.control.inject(Faults(reorder=True, seed=7))
         clients.publish(*[str(n).encode() for n in range(50)])
         seen = [int(each.message.data) for each in clients.pull()]
         assert seen != sorted(seen)
@@ -309,7 +309,7 @@ class TestMischief:
 
     def test_a_delay_holds_messages_back(self, clients):
         clients.subscribe()
-        clients.control.misbehave(Mischief(delay_s=0.5))
+        clients.control.inject(Faults(delay_s=0.5))
         clients.publish(*[b"x"] * 20)
         assert clients.counts() == BacklogCounts(20, 0, 0)
         received = []
@@ -317,9 +317,9 @@ class TestMischief:
             received += clients.pull()
 
     def test_dropped_acks_bring_the_message_back_after_its_deadline(self):
-        forgetful = Mischief(drop_acks=0.5, seed=7)
+        forgetful = Faults(drop_acks=0.5, seed=7)
         with (
-            PubsubServer(port=0, clock_speed=100, mischief=forgetful) as server,
+            PubsubServer(port=0, clock_speed=100, faults=forgetful) as server,
             Clients(server.address) as clients,
         ):
             clients.subscribe()
@@ -335,7 +335,7 @@ class TestMischief:
 
     def test_only_the_named_subscription_misbehaves(self, clients, endpoint):
         clients.subscribe(push_config=endpoint.push)
-        clients.control.misbehave(Mischief(duplicate=1.0, subscription="split"))
+        clients.control.inject(Faults(duplicate=1.0, subscription="split"))
         clients.publish(b"0")
         clients.control.wait_until_drained(LOAD)
         time.sleep(0.05)

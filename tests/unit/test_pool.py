@@ -1,4 +1,4 @@
-"""The pool of instances: who gets the next request, and who waits."""
+"""The pool of instances: which one gets the next request, and which requests wait."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from sluice.local.pool import Pool, SaturatedError, Seat
+from sluice.local.pool import Backend, Pool, SaturatedError
 
 
 def pool_of(*ports: int, concurrency: int = 1, wait_s: float = 5) -> Pool:
     pool = Pool("load", concurrency, wait_s)
     for port in ports:
-        pool.join(Seat(port))
+        pool.add(Backend(port))
     return pool
 
 
@@ -21,7 +21,7 @@ def test_the_least_busy_instance_is_next() -> None:
     async def ports() -> list[int]:
         pool = pool_of(1, 2, concurrency=2)
         async with AsyncExitStack() as held:
-            return [(await held.enter_async_context(pool.seat())).port for _ in range(4)]
+            return [(await held.enter_async_context(pool.acquire())).port for _ in range(4)]
 
     assert sorted(asyncio.run(ports())[:2]) == [1, 2]
     assert sorted(asyncio.run(ports())) == [1, 1, 2, 2]
@@ -32,7 +32,7 @@ def test_requests_wait_in_order_of_arrival() -> None:
         pool, served = pool_of(1), []
 
         async def request(number: int) -> None:
-            async with pool.seat():
+            async with pool.acquire():
                 served.append(number)
                 await asyncio.sleep(0)
 
@@ -45,27 +45,27 @@ def test_requests_wait_in_order_of_arrival() -> None:
 def test_a_request_waits_for_the_first_instance() -> None:
     async def port() -> int:
         pool = pool_of()
-        asyncio.get_running_loop().call_later(0.01, pool.join, Seat(7))
-        async with pool.seat() as seat:
-            return seat.port
+        asyncio.get_running_loop().call_later(0.01, pool.add, Backend(7))
+        async with pool.acquire() as backend:
+            return backend.port
 
     assert asyncio.run(port()) == 7
 
 
-def test_waiting_ends_with_an_error_that_names_the_function() -> None:
+def test_waiting_too_long_ends_with_an_error_that_names_the_function() -> None:
     async def wait() -> None:
-        async with pool_of(wait_s=0.01).seat():
+        async with pool_of(wait_s=0.01).acquire():
             pass
 
-    with pytest.raises(SaturatedError, match=r"^load: no instance became free"):
+    with pytest.raises(SaturatedError, match=r"^load: no instance became available"):
         asyncio.run(wait())
 
 
 def test_a_request_that_gives_up_keeps_no_instance() -> None:
     async def busy() -> tuple[int, int]:
         pool = pool_of(1)
-        async with pool.seat():
-            waiting = asyncio.ensure_future(pool.seat().__aenter__())
+        async with pool.acquire():
+            waiting = asyncio.ensure_future(pool.acquire().__aenter__())
             await asyncio.sleep(0)
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
@@ -74,12 +74,12 @@ def test_a_request_that_gives_up_keeps_no_instance() -> None:
     assert asyncio.run(busy()) == (0, 0)
 
 
-def test_an_instance_that_left_gets_nothing_more() -> None:
+def test_a_removed_instance_gets_no_more_requests() -> None:
     async def port() -> int:
-        gone, pool = Seat(1), pool_of(2)
-        pool.join(gone)
-        pool.leave(gone)
-        async with pool.seat() as seat:
-            return seat.port
+        gone, pool = Backend(1), pool_of(2)
+        pool.add(gone)
+        pool.remove(gone)
+        async with pool.acquire() as backend:
+            return backend.port
 
     assert asyncio.run(port()) == 2

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sluice.local.pubsub.backlog import Backlog
 from sluice.local.pubsub.deliveries import BacklogCounts
 from sluice.local.pubsub.errors import InvalidArgumentError
-from sluice.local.pubsub.flow import UNLIMITED, Window
+from sluice.local.pubsub.faults import Faults
+from sluice.local.pubsub.flow_control import UNLIMITED, Window
 from sluice.local.pubsub.messages import Message
-from sluice.local.pubsub.mischief import Mischief
 from sluice.local.pubsub.policy import DeliveryPolicy
 
 NAME = "projects/local/subscriptions/load"
@@ -34,7 +34,7 @@ class Recorder:
     def alarm_set(self, at):
         self.alarm_at = at
 
-    def handed_out(self, message_id, attempts):
+    def leased(self, message_id, attempts):
         self.attempts[message_id] = attempts
 
     def settled(self, message_id):
@@ -79,7 +79,7 @@ def test_an_acked_message_is_gone(recorder):
     assert take(backlog, 100.0) == []
 
 
-def test_a_leased_message_is_not_handed_out_twice(recorder):
+def test_a_leased_message_is_not_leased_twice(recorder):
     backlog = backlog_of(recorder)
     take(backlog, 0.0)
     assert take(backlog, 9.9) == []
@@ -102,7 +102,7 @@ def test_an_extended_lease_lasts_from_the_extension(recorder):
     assert ids(take(backlog, 65.0)) == ["1"]
 
 
-def test_a_late_ack_counts_until_the_message_is_handed_out_again(recorder):
+def test_a_late_ack_counts_until_the_message_is_leased_again(recorder):
     backlog = backlog_of(recorder, 2, ack_deadline_s=10)
     first, second = take(backlog, 0.0)
     backlog.advance(10.0)
@@ -157,7 +157,7 @@ def test_after_the_last_attempt_a_message_goes_to_the_dead_letters(recorder):
     assert backlog.counts() == BacklogCounts(0, 0, 1)
 
 
-def test_a_message_whose_dead_letter_topic_is_gone_is_delivered_on(recorder):
+def test_a_message_whose_dead_letter_topic_is_gone_is_delivered_further(recorder):
     recorder.takes_dead_letters = False
     backlog = backlog_of(recorder, dead_letter_topic="t", max_delivery_attempts=5)
     for _ in range(7):
@@ -175,7 +175,7 @@ def test_the_next_message_of_a_key_waits_for_the_ack(recorder):
     assert ids(take(backlog, 0.0)) == ["2"]
 
 
-def test_after_a_nack_a_key_goes_on_from_there_in_order(recorder):
+def test_after_a_nack_a_key_continues_from_there_in_order(recorder):
     backlog = backlog_of(recorder, 3, key="k", is_ordered=True)
     seen = []
     for _ in range(6):
@@ -186,7 +186,7 @@ def test_after_a_nack_a_key_goes_on_from_there_in_order(recorder):
     assert seen == [("1", 1), ("1", 2), ("2", 1), ("2", 2), ("3", 1), ("3", 2)]
 
 
-def test_a_dead_letter_lets_its_key_go_on(recorder):
+def test_a_dead_letter_lets_its_key_continue(recorder):
     backlog = backlog_of(
         recorder, 2, key="k", is_ordered=True, dead_letter_topic="t", max_delivery_attempts=5
     )
@@ -201,7 +201,7 @@ def test_without_ordering_keys_do_not_matter(recorder):
     assert ids(take(backlog, 0.0)) == ["1", "2", "3"]
 
 
-def test_messages_older_than_the_retention_are_dropped_whoever_holds_them(recorder):
+def test_messages_older_than_the_retention_are_dropped_even_if_leased(recorder):
     backlog = backlog_of(recorder, 2, retention_s=600)
     backlog.put(message(3, published_at=500.0), 500.0)
     take(backlog, 599.0, limit=1)
@@ -209,7 +209,7 @@ def test_messages_older_than_the_retention_are_dropped_whoever_holds_them(record
     assert recorder.settled_ids == ["1", "2"]
 
 
-def test_a_window_holds_back_what_it_has_no_room_for(recorder):
+def test_a_window_delivers_no_more_than_it_allows(recorder):
     backlog = backlog_of(recorder, 5)
     rooms = []
     window = Window(max_messages=2, on_room=lambda: rooms.append(True))
@@ -231,7 +231,7 @@ def test_a_message_restored_with_attempts_counts_on(recorder):
     assert take(backlog, 0.0)[0].attempt == 4
 
 
-def test_acked_messages_leave_nothing_behind(recorder):
+def test_acked_messages_leave_no_memory(recorder):
     backlog = Backlog(NAME, DeliveryPolicy(ack_deadline_s=600, is_ordered=True), recorder)
     for number in range(20_000):
         backlog.put(message(number, key=f"k{number}"), 0.0)
@@ -244,7 +244,7 @@ def test_acked_messages_leave_nothing_behind(recorder):
 
 def test_a_duplicate_is_the_same_delivery_twice(recorder):
     backlog = backlog_of(recorder)
-    backlog.mischief = Mischief(duplicate=1.0)
+    backlog.faults = Faults(duplicate=1.0)
     first, second = take(backlog, 0.0)
     assert first == second
     backlog.ack(first.ack_id, 0.0)
@@ -254,7 +254,7 @@ def test_a_duplicate_is_the_same_delivery_twice(recorder):
 
 def test_a_dropped_ack_leaves_the_message_to_its_deadline(recorder):
     backlog = backlog_of(recorder, ack_deadline_s=10)
-    backlog.mischief = Mischief(drop_acks=1.0)
+    backlog.faults = Faults(drop_acks=1.0)
     (delivery,) = take(backlog, 0.0)
     backlog.ack(delivery.ack_id, 0.0)
     assert ids(take(backlog, 10.0)) == ["1"]
@@ -262,7 +262,7 @@ def test_a_dropped_ack_leaves_the_message_to_its_deadline(recorder):
 
 def test_reordering_never_breaks_the_order_of_a_key(recorder):
     backlog = Backlog(NAME, DeliveryPolicy(is_ordered=True), recorder)
-    backlog.mischief = Mischief(reorder=True, seed=7)
+    backlog.faults = Faults(reorder=True, seed=7)
     for number in range(60):
         backlog.put(message(number, key=f"k{number % 3}"), 0.0)
     seen = []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 POINT = re.compile(r"POINT \((-?\d+\.\d+) (-?\d+\.\d+)\)")
 
 
-def test_the_sample_holds_so_many_trips_and_the_broken_rows(tmp_path: Path) -> None:
+def test_the_sample_has_the_given_number_of_trips_and_the_broken_rows(tmp_path: Path) -> None:
     write_sample(tmp_path / "trips.csv", 1000)
     header, *lines = (tmp_path / "trips.csv").read_text().splitlines()
     assert header == HEADER
@@ -22,7 +22,7 @@ def test_the_sample_holds_so_many_trips_and_the_broken_rows(tmp_path: Path) -> N
     assert set(BROKEN_ROWS) <= set(lines)
 
 
-def test_trips_are_whole_and_near_their_city(tmp_path: Path) -> None:
+def test_trips_are_valid_and_near_their_city(tmp_path: Path) -> None:
     write_sample(tmp_path / "trips.csv", 1000)
     hubs = {city.region: city.hubs for city in CITIES}
     with (tmp_path / "trips.csv").open() as file:

@@ -19,7 +19,7 @@ def test_a_command_on_path_is_called_by_its_name(monkeypatch: pytest.MonkeyPatch
     assert program() == "sluice"
 
 
-def test_a_command_beside_path_is_called_by_its_path(
+def test_a_command_not_on_path_is_called_by_its_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -38,7 +38,7 @@ def test_another_sluice_on_path_is_not_taken_for_this_one(
     assert program().endswith(f"{OURS.parent.name}/sluice")
 
 
-def test_the_demo_ends_with_commands_that_work_as_they_stand() -> None:
+def test_the_demo_ends_with_commands_that_work_unchanged() -> None:
     lines = _steps(".venv/bin/sluice", "http://localhost:9").splitlines()
     assert len(lines) == len(STEPS)
     assert lines[0].split("   ")[0].strip() == ".venv/bin/sluice query trips"
@@ -46,7 +46,7 @@ def test_the_demo_ends_with_commands_that_work_as_they_stand() -> None:
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_reader_that_goes_away_ends_nothing(stream: str, tmp_path: Path) -> None:
+def test_output_to_a_closed_pipe_stops_nothing(stream: str, tmp_path: Path) -> None:
     """As `sluice up | head -1` does: the rest of the start must not be lost with its lines."""
     script = (
         "import sys; from pathlib import Path; from sluice.local.shell import say\n"

@@ -1,4 +1,4 @@
-"""The local cloud as a whole: which parts there are, in what order they start and end."""
+"""The local cloud: its parts, and the order in which they start and stop."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import grpc
 import httpx
 
-from sluice.local import messaging, parts, postgres, processes, provision, recovery, storage
-from sluice.local.environment import for_functions
+from sluice.local import (
+    lost_notifications,
+    messaging,
+    parts,
+    postgres,
+    processes,
+    provision,
+    storage,
+)
 from sluice.local.errors import PartFailedError
 from sluice.local.functions import PART as FUNCTION_PART
 from sluice.local.functions import deployed
 from sluice.local.messaging import Provider
 from sluice.local.parts import Part, PartStatus
 from sluice.local.pubsub.control import ControlClient
-from sluice.local.state import CHECKOUT, Ports, State
+from sluice.local.state import CHECKOUT, PROJECT, Ports, State
+from sluice.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +41,7 @@ SOURCES = ("functions/**/*.py", "shared/sluice/**/*.py", "sql/**/*")
 
 
 def revision() -> str:
-    """Return a digest that changes with the functions' code: `up` then deploys it anew."""
+    """Return a digest of the functions' code; when it changes, `up` deploys the functions again."""
     found = hashlib.sha256()
     for path in sorted(path for pattern in SOURCES for path in CHECKOUT.glob(pattern)):
         found.update(f"{path}{path.stat().st_mtime_ns}".encode())
@@ -47,12 +55,12 @@ class Cloud:
     Attributes:
         state: its directory.
         ports: where its parts listen.
-        provider: whose Pub/Sub it has.
-        loaders: processes that run `load`.
-        settings: variables for the functions beside the usual ones.
-        functions: the folder with a folder for each function.
+        provider: of Pub/Sub.
+        loaders: number of processes that run `load`.
+        settings: additional environment variables of the functions.
+        functions: the folder that contains a folder for each function.
         flags: of PostgreSQL.
-        revision: of the code that the functions run.
+        revision: of the functions' code.
     """
 
     state: State
@@ -76,7 +84,7 @@ class Cloud:
         )
 
     def with_free_ports(self) -> Self:
-        """Return this cloud on ports that are free, those of its last start where it can have them."""
+        """Return this cloud on free ports; it keeps those of its last start that are still free."""
         if self.state.read("ports") is None:
             return replace(self, ports=type(self.ports).free())
         ours = {
@@ -116,15 +124,15 @@ class Cloud:
         return [self._postgres(), self._storage(), self._pubsub(), self._gateway()]
 
     def up(self, report: Callable[[str], None] = lambda _line: None) -> None:
-        """Start what does not run and wait until everything answers.
+        """Start the parts that are not running and wait until all answer.
 
         Args:
-            report: takes a line for each thing done.
+            report: receives a line for each step.
 
         Raises:
-            LocalCloudError: a port is busy, a part or a function failed.
+            LocalCloudError: a port is in use, or a part or a function failed.
         """
-        with self.state.lock(), ThreadPoolExecutor() as together:
+        with self.state.lock(), ThreadPoolExecutor() as threads:
             self.state.write_ports(self.ports)
             self.state.write("cloud", {"provider": self.provider, "loaders": self.loaders})
             # All ports are checked before anything starts.
@@ -133,14 +141,14 @@ class Cloud:
             def start(part: Part) -> None:
                 if part.name in missing:
                     parts.start(self.state, part)
-                done = "started" if part.name in missing else "runs"
+                done = "started" if part.name in missing else "is running"
                 report(f"{part.name} {done} at {part.address}")
 
-            functions = together.submit(start, self._gateway())
+            functions = threads.submit(start, self._gateway())
             start(self._postgres())
             self._provision_database(report)
-            # Messages left from before are pushed as soon as Pub/Sub runs: the database must by
-            # then; for functions that are not ready yet the gateway makes them wait.
+            # Pub/Sub pushes remaining messages as soon as it runs: the database must run by then.
+            # The gateway queues requests to functions that are not ready.
             start(self._pubsub())
             provision.create_topology(self.pubsub_address, self.push_endpoint)
             start(self._storage())
@@ -149,7 +157,7 @@ class Cloud:
             functions.result()
 
     def down(self, report: Callable[[str], None] = lambda _line: None) -> None:
-        """Stop everything that runs; what it holds stays."""
+        """Stop all parts; their data stays."""
         with self.state.lock():
             for part in reversed(self.parts()):
                 if parts.stop(self.state, part.name, part.stop_signal):
@@ -162,19 +170,28 @@ class Cloud:
         return [*found, *(_instance_status(entry) for entry in self.instances())]
 
     def instances(self) -> list[dict[str, object]]:
-        """Return what the gateway knows of the functions; nothing when it does not answer."""
+        """Return the gateway's status of each instance; nothing if it does not answer."""
         with suppress(httpx.TransportError, ValueError):
             answer = httpx.get(f"{self._local_url}/-/status", timeout=5)
             return list(answer.json())
         return []
 
     def backlogs(self) -> dict[str, dict[str, int]]:
-        """Return what waits in each subscription; nothing where Pub/Sub does not tell."""
+        """Return the backlog of each subscription; nothing if Pub/Sub does not report it."""
         if self.provider is not Provider.EMBEDDED:
             return {}
         with suppress(grpc.RpcError), ControlClient(self.pubsub_address) as client:
             return {name: asdict(counts) for name, counts in client.backlogs().items()}
         return {}
+
+    def client_environment(self) -> dict[str, str]:
+        """Return the environment variables of the Google client libraries."""
+        return {
+            "STORAGE_EMULATOR_HOST": self.storage.url,
+            "PUBSUB_EMULATOR_HOST": self.pubsub_address,
+            "PUBSUB_PROJECT_ID": PROJECT,
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+        }
 
     def push_endpoint(self, function: str) -> str:
         """Return the address to which Pub/Sub pushes the messages for a function."""
@@ -195,7 +212,7 @@ class Cloud:
 
     def _publish_lost_notifications(self, report: Callable[[str], None]) -> None:
         places = (self.storage.url, storage.INBOX, self.database.url(), self.pubsub_address)
-        for name in recovery.publish_lost_notifications(*places):
+        for name in lost_notifications.publish_lost_notifications(*places):
             report(f"{name} notified again")
 
     def _postgres(self) -> Part:
@@ -220,17 +237,32 @@ class Cloud:
             ports={"--port": self.ports.gateway},
             address=self.url,
             is_ready=self._functions_are_ready,
-            env=for_functions(self),
+            env=self._function_environment(),
             is_supervisor=True,
             ready_within_s=120,
         )  # fmt: skip
+
+    def _function_environment(self) -> dict[str, str]:
+        """Return the variables of the functions; settings of the starter's environment are passed on."""
+        names = [f"{PREFIX}{each.name.upper()}" for each in fields(Settings)]
+        return {
+            **self.client_environment(),
+            **{name: os.environ[name] for name in names if name in os.environ},
+            "SLUICE_PROJECT": PROJECT,
+            "SLUICE_INBOX": storage.INBOX,
+            "SLUICE_OUTBOX": storage.OUTBOX,
+            "SLUICE_DATABASE_URL": self.database.url(),
+            "SLUICE_PUBLIC_URL": self.url,
+            "PYTHONPATH": str(CHECKOUT / "shared"),
+            **self.settings,
+        }
 
     def _functions_are_ready(self) -> bool:
         instances = self.instances()
         for each in instances:
             if not each["ready"] and int(str(each["starts"])) > CRASHES_IN_A_ROW:
                 name = str(each["name"])
-                raise PartFailedError(name, "ends again and again", self.state.log(name))
+                raise PartFailedError(name, "crashes repeatedly", self.state.log(name))
         expected = sum(each.instances for each in deployed(self.functions, self.loaders))
         answers = bool(instances) or (expected == 0 and parts.is_listening(self.ports.gateway))
         return answers and all(each["ready"] for each in instances)

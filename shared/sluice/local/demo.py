@@ -1,6 +1,6 @@
-"""`make demo`: a sample goes the whole way on this machine, and a few questions are answered.
+"""`make demo`: loads a sample into the local cloud and queries it.
 
-Every step is a command that a person can type; the demo shows it and runs it.
+Each step is a command that the demo prints and runs.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ QUESTIONS = (
     ("The latest datasource of the most common regions:", "latest_datasource_of_top_regions"),
 )
 
-GOING_ON = """
-The local cloud stays up. Go on with:
+NEXT_STEPS = """
+The local cloud keeps running. Try:
 
 {steps}
 """
 STEPS = (
-    ("{sluice} query trips", "every question about trips"),
-    ("{sluice} ingestions", "what was loaded"),
-    ("{sluice} load your.csv --dataset trips", "load a file of your own"),
-    ('eval "$({sluice} env)"', "gcloud storage, gsutil and psql talk to it"),
-    ("{url}/docs", "the HTTP API"),
+    ("{sluice} query trips", "list the queries of trips"),
+    ("{sluice} ingestions", "list what was loaded"),
+    ("{sluice} load your.csv --dataset trips", "load your own file"),
+    ('eval "$({sluice} env)"', "point gcloud storage, gsutil and psql at it"),
+    ("{url}/docs", "read about the HTTP API"),
     ("make down", "stop it and keep its data"),
 )
 
@@ -52,16 +52,16 @@ def main() -> None:
     cloud = Cloud.last_started(State(default_root()))
     environment = {**os.environ, "SLUICE_URL": cloud.url}
     sample = _sample(cloud.state)
-    _say("Load it: upload, then follow it live until it is published.")
-    _run("load", str(sample), "--dataset", "trips", environment=environment, fine=LOADED)
+    _say("Load it: upload the file and follow its ingestion until it is published.")
+    _run("load", str(sample), "--dataset", "trips", environment=environment, expected=LOADED)
     for question, query in QUESTIONS:
         _say(question)
         _run("query", "trips", *query.split(), environment=environment)
-    click.echo(GOING_ON.format(steps=_steps(program(), cloud.url)))
+    click.echo(NEXT_STEPS.format(steps=_steps(program(), cloud.url)))
 
 
 def _steps(sluice: str, url: str) -> str:
-    """Return commands that work as they stand, in the shell that ran the demo."""
+    """Return commands that work unchanged in the shell that ran the demo."""
     steps = [(step.format(sluice=sluice, url=url), what) for step, what in STEPS]
     width = max(len(step) for step, _ in steps)
     return "\n".join(f"  {step:<{width}}   {what}" for step, what in steps)
@@ -70,7 +70,7 @@ def _steps(sluice: str, url: str) -> str:
 def _sample(state: State) -> Path:
     path = state.root / "sample" / "trips.csv"
     if not path.exists():
-        _say(f"Make a sample of {ROWS:,} trips.")
+        _say(f"Generate a sample of {ROWS:,} trips.")
         path.parent.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         write_sample(path, ROWS)
@@ -85,12 +85,12 @@ def _say(text: str) -> None:
 
 
 def _run(
-    *arguments: str, environment: dict[str, str] | None = None, fine: tuple[int, ...] = (0,)
+    *arguments: str, environment: dict[str, str] | None = None, expected: tuple[int, ...] = (0,)
 ) -> None:
     click.secho(f"$ sluice {' '.join(arguments)}", dim=True)
     command = [sys.executable, "-m", "sluice.cli.main", *arguments]
-    code = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603  # ourselves
-    if code not in fine:
+    code = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603  # our own program
+    if code not in expected:
         sys.exit(code)
 
 

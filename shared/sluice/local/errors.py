@@ -1,4 +1,4 @@
-"""What can keep the local cloud from starting, each with what to do about it."""
+"""Errors of the local cloud, each with what to do about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOG_LINES = 15
 
 
 class LocalCloudError(PermanentError):
-    """The local cloud cannot do what was asked."""
+    """The local cloud cannot start."""
 
     code = "SYS910"
     title = "The local cloud cannot start"

@@ -1,7 +1,7 @@
-"""The deployed functions, unchanged: each instance a process under functions-framework.
+"""The deployed functions, unchanged: each instance is a process of functions-framework.
 
-Plays Cloud Run's part in their life: starts them, starts them again when they end, ends them with
-SIGTERM, ten seconds and SIGKILL. Who calls them is the gateway's business.
+As Cloud Run does, starts instances, restarts those that end, and stops them with SIGTERM, then
+SIGKILL after ten seconds. The gateway sends them requests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sluice.local import processes
-from sluice.local.pool import Pool, Seat
+from sluice.local.pool import Backend, Pool
 from sluice.local.processes import MARK, mark
 from sluice.local.state import CHECKOUT, State
 from sluice.settings import PREFIX
@@ -34,14 +34,14 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Function:
-    """How a function is deployed here.
+    """How a function is deployed locally.
 
     Attributes:
-        name: its folder, its entry point and its name everywhere.
-        concurrency: requests that an instance takes at once; its threads.
-        pool_size: connections to the database that an instance keeps.
-        instances: processes that run it.
-        signature: what functions-framework hands to it, `http` or `cloudevent`.
+        name: of its folder and its entry point.
+        concurrency: concurrent requests of an instance; its threads.
+        pool_size: database connections of an instance.
+        instances: number of processes.
+        signature: of the entry point, `http` or `cloudevent`.
     """
 
     name: str
@@ -65,7 +65,7 @@ FUNCTIONS = (
 
 
 def deployed(folder: Path, loaders: int) -> list[Function]:
-    """Return the functions that a folder holds, with so many instances of `load`."""
+    """Return the functions in a folder, with `loaders` instances of `load`."""
     sized = [
         replace(each, instances=loaders) if each.name == "load" else each for each in FUNCTIONS
     ]
@@ -74,7 +74,7 @@ def deployed(folder: Path, loaders: int) -> list[Function]:
 
 @dataclass
 class Instance:
-    """One process of a function, for as long as the local cloud runs."""
+    """An instance of a function: a process that is restarted while the local cloud runs."""
 
     function: Function
     number: int
@@ -83,52 +83,51 @@ class Instance:
     pool: Pool
     starts: int = 0
     process: asyncio.subprocess.Process | None = field(default=None, repr=False)
-    seat: Seat | None = None
-    doubts: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    backend: Backend | None = None
+    unhealthy: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     @property
     def name(self) -> str:
-        """Function and number, as in the log's name."""
+        """Function and number; also the name of its log."""
         return f"{self.function.name}-{self.number}"
 
     @property
     def is_ready(self) -> bool:
-        """Tell whether it takes requests."""
-        return self.seat is not None
+        """Whether it accepts requests."""
+        return self.backend is not None
 
-    def doubt(self) -> None:
-        """Say that a connection to it broke: it takes no requests until it listens again."""
-        self.doubts.set()
+    def mark_unhealthy(self) -> None:
+        """Stop sending requests to it until it listens again; a connection to it broke."""
+        self.unhealthy.set()
 
     async def supervise(self) -> None:
         """Keep it running until cancelled."""
         try:
             while True:
                 await asyncio.sleep(BACKOFF_S[min(self.starts, len(BACKOFF_S) - 1)])
-                await self._live()
+                await self._run_once()
         finally:
             await self._end()
 
-    async def _live(self) -> None:
-        seat = Seat(_free_port())
+    async def _run_once(self) -> None:
+        backend = Backend(_free_port())
         self.starts += 1
-        self.process = await self._start(seat.port)
+        self.process = await self._start(backend.port)
         ended = asyncio.ensure_future(self.process.wait())
-        lasted = asyncio.get_running_loop().call_later(START_S, self._forgive)
+        reset = asyncio.get_running_loop().call_later(START_S, self._reset_backoff)
         try:
-            while await _listens(seat.port, ended):
-                self.doubts.clear()
-                self.seat = seat
-                self.pool.join(seat)
-                await _first_of(ended, asyncio.ensure_future(self.doubts.wait()))
+            while await _listens(backend.port, ended):
+                self.unhealthy.clear()
+                self.backend = backend
+                self.pool.add(backend)
+                await _first_of(ended, asyncio.ensure_future(self.unhealthy.wait()))
         finally:
-            lasted.cancel()
+            reset.cancel()
             ended.cancel()
-            self.seat = None
-            self.pool.leave(seat)
+            self.backend = None
+            self.pool.remove(backend)
 
-    def _forgive(self) -> None:
-        """It worked for a while: the next start need not wait long."""
+    def _reset_backoff(self) -> None:
         self.starts = min(self.starts, 1)
 
     async def _start(self, port: int) -> asyncio.subprocess.Process:
@@ -156,7 +155,7 @@ class Instance:
 def environment(
     function: Function, port: int, state: State, base: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the variables of an instance: what Cloud Run sets, and the package on the path."""
+    """Return the variables of an instance: those of Cloud Run, and the path of the package."""
     return {
         f"{PREFIX}POOL_SIZE": str(function.pool_size),
         **base,
@@ -185,7 +184,7 @@ def _command(folder: Path, function: Function, port: int) -> Sequence[str]:
 
 
 async def _listens(port: int, ended: asyncio.Future[int]) -> bool:
-    """Wait until the port takes connections; False when the process ended before."""
+    """Wait until the port accepts connections; return False if the process ends before."""
     async with asyncio.timeout(START_S):
         while not ended.done():
             with suppress(OSError):
@@ -196,12 +195,12 @@ async def _listens(port: int, ended: asyncio.Future[int]) -> bool:
     return False
 
 
-async def _first_of(ended: asyncio.Future[int], doubted: asyncio.Future[Literal[True]]) -> None:
-    both: list[asyncio.Future[Any]] = [ended, doubted]
+async def _first_of(ended: asyncio.Future[int], unhealthy: asyncio.Future[Literal[True]]) -> None:
+    both: list[asyncio.Future[Any]] = [ended, unhealthy]
     try:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        doubted.cancel()
+        unhealthy.cancel()
 
 
 def _free_port() -> int:
@@ -216,5 +215,5 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def end_leftovers(state: State) -> None:
-    """End instances that outlived a killed gateway."""
+    """End instances that a killed gateway left running."""
     processes.end_marked(state.root, PART)

@@ -1,8 +1,7 @@
-"""The gateway: one address for all functions, as the load balancer and Cloud Run give it.
+"""The gateway: one address for all functions, like the load balancer and Cloud Run.
 
-Public paths go to the function that `sluice.routes` names; `/functions/<name>` takes the push
-deliveries of Pub/Sub. Bodies flow through in both directions, so a stream stays a stream and no
-upload is held in memory.
+Public paths are routed by `sluice.routes`; `/functions/<name>` receives the pushes of Pub/Sub.
+Bodies are streamed in both directions, so no upload is held in memory.
 
 Run it with `python -m sluice.local.gateway --state DIR --port N --loaders N`; its environment is
 the functions' environment.
@@ -30,7 +29,7 @@ from yarl import URL
 
 from sluice.errors import NotFoundError, SluiceError, TransientError
 from sluice.local.functions import Instance, deployed, end_leftovers
-from sluice.local.pool import Pool, Seat
+from sluice.local.pool import Backend, Pool
 from sluice.local.scheduler import call_recovery
 from sluice.local.state import State
 from sluice.routes import function_for
@@ -46,7 +45,7 @@ PUSH_PREFIX = "/functions/"
 STATUS_PATH = "/-/status"
 BUFFER_BYTES = 256 * 1024
 SMALL_BYTES = 64 * 1024
-# gunicorn closes an idle connection after 2 s; to leave first is to never meet a closed one.
+# gunicorn closes idle connections after 2 s; close them before it does.
 KEEPALIVE_S = 1.0
 # RFC 9110, section 7.6.1: these belong to one connection and are not forwarded.
 HOP_BY_HOP = frozenset(
@@ -96,7 +95,7 @@ class Gateway:
                 "pid": each.process.pid if each.process else None,
                 "ready": each.is_ready,
                 "starts": each.starts,
-                "busy": each.seat.busy if each.seat else 0,
+                "busy": each.backend.busy if each.backend else 0,
                 "waiting": each.pool.waiting,
             }
             for each in self.instances
@@ -112,20 +111,22 @@ class Gateway:
         self, request: web.BaseRequest, pool: Pool, target: str
     ) -> web.StreamResponse:
         await _invite_body(request)
-        async with pool.seat() as seat:
+        async with pool.acquire() as backend:
             try:
-                async with self._send(request, f"http://127.0.0.1:{seat.port}{target}") as answer:
+                async with self._send(
+                    request, f"http://127.0.0.1:{backend.port}{target}"
+                ) as answer:
                     return await _relay(request, answer)
             except ClientError as error:
-                # It may be ending: no request goes there before it listens again.
-                pool.leave(seat)
-                self._doubt(seat)
+                # It may be ending: send it no request until it listens again.
+                pool.remove(backend)
+                self._mark_unhealthy(backend)
                 raise InstanceLostError(f"{pool.function}: {error}; try again") from error
 
-    def _doubt(self, seat: Seat) -> None:
+    def _mark_unhealthy(self, backend: Backend) -> None:
         for each in self.instances:
-            if each.seat is seat:
-                each.doubt()
+            if each.backend is backend:
+                each.mark_unhealthy()
 
     def _send(self, request: web.BaseRequest, url: str) -> _RequestContextManager:
         return self.session.request(
@@ -138,11 +139,11 @@ class Gateway:
 
 
 def destination(method: str, target: str) -> tuple[str, str]:
-    """Return the function that a request is for, and the target that it sees.
+    """Return the function that serves a request, and the request target for it.
 
     Raises:
         NotFoundError: no function serves the path.
-        NotAllowedError: none serves it for this method.
+        NotAllowedError: no function serves the path with this method.
     """
     path = target.split("?", 1)[0]
     if not path.startswith(PUSH_PREFIX):
@@ -153,11 +154,11 @@ def destination(method: str, target: str) -> tuple[str, str]:
 
 
 async def _invite_body(request: web.BaseRequest) -> None:
-    """Answer `Expect: 100-continue`, without which curl holds a large body back for a second."""
+    """Answer `Expect: 100-continue`; otherwise curl waits for a second before it sends a large body."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         writer = request.writer
         await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        writer.output_size = 0  # the interim answer is not the answer
+        writer.output_size = 0  # the interim answer does not start the answer
 
 
 def _forwarded(request: web.BaseRequest) -> CIMultiDict[str]:
@@ -186,7 +187,7 @@ async def _relay(request: web.BaseRequest, answer: ClientResponse) -> web.Stream
         async for block in answer.content.iter_any():
             await response.write(block)
     except ClientError as error:
-        # The head is out: only a broken connection still tells the client that the rest is missing.
+        # The headers are sent: only a broken connection can report that the rest is missing.
         raise ConnectionResetError(str(error)) from error
     return response
 
@@ -200,7 +201,7 @@ def _problem(error: SluiceError) -> web.Response:
 async def serve(
     state: State, folder: Path, port: int, loaders: int, *, host: str = "127.0.0.1"
 ) -> None:
-    """Run functions and gateway until told to stop."""
+    """Run functions and gateway until SIGTERM or SIGINT."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -19,7 +19,7 @@ OPTION = "--pubsub-port"
 
 
 class Provider(StrEnum):
-    """Whose Pub/Sub runs."""
+    """Which Pub/Sub runs."""
 
     EMBEDDED = "embedded"
     GOOGLE = "google"
@@ -29,7 +29,7 @@ def part(provider: Provider, folder: Path, port: int) -> Part:
     """Describe Pub/Sub as a part of the local cloud.
 
     Raises:
-        MissingPartError: Google's emulator is asked for and not installed.
+        MissingPartError: Google's emulator is not installed.
     """
     command = _emulator(port) if provider is Provider.GOOGLE else _embedded(folder, port)
     return Part(
@@ -53,13 +53,13 @@ def _embedded(folder: Path, port: int) -> Sequence[str]:
 
 
 def _emulator(port: int) -> Sequence[str]:
-    # `gcloud beta emulators pubsub start` runs this very program behind a second of Python.
+    # `gcloud beta emulators pubsub start` runs this program, after a second of Python.
     gcloud = shutil.which("gcloud")
     sdk = Path(gcloud).resolve().parents[1] if gcloud else Path("google-cloud-sdk")
     program = sdk / "platform" / "pubsub-emulator" / "bin" / "cloud-pubsub-emulator"
     if not program.exists():
         raise MissingPartError(
             "Google's Pub/Sub emulator is not installed:"
-            " `gcloud components install pubsub-emulator`, or leave --pubsub google out"
+            " `gcloud components install pubsub-emulator`, or omit --pubsub google"
         )
     return [str(program), "--host=127.0.0.1", f"--port={port}"]

@@ -1,6 +1,6 @@
-"""A part of the local cloud: a process with a name, ports and a way to ask whether it is ready.
+"""A part of the local cloud: a process with a name, ports and a readiness check.
 
-Starts what does not run, knows it again, ends it. Knows no part by name.
+Starts, recognises and stops parts, whichever they are.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """What it takes to run one part.
+    """How to run a part.
 
     Attributes:
         name: as `sluice status` shows it.
         command: program and arguments; a change of them restarts the part.
-        ports: the port it listens on by the option that chooses it, the main one first.
+        ports: its ports by the option that sets them, the main one first.
         address: where clients find it.
-        is_ready: tells whether it answers; raises `OSError` for no, `PartFailedError` for never.
-        prepare: makes what it needs before its process starts.
-        env: variables beside those of the starter.
-        user: system user that runs it; None for the starter's own.
-        stop_signal: ends it gently.
-        is_supervisor: its children have lines of their own in `sluice status`.
+        is_ready: returns whether it answers; may raise `OSError` (no) or `PartFailedError` (never will).
+        prepare: creates what the process needs before it starts.
+        env: environment variables in addition to the starter's.
+        user: system user that runs it; None for the starter's.
+        stop_signal: requests a graceful stop.
+        is_supervisor: `sluice status` lists its children separately.
         ready_within_s: time in which it must answer, recovery after a crash included.
     """
 
@@ -62,7 +62,7 @@ class Part:
 
     @property
     def identity(self) -> str:
-        """A digest of what a restart would change."""
+        """A digest of the command and its variables; a part restarts when it changes."""
         text = repr((list(self.command), sorted(self.env.items())))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -79,7 +79,7 @@ class PartStatus:
 
 
 def recorded(state: State, name: str) -> Process | None:
-    """Return the process of a part as it was written down at its start."""
+    """Return the process of a part, as recorded when it started."""
     match state.read(name):
         case {"pid": int(pid), "started_at": float(started_at)}:
             return Process(pid, started_at)
@@ -87,13 +87,13 @@ def recorded(state: State, name: str) -> Process | None:
 
 
 def is_alive(state: State, name: str) -> bool:
-    """Tell whether the recorded process of a part is there, answering or not."""
+    """Return whether the recorded process of a part exists, whether or not it answers."""
     process = recorded(state, name)
     return process is not None and processes.is_alive(process)
 
 
 def ensure(state: State, part: Part) -> bool:
-    """Start a part unless it runs; return whether it was started.
+    """Start a part unless it is running; return whether it was started.
 
     Raises:
         PortBusyError: another program listens on one of its ports.
@@ -106,7 +106,7 @@ def ensure(state: State, part: Part) -> bool:
 
 
 def make_room(state: State, part: Part) -> bool:
-    """Tell whether a part has to be started; if so, end what is left of it and check its ports.
+    """Return whether a part must be started; if so, end its remaining processes and check its ports.
 
     Raises:
         PortBusyError: another program listens on one of its ports.
@@ -136,19 +136,19 @@ def start(state: State, part: Part) -> None:
     _await_ready(state, part, process)
 
 
-def stop(state: State, name: str, gently: signal.Signals = signal.SIGTERM) -> bool:
-    """End a part, recorded or not; return whether it ran."""
+def stop(state: State, name: str, stop_signal: signal.Signals = signal.SIGTERM) -> bool:
+    """Stop a part, recorded or not; return whether it was running."""
     process = recorded(state, name)
     was_alive = process is not None and processes.is_alive(process)
     if process is not None:
-        processes.stop(process, timeout_s=20, gently=gently)
+        processes.stop(process, timeout_s=20, stop_signal=stop_signal)
     processes.end_marked(state.root, name)
     state.forget(name)
     return was_alive
 
 
 def status(state: State, part: Part) -> PartStatus:
-    """Tell whether a part is `running`, `not answering`, `failing`, `killed` or `stopped`."""
+    """Return the status of a part: `running`, `not answering`, `failing`, `killed` or `stopped`."""
     process = recorded(state, part.name)
     if process is None:
         return PartStatus(part.name, "stopped", part.address)
@@ -187,9 +187,9 @@ def _await_ready(state: State, part: Part, process: Process) -> None:
     log = state.log(part.name)
     _wait(lambda: _answers(part) or not processes.is_alive(process), part.ready_within_s)
     if not processes.is_alive(process):
-        raise PartFailedError(part.name, "ended at once", log)
+        raise PartFailedError(part.name, "ended during its start", log)
     if not _answers(part):
-        raise PartFailedError(part.name, f"gave no answer in {part.ready_within_s:.0f} s", log)
+        raise PartFailedError(part.name, f"did not answer within {part.ready_within_s:.0f} s", log)
 
 
 def _answers(part: Part) -> bool:
@@ -212,9 +212,9 @@ def _check_ports(part: Part) -> None:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a part could listen on a local port."""
+    """Return whether a part could listen on a local port."""
     with socket.socket() as probe:
-        # Without it, connections of the process just ended would keep the port for a minute.
+        # Otherwise connections of a process that just ended would block the port for a minute.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -224,6 +224,6 @@ def is_free(port: int) -> bool:
 
 
 def is_listening(port: int) -> bool:
-    """Tell whether something accepts connections on a local port."""
+    """Return whether something accepts connections on a local port; raise `OSError` if not."""
     with socket.create_connection(("127.0.0.1", port), timeout=1):
         return True

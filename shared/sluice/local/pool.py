@@ -1,7 +1,7 @@
-"""The instances of one function and the requests that wait for them; knows no HTTP.
+"""Load balancing over the instances of one function.
 
-As Cloud Run does it: the least busy instance takes the next request, no instance more than its
-concurrency, and what comes on top waits in order of arrival.
+As in Cloud Run, the least busy instance gets the next request, no instance exceeds its concurrency,
+and further requests queue in order of arrival.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class SaturatedError(TransientError):
-    """No instance became free in time."""
+    """No instance became available in time."""
 
     code = "SYS914"
     title = "Every instance is busy"
 
 
 @dataclass
-class Seat:
-    """The place of one instance in the pool: where it listens and how busy it is."""
+class Backend:
+    """A ready instance: its port and the number of its open requests."""
 
     port: int
     busy: int = 0
@@ -35,50 +35,50 @@ class Seat:
 
 @dataclass
 class Pool:
-    """Seats of the instances that are ready, and who waits for one."""
+    """The ready instances, and the queue of requests."""
 
     function: str
     concurrency: int
     wait_s: float = 300.0
-    seats: list[Seat] = field(default_factory=list)
-    _waiting: deque[asyncio.Future[Seat]] = field(default_factory=deque)
+    backends: list[Backend] = field(default_factory=list)
+    _waiting: deque[asyncio.Future[Backend]] = field(default_factory=deque)
 
     @property
     def busy(self) -> int:
-        """Requests that instances work on."""
-        return sum(seat.busy for seat in self.seats)
+        """Number of open requests."""
+        return sum(each.busy for each in self.backends)
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for an instance."""
+        """Number of queued requests."""
         return sum(not each.done() for each in self._waiting)
 
-    def join(self, seat: Seat) -> None:
+    def add(self, backend: Backend) -> None:
         """Add an instance that became ready."""
-        self.seats.append(seat)
+        self.backends.append(backend)
         self._serve()
 
-    def leave(self, seat: Seat) -> None:
-        """Take out an instance that ended; its requests fail on their own."""
-        if seat in self.seats:
-            self.seats.remove(seat)
+    def remove(self, backend: Backend) -> None:
+        """Remove an instance that ended; its open requests fail by themselves."""
+        if backend in self.backends:
+            self.backends.remove(backend)
 
     @asynccontextmanager
-    async def seat(self) -> AsyncIterator[Seat]:
-        """Hold a place at the least busy instance, once there is one.
+    async def acquire(self) -> AsyncIterator[Backend]:
+        """Reserve a request at the least busy instance, once one is available.
 
         Raises:
-            SaturatedError: none became free within `wait_s`.
+            SaturatedError: none became available within `wait_s`.
         """
-        seat = await self._take()
+        backend = await self._take()
         try:
-            yield seat
+            yield backend
         finally:
-            seat.busy -= 1
+            backend.busy -= 1
             self._serve()
 
-    async def _take(self) -> Seat:
-        turn: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
+    async def _take(self) -> Backend:
+        turn: asyncio.Future[Backend] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         self._serve()
         try:
@@ -87,24 +87,24 @@ class Pool:
         except TimeoutError:
             self._give_back(turn)
             raise SaturatedError(
-                f"{self.function}: no instance became free in {self.wait_s:.0f} s; try again"
+                f"{self.function}: no instance became available in {self.wait_s:.0f} s; try again"
             ) from None
         except asyncio.CancelledError:
             self._give_back(turn)
             raise
 
-    def _give_back(self, turn: asyncio.Future[Seat]) -> None:
+    def _give_back(self, turn: asyncio.Future[Backend]) -> None:
         if turn.done() and not turn.cancelled():
             turn.result().busy -= 1
             self._serve()
 
     def _serve(self) -> None:
-        while self._waiting and (seat := self._least_busy()) is not None:
+        while self._waiting and (backend := self._least_busy()) is not None:
             turn = self._waiting.popleft()
             if not turn.done():
-                seat.busy += 1
-                turn.set_result(seat)
+                backend.busy += 1
+                turn.set_result(backend)
 
-    def _least_busy(self) -> Seat | None:
-        free = [seat for seat in self.seats if seat.busy < self.concurrency]
-        return min(free, key=lambda seat: seat.busy, default=None)
+    def _least_busy(self) -> Backend | None:
+        free = [each for each in self.backends if each.busy < self.concurrency]
+        return min(free, key=lambda each: each.busy, default=None)

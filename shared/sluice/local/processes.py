@@ -1,8 +1,7 @@
-"""Processes of the operating system: started to outlive us, known again safely, ended gently.
+"""Processes of the operating system that outlive their starter.
 
-A process is known by its pid and its start time, so that a recycled pid is never taken for it.
-Each also carries a mark in its environment: a process whose starter was killed before it could
-write the record down is found by that mark.
+A process is identified by its pid and its start time, because pids are reused. Each also carries a
+mark in its environment, which finds processes whose starter was killed before it recorded them.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-# psutil derives the start time from the boot time, which moves when the clock is set.
+# psutil derives the start time from the boot time, which changes when the clock is set.
 START_TIME_TOLERANCE_S = 2.0
 KILL_TIMEOUT_S = 5.0
 POLL_S = 0.02
@@ -30,13 +29,13 @@ MARK = "SLUICE_LOCAL_PART"
 
 @dataclass(frozen=True)
 class Process:
-    """A process that cannot be mistaken for a later one of the same pid."""
+    """A process, distinct from a later one with the same pid."""
 
     pid: int
     started_at: float
 
     def find(self) -> psutil.Process | None:
-        """Return the live process, or None when it has ended."""
+        """Return the live process, or None if it has ended."""
         try:
             found = psutil.Process(self.pid)
             is_same = abs(found.create_time() - self.started_at) < START_TIME_TOLERANCE_S
@@ -54,7 +53,7 @@ def mark(root: Path, part: str) -> str:
 def start(
     command: Sequence[str], *, log: Path, env: Mapping[str, str], user: str | None = None
 ) -> Process:
-    """Start a process in a session of its own, its output appended to `log`."""
+    """Start a process in a new session; append its output to `log`."""
     with log.open("ab") as output:
         child = subprocess.Popen(  # noqa: S603  # the commands are ours
             command,
@@ -66,35 +65,35 @@ def start(
             cwd="/",
             **running_as(user),
         )
-    child.returncode = 0  # it outlives us; without this, Popen would complain about it
+    child.returncode = 0  # it outlives us: otherwise Popen warns about it
     return Process(child.pid, psutil.Process(child.pid).create_time())
 
 
 def running_as(user: str | None) -> dict[str, Any]:
-    """Return the arguments of `subprocess` that drop root for a user, its groups included."""
+    """Return the arguments of `subprocess` that switch to a user and its groups."""
     return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
 def is_alive(process: Process) -> bool:
-    """Tell whether the process runs."""
+    """Return whether the process is running."""
     return process.find() is not None
 
 
-def stop(process: Process, *, timeout_s: float, gently: int = signal.SIGTERM) -> None:
-    """End a process and what it started: the signal to it first, after the time the kill to all."""
+def stop(process: Process, *, timeout_s: float, stop_signal: int = signal.SIGTERM) -> None:
+    """Signal a process to stop; after the timeout kill it and all that it started."""
     if (found := process.find()) is not None:
-        _end([found], [found, *found.children(recursive=True)], timeout_s, gently)
-    with suppress(ChildProcessError):  # of another starter: no zombie of ours
+        _end([found], [found, *found.children(recursive=True)], timeout_s, stop_signal)
+    with suppress(ChildProcessError):  # another process started it and collects its status
         os.waitpid(process.pid, os.WNOHANG)
 
 
 def end(process: psutil.Process, *, timeout_s: float) -> None:
-    """End a process that was found rather than started."""
+    """End a process that this module did not start."""
     _end([process], [process], timeout_s, signal.SIGTERM)
 
 
 def marked(root: Path, part: str) -> list[psutil.Process]:
-    """Return the live processes of a part, whoever started them."""
+    """Return the live processes of a part, by their mark."""
     wanted = mark(root, part)
     return [each for each in psutil.process_iter() if _mark_of(each) == wanted]
 
@@ -114,25 +113,25 @@ def end_below(folder: Path, *, timeout_s: float = 5) -> None:
 
 
 def _end(
-    told: Sequence[psutil.Process],
-    all_of_it: Sequence[psutil.Process],
+    signalled: Sequence[psutil.Process],
+    awaited: Sequence[psutil.Process],
     timeout_s: float,
-    gently: int,
+    stop_signal: int,
 ) -> None:
-    for each in told:
-        _signal(each, gently)
-    for each in _remaining(all_of_it, timeout_s):
+    for each in signalled:
+        _signal(each, stop_signal)
+    for each in _remaining(awaited, timeout_s):
         _signal(each, signal.SIGKILL)
-    _remaining(all_of_it, KILL_TIMEOUT_S)
+    _remaining(awaited, KILL_TIMEOUT_S)
 
 
-def _remaining(waited_for: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+def _remaining(awaited: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
     """Wait for processes to end and return those that did not.
 
-    `psutil.wait_procs` would wait for the zombies too, until an init somewhere collects them.
+    `psutil.wait_procs` would wait for zombies too.
     """
     deadline = time.monotonic() + timeout_s
-    while remaining := [each for each in waited_for if not _has_ended(each)]:
+    while remaining := [each for each in awaited if not _has_ended(each)]:
         if time.monotonic() > deadline:
             break
         time.sleep(POLL_S)
@@ -147,7 +146,7 @@ def _has_ended(process: psutil.Process) -> bool:
 
 
 def resident_bytes(process: Process, *, with_children: bool = True) -> int:
-    """Return the resident memory of a process and, if wanted, of all that it started."""
+    """Return the resident memory of a process and, optionally, of its descendants."""
     if (found := process.find()) is None:
         return 0
     children = found.children(recursive=True) if with_children else []
@@ -155,7 +154,7 @@ def resident_bytes(process: Process, *, with_children: bool = True) -> int:
 
 
 def resident_of_pid(pid: int) -> int:
-    """Return the resident memory of a live pid and of all that it started."""
+    """Return the resident memory of a live pid and of its descendants."""
     try:
         return resident_bytes(Process(pid, psutil.Process(pid).create_time()))
     except psutil.NoSuchProcess:
@@ -165,7 +164,7 @@ def resident_of_pid(pid: int) -> int:
 def _resident(process: psutil.Process) -> int:
     try:
         info = process.memory_full_info()
-        # Shared memory counts in shares (PSS) where the system knows them: sums stay true.
+        # PSS, where the system reports it, divides shared memory among processes: sums are correct.
         return int(getattr(info, "pss", 0) or info.rss)
     except psutil.Error:
         return 0

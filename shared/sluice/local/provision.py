@@ -1,6 +1,6 @@
-"""Make topics, subscriptions and tables: the role that `terraform apply` has in the cloud.
+"""Creates topics, subscriptions and tables, as `terraform apply` does in the cloud.
 
-Safe to repeat: what is there stays, what differs is changed where Pub/Sub allows a change.
+Safe to repeat: it creates what is missing and updates what Pub/Sub allows to change.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def create_topology(pubsub_address: str, endpoint: Callable[[str], str]) -> None
 
     Args:
         pubsub_address: host and port of Pub/Sub.
-        endpoint: gives the push address of a function.
+        endpoint: returns the push address of a function.
     """
     with grpc.insecure_channel(pubsub_address) as channel:
         publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
@@ -57,7 +57,7 @@ def publish(
 
 
 def prepare_database(url: str) -> list[str]:
-    """Migrate the schema and declare the datasets; return the name of each thing done."""
+    """Migrate the schema and declare the datasets; return the name of each change."""
     engine = new_engine(Settings(database_url=url))
     try:
         return migrate(engine)
@@ -66,7 +66,7 @@ def prepare_database(url: str) -> list[str]:
 
 
 def request_of(subscription: Subscription, endpoint: Callable[[str], str]) -> types.Subscription:
-    """Return a subscription as Pub/Sub's API writes it."""
+    """Return a subscription in the form of the Pub/Sub API."""
     request = types.Subscription(
         name=f"projects/{PROJECT}/subscriptions/{subscription.name}",
         topic=_topic(subscription.topic),

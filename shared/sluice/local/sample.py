@@ -62,9 +62,9 @@ def write_sample(path: Path, rows: int, seed: int = 2018) -> None:
     """Write a CSV file of trips, its few broken rows among them.
 
     Args:
-        path: the file; written whole or not at all.
-        rows: good rows.
-        seed: another one gives other trips.
+        path: the file; written atomically.
+        rows: number of valid rows.
+        seed: of the random generator.
     """
     generator = np.random.default_rng(seed)
     partial = path.with_suffix(".partial")
@@ -79,7 +79,7 @@ def write_sample(path: Path, rows: int, seed: int = 2018) -> None:
 
 
 def trip_lines(generator: np.random.Generator, rows: int) -> Iterator[str]:
-    """Yield so many trips as CSV lines."""
+    """Yield `rows` trips as CSV lines."""
     cities = generator.choice(len(CITIES), rows, p=[city.share for city in CITIES])
     origins, destinations = _places(generator, cities), _places(generator, cities)
     sources = generator.choice(len(DATASOURCES), rows, p=DATASOURCE_SHARES)

@@ -1,4 +1,4 @@
-"""The shell in which a command runs: how it calls `sluice`, and lines that outlive their reader."""
+"""The shell in which a command runs: how it calls `sluice`, and output to a pipe that may close."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 
 def program() -> str:
-    """Return what runs this `sluice` in the shell's folder: its name where PATH has it, else its path."""
+    """Return the command that runs this `sluice`: its name if it is on PATH, else its path."""
     ours = Path(sys.executable).with_name("sluice")
     found = shutil.which("sluice")
     if found and Path(found).samefile(ours):
@@ -21,9 +21,9 @@ def program() -> str:
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """Print a line; where nobody reads any more (`| head`), this and all later ones are dropped.
+    """Print a line; once the reader has closed the pipe (`| head`), drop this and all later lines.
 
-    What is under way goes on: a start that ends half-way would be worse than one that is not watched.
+    The command continues: output that is lost is better than a start that ends half-way.
     """
     try:
         click.echo(line, err=err)

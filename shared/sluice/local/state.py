@@ -1,4 +1,4 @@
-"""The state directory, `.sluice/`: where one local cloud keeps everything; knows no part of it."""
+"""The state directory `.sluice/` of a local cloud: its layout, lock and records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Self:
-        """Return ports that nobody listens on at this moment, for clouds side by side."""
+        """Return ports that are free now, for several clouds on one machine."""
         names = [each.name for each in fields(cls)]
         with ExitStack() as held:
             sockets = [held.enter_context(socket.socket()) for _ in names]
@@ -55,12 +55,12 @@ class State:
 
     @property
     def data(self) -> Path:
-        """What outlives a restart: the database, the objects, the messages."""
+        """What survives a restart: database, objects, messages."""
         return self.root / "data"
 
     @property
     def run(self) -> Path:
-        """What is known of the running processes."""
+        """Records of the running processes."""
         return self.root / "run"
 
     def log(self, name: str) -> Path:
@@ -68,20 +68,20 @@ class State:
         return self.root / "log" / f"{name}.log"
 
     def create(self) -> None:
-        """Make the folders that are missing."""
+        """Create the folders that are missing."""
         for folder in (self.data, self.run, self.root / "log"):
             folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the only right to start and stop parts; a killed holder loses it at once."""
+        """Hold the exclusive lock for starting and stopping parts; it ends with its process."""
         self.create()
         with (self.root / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def read(self, name: str) -> dict[str, object] | None:
-        """Return a record, or None where there is none or its writer was killed."""
+        """Return a record, or None if it does not exist or is incomplete."""
         try:
             found = json.loads((self.run / f"{name}.json").read_text())
         except (FileNotFoundError, ValueError):
@@ -89,7 +89,7 @@ class State:
         return found if isinstance(found, dict) else None
 
     def write(self, name: str, record: Mapping[str, object]) -> None:
-        """Write a record whole or not at all."""
+        """Write a record atomically."""
         partial = self.run / f"{name}.json.{os.getpid()}"
         partial.write_text(json.dumps(record))
         partial.replace(self.run / f"{name}.json")
@@ -103,5 +103,5 @@ class State:
         return Ports(**(self.read("ports") or {}))  # type: ignore[arg-type]  # written below
 
     def write_ports(self, ports: Ports) -> None:
-        """Keep the ports for the next start and for the other commands."""
+        """Store the ports for the next start and for the other commands."""
         self.write("ports", asdict(ports))

@@ -1,7 +1,7 @@
 """Cloud Storage of the local cloud: the real fake-gcs-server, publishing notifications of uploads to Pub/Sub.
 
-It speaks HTTP for the Google client libraries and `gcloud storage`, and HTTPS with a certificate
-of its own for `gsutil`, which takes nothing else.
+It serves HTTP for the Google client libraries and `gcloud storage`, and HTTPS with a self-signed
+certificate for `gsutil`, which requires it.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class Server:
         return f"http://localhost:{self.port}"
 
     def is_ready(self) -> bool:
-        """Tell whether it answers."""
+        """Return whether it answers."""
         try:
             return httpx.get(f"{self.url}/storage/v1/b", timeout=5).is_success
         except httpx.TransportError:
             return False
 
     def create_bucket(self, name: str) -> None:
-        """Create a bucket unless it is there."""
+        """Create a bucket unless it exists."""
         if httpx.get(f"{self.url}/storage/v1/b/{name}", timeout=10).is_success:
             return
         made = httpx.post(f"{self.url}/storage/v1/b", json={"name": name}, timeout=10)
@@ -76,7 +76,7 @@ class Server:
             "-port-http": str(self.port),
             "-backend": "filesystem",
             "-filesystem-root": str(self.folder),
-            # Resumable sessions live under this address; gsutil, too, follows it over HTTP.
+            # The address of resumable sessions; gsutil uses it too, over HTTP.
             "-external-url": self.url,
             "-public-host": f"localhost:{self.port}",
             "-log-level": "warn",

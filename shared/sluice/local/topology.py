@@ -1,4 +1,4 @@
-"""Topics and subscriptions as data: what Terraform declares in the cloud and `up` makes here."""
+"""Topics and subscriptions as data: Terraform declares the same in the cloud, `up` creates them here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_ACK_DEADLINE_S = 600
 
 @dataclass(frozen=True)
 class Retry:
-    """How long a refused message waits for its next delivery."""
+    """The backoff after a failed delivery."""
 
     minimum_s: int = 1
     maximum_s: int = 60
@@ -17,7 +17,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """Where a message goes that was refused too often."""
+    """The topic for messages whose delivery failed too often."""
 
     topic: str = "dead-letters"
     after_attempts: int = 10
@@ -25,14 +25,14 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Subscription:
-    """A subscription of the engine.
+    """A subscription.
 
     Attributes:
         name: the subscription.
-        topic: the topic that feeds it.
-        function: the function that its messages are pushed to; None for a pull subscription.
-        filter: attributes that a message must have; immutable once made.
-        is_ordered: messages of one ordering key are delivered in order.
+        topic: its topic.
+        function: receives its messages; None for a pull subscription.
+        filter: on attributes; immutable.
+        is_ordered: deliver messages of an ordering key in order.
     """
 
     name: str

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import click
 
-from sluice.local.pubsub.mischief import GOOD_BEHAVIOUR, Mischief
+from sluice.local.pubsub.faults import NO_FAULTS, Faults
 from sluice.local.pubsub.push import DEFAULT_PUSH_WINDOW
 from sluice.local.pubsub.server import PubsubServer
 
 
-class _MischiefType(click.ParamType[Mischief]):
-    name = "mischief"
+class _FaultsType(click.ParamType[Faults]):
+    name = "faults"
 
     def convert(
-        self, value: str | Mischief, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Mischief:
-        if isinstance(value, Mischief):
+        self, value: str | Faults, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Faults:
+        if isinstance(value, Faults):
             return value
         try:
-            return Mischief.parse(value)
+            return Faults.parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -31,23 +31,23 @@ class _MischiefType(click.ParamType[Mischief]):
 @click.option(
     "--port", default=8085, show_default=True, help="Port to listen on; 0 takes a free one."
 )
-@click.option("--project", help="The only project with resources; by default any name is one.")
+@click.option("--project", help="The only project with resources; by default any project.")
 @click.option(
     "--journal",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File that lets topics, subscriptions and unacked messages survive the server.",
+    help="File that keeps topics, subscriptions and unacked messages across restarts.",
 )
 @click.option(
-    "--mischief",
-    type=_MischiefType(),
-    default=GOOD_BEHAVIOUR,
-    help="How to misbehave: duplicate=0.3,delay=0.5s,reorder,drop_acks=0.2,seed=7,subscription=S",
+    "--faults",
+    type=_FaultsType(),
+    default=NO_FAULTS,
+    help="Faults to inject: duplicate=0.3,delay=0.5s,reorder,drop_acks=0.2,seed=7,subscription=S",
 )
 @click.option(
     "--push-window",
     default=DEFAULT_PUSH_WINDOW,
     show_default=True,
-    help="Pushes under way at once, for each subscription.",
+    help="Concurrent pushes of each subscription.",
 )
 @click.option(
     "--clock-speed",
@@ -60,7 +60,7 @@ def main(
     port: int,
     project: str | None,
     journal: Path | None,
-    mischief: Mischief,
+    faults: Faults,
     push_window: int,
     clock_speed: float,
 ) -> None:
@@ -71,7 +71,7 @@ def main(
         port=port,
         project=project,
         journal=journal,
-        mischief=mischief,
+        faults=faults,
         clock_speed=clock_speed,
         push_window=push_window,
     ).run()

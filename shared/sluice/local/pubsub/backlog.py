@@ -1,11 +1,11 @@
-"""The delivery state machine of one subscription: pure, and told the time by its caller.
+"""The delivery state machine of one subscription: pure; its caller passes the time.
 
     put -> WAITING -> READY -> LEASED -> (ack) settled
               ^                   |
               '---- backoff <-----'  nack or deadline; after the last attempt: dead-lettered
 
-With ordering, only the oldest unsettled message of a key is ever beyond WAITING, so a nack makes
-the key go on from that message, in order.
+With ordering, only the oldest unsettled message of a key leaves WAITING, so after a nack the key
+continues from that message, in order.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from zlib import crc32
 
 from sluice.local.pubsub.deliveries import BacklogCounts, Delivery, Observer
 from sluice.local.pubsub.errors import InvalidArgumentError
-from sluice.local.pubsub.flow import Window
-from sluice.local.pubsub.mischief import GOOD_BEHAVIOUR, Mischief
+from sluice.local.pubsub.faults import NO_FAULTS, Faults
+from sluice.local.pubsub.flow_control import Window
 
 if TYPE_CHECKING:
     from sluice.local.pubsub.messages import Message
@@ -33,7 +33,7 @@ _Alarm: TypeAlias = tuple[float, int, str]  # when, its number, for which messag
 
 class _State(Enum):
     WAITING = auto()  # until its alarm, or until the message before it in its key is settled
-    READY = auto()  # WAITING -> READY: its time has come
+    READY = auto()  # WAITING -> READY: its alarm went off
     LEASED = auto()  # READY -> LEASED: handed out
     SETTLED = auto()  # any -> SETTLED: acked, dead-lettered or past the retention
 
@@ -54,7 +54,7 @@ class Backlog:
 
     def __init__(self, name: str, policy: DeliveryPolicy, observer: Observer) -> None:
         self.policy = policy
-        self.mischief: Mischief = GOOD_BEHAVIOUR
+        self.faults: Faults = NO_FAULTS
         self.dead_lettered = 0
         self._name = name
         self._ack_id_prefix = f"{crc32(name.encode()):08x}"
@@ -96,24 +96,24 @@ class Backlog:
             delivery = self._lease(entry, window, deadline_at)
             deliveries.append(delivery)
             size_bytes += entry.message.size_bytes
-            if self.mischief.repeats(self._name, entry.place, entry.attempts):
+            if self.faults.is_duplicated(self._name, entry.place, entry.attempts):
                 deliveries.append(delivery)
         return deliveries
 
     def ack(self, ack_id: str, now: float) -> None:
-        """Settle a message; an ack after the deadline counts unless it was handed out again.
+        """Settle a message; an ack after the deadline counts unless the message was leased again.
 
         Raises:
-            InvalidArgumentError: if the id was not given out by this subscription.
+            InvalidArgumentError: the id is not from this subscription.
         """
         entry, lease = self._find(ack_id)
         if entry is None or (entry.state is _State.LEASED and entry.lease != lease):
             return
-        if not self.mischief.forgets_ack(self._name, entry.place, entry.attempts):
+        if not self.faults.is_ack_dropped(self._name, entry.place, entry.attempts):
             self._settle(entry, now)
 
     def nack(self, ack_id: str, now: float) -> None:
-        """Give a message back, to be delivered again after the backoff."""
+        """Return a message, to be delivered again after the backoff."""
         entry = self._find_leased(ack_id)
         if entry is not None:
             self._fail(entry, now)
@@ -128,7 +128,7 @@ class Backlog:
             self._set_alarm(entry, now + ack_deadline_s)
 
     def advance(self, now: float) -> None:
-        """Do what time has brought: expired leases, ended backoffs, ended retention."""
+        """Process what is due: expired leases, ended backoffs, ended retention."""
         while self._alarms and self._alarms[0][0] <= now:
             alarm = heapq.heappop(self._alarms)
             if not self._is_current(alarm):
@@ -151,23 +151,23 @@ class Backlog:
                 self._ready.popleft()
 
     def next_alarm_at(self) -> float | None:
-        """Return when `advance` has something to do next, as far as known now."""
+        """Return when `advance` is due next, as far as is known now."""
         while self._alarms and not self._is_current(self._alarms[0]):
             heapq.heappop(self._alarms)
         return self._alarms[0][0] if self._alarms else None
 
     def has_ready(self) -> bool:
-        """Tell whether something can be taken now."""
+        """Return whether a message can be taken now."""
         return bool(self._ready)
 
     def counts(self) -> BacklogCounts:
-        """Return how many messages are where."""
+        """Return how many messages there are in each state."""
         undelivered = len(self._entries) - self._outstanding
         return BacklogCounts(undelivered, self._outstanding, self.dead_lettered)
 
     def _pop_ready(self) -> _Entry:
         ready = self._ready
-        chosen = self.mischief.overtakes(self._name, ready[0].place, len(ready))
+        chosen = self.faults.overtakes(self._name, ready[0].place, len(ready))
         if chosen:
             ready[0], ready[chosen] = ready[chosen], ready[0]
         return ready.popleft()
@@ -180,7 +180,7 @@ class Backlog:
         window.charge(entry.message.size_bytes)
         self._outstanding += 1
         self._set_alarm(entry, deadline_at)
-        self._observer.handed_out(entry.message.message_id, entry.attempts)
+        self._observer.leased(entry.message.message_id, entry.attempts)
         ack_id = f"{self._ack_id_prefix}-{entry.message.message_id}-{entry.lease}"
         return Delivery(entry.message, ack_id, entry.attempts)
 
@@ -196,7 +196,7 @@ class Backlog:
             self._schedule(entry, now, self.policy.backoff_s(entry.attempts))
 
     def _schedule(self, entry: _Entry, now: float, wait_s: float) -> None:
-        wait_s += self.mischief.tarries_s(self._name, entry.place, entry.attempts)
+        wait_s += self.faults.delay_s_of(self._name, entry.place, entry.attempts)
         if wait_s > 0:
             self._set_alarm(entry, now + wait_s)
         else:
@@ -257,7 +257,7 @@ class Backlog:
             self._observer.alarm_set(at)
 
     def _drop_stale_alarms(self) -> None:
-        # Acked messages leave their deadline behind: without this, memory would grow with them.
+        # Acked messages leave their deadline in the heap: without this, it would grow with them.
         self._alarms = [alarm for alarm in self._alarms if self._is_current(alarm)]
         heapq.heapify(self._alarms)
 

@@ -1,4 +1,4 @@
-"""Topics and subscriptions by name, and what may be done with them; knows no transport."""
+"""Topics and subscriptions by name, and the operations on them, without any transport."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sluice.local.pubsub.errors import (
     NotFoundError,
     resource_id,
 )
+from sluice.local.pubsub.faults import NO_FAULTS, Faults
 from sluice.local.pubsub.filters import compile_filter
 from sluice.local.pubsub.messages import Message
-from sluice.local.pubsub.mischief import GOOD_BEHAVIOUR, Mischief
-from sluice.local.pubsub.subscriptions import Subscription, Surroundings
+from sluice.local.pubsub.subscriptions import SharedState, Subscription
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,17 +30,17 @@ MAX_PAGE_SIZE = 1000
 
 
 class SubscriptionWatcher(Protocol):
-    """Who is told of subscriptions that come, change and go."""
+    """Observes which subscriptions exist."""
 
     def configured(self, subscription: Subscription) -> None:
         """A subscription was created or changed."""
 
     def deleted(self, subscription: Subscription) -> None:
-        """A subscription is no more."""
+        """A subscription was deleted."""
 
 
 class Broker:
-    """Everything the service knows; must be used on the event loop's thread."""
+    """The state of the service; must be used on the event loop's thread."""
 
     def __init__(
         self,
@@ -54,16 +54,16 @@ class Broker:
         self._clock = clock
         self._watcher = watcher
         self._project = project
-        self._surroundings = Surroundings(clock, journal, loop, self._forward_dead_letter)
+        self._shared = SharedState(clock, journal, loop, self._forward_dead_letter)
         self._topics: dict[str, wire.Wire] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._by_topic: dict[str, list[Subscription]] = {}
-        self._mischief = GOOD_BEHAVIOUR
-        # Ids grow over restarts, as long as fewer than a million messages a second are published.
+        self._faults = NO_FAULTS
+        # Ids grow across restarts while fewer than a million messages a second are published.
         self._last_message_id = time.time_ns() // 1000
 
     def restore(self) -> None:
-        """Take up what the journal holds."""
+        """Restore the state that the journal holds."""
         for topic in self._journal.topics():
             self._topics[topic.name] = topic
         for config, dead_lettered in self._journal.subscriptions():
@@ -94,7 +94,7 @@ class Broker:
         return self._save_topic(changed)
 
     def delete_topic(self, name: str) -> None:
-        """Remove a topic; its subscriptions keep what they have."""
+        """Remove a topic; its subscriptions keep their messages."""
         self.topic(name)
         del self._topics[name]
         self._journal.delete_topic(name)
@@ -116,7 +116,7 @@ class Broker:
         return sorted(subscription.name for subscription in self._by_topic.get(topic, []))
 
     def publish(self, request: wire.Wire) -> list[str]:
-        """Journal messages and hand them to the subscriptions; return their ids."""
+        """Write messages to the journal and add them to the subscriptions; return their ids."""
         self.topic(request.topic)
         limits.check_publish(request)
         message_ids = [
@@ -127,7 +127,7 @@ class Broker:
         return message_ids
 
     def create_subscription(self, config: wire.Wire) -> wire.Wire:
-        """Add a subscription; it gets what is published from now on."""
+        """Add a subscription; it gets messages that are published from now on."""
         limits.check_name(config.name, "subscriptions")
         self._check_project(config.name)
         if config.name in self._subscriptions:
@@ -154,7 +154,7 @@ class Broker:
         return self._reconfigure(subscription, limits.completed(changed))
 
     def modify_push_config(self, name: str, push_config: wire.Wire) -> None:
-        """Turn a subscription to another endpoint, or to pull when there is none."""
+        """Change the endpoint of a subscription; without one it becomes a pull subscription."""
         subscription = self.subscription(name)
         changed = limits.completed(subscription.config)
         changed.push_config.CopyFrom(push_config)
@@ -162,7 +162,7 @@ class Broker:
         self._reconfigure(subscription, changed)
 
     def delete_subscription(self, name: str) -> None:
-        """Remove a subscription with all it holds."""
+        """Remove a subscription with its messages."""
         subscription = self.subscription(name)
         del self._subscriptions[name]
         siblings = self._by_topic.get(subscription.config.topic, [])
@@ -176,11 +176,11 @@ class Broker:
         """Yield every subscription of every project."""
         yield from self._subscriptions.values()
 
-    def misbehave(self, mischief: Mischief) -> None:
-        """Make every subscription misbehave as told from now on."""
-        self._mischief = mischief
+    def inject(self, faults: Faults) -> None:
+        """Inject faults into all further deliveries."""
+        self._faults = faults
         for subscription in self._subscriptions.values():
-            subscription.backlog.mischief = mischief
+            subscription.backlog.faults = faults
 
     def close(self) -> None:
         """Stop every alarm clock."""
@@ -193,11 +193,11 @@ class Broker:
         self._last_message_id += 1
         published_at = round(self._clock.now(), 3)
         message = Message(str(self._last_message_id), data, attributes, ordering_key, published_at)
-        takers = [to for to in self._by_topic.get(topic, []) if to.matches(attributes)]
-        if takers:
-            self._journal.add_message(message, [taker.name for taker in takers])
-        for taker in takers:
-            taker.put(message)
+        matching = [to for to in self._by_topic.get(topic, []) if to.matches(attributes)]
+        if matching:
+            self._journal.add_message(message, [each.name for each in matching])
+        for each in matching:
+            each.put(message)
         return message.message_id
 
     def _forward_dead_letter(
@@ -217,8 +217,8 @@ class Broker:
         return True
 
     def _attach(self, config: wire.Wire) -> Subscription:
-        subscription = Subscription(config, self._surroundings)
-        subscription.backlog.mischief = self._mischief
+        subscription = Subscription(config, self._shared)
+        subscription.backlog.faults = self._faults
         self._subscriptions[config.name] = subscription
         if config.topic != DELETED_TOPIC:
             self._by_topic.setdefault(config.topic, []).append(subscription)

@@ -1,4 +1,4 @@
-"""The time of one server; may run faster than the wall clock, so that tests need not wait."""
+"""The clock of one server; it may run faster than real time, to shorten tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What is no part of Pub/Sub: misbehaviour and backlogs, over gRPC with JSON, and its client.
+"""A service beside Pub/Sub: fault injection, backlogs and health, over gRPC with JSON, and its client.
 
-The service `sluice.local.Control` is on the port of the Pub/Sub API; `grpc.health.v1.Health` is
-there too, for tools that ask the standard way.
+`sluice.local.Control` and the standard `grpc.health.v1.Health` share the port of the Pub/Sub API.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 
 from sluice.local.pubsub.deliveries import BacklogCounts
-from sluice.local.pubsub.mischief import GOOD_BEHAVIOUR, Mischief
+from sluice.local.pubsub.faults import NO_FAULTS, Faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,19 +30,19 @@ _POLL_S = 0.01
 def control_service(broker: Broker) -> Any:
     """Return the handlers of the control service."""
 
-    def misbehave(request: dict[str, Any]) -> dict[str, Any]:
-        broker.misbehave(Mischief.from_json(request))
+    def inject(request: dict[str, Any]) -> dict[str, Any]:
+        broker.inject(Faults.from_json(request))
         return {}
 
     def backlogs(_request: dict[str, Any]) -> dict[str, Any]:
         return {each.name: asdict(each.backlog.counts()) for each in broker.all_subscriptions()}
 
-    methods = {"Misbehave": _json_method(misbehave), "Backlogs": _json_method(backlogs)}
+    methods = {"InjectFaults": _json_method(inject), "Backlogs": _json_method(backlogs)}
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
 def health_service() -> Any:
-    """Return the standard health check: a server that answers serves."""
+    """Return the handlers of the standard health check."""
 
     async def check(_request: bytes, _context: Any) -> bytes:
         return _SERVING
@@ -53,7 +52,7 @@ def health_service() -> Any:
 
 
 class ControlClient:
-    """Talks to the control service of a running server.
+    """A client of the control service.
 
     Args:
         address: `host:port`, the value of `PUBSUB_EMULATOR_HOST`.
@@ -78,20 +77,20 @@ class ControlClient:
         self._channel.close()
 
     def is_serving(self, timeout_s: float = 1.0) -> bool:
-        """Tell whether the server answers within a time."""
+        """Return whether the server answers within `timeout_s`."""
         check = self._channel.unary_unary("/grpc.health.v1.Health/Check")
         try:
             return bool(check(b"", timeout=timeout_s, wait_for_ready=True) == _SERVING)
         except grpc.RpcError:
             return False
 
-    def misbehave(self, mischief: Mischief) -> None:
-        """Make the server misbehave from now on."""
-        self._call("Misbehave", mischief.to_json())
+    def inject(self, faults: Faults) -> None:
+        """Inject faults into all further deliveries."""
+        self._call("InjectFaults", faults.to_json())
 
-    def behave(self) -> None:
-        """End all misbehaviour."""
-        self.misbehave(GOOD_BEHAVIOUR)
+    def clear_faults(self) -> None:
+        """Stop injecting faults."""
+        self.inject(NO_FAULTS)
 
     def backlogs(self) -> dict[str, BacklogCounts]:
         """Return the counts of every subscription, by its full name."""
@@ -107,7 +106,7 @@ class ControlClient:
         deadline = time.monotonic() + timeout_s
         while busy := self._busy(subscriptions):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not drained after {timeout_s:g} s: {busy}")
+                raise TimeoutError(f"messages are left after {timeout_s:g} s: {busy}")
             time.sleep(_POLL_S)
 
     def _busy(self, subscriptions: tuple[str, ...]) -> dict[str, BacklogCounts]:

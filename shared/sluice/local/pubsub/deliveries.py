@@ -1,4 +1,4 @@
-"""What a backlog hands out, counts and reports."""
+"""The deliveries, counts and events of a backlog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """Who is told what happens in a backlog, at the moment it happens."""
+    """Receives the events of a backlog as they happen."""
 
     def became_ready(self) -> None:
         """A message can be taken now."""
@@ -18,19 +18,19 @@ class Observer(Protocol):
     def alarm_set(self, at: float) -> None:
         """`advance` must be called at this time, or before."""
 
-    def handed_out(self, message_id: str, attempts: int) -> None:
+    def leased(self, message_id: str, attempts: int) -> None:
         """A message was leased for the `attempts`-th time."""
 
     def settled(self, message_id: str) -> None:
         """A message needs no further delivery."""
 
     def exhausted(self, message: Message, attempts: int) -> bool:
-        """The last attempt failed; tell whether the message has gone to the dead letters."""
+        """The last attempt failed; return whether the message became a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message in somebody's hands."""
+    """A leased message."""
 
     message: Message
     ack_id: str
@@ -42,8 +42,8 @@ class BacklogCounts:
     """How many messages a subscription holds."""
 
     undelivered: int
-    """Waiting to be handed out, or to be handed out again."""
+    """Waiting for their first or next delivery."""
     outstanding: int
-    """Handed out, neither acked nor expired."""
+    """Leased, neither acked nor expired."""
     dead_lettered: int
-    """Given up so far."""
+    """Dead letters so far."""

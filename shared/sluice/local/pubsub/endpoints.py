@@ -1,6 +1,6 @@
-"""HTTP POSTs to one endpoint over kept connections; the only importer of `h11`.
+"""HTTP POSTs to one endpoint over persistent connections; the only importer of `h11`.
 
-A general client hides informational answers, but 102 is an ack of the service.
+General clients hide informational answers, but Pub/Sub takes 102 for an ack.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ PROCESSING = 102
 
 
 class EndpointError(Exception):
-    """The endpoint cannot be reached, or answers something that is not HTTP."""
+    """The endpoint cannot be reached, or its answer is not HTTP."""
 
 
 class Endpoint:
-    """One push endpoint; any number of posts may be under way at once."""
+    """A push endpoint, for any number of concurrent posts."""
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
@@ -31,7 +31,7 @@ class Endpoint:
         """Send a POST and return the status of the answer.
 
         Raises:
-            EndpointError: if there is no answer.
+            EndpointError: there is no answer.
         """
         try:
             return await self._post(headers, body)
@@ -50,7 +50,7 @@ class Endpoint:
             try:
                 return await self._exchange(kept, headers, body)
             except (OSError, EOFError):
-                # The endpoint closed the connection while it was idle: it saw no request.
+                # The endpoint closed the idle connection before it got the request.
                 if kept.has_answered:
                     raise
         return await self._exchange(await _Connection.open(self._url), headers, body)
@@ -104,7 +104,7 @@ class _Connection:
         return await self._status()
 
     def prepare_next(self) -> bool:
-        """Tell whether the connection can carry another request, and make it ready for it."""
+        """Prepare for another request; return whether the connection can carry one."""
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()

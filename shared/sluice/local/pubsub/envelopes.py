@@ -35,7 +35,7 @@ class PushRequest:
 
 
 def push_request(subscription: Subscription, delivery: Delivery) -> PushRequest:
-    """Return the request that delivers a message, as the subscription asks for it."""
+    """Return the request that delivers a message, in the form that the subscription asks for."""
     push_config = subscription.config.push_config
     if not push_config.HasField("no_wrapper"):
         return _wrapped(subscription, delivery)

@@ -1,4 +1,4 @@
-"""The refusals of the service, each with the words the real one answers; knows no transport.
+"""The errors of the service, with the messages of the real one.
 
 StatusError
 ├── NotFoundError
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 
 class StatusError(Exception):
-    """A request the service refuses; `code` is the name of the gRPC status."""
+    """The service refuses a request; `code` is the name of the gRPC status."""
 
     code = "UNKNOWN"
 
@@ -32,7 +32,7 @@ class NotFoundError(StatusError):
 
 
 class AlreadyExistsError(StatusError):
-    """The name is taken."""
+    """A resource of the name exists."""
 
     code = "ALREADY_EXISTS"
 
@@ -48,19 +48,19 @@ class InvalidArgumentError(StatusError):
 
 
 class OutOfRangeError(StatusError):
-    """A number is beyond its bounds, for the few that are refused with this status."""
+    """A number is out of bounds, for the few that the service refuses with this status."""
 
     code = "OUT_OF_RANGE"
 
 
 class FailedPreconditionError(StatusError):
-    """The request is well formed, but the resource is not in a state for it."""
+    """The state of the resource does not allow the request."""
 
     code = "FAILED_PRECONDITION"
 
 
 class UnsupportedError(StatusError):
-    """The real service does this, the embedded one does not."""
+    """The embedded service does not implement this."""
 
     code = "UNIMPLEMENTED"
 

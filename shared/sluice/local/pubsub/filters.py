@@ -1,6 +1,6 @@
-"""The filter language of subscriptions: text in, predicate over a message's attributes out.
+"""The filter language of subscriptions, compiled to predicates over a message's attributes.
 
-Source of the grammar: https://cloud.google.com/pubsub/docs/subscription-message-filter
+Grammar: https://cloud.google.com/pubsub/docs/subscription-message-filter
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def compile_filter(text: str) -> Predicate:
     """Return the predicate that `text` describes; an empty text matches every message.
 
     Raises:
-        InvalidArgumentError: if the text is too long or not in the filter language.
+        InvalidArgumentError: the text is too long, or malformed.
     """
     if len(text.encode()) > MAX_FILTER_BYTES:
         raise InvalidArgumentError(

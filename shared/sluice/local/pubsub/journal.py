@@ -1,8 +1,8 @@
-"""What survives the server: topics, subscriptions, unsettled messages and their attempts.
+"""The state that survives a restart: topics, subscriptions, unsettled messages and their attempts.
 
-SQLite in WAL mode. A write joins the open transaction; whoever must be sure commits, everybody
-else's writes are committed once the current turn of the event loop ends. So a killed server may
-forget an ack of its last milliseconds (the message comes again), never a published message.
+SQLite in WAL mode. Publishing commits before it answers; other writes are committed at the end of
+the current turn of the event loop. So a killed server may lose acks of its last milliseconds, and
+delivers those messages again, but never loses a published message.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
 
 
 class Journal:
-    """The journal in `path`, or one that ends with the process when there is none.
+    """The journal in `path`, or in memory without one.
 
     Args:
         path: the SQLite file.
@@ -63,7 +63,7 @@ class Journal:
             raise
 
     def commit(self) -> None:
-        """Make every write so far survive the process."""
+        """Make all writes durable."""
         if self._is_open and self._connection.in_transaction:
             self._connection.execute("COMMIT")
 
@@ -103,7 +103,7 @@ class Journal:
         )
 
     def delete_topic(self, name: str) -> None:
-        """Forget a topic."""
+        """Delete a topic."""
         self._write("DELETE FROM topics WHERE name = ?", name)
 
     def save_subscription(self, config: wire.Wire) -> None:
@@ -116,7 +116,7 @@ class Journal:
         )
 
     def delete_subscription(self, name: str) -> None:
-        """Forget a subscription and its messages."""
+        """Delete a subscription and its messages."""
         self._write("DELETE FROM subscriptions WHERE name = ?", name)
         self._write("DELETE FROM deliveries WHERE subscription = ?", name)
         self._write(
@@ -124,7 +124,7 @@ class Journal:
         )
 
     def add_message(self, message: Message, subscriptions: list[str]) -> None:
-        """Keep a message until each of these subscriptions has settled it."""
+        """Store a message until all of these subscriptions have settled it."""
         message_id = int(message.message_id)
         body = to_wire(message).SerializeToString()
         self._write("INSERT INTO messages (message_id, body) VALUES (?, ?)", message_id, body)
@@ -136,7 +136,7 @@ class Journal:
             )
 
     def count_attempt(self, subscription: str, message_id: str, attempts: int) -> None:
-        """Keep how often a message was handed out."""
+        """Store how often a message was delivered."""
         self._write(
             "UPDATE deliveries SET attempts = ? WHERE message_id = ? AND subscription = ?",
             attempts,
@@ -145,7 +145,7 @@ class Journal:
         )
 
     def settle(self, subscription: str, message_id: str) -> None:
-        """Forget a delivery, and the message with the last of its deliveries."""
+        """Delete a delivery, and with its last delivery the message."""
         key = int(message_id)
         self._write(
             "DELETE FROM deliveries WHERE message_id = ? AND subscription = ?", key, subscription

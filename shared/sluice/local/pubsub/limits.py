@@ -1,4 +1,4 @@
-"""The limits of the service, checked before anything changes; knows no state.
+"""The limits of the service, checked before anything changes.
 
 Sources: https://cloud.google.com/pubsub/quotas and the comments of google/pubsub/v1/pubsub.proto.
 """
@@ -41,7 +41,7 @@ _UNSUPPORTED_FIELDS = (
 
 
 def check_name(name: str, kind: str) -> None:
-    """Refuse what is not `projects/{project}/{kind}/{id}` with an id the service takes."""
+    """Refuse names other than `projects/{project}/{kind}/{id}`, and ids that the service refuses."""
     match = _RESOURCE.fullmatch(name)
     if match is None or match["kind"] != kind or match["id"].startswith("goog"):
         raise InvalidArgumentError(
@@ -99,7 +99,7 @@ def completed(config: wire.Wire) -> wire.Wire:
 
 
 def check_push_config(push_config: wire.Wire) -> None:
-    """Refuse an endpoint that cannot be called."""
+    """Refuse an endpoint that is not an HTTP URL."""
     endpoint = push_config.push_endpoint
     if endpoint and not re.match(r"https?://[^/\s]+", endpoint):
         raise InvalidArgumentError(
@@ -109,17 +109,17 @@ def check_push_config(push_config: wire.Wire) -> None:
 
 
 def check_ack_deadline(seconds: int) -> None:
-    """Refuse a deadline that ModifyAckDeadline does not take."""
+    """Refuse a deadline that is out of bounds for ModifyAckDeadline."""
     _check_between("ack_deadline_seconds", seconds, 0, 600)
 
 
 def check_stream_ack_deadline(seconds: int) -> None:
-    """Refuse a deadline that StreamingPull does not take."""
+    """Refuse a deadline that is out of bounds for StreamingPull."""
     _check_between("stream_ack_deadline_seconds", seconds, 10, 600)
 
 
 def check_max_messages(max_messages: int) -> None:
-    """Refuse a Pull for nothing."""
+    """Refuse a Pull of no messages."""
     if max_messages <= 0:
         raise InvalidArgumentError(
             f"The value for max_messages is too small. You passed {max_messages} in the request, "
@@ -128,7 +128,7 @@ def check_max_messages(max_messages: int) -> None:
 
 
 def check_ack_ids(ack_ids: Sequence[str]) -> None:
-    """Refuse an acknowledgement of nothing."""
+    """Refuse an acknowledgement without ids."""
     if not ack_ids:
         raise InvalidArgumentError("No ack ids specified.")
 

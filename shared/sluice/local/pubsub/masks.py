@@ -31,7 +31,7 @@ def merged(
     """Return a copy of `current` with the fields of `change` that the mask names.
 
     Raises:
-        InvalidArgumentError: if the mask is empty or names a field that never changes.
+        InvalidArgumentError: the mask is empty, or names an immutable field.
     """
     kind = current.DESCRIPTOR.name
     if not mask.paths:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a publisher sent, with the id and the time that the service gave it."""
+    """A message with the id and the time that the service assigned."""
 
     message_id: str
     data: bytes

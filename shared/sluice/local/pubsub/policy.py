@@ -1,4 +1,4 @@
-"""What a subscription's configuration says about delivery, as plain numbers."""
+"""The delivery policy of a subscription, as plain numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT_MINIMUM_BACKOFF_S = 10.0
 DEFAULT_MAXIMUM_BACKOFF_S = 600.0
 DEFAULT_MAX_DELIVERY_ATTEMPTS = 5
 
-# Without a retry policy the service slows down a failing push endpoint by itself:
+# Without a retry policy the service backs off from a failing push endpoint:
 # https://cloud.google.com/pubsub/docs/push#push_backoff
 PUSH_MINIMUM_BACKOFF_S = 0.1
 PUSH_MAXIMUM_BACKOFF_S = 60.0
@@ -22,7 +22,7 @@ PUSH_MAXIMUM_BACKOFF_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPolicy:
-    """How messages are delivered, again and again, until they are settled."""
+    """When and how often messages are delivered."""
 
     ack_deadline_s: float = DEFAULT_ACK_DEADLINE_S
     retention_s: float = DEFAULT_RETENTION_S
@@ -30,7 +30,7 @@ class DeliveryPolicy:
     minimum_backoff_s: float = 0.0
     maximum_backoff_s: float = 0.0
     immediate_retries: int = 0
-    """How many failures come before the first backoff."""
+    """Failures before the first backoff."""
     dead_letter_topic: str = ""
     max_delivery_attempts: int = DEFAULT_MAX_DELIVERY_ATTEMPTS
 
@@ -43,7 +43,7 @@ class DeliveryPolicy:
         return min(backoff_s, self.maximum_backoff_s)
 
     def is_last_attempt(self, attempts: int) -> bool:
-        """Tell whether a message that failed this often goes to the dead letters."""
+        """Return whether a message that failed this often becomes a dead letter."""
         return bool(self.dead_letter_topic) and attempts >= self.max_delivery_attempts
 
 

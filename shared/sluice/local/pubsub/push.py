@@ -1,4 +1,4 @@
-"""Push delivery: one pusher a subscription, a fixed window of requests under way, no polling."""
+"""Push delivery: one pusher for each subscription, with a fixed number of concurrent requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sluice.local.pubsub.endpoints import Endpoint, EndpointError
 from sluice.local.pubsub.envelopes import push_request
-from sluice.local.pubsub.flow import UNLIMITED
+from sluice.local.pubsub.flow_control import UNLIMITED
 from sluice.local.pubsub.tokens import sign_token
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Pushers:
-    """The pushers of a server, one for each push subscription."""
+    """The pushers of a server, by subscription."""
 
     def __init__(self, clock: Clock, window: int = DEFAULT_PUSH_WINDOW) -> None:
         self._clock = clock
@@ -32,19 +32,19 @@ class Pushers:
         self._pushers: dict[str, Pusher] = {}
 
     def configured(self, subscription: Subscription) -> None:
-        """Begin, redirect or end the pushing of a subscription."""
+        """Start, redirect or stop the pusher of a subscription."""
         self.deleted(subscription)
         if subscription.push_endpoint:
             self._pushers[subscription.name] = Pusher(subscription, self._clock, self._window)
 
     def deleted(self, subscription: Subscription) -> None:
-        """End the pushing of a subscription; requests under way end by themselves."""
+        """Stop the pusher of a subscription; open requests complete."""
         pusher = self._pushers.pop(subscription.name, None)
         if pusher is not None:
             pusher.stop()
 
     async def close(self) -> None:
-        """End all pushing at once; what is unanswered stays unacked."""
+        """Abort all pushers; messages of open requests stay unacked."""
         pushers = list(self._pushers.values())
         self._pushers.clear()
         for pusher in pushers:
@@ -59,7 +59,7 @@ class Pusher:
         self._clock = clock
         self._window = window
         self._endpoint = Endpoint(subscription.push_endpoint)
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._open_requests: set[asyncio.Task[None]] = set()
         self._is_stopped = False
         subscription.listeners.add(self._pump)
         subscription.wake_soon()
@@ -71,26 +71,26 @@ class Pusher:
         self._endpoint.close()
 
     async def abort(self) -> None:
-        """Send nothing more, and break off what is under way."""
+        """Send nothing more, and cancel open requests."""
         self.stop()
-        tasks = list(self._under_way)
+        tasks = list(self._open_requests)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _pump(self) -> None:
-        while not self._is_stopped and len(self._under_way) < self._window:
-            room = self._window - len(self._under_way)
+        while not self._is_stopped and len(self._open_requests) < self._window:
+            room = self._window - len(self._open_requests)
             deliveries = self._subscription.take(room, UNLIMITED)
             if not deliveries:
                 return
             for delivery in deliveries:
                 task = asyncio.create_task(self._deliver(delivery))
-                self._under_way.add(task)
+                self._open_requests.add(task)
                 task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+        self._open_requests.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _logger.error("A push failed unexpectedly.", exc_info=task.exception())
         self._pump()

@@ -1,4 +1,4 @@
-"""The server: one event loop that holds broker, pushers and gRPC; in a thread or the main one."""
+"""The server: broker, pushers and gRPC on one event loop, in the main thread or another."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import grpc
 from sluice.local.pubsub.broker import Broker
 from sluice.local.pubsub.clock import Clock
 from sluice.local.pubsub.control import control_service, health_service
+from sluice.local.pubsub.faults import NO_FAULTS, Faults
 from sluice.local.pubsub.journal import Journal
-from sluice.local.pubsub.mischief import GOOD_BEHAVIOUR, Mischief
 from sluice.local.pubsub.push import DEFAULT_PUSH_WINDOW, Pushers
 from sluice.local.pubsub.services import publisher_service, subscriber_service
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 STOP_GRACE_S = 0.5
-# Far above the limits of the service: they are refused by its own words, not by gRPC's.
+# Far above the limits of the service, so that its own errors report them, not gRPC's.
 MAX_GRPC_MESSAGE_BYTES = 64 * 1024 * 1024
 _GRPC_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_BYTES),
@@ -35,16 +35,16 @@ _logger = logging.getLogger(__name__)
 
 
 class PubsubServer:
-    """An embedded Pub/Sub, used as a context manager: it serves inside.
+    """An embedded Pub/Sub that serves while its context is open.
 
     Args:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
-        project: the only project with resources; none means that any name is one.
-        journal: the file that lets messages survive the server; none keeps them in memory.
-        mischief: how to misbehave from the start.
-        clock_speed: how fast deadlines, backoffs and retention pass; more makes tests short.
-        push_window: how many pushes a subscription has under way at once.
+        project: the only project with resources; None accepts any.
+        journal: the file that keeps messages across restarts; None keeps them in memory.
+        faults: injected from the start.
+        clock_speed: how fast deadlines, backoffs and retention pass; a higher one shortens tests.
+        push_window: concurrent pushes of a subscription.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class PubsubServer:
         port: int = 8085,
         project: str | None = None,
         journal: Path | None = None,
-        mischief: Mischief = GOOD_BEHAVIOUR,
+        faults: Faults = NO_FAULTS,
         clock_speed: float = 1.0,
         push_window: int = DEFAULT_PUSH_WINDOW,
     ) -> None:
@@ -62,7 +62,7 @@ class PubsubServer:
         self._port = port
         self._project = project
         self._journal = journal
-        self._mischief = mischief
+        self._faults = faults
         self._clock = Clock(clock_speed)
         self._push_window = push_window
         self._thread = threading.Thread(target=self._run_thread, name="pubsub", daemon=True)
@@ -88,11 +88,11 @@ class PubsubServer:
         self.stop()
 
     def start(self) -> None:
-        """Serve in a thread of its own; return when the port is open.
+        """Serve in a separate thread; return when the port is open.
 
         Raises:
-            RuntimeError: if the port is taken.
-            sqlite3.OperationalError: if another server holds the journal.
+            RuntimeError: the port is in use.
+            sqlite3.OperationalError: another server has locked the journal.
         """
         self._thread.start()
         self._is_started.wait()
@@ -100,7 +100,7 @@ class PubsubServer:
             raise self._failure
 
     def stop(self) -> None:
-        """Stop serving; unacked messages stay in the journal."""
+        """Stop serving; the journal keeps unacked messages."""
         if self._failure is None:
             self._loop.call_soon_threadsafe(self._stop_asked.set)
         self._thread.join()
@@ -128,7 +128,7 @@ class PubsubServer:
         pushers = Pushers(self._clock, self._push_window)
         broker = Broker(journal, self._clock, self._loop, pushers, self._project)
         try:
-            broker.misbehave(self._mischief)
+            broker.inject(self._faults)
             server = self._grpc_server(broker)
             broker.restore()
             await server.start()

@@ -1,4 +1,4 @@
-"""The gRPC services Publisher and Subscriber of `google.pubsub.v1`: the broker's wire side."""
+"""The gRPC services Publisher and Subscriber of `google.pubsub.v1`, over the broker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 from sluice.local.pubsub import limits, wire
 from sluice.local.pubsub.broker import Broker, page
 from sluice.local.pubsub.errors import InvalidArgumentError, StatusError, UnsupportedError
-from sluice.local.pubsub.receiving import Stream, pull
+from sluice.local.pubsub.pull import Stream, pull
 
 Answer = Callable[[wire.Wire], wire.Wire]
 AsyncAnswer = Callable[[wire.Wire], Awaitable[wire.Wire]]

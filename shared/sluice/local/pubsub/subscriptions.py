@@ -1,4 +1,4 @@
-"""One subscription at work: its filter, its backlog, its alarm clock, and who listens to it."""
+"""A live subscription: its filter, its backlog, its timer and its listeners."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ if TYPE_CHECKING:
 
     from sluice.local.pubsub.clock import Clock
     from sluice.local.pubsub.deliveries import Delivery
-    from sluice.local.pubsub.flow import Window
+    from sluice.local.pubsub.flow_control import Window
     from sluice.local.pubsub.journal import Journal
     from sluice.local.pubsub.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every subscription of a server shares."""
+class SharedState:
+    """What the subscriptions of a server share."""
 
     clock: Clock
     journal: Journal
     loop: asyncio.AbstractEventLoop
     forward: Callable[[Subscription, Message, int], bool]
-    """Publishes a dead letter; tells whether its topic took it."""
+    """Publishes a dead letter; returns whether its topic exists."""
 
 
 class Subscription:
     """A subscription; must be used on the event loop's thread."""
 
-    def __init__(self, config: wire.Wire, surroundings: Surroundings) -> None:
+    def __init__(self, config: wire.Wire, shared: SharedState) -> None:
         self.config = config
         self.name: str = config.name
         self.matches = compile_filter(config.filter)
         self.backlog = Backlog(self.name, policy_of(config), self)
         self.listeners: set[Callable[[], None]] = set()
         self.is_deleted = False
-        self._clock = surroundings.clock
-        self._journal = surroundings.journal
-        self._loop = surroundings.loop
-        self._forward = surroundings.forward
+        self._clock = shared.clock
+        self._journal = shared.journal
+        self._loop = shared.loop
+        self._forward = shared.forward
         self._is_waking = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
@@ -57,17 +57,17 @@ class Subscription:
 
     @property
     def has_dead_letter_policy(self) -> bool:
-        """Tell whether deliveries report their attempt."""
+        """Whether deliveries report their attempt."""
         return bool(self.backlog.policy.dead_letter_topic)
 
     def configure(self, config: wire.Wire) -> None:
-        """Take a changed configuration; filter and ordering never change."""
+        """Apply a changed configuration; filter and ordering are immutable."""
         self.config = config
         self.backlog.policy = policy_of(config)
         self.wake_soon()
 
     def put(self, message: Message, attempts: int = 0) -> None:
-        """Add a message that the filter lets through."""
+        """Add a message that passes the filter."""
         self.backlog.put(message, self._clock.now(), attempts)
 
     def take(
@@ -103,24 +103,24 @@ class Subscription:
         return received
 
     def close(self, *, is_deleted: bool = False) -> None:
-        """Stop the alarm clock and wake whoever waits."""
+        """Stop the timer and call the listeners."""
         self.is_deleted = is_deleted
         if self._alarm is not None:
             self._alarm.cancel()
         self._wake()
 
     def wake_soon(self) -> None:
-        """Call the listeners, once, after the current turn of the loop."""
+        """Call the listeners once, at the end of this turn of the loop."""
         if not self._is_waking:
             self._is_waking = True
             self._loop.call_soon(self._wake)
 
     def became_ready(self) -> None:
-        """Observe the backlog: somebody may take."""
+        """Observe the backlog: a message can be taken."""
         self.wake_soon()
 
     def alarm_set(self, at: float) -> None:
-        """Observe the backlog: ring at this time."""
+        """Observe the backlog: set the timer."""
         if self._alarm is not None:
             if at >= self._alarm_at:
                 return
@@ -129,16 +129,16 @@ class Subscription:
         wait_s = self._clock.real_s(max(0.0, at - self._clock.now()))
         self._alarm = self._loop.call_later(wait_s, self._ring)
 
-    def handed_out(self, message_id: str, attempts: int) -> None:
-        """Observe the backlog: the attempt counts from now on."""
+    def leased(self, message_id: str, attempts: int) -> None:
+        """Observe the backlog: record the attempt."""
         self._journal.count_attempt(self.name, message_id, attempts)
 
     def settled(self, message_id: str) -> None:
-        """Observe the backlog: the message is done with."""
+        """Observe the backlog: forget the message."""
         self._journal.settle(self.name, message_id)
 
     def exhausted(self, message: Message, attempts: int) -> bool:
-        """Observe the backlog: the message goes to the dead letters."""
+        """Observe the backlog: publish the dead letter."""
         is_forwarded = self._forward(self, message, attempts)
         if is_forwarded:
             self._journal.count_dead_letter(self.name)

@@ -1,7 +1,7 @@
-"""OIDC tokens of pushes: the claims of the real ones, signed with a key everybody knows.
+"""OIDC tokens of pushes, with the claims of the real ones, signed with a public key.
 
-They prove nothing. They let a function read issuer, audience and e-mail locally as it does in the
-cloud; `kid` and `alg` in the header say that the token was made here.
+They prove nothing: they let functions read issuer, audience and e-mail as in the cloud. `kid` and
+`alg` in the header identify a local token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Flow control: how many messages and bytes one receiver may hold unacked."""
+"""Flow control: how many messages and bytes a receiver may have outstanding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Window:
-    """A receiver's allowance; a limit of 0 is none."""
+    """The limits of a receiver; 0 means no limit."""
 
     __slots__ = ("_bytes", "_max_bytes", "_max_messages", "_messages", "_on_room")
 
@@ -26,18 +26,18 @@ class Window:
         self._bytes = 0
 
     def has_room(self) -> bool:
-        """Tell whether one more message may be handed out; the last one may exceed the bytes."""
+        """Return whether one more message may be delivered; the last one may exceed the bytes."""
         if self._max_messages and self._messages >= self._max_messages:
             return False
         return not self._max_bytes or self._bytes < self._max_bytes
 
     def charge(self, size_bytes: int) -> None:
-        """Count a message as held."""
+        """Count a message as outstanding."""
         self._messages += 1
         self._bytes += size_bytes
 
     def credit(self, size_bytes: int) -> None:
-        """Count a message as given back."""
+        """Count a message as settled."""
         self._messages -= 1
         self._bytes -= size_bytes
         if self._on_room is not None:

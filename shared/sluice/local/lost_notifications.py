@@ -1,7 +1,7 @@
 """Publishes notifications of the objects in the inbox that have no ingestion.
 
-Cloud Storage repeats a notification until Pub/Sub accepts it; fake-gcs-server loses it when it is
-killed, or when Pub/Sub is down for longer. A file with two notifications is loaded once.
+Cloud Storage repeats a notification until Pub/Sub accepts it; fake-gcs-server loses it if it is
+killed, or if Pub/Sub is unavailable. A file with two notifications is loaded once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pull and StreamingPull: the two ways in which a subscriber fetches messages."""
+"""Pull and StreamingPull: how subscribers fetch messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sluice.local.pubsub import limits, wire
 from sluice.local.pubsub.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from sluice.local.pubsub.flow import UNLIMITED, Window
+from sluice.local.pubsub.flow_control import UNLIMITED, Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ MAX_MESSAGES_A_RESPONSE = 1000
 
 
 async def pull(subscription: Subscription, request: wire.Wire) -> wire.Wire:
-    """Answer a Pull as soon as there is a message, or with none after a short while."""
+    """Answer a Pull as soon as there is a message, or with none after `PULL_WAIT_S`."""
     _check_pullable(subscription)
     limits.check_max_messages(request.max_messages)
     limit = min(request.max_messages, MAX_MESSAGES_A_RESPONSE)
@@ -44,7 +44,7 @@ async def _wait_for_message(subscription: Subscription) -> None:
 
 
 class Stream:
-    """One StreamingPull: requests come in (acks, deadlines), messages go out."""
+    """One StreamingPull: it receives acks and deadlines, and sends messages."""
 
     def __init__(self, subscription: Subscription, first: wire.Wire) -> None:
         _check_pullable(subscription)
@@ -95,12 +95,12 @@ class Stream:
     async def _read(self, requests: AsyncIterator[wire.Wire]) -> None:
         try:
             async for request in requests:
-                self._obey(request)
+                self._apply(request)
         finally:
             self._is_ended = True
             self._may_send.set()
 
-    def _obey(self, request: wire.Wire) -> None:
+    def _apply(self, request: wire.Wire) -> None:
         if request.subscription:
             raise InvalidArgumentError(
                 "The subscription may only be set in the first request of a stream."

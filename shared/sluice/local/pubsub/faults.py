@@ -1,8 +1,8 @@
-"""Misbehaviour on demand: which deliveries repeat, tarry, overtake or lose their ack.
+"""Fault injection: which deliveries are duplicated, delayed or reordered, and which acks are dropped.
 
-Every decision is a function of the seed, the subscription, the message's place in it and the
-attempt, so a run repeats whatever the timing. Only what is in the queue at the moment decides
-whom a reordered message overtakes.
+Each decision is a function of the seed, the subscription, the message's place in it and the
+attempt, so a run is repeatable whatever its timing. Only the order depends on the queue: a message
+overtakes those that are in it at that moment.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Mischief:
-    """How a server misbehaves; the default behaves."""
+class Faults:
+    """The faults of a server; by default none."""
 
     duplicate: float = 0.0
-    """Share of deliveries handed out twice, 0 to 1."""
+    """Share of deliveries that are made twice, 0 to 1."""
     delay_s: float = 0.0
-    """Each delivery waits between 0 and this many seconds."""
+    """Longest delay of a delivery, in seconds; each is drawn between 0 and this."""
     reorder: bool = False
     """Deliveries overtake one another, except within an ordering key."""
     drop_acks: float = 0.0
-    """Share of acks the server forgets, 0 to 1."""
+    """Share of acks that are ignored, 0 to 1."""
     seed: int = 0
     subscription: str | None = None
-    """Full name or id of the only subscription to misbehave; none means all."""
+    """Full name or id of the only subscription with faults; None for all."""
 
     @classmethod
-    def parse(cls, text: str) -> Mischief:
+    def parse(cls, text: str) -> Faults:
         """Read the command line's form, `duplicate=0.3,delay=0.5s,reorder,drop_acks=0.2,seed=7`.
 
         Raises:
-            ValueError: if a word is unknown or its value is not of its kind.
+            ValueError: a word is unknown, or its value is malformed.
         """
         words = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
         if "delay" in words:
             words["delay_s"] = words.pop("delay").removesuffix("s")
         unknown = words.keys() - {field.name for field in fields(cls)}
         if unknown:
-            raise ValueError(f"unknown mischief: {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown faults: {', '.join(sorted(unknown))}")
         return cls(
             duplicate=float(words.get("duplicate", 0)),
             delay_s=float(words.get("delay_s", 0)),
@@ -51,7 +51,7 @@ class Mischief:
         )
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Mischief:
+    def from_json(cls, document: dict[str, Any]) -> Faults:
         """Read what `to_json` wrote."""
         return cls(**document)
 
@@ -60,25 +60,25 @@ class Mischief:
         return asdict(self)
 
     def applies_to(self, subscription: str) -> bool:
-        """Tell whether the subscription of this full name is to misbehave."""
+        """Return whether the subscription of this full name has faults."""
         return self.subscription in (None, subscription, subscription.rsplit("/", 1)[-1])
 
-    def repeats(self, subscription: str, place: int, attempt: int) -> bool:
-        """Tell whether this delivery is handed out twice."""
+    def is_duplicated(self, subscription: str, place: int, attempt: int) -> bool:
+        """Return whether this delivery is made twice."""
         return self._chance(self.duplicate, "duplicate", subscription, place, attempt)
 
-    def forgets_ack(self, subscription: str, place: int, attempt: int) -> bool:
-        """Tell whether the ack of this delivery is lost."""
+    def is_ack_dropped(self, subscription: str, place: int, attempt: int) -> bool:
+        """Return whether the ack of this delivery is ignored."""
         return self._chance(self.drop_acks, "drop", subscription, place, attempt)
 
-    def tarries_s(self, subscription: str, place: int, attempt: int) -> float:
-        """Return how many seconds this delivery is held back."""
+    def delay_s_of(self, subscription: str, place: int, attempt: int) -> float:
+        """Return the delay of this delivery, in seconds."""
         if not self.delay_s or not self.applies_to(subscription):
             return 0.0
         return self.delay_s * self._draw("delay", subscription, place, attempt)
 
     def overtakes(self, subscription: str, place: int, waiting: int) -> int:
-        """Return which of the `waiting` deliveries goes next, 0 being the one in turn."""
+        """Return which of the `waiting` deliveries is next; 0 is the one in order."""
         if not self.reorder or waiting < 2 or not self.applies_to(subscription):
             return 0
         return int(waiting * self._draw("reorder", subscription, place, 0))
@@ -92,4 +92,4 @@ class Mischief:
         return random.Random(f"{self.seed}/{kind}/{subscription}/{place}/{attempt}").random()  # noqa: S311 - repeatable on purpose
 
 
-GOOD_BEHAVIOUR = Mischief()
+NO_FAULTS = Faults()

@@ -1,7 +1,7 @@
-"""The local cloud's part in a container: prepares the other containers, then runs gateway and functions.
+"""The entry point of the container `cloud`: prepares the other containers, then runs gateway and functions.
 
-Where `sluice up` starts PostgreSQL, Cloud Storage and Pub/Sub itself, here they run already; the
-environment says where. See compose.yaml.
+PostgreSQL, Cloud Storage and Pub/Sub run in other containers, whose addresses are in the environment;
+see compose.yaml.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ POLL_S = 0.5
 
 
 def prepare(environ: Mapping[str, str], push_url: str) -> None:
-    """Make tables, topics, subscriptions and buckets where they are missing.
+    """Create the tables, topics, subscriptions and buckets that are missing.
 
     Args:
-        environ: the addresses, as the Google client libraries and the settings name them.
-        push_url: where Pub/Sub finds the gateway.
+        environ: the addresses, in the variables of the Google client libraries and the settings.
+        push_url: the address of the gateway for Pub/Sub.
 
     Raises:
         LocalCloudError: Cloud Storage or Pub/Sub did not answer in time.
@@ -68,13 +68,13 @@ def _create_bucket(url: str, name: str) -> None:
                 raise LocalCloudError(f"Cloud Storage does not answer at {url}") from None
             time.sleep(POLL_S)
         else:
-            if made.status_code != httpx.codes.CONFLICT:  # it is there already
+            if made.status_code != httpx.codes.CONFLICT:  # it exists
                 made.raise_for_status()
             return
 
 
 def main() -> None:
-    """Prepare, then serve until told to stop."""
+    """Prepare, then serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--state", type=Path, default=Path("/state"))
     parser.add_argument("--functions", type=Path, default=CHECKOUT / "functions")
