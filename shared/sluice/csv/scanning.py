@@ -323,7 +323,10 @@ class Scanner:
 
 def _marks(data: bytes, start: int, end: int, previous: int) -> list[int]:
     """Return the offsets, in a tile, of the last bytes of byte order marks that begin a record."""
-    found, at = [], data.find(BOM, start, end)
+    found: list[int] = []
+    if data.find(BOM[:1], start, end) < 0:  # one byte is found much faster
+        return found
+    at = data.find(BOM, start, end)
     while at >= 0:
         is_after_mark = at - 1 - start in found
         if is_after_mark or (data[at - 1] if at > start else previous) in (CR, LF):

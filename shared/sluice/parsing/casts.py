@@ -133,9 +133,10 @@ def _values(kind: TypeDefinition, cells: pa.Array) -> Cast:
         cells = _trimmed(cells)
         values = _cast_in_halves(cells, target, 0, refused)
     odd = _mistaken(kind, cells, values)
-    odd[refused] = True
-    if not odd.any():
+    if odd is None and not refused:
         return Cast([values])
+    odd = np.zeros(len(cells), bool) if odd is None else odd
+    odd[refused] = True
     _limit(int(np.count_nonzero(odd)), len(odd))
     return Cast([_without(odd, values)], odd)
 
@@ -153,14 +154,16 @@ def _matched(grammar: str, cells: pa.Array) -> Cast:
     return Cast([_without(odd, cells)], odd)
 
 
-def _mistaken(kind: TypeDefinition, cells: pa.Array, values: pa.Array) -> Flags:
-    """Return which cells Arrow takes for another value than we do, or for one at all."""
+def _mistaken(kind: TypeDefinition, cells: pa.Array, values: pa.Array) -> Flags | None:
+    """Return which cells Arrow takes for another value than we do, or for one at all; None for none."""
     from pyarrow import compute  # noqa: PLC0415
 
     codes, starts, ends = _bytes_of(cells)
-    found: Flags = np.zeros(len(cells), bool)
+    found: Flags = np.zeros(0, bool)
     if kind.name is ColumnType.FLOAT:  # nan(1) is a number to Arrow
-        found = ~np.asarray(compute.fill_null(compute.is_finite(values), fill_value=True))
+        is_finite = compute.is_finite(values)
+        if is_finite.false_count:
+            found = ~np.asarray(compute.fill_null(is_finite, fill_value=True))
     elif kind.name is ColumnType.DATE:
         found = np.asarray(compute.fill_null(values.cast("int32"), 0)) < _FIRST_DAY
     elif kind.is_time:  # an hour alone is a time of day to Arrow
@@ -168,10 +171,10 @@ def _mistaken(kind: TypeDefinition, cells: pa.Array, values: pa.Array) -> Flags:
         found = (ends - starts > _DATE_END) & ((minutes == 0) | (codes[minutes] != ord(":")))
         moments = np.asarray(compute.fill_null(values.cast("int64"), 0))
         found |= (moments < _FIRST_DAY * _DAY) | (moments >= _END_DAY * _DAY)
-    elif kind.is_whole:  # 0x10 is 16 to Arrow
+    elif kind.is_whole and b"x" in codes.tobytes().lower():  # 0x10 is 16 to Arrow
         is_long = ends - starts > 2
         found = is_long & (codes[np.where(is_long, starts + 1, 0)] | 0x20 == ord("x"))
-    return found
+    return found if found.any() else None
 
 
 def _points(cells: pa.Array) -> Cast:

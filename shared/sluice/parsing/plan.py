@@ -79,11 +79,13 @@ class Plan:
         """The stored columns of all columns, in order."""
         return tuple(each for _, fields in self.columns for each in fields)
 
-    def typing(self, source: str) -> str:
-        """Return the query of the rows that break no rule, in the order of the source."""
+    def judging(self, source: str) -> str:
+        """Return the query of all columns, and `_broken`, the number of the first rule that a row breaks."""
         names = [f"{quote(each.sent)} AS {quote(each.name)}" for each in self.fields]
         kept = ", ".join((*names, RECORD_COLUMN) if self.numbered else names)
-        return f"SELECT {kept} FROM {self._typed(source)} WHERE {_none_broken(self.rules)}"
+        which = " ".join(f"WHEN {rule.broken} THEN {n}" for n, rule in enumerate(self.rules))
+        broken = f"CASE {which} END" if which else "CAST(NULL AS INTEGER)"
+        return f"SELECT {kept}, {broken} AS _broken FROM {self._typed(source)}"
 
     def completing(self, source: str, typed: Collection[str], full: Collection[str]) -> str | None:
         """Return the query of what is unknown about rows of which some columns are typed.
@@ -108,15 +110,6 @@ class Plan:
         names = "".join(f"{quote(each.sent)} AS {quote(each.name)}, " for each in others)
         relation = self._typed(source, others)
         return f"SELECT {names}{_none_broken(rules)} AS _ok FROM {relation}"
-
-    def explaining(self, source: str) -> str:
-        """Return the query of (number of the first broken rule, its cell) of every row, in order."""
-        rules = list(enumerate(self.rules))
-        which = " ".join(f"WHEN {rule.broken} THEN {number}" for number, rule in rules)
-        cell = " ".join(f"WHEN {rule.broken} THEN {rule.cell}" for _, rule in rules)
-        if not rules:
-            return f"SELECT NULL, NULL FROM {source}"
-        return f"SELECT CASE {which} END, CASE {cell} END FROM {self._typed(source)}"
 
     def _typed(self, source: str, fields: Iterable[StoredField] | None = None) -> str:
         """Return the relation of raw cells, of what is sent for some stored columns, and of all values."""
@@ -278,9 +271,10 @@ class _Cell:
             bare = f"regexp_replace({text}, '(Z|[+-][0-9:]+)$', '+00:00')"
             parsed = f"timezone('UTC', try_strptime({bare}, {literal(written)}))"
         value = f"CAST({parsed} AS {self.kind.duckdb})"
-        value = (
-            f"CAST({value} AS VARCHAR)" if self.kind.is_stored_from_text else self._in_years(value)
-        )
+        if self.kind.is_stored_from_text:
+            value = f"CAST({value} AS VARCHAR)"
+        elif kind is ColumnType.INSTANT or "%z" in written:
+            value = self._in_years(value)
         grammar = literal(format_grammar(written))
         return f"CASE WHEN regexp_full_match({text}, {grammar}) THEN {value} END"
 

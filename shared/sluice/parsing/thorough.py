@@ -50,11 +50,13 @@ class Thorough:
             done: names of the declared columns that are typed.
             full: those of them that contain no null.
         """
+        import pyarrow as pa  # noqa: PLC0415
+
         sql = self._plan.completing("cells", done, full)
         if sql is None:
             return None
         sent = {each.sent: typed[each.name] for each in self._plan.fields if each.name in typed}
-        found = self._select(sql, {**sent, **raw}).combine_chunks()
+        found = self._select(sql, pa.table({**sent, **raw})).combine_chunks()
         for field in self._schema:
             if field.name not in typed:
                 typed[field.name] = _converted(found[field.name], field)
@@ -64,22 +66,19 @@ class Thorough:
         """Type records cell by cell; return the good rows, and what is wrong with each other record."""
         import pyarrow as pa  # noqa: PLC0415
 
-        self._cursor.register("cells", raw)
-        answers = self._cursor.execute(self._plan.explaining("cells")).fetchall()
-        rows = self._cursor.sql(self._plan.typing("cells")).to_arrow_table()
-        self._cursor.unregister("cells")
-        columns = [_converted(rows[field.name], field) for field in self._schema]
+        found = self._select(self._plan.judging("cells"), raw)
+        broken = found["_broken"].combine_chunks()
+        columns = [_converted(found[field.name], field) for field in self._schema]
+        rows = pa.table(columns, schema=self._schema).filter(broken.is_null())
         findings = {
-            place: self._finding(which, value)
-            for place, (which, value) in enumerate(answers)
+            place: self._finding(which, raw[self._plan.rules[which].cell][place].as_py())
+            for place, which in enumerate(broken.to_pylist())
             if which is not None
         }
-        return pa.table(columns, schema=self._schema), findings
+        return rows, findings
 
-    def _select(self, sql: str, columns: dict[str, pa.Array]) -> pa.Table:
-        import pyarrow as pa  # noqa: PLC0415
-
-        self._cursor.register("cells", pa.table(columns))
+    def _select(self, sql: str, cells: pa.Table) -> pa.Table:
+        self._cursor.register("cells", cells)
         found = self._cursor.sql(sql).to_arrow_table()
         self._cursor.unregister("cells")
         return found
