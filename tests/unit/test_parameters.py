@@ -54,7 +54,7 @@ def test_values_are_typed_and_defaults_fill_in() -> None:
         ({"town": "a", "radius": "1"}, "radius: no such parameter; nearby takes town, west"),
         ({"town": "a", "limit": "many"}, 'limit: "many" is not a whole number'),
         ({"town": "a", "limit": "0"}, "limit: 0 is less than 1"),
-        ({"west": "nan", "east": "1"}, "west: nan is less than -180"),
+        ({"west": "nan", "east": "1"}, "west: nan is not a finite number"),
         ({"west": "1", "east": "181"}, "east: 181.0 is more than 180"),
         ({"town": "a", "by": "end"}, 'by: "end" is not one of origin, both'),
         ({"town": "a", "since": "May"}, "since: "),

@@ -10,8 +10,8 @@ from sluice.api.formats import FORMATS, MEDIA_TYPES, formats_of
 from sluice.api.legacy.openapi import alias_paths
 from sluice.api.schemas import array, nullable, page_of_rows, record, ref
 from sluice.documents.document import schemas
-from sluice.querying.filters import operators_of
-from sluice.querying.rows import readable_columns
+from sluice.querying.filters import PREFIX, operators_of
+from sluice.querying.rows import RESERVED, readable_columns
 
 if TYPE_CHECKING:
     from sluice.api.operations import Argument, Operation, Schema
@@ -153,7 +153,7 @@ def _rows_operation(dataset: Dataset, arguments: Sequence[Argument]) -> Document
 def _filter(each: Field) -> Document:
     operators = "|".join(operators_of(each.postgres_type))
     return {
-        "name": each.name,
+        "name": f"{PREFIX}{each.name}" if each.name in RESERVED else each.name,
         "in": "query",
         "description": f"Filter `op.value` on a column of type {each.postgres_type}.",
         "schema": {"type": "string", "pattern": f"^({operators})\\."},

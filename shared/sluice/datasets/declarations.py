@@ -21,6 +21,8 @@ from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import (
     INGESTION_COLUMN,
     RESERVED_COLUMNS,
+    SEGMENT_COLUMN,
+    SYSTEM_COLUMNS,
     UNCOMPACTED,
     Alias,
     Check,
@@ -303,6 +305,14 @@ def _column(source: _Toml, number: int, table: object) -> Column:
         )
     if table["name"] in RESERVED_COLUMNS:
         raise source.error(f"{table['name']!r} is reserved for the engine", "name", number)
+    for stored in (table["name"] + suffix for suffix in TYPES[ColumnType(table["type"])].suffixes):
+        if stored in SYSTEM_COLUMNS:
+            raise source.error(
+                f"PostgreSQL has a column {stored!r} of its own in each table; choose another name, such as"
+                f' {stored + "_value"!r}, with header = "{stored}"',
+                "name",
+                number,
+            )
     header = table.get("header", table["name"])
     values = {key: value for key, value in table.items() if key not in ("header", "checks")}
     plural = {each.name for each in fields(Column) if each.default == ()}
@@ -469,6 +479,9 @@ def _check_projections(dataset: Dataset) -> None:
                 "a dataset with a key or references has no projections: its rows may change later"
             )
             raise DeclarationError(told, file=file)
+        if SEGMENT_COLUMN in each.columns:
+            detail = f"{SEGMENT_COLUMN!r} is reserved for the engine"
+            raise DeclarationError(detail, file=file, key="columns")
         if each.name in rollups or each.name == UNCOMPACTED:
             raise DeclarationError(f"{each.name!r} is taken", file=file, key="name")
         if each.slice and each.slice not in required:

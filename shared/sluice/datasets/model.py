@@ -34,6 +34,8 @@ UNCOMPACTED = "uncompacted"
 VARIABLE = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 #: Names of columns that the engine's tables, views and parser add.
 RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
+#: Columns that every table of PostgreSQL has.
+SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 
 
 class Duplicates(StrEnum):

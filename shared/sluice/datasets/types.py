@@ -184,13 +184,6 @@ def _whole_number(bits: int) -> Callable[[str], int]:
     return read
 
 
-def _read_finite(text: str) -> float:
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError(text)
-    return number
-
-
 def _read_boolean(text: str) -> bool:
     return _BOOLEANS[text.lower()]
 
@@ -208,6 +201,9 @@ def _read_instant(text: str) -> datetime:
         raise ValueError(text)
     return moment
 
+
+#: JSON has no numbers that are not finite.
+_NOT_FINITE = 'NaN and infinities are the texts "NaN", "Infinity" and "-Infinity".'
 
 _TEXT = StoredType(
     name="text",
@@ -263,10 +259,10 @@ _REAL = StoredType(
     oid=700,
     duckdb=("FLOAT",),
     arrow="float32",
-    json_schema={"type": "number", "format": "float"},
+    json_schema={"type": "number", "format": "float", "description": _NOT_FINITE},
     example=14.5,
     description="a number",
-    read=_read_finite,
+    read=float,
     sum_type="real",
     fixed_width=FixedWidth("f4", "float"),
 )
@@ -275,10 +271,10 @@ _DOUBLE = StoredType(
     oid=701,
     duckdb=("DOUBLE",),
     arrow="float64",
-    json_schema={"type": "number", "format": "double"},
+    json_schema={"type": "number", "format": "double", "description": _NOT_FINITE},
     example=14.42,
     description="a number",
-    read=_read_finite,
+    read=float,
     sum_type="double precision",
     fixed_width=FixedWidth("f8", "double"),
 )

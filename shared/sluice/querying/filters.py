@@ -1,16 +1,19 @@
 """Parses row filters, `column=op.value`, and compiles them to conditions with bound values.
 
 The grammar is PostgREST's: `eq ne lt le gt ge` with a value, `like` and `ilike` with `*` or `%` for
-any text, `in.(a,"b,c")`, `is.null`, `is.not_null`, `is.true`, `is.false`.
+any text, `in.(a,"b,c")`, `is.null`, `is.not_null`, `is.true`, `is.false`. `filter.column=op.value` is the
+same, also for a column that is called like a parameter of the route, such as `order`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import Field
+from sluice.datasets.types import StoredType
 from sluice.errors import FilterError
 
 COMPARISONS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -23,6 +26,9 @@ STATES = {
 }
 OPERATORS = (*COMPARISONS, "in", *PATTERNS, "is")
 MAX_VALUES = 1000
+#: Precedes the name of a column in a filter; required where a parameter has the same name.
+PREFIX = "filter."
+_STAR = re.compile(r"(\\.)|\*", re.DOTALL)
 
 
 def operators_of(postgres_type: str) -> tuple[str, ...]:
@@ -58,13 +64,43 @@ def parse_filters(
     """Parse filters; a row must match all of them.
 
     Args:
-        arguments: pairs of column and `op.value`; a column may occur several times.
+        arguments: pairs of column, with or without `PREFIX`, and `op.value`; a column may occur
+            several times.
         columns: the columns that may be filtered, by name.
 
     Raises:
         FilterError: an unknown column or operator, or a value of the wrong type.
     """
-    return tuple(_parse(name, text, columns) for name, text in arguments)
+    return tuple(_parse(name.removeprefix(PREFIX), text, columns) for name, text in arguments)
+
+
+def is_filter(text: str) -> bool:
+    """Return whether a text has the form `op.value`."""
+    operator, dot, _ = text.partition(".")
+    return bool(dot) and operator in OPERATORS
+
+
+def parse_value(kind: StoredType, text: str) -> object:
+    """Return the value that a request's text means.
+
+    Raises:
+        ValueError: it is not one; the message says what one looks like, and how a plus is written.
+    """
+    try:
+        return kind.parse(text)
+    except ValueError as error:
+        if not _is_value(kind, text.replace(" ", "+")):
+            raise
+        hint = "a + in a URL means a space: write %2B for a plus"
+        raise ValueError(f"{error}; {hint}") from None
+
+
+def _is_value(kind: StoredType, text: str) -> bool:
+    try:
+        kind.parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse(name: str, text: str, columns: Mapping[str, Field]) -> Filter:
@@ -93,7 +129,7 @@ def _values(column: Field, operator: str, text: str) -> tuple[str, ...]:
         return (_pattern(column, operator, text),)
     values = _elements(text) if operator == "in" else (text,)
     for each in values:
-        column.stored.parse(each)
+        parse_value(column.stored, each)
     return values
 
 
@@ -112,7 +148,13 @@ def _pattern(column: Field, operator: str, text: str) -> str:
     # A backslash escapes in PostgreSQL's patterns; one at the end escapes nothing and is an error.
     if (len(text) - len(text.rstrip("\\"))) % 2:
         raise ValueError("the pattern ends in a backslash; write it twice for one")
-    return text.replace("*", "%")
+    return _STAR.sub(_part_of_pattern, text)
+
+
+def _part_of_pattern(found: re.Match[str]) -> str:
+    """Return `%` for a star, and an escaped character as PostgreSQL has it."""
+    escaped = found[1] or "%"
+    return "*" if escaped == "\\*" else escaped
 
 
 def _elements(text: str) -> tuple[str, ...]:

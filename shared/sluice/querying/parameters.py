@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from sluice.datasets.model import Parameter, Query
 from sluice.errors import ParameterError
+from sluice.querying.filters import parse_value
 
 
 def read_parameters(query: Query, arguments: Iterable[tuple[str, str]]) -> dict[str, object]:
@@ -62,7 +64,7 @@ def _value(parameter: Parameter, text: str | None) -> object:
     if text is None:
         return None
     try:
-        value = parameter.stored.parse(text)
+        value = parse_value(parameter.stored, text)
         _check_range(parameter, value)
     except ValueError as error:
         raise ParameterError(f"{parameter.name}: {error}", parameter=parameter.name) from None
@@ -73,8 +75,9 @@ def _check_range(parameter: Parameter, value: object) -> None:
     if parameter.one_of and str(value) not in parameter.one_of:
         raise ValueError(f'"{value}" is not one of {", ".join(parameter.one_of)}')
     if isinstance(value, int | float):
-        # Negated, so that NaN is outside of every range.
-        if parameter.minimum is not None and not value >= parameter.minimum:
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is not a finite number")
+        if parameter.minimum is not None and value < parameter.minimum:
             raise ValueError(f"{value} is less than {parameter.minimum:g}")
-        if parameter.maximum is not None and not value <= parameter.maximum:
+        if parameter.maximum is not None and value > parameter.maximum:
             raise ValueError(f"{value} is more than {parameter.maximum:g}")

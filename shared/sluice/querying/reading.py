@@ -88,7 +88,9 @@ def stream(
         as_json: make each row one text, its JSON object, written by PostgreSQL.
     """
     select = (
-        f"SELECT CAST(row_to_json(answer) AS text) FROM (\n{sql}\n) AS answer" if as_json else sql
+        f"SELECT CAST(row_to_json(answer.*) AS text) FROM (\n{sql}\n) AS answer"
+        if as_json
+        else sql
     )
     connection.execute(
         _typed(f"DECLARE rows_of_answer NO SCROLL CURSOR FOR {select}", types), dict(values)
@@ -106,7 +108,7 @@ def fetch_json(
     This takes a tenth of the time of reading the rows one by one, because the driver is in Python.
     """
     joined = (
-        f"SELECT string_agg(CAST(row_to_json(answer) AS text), E',\n') FROM (\n{sql}\n) AS answer"
+        f"SELECT string_agg(CAST(row_to_json(answer.*) AS text), E',\n') FROM (\n{sql}\n) AS answer"
     )
     found = connection.execute(_typed(joined, {}), dict(values)).scalar_one()
     return [[(found,)]] if found is not None else []

@@ -9,10 +9,12 @@ from sluice.datasets.identifiers import quote, view
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Field
 from sluice.errors import NotFoundError, ParameterError, TooLargeError
 from sluice.querying.filters import (
+    PREFIX,
     Bindings,
     Filter,
     condition,
     conjunction,
+    is_filter,
     parse_filters,
     parse_list,
 )
@@ -117,6 +119,7 @@ def parse_rows_request(
         ParameterError, FilterError, TooLargeError: names the parameter and what it takes.
     """
     pairs = list(arguments)
+    refuse_filters_by_parameters(dataset, pairs)
     given = _reserved(pairs)
     columns = readable_columns(dataset)
     grouping = parse_grouping(given.get("group", ""), given.get("measure", ""), columns)
@@ -134,6 +137,22 @@ def parse_rows_request(
         after=order.read_cursor(cursor) if cursor else (),
         grouping=grouping,
     )
+
+
+def refuse_filters_by_parameters(dataset: Dataset, arguments: Iterable[tuple[str, str]]) -> None:
+    """Check that no parameter of the route is given what is meant as a filter on a column.
+
+    Raises:
+        ParameterError: names the spelling of the filter.
+    """
+    columns = readable_columns(dataset)
+    for name, text in arguments:
+        first = text.partition(".")[0]
+        if name in RESERVED and name in columns and is_filter(text) and first not in columns:
+            raise ParameterError(
+                f"{name}: is a parameter here; filter the column with {PREFIX}{name}={text}",
+                parameter=name,
+            )
 
 
 def readable_columns(dataset: Dataset) -> dict[str, Field]:

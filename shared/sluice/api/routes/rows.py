@@ -27,7 +27,13 @@ from sluice.parsing.json_rows import read_json
 from sluice.postgres.catalog import DatasetVersion, dataset_version
 from sluice.postgres.named_sql import composed
 from sluice.querying.reading import BATCH_ROWS, fetch_json, stream
-from sluice.querying.rows import RowsRequest, Statement, parse_rows_request, row_by_key
+from sluice.querying.rows import (
+    RowsRequest,
+    Statement,
+    parse_rows_request,
+    refuse_filters_by_parameters,
+    row_by_key,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -60,6 +66,7 @@ _ROWS = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": {"type":
 
 def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[str, str]]:
     found = dataset_version(connection, call.path["dataset"])
+    refuse_filters_by_parameters(found.dataset, call.arguments)
     kind = "json" if "key" in call.path else negotiate(call.request)
     return found, freshness_headers(found, kind)
 
@@ -89,6 +96,7 @@ def list_rows(call: Call, connection: Connection, found: DatasetVersion) -> Resp
 
     Filters are `column=op.value`, and all must hold: `eq` `ne` `lt` `le` `gt` `ge`, `in.(a,b)`,
     `like` and `ilike` with `*` for any text, `is.null`, `is.not_null`, `is.true`, `is.false`.
+    `filter.column=op.value` is the same, also for a column called like a parameter.
 
     JSON without a limit is a page of 1000 rows; `next` is the cursor of the following page. The
     other formats have all rows, up to the limit of the service, above which the request is
