@@ -1,4 +1,4 @@
-"""Names that mean something elsewhere, to PostgreSQL or to the rows route, are names of columns like any other."""
+"""Names that mean something elsewhere, to PostgreSQL or to the rows route, can be names of columns."""
 
 from __future__ import annotations
 
@@ -102,9 +102,7 @@ def test_a_parameter_used_as_a_filter_names_the_spelling_of_the_filter(
     assert f"filter.{name}={text}" in assert_problem(answer, "API301", 400)["detail"]
 
 
-def test_an_order_by_a_column_called_like_an_operator_is_an_order(
-    flow: Flow, serve: Serve
-) -> None:
+def test_an_order_by_a_column_called_like_an_operator_is_an_order(flow: Flow, serve: Serve) -> None:
     _declare(flow, "order", "eq")
     _load(flow, b"order,eq\n1,a\n2,b\n")
     found = serve("query").get(f"{ROWS}?order=eq.desc").json["rows"]
@@ -135,8 +133,8 @@ def test_a_pattern_escapes_with_a_backslash(
 def test_a_bare_plus_in_a_query_string_is_explained(flow: Flow, serve: Serve) -> None:
     flow.declare({"name": "things", "columns": [{"name": "at", "type": "instant"}]})
     client = serve("query")
-    detail = assert_problem(
-        client.get(f"{ROWS}?at=eq.2024-01-01T00:00:00+02:00"), "API302", 400
-    )["detail"]
+    detail = assert_problem(client.get(f"{ROWS}?at=eq.2024-01-01T00:00:00+02:00"), "API302", 400)[
+        "detail"
+    ]
     assert "%2B" in detail
     assert client.get(f"{ROWS}?at=eq.2024-01-01T00:00:00%2B02:00").status_code == 200

@@ -26,6 +26,7 @@ QUERY = Query(
         Parameter("open", "boolean"),
     ),
     needs=(("town",), BOX),
+    ascending=(BOX,),
 )
 
 
@@ -56,6 +57,7 @@ def test_values_are_typed_and_defaults_fill_in() -> None:
         ({"town": "a", "limit": "0"}, "limit: 0 is less than 1"),
         ({"west": "nan", "east": "1"}, "west: nan is not a finite number"),
         ({"west": "1", "east": "181"}, "east: 181.0 is more than 180"),
+        ({"west": "2", "east": "1"}, "west: 2.0 is more than east, 1.0"),
         ({"town": "a", "by": "end"}, 'by: "end" is not one of origin, both'),
         ({"town": "a", "since": "May"}, "since: "),
         ({"town": "a", "open": "perhaps"}, "open: "),

@@ -277,6 +277,8 @@ class Query:
         summary: one sentence: what it answers.
         needs: alternatives of parameter names; at least one alternative must be given in full,
             and none in part.
+        ascending: groups of parameter names; of each group the values that are given must not
+            descend, such as the edges of a box.
         returns: `one` object, or `many` rows.
         sql: PostgreSQL, parameters as `:name`.
         verb: name of its own CLI command, or empty.
@@ -288,6 +290,7 @@ class Query:
     description: str = ""
     parameters: tuple[Parameter, ...] = ()
     needs: tuple[tuple[str, ...], ...] = ()
+    ascending: tuple[tuple[str, ...], ...] = ()
     returns: str = "many"
     drawing: Drawing | None = None
     verb: str = ""

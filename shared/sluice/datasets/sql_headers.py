@@ -6,6 +6,7 @@
     -- param by text = origin (origin, destination, both, either): Which end the box tests.
     -- param limit integer = 100 (1..1000): Most groups.
     -- needs: region | min_lon min_lat max_lon max_lat    (an empty alternative: none is needed)
+    -- ascending: min_lon max_lon | min_lat max_lat
     -- returns: one
     -- draw: line x=week y=trips series=region label=trips_a_week
     -- verb: title
@@ -33,7 +34,7 @@ DRAWINGS = {
 }
 
 _KEYWORD = re.compile(
-    r"(name|param|needs|returns|draw|verb|output|near|key|measure|index|columns|slice)"
+    r"(name|param|needs|ascending|returns|draw|verb|output|near|key|measure|index|columns|slice)"
     r"(?:[ ]+([^:]*?))?:[ ]*(.*)"
 )
 _PARAM = re.compile(
@@ -153,12 +154,11 @@ def parse_query(file_name: str, text: str) -> Query:
         if keyword == "param"
     )
     known = {each.name for each in parameters}
-    needs = (
-        tuple(tuple(each.split()) for each in plain["needs"].split("|")) if "needs" in plain else ()
-    )
+    groups = {keyword: _groups(plain.get(keyword)) for keyword in ("needs", "ascending")}
     for number, keyword, _, _ in keywords:
-        if keyword == "needs" and (unknown := {n for each in needs for n in each} - known):
-            raise lines.error(number, "needs", f"{', '.join(sorted(unknown))}: no such parameter")
+        named = {name for group in groups.get(keyword, ()) for name in group}
+        if unknown := named - known:
+            raise lines.error(number, keyword, f"{', '.join(sorted(unknown))}: no such parameter")
         if keyword == "returns" and plain["returns"] not in ("one", "many"):
             raise lines.error(number, "returns", "is one or many")
     drawings = [
@@ -176,13 +176,19 @@ def parse_query(file_name: str, text: str) -> Query:
         description=description,
         sql=_body(text),
         parameters=parameters,
-        needs=needs,
+        needs=groups["needs"],
+        ascending=groups["ascending"],
         returns=plain.get("returns", "many"),
         drawing=drawings[-1] if drawings else None,
         verb=plain.get("verb", ""),
         verb_output=plain.get("output", ""),
         near=nears[-1] if nears else None,
     )
+
+
+def _groups(text: str | None) -> tuple[tuple[str, ...], ...]:
+    """Return the names of `a b | c`."""
+    return () if text is None else tuple(tuple(each.split()) for each in text.split("|"))
 
 
 def _near(lines: _Lines, number: int, text: str) -> Near:

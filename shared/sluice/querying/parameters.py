@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sluice.datasets.model import Parameter, Query
 from sluice.errors import ParameterError
@@ -18,7 +20,9 @@ def read_parameters(query: Query, arguments: Iterable[tuple[str, str]]) -> dict[
     """
     given = _given(query, arguments)
     _check_needs(query, given)
-    return {each.name: _value(each, given.get(each.name)) for each in query.parameters}
+    values = {each.name: _value(each, given.get(each.name)) for each in query.parameters}
+    _check_ascending(query, values)
+    return values
 
 
 def _given(query: Query, arguments: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -50,6 +54,18 @@ def _check_needs(query: Query, given: Mapping[str, str]) -> None:
             f"{query.name} needs {', or '.join(alternatives)}",
             missing=[list(names) for names in query.needs],
         )
+
+
+def _check_ascending(query: Query, values: Mapping[str, Any]) -> None:
+    """Check that no range is inverted; what is not given is no bound."""
+    for names in query.ascending:
+        given = [name for name in names if values[name] is not None]
+        for low, high in itertools.pairwise(given):
+            if values[low] > values[high]:
+                raise ParameterError(
+                    f"{low}: {values[low]} is more than {high}, {values[high]}; exchange the two",
+                    parameter=low,
+                )
 
 
 def _missing(query: Query, names: list[str]) -> None:

@@ -88,9 +88,7 @@ def stream(
         as_json: make each row one text, its JSON object, written by PostgreSQL.
     """
     select = (
-        f"SELECT CAST(row_to_json(answer.*) AS text) FROM (\n{sql}\n) AS answer"
-        if as_json
-        else sql
+        f"SELECT CAST(row_to_json(answer.*) AS text) FROM (\n{sql}\n) AS answer" if as_json else sql
     )
     connection.execute(
         _typed(f"DECLARE rows_of_answer NO SCROLL CURSOR FOR {select}", types), dict(values)

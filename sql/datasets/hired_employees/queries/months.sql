@@ -2,6 +2,7 @@
 -- param department text: Only this department.
 -- param from_year integer: First year.
 -- param to_year integer: Last year.
+-- ascending: from_year to_year
 -- draw: line x=month y=hired label=employees_hired
 SELECT CAST(date_trunc('month', hired_at AT TIME ZONE 'UTC') AS date) AS month, count(*) AS hired
 FROM hired_employees

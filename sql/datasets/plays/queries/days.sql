@@ -2,6 +2,7 @@
 -- param song text: Only this song, matched exactly.
 -- param from_day date: First day.
 -- param to_day date: Last day.
+-- ascending: from_day to_day
 -- draw: line x=date y=plays
 SELECT played_on AS date, CAST(sum(plays) AS bigint) AS plays, count(DISTINCT song) AS songs
 FROM plays_totals

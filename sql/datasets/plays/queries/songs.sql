@@ -2,6 +2,7 @@
 -- param from_day date: First day.
 -- param to_day date: Last day.
 -- param limit integer = 20 (1..10000): Maximum number of songs.
+-- ascending: from_day to_day
 -- draw: bar x=song y=plays
 SELECT
     song,

@@ -6,6 +6,7 @@
 -- param to_day date: Last day.
 -- param order text = first_seen (first_seen, name): Order of the songs.
 -- param limit integer = 1000 (1..1000000): Maximum number of rows.
+-- ascending: from_day to_day
 WITH totals AS (
     SELECT
         song,

@@ -1,6 +1,7 @@
 -- How many titles of each type were released in each year.
 -- param from_year integer: First year.
 -- param to_year integer: Last year.
+-- ascending: from_year to_year
 -- draw: line x=release_year y=titles series=type label=titles
 SELECT release_year, type, count(*) AS titles
 FROM titles

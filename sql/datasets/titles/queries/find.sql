@@ -8,6 +8,7 @@
 -- param to_year integer: Last year of release.
 -- param rating text: Age rating, such as TV-MA.
 -- param limit integer = 100 (1..10000): Maximum number of titles.
+-- ascending: from_year to_year
 SELECT show_id, type, title, country, release_year, rating, duration, listed_in, description
 FROM titles
 WHERE (CAST(:type AS text) IS NULL OR casefold(type) = casefold(:type))

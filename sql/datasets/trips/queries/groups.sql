@@ -12,6 +12,7 @@
 -- param min_trips integer = 1 (1..): Minimum number of trips in a group.
 -- param limit integer = 100 (1..10000): Maximum number of groups.
 -- needs: | min_lon min_lat max_lon max_lat
+-- ascending: min_lon max_lon | min_lat max_lat
 -- draw: map x=origin_lon y=origin_lat size=trips cell=cell_size label=trips_that_begin_in_the_cell
 WITH RECURSIVE asked AS (
     -- Without a box it is the whole world; only groups of the default size are in the tree.

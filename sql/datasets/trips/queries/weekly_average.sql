@@ -9,6 +9,7 @@
 -- param by text = origin (origin, destination, both, either): The end of a trip that is in the box.
 -- param weeks text = observed (observed, spanned): Divide by the weeks with trips, or by all weeks from first to last.
 -- needs: region | min_lon min_lat max_lon max_lat
+-- ascending: min_lon max_lon | min_lat max_lat
 -- returns: one
 -- draw: line x=monday y=trips rows=per_week label=trips_a_week
 WITH RECURSIVE found AS (
