@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One generation of an object in Cloud Storage."""
+    """One generation of an object in Cloud Storage.
+
+    Attributes:
+        uploaded_at: its creation time; None where the reader of the object does not need it.
+    """
 
     bucket: str
     name: str
@@ -22,6 +27,7 @@ class StoredObject:
     size_bytes: int
     crc32c: str | None = None
     content_encoding: str = ""
+    uploaded_at: datetime | None = None
 
     @property
     def url(self) -> str:

@@ -10,14 +10,14 @@ CREATE SCHEMA restoring;
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 
 CREATE TYPE sluice.ingestion_state AS ENUM (
-    'received',    -- the object was uploaded; failed, cancelled -> received: retried from the start
+    'received',    -- the object was uploaded; failed, cancelled, skipped -> received: retried from the start
     'splitting',   -- received -> splitting: split reads the object; its first chunks already load
     'loading',     -- splitting -> loading: every chunk is known, some have no receipt yet
     'publishing',  -- loading -> publishing: every chunk has its receipt
     'done',        -- publishing -> done: readers see the rows
     'failed',      -- received, splitting, loading, publishing -> failed: readers see none of the rows
     'cancelled',   -- received, splitting, loading -> cancelled: an operator stopped it
-    'skipped',     -- received, publishing -> skipped: the same content was loaded before
+    'skipped',     -- received, publishing -> skipped: the same content, or a newer generation, is published
     'undone'       -- done -> undone: an operator or a newer generation withdrew the rows
 );
 
@@ -54,10 +54,13 @@ CREATE TABLE sluice.ingestions (
     size_bytes bigint NOT NULL,
     crc32c text,
     content_encoding text NOT NULL DEFAULT '',  -- of the object: 'gzip', or empty
+    uploaded_at timestamptz NOT NULL DEFAULT now(),  -- creation time of the object; orders updates of a key
     state sluice.ingestion_state NOT NULL DEFAULT 'received',
     layout jsonb,                          -- dialect and header of the file; null until it was opened
     chunks_total integer,                  -- null until the file is read to its end
     content_bytes bigint,                  -- decompressed size; null until the file is read to its end
+    content_sha256 bytea,                  -- digest of the decompressed content; null until the file is read
+                                           -- to its end, and where there is no file
     records_total bigint,                  -- as split counts them, independently of the parser
     chunks_loaded integer NOT NULL DEFAULT 0,
     bytes_loaded bigint NOT NULL DEFAULT 0,
@@ -69,7 +72,7 @@ CREATE TABLE sluice.ingestions (
     problem jsonb,                         -- problem document of a failure
     warnings jsonb NOT NULL DEFAULT '[]',  -- for readers of the rows: [{rule, column, rows, message}, ...]
     output jsonb,                          -- the output in the outbox: bucket, object, generation, size_bytes
-    replaced_by integer,                   -- the ingestion whose publication withdrew these rows
+    replaced_by integer,                   -- the ingestion whose publication withdrew or skipped this one
     resends integer NOT NULL DEFAULT 0,    -- how often recovery sent its messages again
     received_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
@@ -81,7 +84,11 @@ CREATE TABLE sluice.ingestions (
         CHECK (state <> 'done' OR records_read = rows_loaded + rows_rejected + duplicates)
 );
 -- "Was this content loaded before?"
-CREATE INDEX ingestions_content ON sluice.ingestions (dataset, crc32c, size_bytes) WHERE state = 'done';
+CREATE INDEX ingestions_content ON sluice.ingestions (dataset, content_sha256) WHERE state = 'done';
+-- "May this content have been loaded before?", asked before the file is read.
+CREATE INDEX ingestions_checksum ON sluice.ingestions (dataset, crc32c, size_bytes) WHERE state = 'done';
+-- "Which ingestions were uploaded after this one?"
+CREATE INDEX ingestions_uploaded ON sluice.ingestions (dataset, uploaded_at) WHERE state = 'done';
 -- "Which ingestion does a newer generation replace?"
 CREATE INDEX ingestions_object ON sluice.ingestions (bucket, object) WHERE state = 'done';
 -- "Which ingestions have stalled?", asked by recovery.

@@ -1,26 +1,28 @@
 -- name: receive_group
 -- Inserts small files as ingestions in `publishing`, each with its chunk and receipt. Leaves out a file that
--- is known already, that has another published generation, or whose content is published.
+-- is known already, that has another published generation, or whose content is published where the dataset
+-- skips the same content.
 WITH files AS (
     SELECT * FROM jsonb_to_recordset(CAST(:files AS jsonb)) AS file (
         bucket text, object text, generation bigint, size_bytes bigint, crc32c text, content_encoding text,
-        layout jsonb, first_byte bigint, end_byte bigint, first_line bigint, records bigint, lines bigint,
-        rows_loaded bigint, rows_rejected bigint, received_at timestamptz
+        uploaded_at timestamptz, sha256 text, layout jsonb, first_byte bigint, end_byte bigint,
+        first_line bigint, records bigint, lines bigint, rows_loaded bigint, rows_rejected bigint, received_at timestamptz
     )
 ), received AS (
     INSERT INTO sluice.ingestions (
-        dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, state, sequence, layout,
-        chunks_total, records_total, content_bytes, chunks_loaded, bytes_loaded, records_read, rows_loaded,
+        dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, uploaded_at, state,
+        sequence, layout, chunks_total, records_total, content_bytes, content_sha256, chunks_loaded, bytes_loaded, records_read, rows_loaded,
         rows_rejected, received_at
     )
-    SELECT :dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, 'publishing',
-        CAST(:sequence AS integer), layout, 1, records, end_byte, 1, end_byte - first_byte, records,
+    SELECT :dataset, bucket, object, generation, size_bytes, crc32c, content_encoding,
+        coalesce(uploaded_at, now()), 'publishing',
+        CAST(:sequence AS integer), layout, 1, records, end_byte, decode(sha256, 'hex'), 1, end_byte - first_byte, records,
         rows_loaded, rows_rejected, least(received_at, now()) -- clocks differ
     FROM files
     WHERE NOT EXISTS (
         SELECT FROM sluice.ingestions AS other
-        WHERE other.dataset = :dataset AND other.crc32c = files.crc32c
-            AND other.size_bytes = files.size_bytes AND other.state = 'done'
+        WHERE CAST(:skips_same_content AS boolean) AND other.dataset = :dataset
+            AND other.content_sha256 = decode(files.sha256, 'hex') AND other.state = 'done'
     ) AND NOT EXISTS (
         SELECT FROM sluice.ingestions AS other
         WHERE other.bucket = files.bucket AND other.object = files.object AND other.state = 'done'

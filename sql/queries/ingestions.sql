@@ -1,7 +1,12 @@
 -- name: receive_ingestion
 -- Inserts the ingestion of a generation; no row when there is one already.
-INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, sequence)
-VALUES (:dataset, :bucket, :object, :generation, :size_bytes, :crc32c, :content_encoding, 1)
+INSERT INTO sluice.ingestions (
+    dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, uploaded_at, sequence
+)
+VALUES (
+    :dataset, :bucket, :object, :generation, :size_bytes, :crc32c, :content_encoding,
+    coalesce(CAST(:uploaded_at AS timestamptz), now()), 1
+)
 ON CONFLICT (bucket, object, generation) DO NOTHING
 RETURNING *;
 
@@ -42,6 +47,8 @@ SET state = CAST(:to_state AS sluice.ingestion_state),
     chunks_total = coalesce(CAST(:chunks_total AS integer), chunks_total),
     records_total = coalesce(CAST(:records_total AS bigint), records_total),
     content_bytes = coalesce(CAST(:content_bytes AS bigint), content_bytes),
+    content_sha256 = coalesce(CAST(:content_sha256 AS bytea), content_sha256),
+    warnings = warnings || CAST(:warnings AS jsonb),
     layout = coalesce(CAST(:layout AS jsonb), layout),
     output = coalesce(CAST(:output AS jsonb), output),
     replaced_by = coalesce(CAST(:replaced_by AS integer), replaced_by)
@@ -49,11 +56,39 @@ WHERE id = :ingestion AND CAST(state AS text) = ANY (CAST(:from_states AS text[]
 RETURNING *;
 
 -- name: content_done
--- The published ingestion of the same content in the same dataset, if there is one.
+-- The published ingestion whose content is the same, if its rows make another load superfluous. Where the
+-- dataset has a key, it must have loaded every row or be the dataset's newest change: otherwise a row that
+-- it left out might be loaded now.
 SELECT id FROM sluice.ingestions
-WHERE dataset = :dataset AND crc32c = :crc32c AND size_bytes = :size_bytes
-    AND state = 'done' AND id <> :ingestion
+WHERE dataset = :dataset AND content_sha256 = :sha256 AND state = 'done' AND id <> :ingestion
+    AND (
+        NOT CAST(:is_keyed AS boolean)
+        OR rows_loaded = records_read
+        OR EXISTS (
+            SELECT FROM sluice.freshness
+            WHERE freshness.dataset = ingestions.dataset AND freshness.ingestion = ingestions.id
+        ) AND NOT EXISTS (
+            SELECT FROM sluice.rejects WHERE rejects.ingestion = ingestions.id AND rule = 'references'
+        )
+    )
+ORDER BY id
 LIMIT 1;
+
+-- name: is_checksum_done
+-- Whether content of the same size and checksum is published: it may be the same content.
+SELECT EXISTS (
+    SELECT FROM sluice.ingestions
+    WHERE dataset = :dataset AND crc32c = :crc32c AND size_bytes = :size_bytes
+        AND state = 'done' AND id <> :ingestion
+);
+
+-- name: later_uploads
+-- The published ingestions of a dataset that were uploaded after this one, in the order of their upload.
+SELECT later.id
+FROM sluice.ingestions AS later JOIN sluice.ingestions AS own ON own.id = :ingestion
+WHERE later.dataset = own.dataset AND later.state = 'done' AND later.uploaded_at >= own.uploaded_at
+    AND (later.uploaded_at, later.generation, later.id) > (own.uploaded_at, own.generation, own.id)
+ORDER BY later.uploaded_at, later.generation, later.id;
 
 -- name: older_generations
 -- The published ingestions of older generations of the same object.
@@ -233,5 +268,5 @@ DELETE FROM sluice.chunks WHERE ingestion = :ingestion;
 UPDATE sluice.ingestions
 SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NULL, chunks_loaded = 0, bytes_loaded = 0,
     records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, warnings = '[]', problem = NULL, finished_at = NULL, resends = 0,
-    output = NULL
+    output = NULL, content_sha256 = NULL, replaced_by = NULL
 WHERE id = :ingestion;

@@ -1,7 +1,14 @@
 -- name: receive_rows
--- An ingestion of rows from a request; its object name is unique, so it replaces no other.
-INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, source, sequence)
-VALUES (:dataset, '', :dataset || '/rows/' || gen_random_uuid(), 0, :size_bytes, 'rows', 1)
+-- An ingestion of rows from a request; its object name is unique, so it replaces no other. It is newer than
+-- all that is published, even if the clock of Cloud Storage is ahead.
+INSERT INTO sluice.ingestions (dataset, bucket, object, generation, size_bytes, uploaded_at, source, sequence)
+VALUES (
+    :dataset, '', :dataset || '/rows/' || gen_random_uuid(), 0, :size_bytes,
+    greatest(clock_timestamp(), (
+        SELECT max(uploaded_at) + interval '1 microsecond' FROM sluice.ingestions
+        WHERE dataset = :dataset AND state = 'done'
+    )), 'rows', 1
+)
 RETURNING *;
 
 -- name: rejects_of_rows

@@ -10,6 +10,7 @@ import json
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, event, text
@@ -82,7 +83,8 @@ class Bucket:
         generation = len(self._objects) + 1
         self._objects[name, generation] = data
         crc32c = str(zlib.crc32(data))
-        return StoredObject("inbox", name, generation, len(data), crc32c)
+        uploaded_at = datetime.now(UTC)
+        return StoredObject("inbox", name, generation, len(data), crc32c, uploaded_at=uploaded_at)
 
     def lose(self, stored: StoredObject) -> None:
         """Delete one generation."""

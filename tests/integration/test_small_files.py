@@ -83,7 +83,7 @@ def test_a_small_file_is_done_when_its_notification_is_handled(flow: Flow) -> No
 def test_events_and_records_are_those_of_a_split_file(flow: Flow) -> None:
     sql = (
         "SELECT to_jsonb(ingestions)"
-        " - '{id,object,generation,received_at,updated_at,finished_at}'::text[] AS made,"
+        " - '{id,object,generation,uploaded_at,received_at,updated_at,finished_at}'::text[] AS made,"
         " to_jsonb(chunks) - '{ingestion}'::text[] AS cut,"
         " to_jsonb(receipts) - '{ingestion,loaded_at}'::text[] AS kept"
         " FROM sluice.ingestions JOIN sluice.chunks ON chunks.ingestion = id"

@@ -207,7 +207,7 @@ def test_a_command_to_an_unknown_ingestion_is_not_found(flow: Flow, action: str)
         ("done", ["cancel", "retry"]),
         ("failed", ["cancel", "undo"]),
         ("cancelled", ["cancel", "undo"]),
-        ("skipped", ["cancel", "undo", "retry"]),
+        ("skipped", ["cancel", "undo"]),
         ("undone", ["cancel", "undo", "retry"]),
         ("loading", ["undo", "retry"]),
     ],

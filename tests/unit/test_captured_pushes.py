@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def test_the_notification_of_a_finished_upload_is_read_as_its_object() -> None:
         generation=1795264599899885,
         size_bytes=286,
         crc32c="qmzrWw==",
+        uploaded_at=datetime(2026, 11, 21, 12, 36, 39, 899878, UTC),
     )
 
 

@@ -167,8 +167,9 @@ def test_the_exit_code_follows_from_the_final_state(
 
 
 def test_a_skipped_file_is_reported(cloud: Callable[..., Replay], file: Path) -> None:
-    result = run(cloud("skipped"), "load", file)
-    assert "skipped, the same content was loaded before" in result.stdout
+    warnings = [{"rule": "skipped", "message": "ingestion 3 loaded the same content before"}]
+    result = run(cloud("skipped", warnings=warnings, replaced_by=3), "load", file)
+    assert "skipped; ingestion 3 loaded the same content before" in result.stdout
 
 
 def test_the_first_rejects_are_shown_with_line_column_and_reason(

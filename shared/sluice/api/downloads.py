@@ -68,7 +68,7 @@ def _with_output(connection: Connection, row: Ingestion) -> tuple[Ingestion, Sto
     """
     if row.state == State.SKIPPED and row.replaced_by is not None:
         other = select_ingestion(connection, row.replaced_by)
-        if (other.file.crc32c, other.file.size_bytes) == (row.file.crc32c, row.file.size_bytes):
+        if other.content_sha256 == row.content_sha256:
             row = other
     if row.state != State.DONE:
         raise IllegalTransitionError(

@@ -154,7 +154,7 @@ def cancel(context: click.Context, ingestion: int, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def retry(context: click.Context, ingestion: int, as_json: bool) -> None:
-    """Restart a failed or cancelled ingestion; no row is loaded twice."""
+    """Restart a failed, cancelled or skipped ingestion; no row is loaded twice."""
     _print_state(connect(context).retry(ingestion), as_json=as_json)
 
 

@@ -51,10 +51,8 @@ def print_accounts(ingestions: Sequence[Ingestion]) -> None:
 def print_outcome(client: Client, ingestion: Ingestion) -> None:
     """Print why an ingestion was skipped or failed, and its first rejects."""
     if ingestion.state == "skipped":
-        click.echo(
-            f"{ingestion.object}: skipped, the same content was loaded before;"
-            " nothing was loaded twice"
-        )
+        why = "; ".join(str(each["message"]) for each in ingestion.warnings)
+        click.echo(f"{ingestion.object}: skipped; {why}")
     elif ingestion.state != "done":
         _print_problem(ingestion)
     if ingestion.account.rejected:

@@ -142,7 +142,7 @@ class Client:
         return self._command(number, "cancel")
 
     def retry(self, number: int) -> Ingestion:
-        """Start a failed or cancelled ingestion again."""
+        """Start a failed, cancelled or skipped ingestion again."""
         return self._command(number, "retry")
 
     def undo(self, number: int) -> Ingestion:

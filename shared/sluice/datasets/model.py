@@ -402,6 +402,20 @@ class Dataset:
         return bool(self.key) or bool(self.references)
 
     @property
+    def skips_same_content(self) -> bool:
+        """Whether a file is skipped if its content is published.
+
+        Not where each object has its own rows, nor where the order of uploads decides which row counts:
+        there every file is loaded.
+        """
+        return self.reupload is Reupload.APPEND and not self.updates
+
+    @property
+    def updates(self) -> bool:
+        """Whether a row replaces an earlier one with the same key."""
+        return bool(self.key) and self.duplicates is Duplicates.UPDATE
+
+    @property
     def keeps_originals(self) -> bool:
         """Whether a row may still become a reject at publish, and so keeps its original bytes."""
         refuses = any(each.dangling is Dangling.REJECT for each in self.references)

@@ -157,6 +157,7 @@ def _stored(blob: Blob) -> StoredObject:
         generation=int(blob.generation),
         size_bytes=int(blob.size),
         crc32c=blob.crc32c,
+        uploaded_at=blob.time_created,
     )
 
 

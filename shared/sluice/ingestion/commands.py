@@ -55,13 +55,13 @@ def undo(env: Environment, ingestion: int) -> None:
 
 
 def retry(env: Environment, ingestion: int) -> None:
-    """Restart a failed or cancelled ingestion from the first byte of its file.
+    """Restart a failed, cancelled or skipped ingestion from the first byte of its file.
 
     The remains of the earlier attempt are deleted first, so that a changed declaration or a fixed
     cause takes effect.
 
     Raises:
-        IllegalTransitionError: it is neither failed nor cancelled nor just restarted.
+        IllegalTransitionError: it is neither failed, cancelled, skipped nor just restarted.
         NotFoundError: there is no such ingestion.
         PubsubUnavailableError: it was restarted, but split was not notified; retry again later.
     """

@@ -11,12 +11,15 @@ from sluice.datasets.model import INGESTION_COLUMN, Dataset, Reupload, Rollup
 from sluice.documents.ingestions import State
 from sluice.errors import PermanentError, UnknownDatasetError
 from sluice.ingestion.ingestions import (
+    NEWER_GENERATION,
+    SAME_CONTENT,
     Changes,
     fail,
     lock_ingestion,
     move,
     same_content,
     select_ingestion,
+    skip,
 )
 from sluice.ingestion.merge import lock_datasets, merge_rows, reject_rows, withdraw
 from sluice.ingestion.model import Ingestion
@@ -118,7 +121,8 @@ def publish(
     check_accounts(connection, [ingestion])
     other = _superseding(connection, ingestion, dataset)
     if other is not None:
-        move(connection, ingestion.id, State.SKIPPED, project, Changes(replaced_by=other))
+        why = SAME_CONTENT if dataset.skips_same_content else NEWER_GENERATION
+        skip(connection, ingestion.id, other, why, project)
         return
     older = _older(connection, ingestion, dataset)
     if dataset.is_staged:
@@ -152,10 +156,12 @@ def _superseding(connection: Connection, ingestion: Ingestion, dataset: Dataset)
 
     Generations may overtake one another: a late one must not restore what a newer one replaced.
     """
-    other = same_content(connection, ingestion)
-    if other is None and dataset.reupload is Reupload.REPLACE:
-        other = connection.scalar(statement("newer_generation_done"), _generation(ingestion))
-    return other
+    if dataset.reupload is Reupload.REPLACE:
+        newer: int | None = connection.scalar(
+            statement("newer_generation_done"), _generation(ingestion)
+        )
+        return newer
+    return same_content(connection, ingestion.id, dataset, ingestion.content_sha256)
 
 
 def _generation(ingestion: Ingestion) -> dict[str, object]:

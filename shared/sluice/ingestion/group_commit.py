@@ -11,6 +11,7 @@ each gets the error that is its own. After any other error each delivery fails a
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import logging
@@ -107,7 +108,9 @@ def _read(env: Environment, file: StoredObject) -> _Waiting | None:
         content = read_small_file(data, dataset)
     except PermanentError:
         return None  # split finds it too, and records it
-    return None if content is None else _Waiting(file, dataset, content)
+    if content is None:
+        return None
+    return _Waiting(file, dataset, content, hashlib.sha256(data).hexdigest())
 
 
 @dataclass(eq=False)
@@ -117,6 +120,7 @@ class _Waiting:
     file: StoredObject
     dataset: Dataset
     content: SmallFile
+    sha256: str
     received_at: datetime = field(default_factory=partial(datetime.now, UTC))
     loaded: Future[_Loaded | None] = field(default_factory=Future)
 
@@ -128,13 +132,11 @@ class _Waiting:
             and self.content.kind == group[0].content.kind
             and len(group) < _MAX_FILES
             and size_bytes <= _MAX_BYTES
-            and not any(self._is_like(each.file) for each in group)
+            and not any(self._is_like(each) for each in group)
         )
 
-    def _is_like(self, other: StoredObject) -> bool:
-        own = self.file
-        is_same_content = (own.crc32c, own.size_bytes) == (other.crc32c, other.size_bytes)
-        return own.name == other.name or is_same_content
+    def _is_like(self, other: _Waiting) -> bool:
+        return self.file.name == other.file.name or self.sha256 == other.sha256
 
     def document(self, outcome: FileOutcome) -> dict[str, object]:
         """Return what the statement `receive_group` records of the file."""
@@ -146,6 +148,8 @@ class _Waiting:
             "size_bytes": file.size_bytes,
             "crc32c": file.crc32c,
             "content_encoding": file.content_encoding,
+            "uploaded_at": file.uploaded_at and file.uploaded_at.isoformat(),
+            "sha256": self.sha256,
             "layout": self.content.to_json(),
             "first_byte": cut.first_byte,
             "end_byte": cut.end_byte,
@@ -290,6 +294,7 @@ def _store(
     values = {
         "dataset": dataset.name,
         "files": json.dumps(documents),
+        "skips_same_content": dataset.skips_same_content,
         "sequence": len(_STEPS) - 1,
     }
     received = query_ingestions(connection, "receive_group", values)

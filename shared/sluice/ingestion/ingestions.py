@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from sluice.postgres.named_sql import statement
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from sluice.datasets.model import Dataset
     from sluice.ports import StoredObject
 
 
@@ -27,8 +28,9 @@ class Changes:
     Attributes:
         problem: why the ingestion failed; the next transition clears it.
         layout: dialect and header of the file.
-        chunks_total, records_total, content_bytes: what split counted in the file.
-        replaced_by: the ingestion that replaced this one, or made it superfluous.
+        chunks_total, records_total, content_bytes, content_sha256: what split found in the file.
+        replaced_by: the ingestion that replaced this one, or in whose favour it is skipped.
+        warnings: further warnings.
         output: the file written from the dataset's output query.
     """
 
@@ -37,7 +39,9 @@ class Changes:
     chunks_total: int | None = None
     records_total: int | None = None
     content_bytes: int | None = None
+    content_sha256: bytes | None = None
     replaced_by: int | None = None
+    warnings: Sequence[Mapping[str, object]] = ()
     output: StoredObject | None = None
 
     def values(self) -> dict[str, object]:
@@ -46,11 +50,15 @@ class Changes:
             **vars(self),
             "problem": self.problem and json.dumps(self.problem.problem()),
             "layout": self.layout and json.dumps(self.layout),
+            "warnings": json.dumps(self.warnings),
             "output": self.output and json.dumps(_output_document(self.output)),
         }
 
 
 NO_CHANGES = Changes()
+#: Why a file is skipped, after the words "ingestion 3".
+SAME_CONTENT = "loaded the same content before"
+NEWER_GENERATION = "loaded a newer version of the object"
 
 
 def _output_document(output: StoredObject) -> dict[str, object]:
@@ -70,6 +78,7 @@ def receive(connection: Connection, file: StoredObject, project: str) -> Ingesti
         "size_bytes": file.size_bytes,
         "crc32c": file.crc32c,
         "content_encoding": file.content_encoding,
+        "uploaded_at": file.uploaded_at,
     }
     created = query_ingestion(connection, "receive_ingestion", {**key, **facts})
     if created is None:
@@ -105,16 +114,57 @@ def select_ingestion(connection: Connection, ingestion: int) -> Ingestion:
     return found
 
 
-def same_content(connection: Connection, ingestion: Ingestion) -> int | None:
-    """Return the published ingestion of the same content in the same dataset, if there is one."""
+def may_be_loaded(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> bool:
+    """Whether the content of a file may be published already: worth reading it to be sure."""
     values = {
-        "dataset": ingestion.dataset,
+        "dataset": dataset.name,
         "crc32c": ingestion.file.crc32c,
         "size_bytes": ingestion.file.size_bytes,
         "ingestion": ingestion.id,
     }
+    return dataset.skips_same_content and bool(
+        connection.scalar(statement("is_checksum_done"), values)
+    )
+
+
+def same_content(
+    connection: Connection, ingestion: int, dataset: Dataset, sha256: bytes | None
+) -> int | None:
+    """Return the published ingestion with the same content, if its rows make this one superfluous."""
+    if sha256 is None or not dataset.skips_same_content:
+        return None
+    values = {
+        "dataset": dataset.name,
+        "sha256": sha256,
+        "is_keyed": bool(dataset.key),
+        "ingestion": ingestion,
+    }
     found: int | None = connection.scalar(statement("content_done"), values)
     return found
+
+
+def skip(
+    connection: Connection,
+    ingestion: int,
+    other: int,
+    why: str,
+    project: str,
+    sha256: bytes | None = None,
+) -> None:
+    """Move an ingestion to `skipped` in favour of a published one.
+
+    Args:
+        connection: the transaction.
+        ingestion: in state `received` or `publishing`.
+        other: the published ingestion.
+        why: continues the sentence "ingestion 3 ...".
+        project: part of the source of its events.
+        sha256: digest of its content, if that is not recorded yet.
+    """
+    message = f"ingestion {other} {why}; if that is undone, retry this one"
+    warning = {"rule": "skipped", "column": None, "rows": 0, "message": message}
+    changes = Changes(replaced_by=other, warnings=[warning], content_sha256=sha256)
+    move(connection, ingestion, State.SKIPPED, project, changes)
 
 
 def lock_ingestion(connection: Connection, ingestion: int) -> Ingestion | None:

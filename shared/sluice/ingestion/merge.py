@@ -107,13 +107,17 @@ def merge_rows(connection: Connection, ingestion: Ingestion, dataset: Dataset) -
         AccountImbalanceError: a row was lost.
         RowsRefusedError: PostgreSQL refuses a row that the declaration allows.
     """
-    work = _Work(connection, ingestion)
+    later = _later_uploads(connection, ingestion) if dataset.updates else []
+    work = _Work(connection, ingestion, later=later)
     merging = MergeStatements(dataset)
+    late = unstaged = 0
     with constraint_errors():
+        if later:
+            late, unstaged = map(work.change, merging.file_under_later())
         if keeping := merging.keep_replaced():
             work.change(keeping)
-        loaded = work.change(merging.merge())
-    lost, staged = work.count(merging.lost()), work.change(merging.clear())
+        loaded = late + work.change(merging.merge())
+    lost, staged = work.count(merging.lost()), unstaged + work.change(merging.clear())
     if lost or staged != ingestion.account.loaded:
         raise AccountImbalanceError(
             f"ingestion {ingestion.id}: {staged} rows were staged instead of {ingestion.account.loaded},"
@@ -121,7 +125,13 @@ def merge_rows(connection: Connection, ingestion: Ingestion, dataset: Dataset) -
         )
     duplicates = staged - loaded
     warnings = [_duplicates_warning(dataset, duplicates)] if duplicates else []
+    warnings += [_late_warning(dataset, late)] if late else []
     return work.adjust_account(duplicates=duplicates, warnings=warnings)
+
+
+def _later_uploads(connection: Connection, ingestion: Ingestion) -> Sequence[int]:
+    """Return the published ingestions with later uploads, in the order of upload."""
+    return connection.scalars(statement("later_uploads"), {"ingestion": ingestion.id}).all()
 
 
 def withdraw(
@@ -164,11 +174,19 @@ class _Work:
     """One ingestion and the statements about its staged rows."""
 
     def __init__(
-        self, connection: Connection, ingestion: Ingestion, older: Sequence[int] = ()
+        self,
+        connection: Connection,
+        ingestion: Ingestion,
+        older: Sequence[int] = (),
+        later: Sequence[int] = (),
     ) -> None:
         self.connection = connection
         self._ingestion = ingestion.id
-        self._values = {"ingestion": ingestion.id, "older": list(older)}
+        self._values = {
+            "ingestion": ingestion.id,
+            "older": list(older),
+            "later": list(later),
+        }
         connection.execute(composed(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
 
     def change(self, sql: str) -> int:
@@ -261,3 +279,9 @@ def _duplicates_warning(dataset: Dataset, duplicates: int) -> dict[str, object]:
         else f"a row with the same {key} was loaded before, and is kept"
     )
     return {"rule": "key", "column": key, "rows": duplicates, "message": f"ignored: {reason}"}
+
+
+def _late_warning(dataset: Dataset, rows: int) -> dict[str, object]:
+    key = ", ".join(dataset.key)
+    reason = f"a later upload has a row with the same {key}, and was published first"
+    return {"rule": "key", "column": key, "rows": rows, "message": f"not shown: {reason}"}

@@ -12,7 +12,7 @@ from sluice.ports import StoredObject
 
 #: The states from which each state can be reached.
 TRANSITIONS: Mapping[State, Sequence[State]] = {
-    State.RECEIVED: (State.FAILED, State.CANCELLED),
+    State.RECEIVED: (State.FAILED, State.CANCELLED, State.SKIPPED),
     State.SPLITTING: (State.RECEIVED,),
     State.LOADING: (State.SPLITTING,),
     State.PUBLISHING: (State.LOADING,),
@@ -37,11 +37,12 @@ class Ingestion:
         chunks_total: None until the file is read to its end.
         records_total, content_bytes: what split counted, independently of the parser; the content is
             decompressed.
+        content_sha256: digest of the decompressed content, once the file is read to its end.
         bytes_loaded: size of the loaded chunks, decompressed.
         warnings: what was found but rejected nothing.
         output: the file written from the dataset's output query.
         problem: problem document of a failure.
-        replaced_by: the ingestion that replaced this one, or made it superfluous.
+        replaced_by: the ingestion that replaced this one, or in whose favour it was skipped.
         resends: how often recovery sent its messages again.
     """
 
@@ -57,6 +58,7 @@ class Ingestion:
     chunks_loaded: int
     records_total: int | None
     content_bytes: int | None
+    content_sha256: bytes | None
     bytes_loaded: int
     warnings: Sequence[Mapping[str, object]]
     output: StoredObject | None
@@ -81,6 +83,7 @@ class Ingestion:
                 size_bytes=row["size_bytes"],
                 crc32c=row["crc32c"],
                 content_encoding=row["content_encoding"],
+                uploaded_at=row["uploaded_at"],
             ),
             source=row["source"],
             state=State(row["state"]),
@@ -93,6 +96,7 @@ class Ingestion:
             chunks_loaded=row["chunks_loaded"],
             records_total=row["records_total"],
             content_bytes=row["content_bytes"],
+            content_sha256=row["content_sha256"],
             bytes_loaded=row["bytes_loaded"],
             warnings=row["warnings"],
             output=output and _output_of(output),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sluice.errors import BodyError, NotCsvError, UnknownDatasetError
@@ -29,6 +30,7 @@ def read_notification(
     """
     if attributes.get("eventType") != FINALIZE:
         return None
+    created = body.get("timeCreated")
     try:
         name = attributes["objectId"]
         file = StoredObject(
@@ -38,6 +40,7 @@ def read_notification(
             size_bytes=int(body["size"]),
             crc32c=body.get("crc32c"),
             content_encoding=body.get("contentEncoding") or "",
+            uploaded_at=datetime.fromisoformat(created) if created else None,
         )
     except (KeyError, ValueError) as error:
         raise BodyError(f"not a notification of Cloud Storage: {error}") from None
@@ -63,6 +66,7 @@ def notification_of(file: StoredObject) -> tuple[bytes, dict[str, str]]:
         "size": str(file.size_bytes),
         "crc32c": file.crc32c,
         "contentEncoding": file.content_encoding,
+        "timeCreated": file.uploaded_at and file.uploaded_at.isoformat(),
     }
     return json.dumps(body).encode(), attributes
 

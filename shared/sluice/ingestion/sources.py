@@ -6,9 +6,10 @@ are written to the outbox as objects of their own while it is decompressed.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from sluice.csv.decompression import compression_of, decompress
 
@@ -31,17 +32,35 @@ class Location:
     offset: int = 0
 
 
-class Source(Protocol):
-    """The content of a file, decompressed."""
+class Source:
+    """The content of a file, decompressed, and its digest."""
+
+    def __init__(self, storage: Storage, file: StoredObject) -> None:
+        self._storage = storage
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> bytes:
+        """Digest of the content up to the last block that was read."""
+        return self._digest.digest()
 
     def blocks(self, first_byte: int) -> Iterator[bytes]:
-        """Yield the content from a byte on."""
+        """Yield the content from a byte on; what precedes it is read for the digest."""
+        position = 0
+        for each in _content(self._storage, self._file):
+            self._digest.update(each)
+            block = each[max(0, first_byte - position) :]
+            position += len(each)
+            if block:
+                yield block
 
     def store(self, cut: Cut) -> None:
-        """Make a chunk of the content that was read available to loaders."""
+        """Make a chunk of the content that was read available to loaders: the object itself has it."""
 
-    def location(self, cut: Cut) -> Location:
+    def location(self, cut: Cut) -> Location:  # noqa: ARG002
         """Return where loaders find a chunk."""
+        return Location(self._file.bucket, self._file.name, self._file.generation)
 
 
 def is_compressed(file: StoredObject) -> bool:
@@ -53,50 +72,45 @@ def open_source(storage: Storage, file: StoredObject, ingestion: int, outbox: st
     """Return the content of a file."""
     if is_compressed(file):
         return _Compressed(storage, file, ingestion, outbox)
-    return _Plain(storage, file)
+    return Source(storage, file)
 
 
-class _Plain:
-    def __init__(self, storage: Storage, file: StoredObject) -> None:
-        self._storage = storage
-        self._file = file
-
-    def blocks(self, first_byte: int) -> Iterator[bytes]:
-        file = self._file
-        while first_byte < file.size_bytes:
-            end = min(first_byte + _BLOCK_BYTES, file.size_bytes)
-            yield self._storage.read(file.bucket, file.name, file.generation, first_byte, end)
-            first_byte = end
-
-    def store(self, cut: Cut) -> None:
-        """Do nothing: the object itself has the chunk."""
-
-    def location(self, cut: Cut) -> Location:  # noqa: ARG002
-        return Location(self._file.bucket, self._file.name, self._file.generation)
+def content_sha256(storage: Storage, file: StoredObject) -> bytes:
+    """Read a file and return the digest of its content."""
+    digest = hashlib.sha256()
+    for each in _content(storage, file):
+        digest.update(each)
+    return digest.digest()
 
 
-class _Compressed:
+def _content(storage: Storage, file: StoredObject) -> Iterator[bytes]:
+    stored = _stored(storage, file)
+    compression = compression_of(file.name, file.content_encoding)
+    return decompress(stored, compression) if compression else stored
+
+
+def _stored(storage: Storage, file: StoredObject) -> Iterator[bytes]:
+    for first_byte in range(0, file.size_bytes, _BLOCK_BYTES):
+        end = min(first_byte + _BLOCK_BYTES, file.size_bytes)
+        yield storage.read(file.bucket, file.name, file.generation, first_byte, end)
+
+
+class _Compressed(Source):
     """Buffers the content after the last stored chunk: at most a chunk and a block."""
 
     def __init__(self, storage: Storage, file: StoredObject, ingestion: int, outbox: str) -> None:
-        self._storage = storage
-        self._compression = compression_of(file.name, file.content_encoding)
-        self._stream = _Plain(storage, file)
+        super().__init__(storage, file)
         self._folder = f"{CHUNKS_FOLDER}/{ingestion}"
         self._outbox = outbox
         self._buffer = bytearray()
         self._buffer_from = 0
 
     def blocks(self, first_byte: int) -> Iterator[bytes]:
-        position = 0
         self._buffer.clear()
         self._buffer_from = first_byte
-        for each in decompress(self._stream.blocks(0), self._compression):
-            block = each[max(0, first_byte - position) :]
-            position += len(each)
+        for block in super().blocks(first_byte):
             self._buffer += block
-            if block:
-                yield block
+            yield block
 
     def store(self, cut: Cut) -> None:
         first, end = cut.first_byte - self._buffer_from, cut.end_byte - self._buffer_from

@@ -26,20 +26,23 @@ from sluice.errors import (
 from sluice.ingestion.dispatch import publish_chunks
 from sluice.ingestion.group_commit import load_in_group
 from sluice.ingestion.ingestions import (
+    SAME_CONTENT,
     Changes,
     fail_unfinished,
     insert_chunk,
     lock_ingestion,
+    may_be_loaded,
     move,
     receive,
     same_content,
     select_chunks,
     select_ingestion,
+    skip,
 )
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import relay
-from sluice.ingestion.sources import Source, open_source
+from sluice.ingestion.sources import Source, content_sha256, open_source
 from sluice.parsing.layout import lay_out
 from sluice.parsing.mismatches import check_first_records
 from sluice.postgres.catalog import find_dataset
@@ -130,20 +133,23 @@ def _split(env: Environment, number: int) -> None:
             f"{ingestion.file.url}: there is no dataset {name}; declare it, or upload to the folder"
             " of one that is declared"
         )
-    if ingestion.state == State.RECEIVED and not _begin(env, ingestion):
+    if ingestion.state == State.RECEIVED and not _begin(env, ingestion, dataset):
         return
     _cut(env, ingestion, dataset)
 
 
-def _begin(env: Environment, ingestion: Ingestion) -> bool:
+def _begin(env: Environment, ingestion: Ingestion, dataset: Dataset) -> bool:
     """Begin to split a file, or skip it where its content is published; return whether it began."""
     project = env.settings.project
     with transaction(env.engine) as connection:
-        same = same_content(connection, ingestion)
+        is_likely = may_be_loaded(connection, ingestion, dataset)
+    sha256 = content_sha256(env.storage, ingestion.file) if is_likely else None
+    with transaction(env.engine) as connection:
+        same = same_content(connection, ingestion.id, dataset, sha256)
         if same is None:
             move(connection, ingestion.id, State.SPLITTING, project)
             return True
-        move(connection, ingestion.id, State.SKIPPED, project, Changes(replaced_by=same))
+        skip(connection, ingestion.id, same, SAME_CONTENT, project, sha256)
         return False
 
 
@@ -182,7 +188,7 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
         _store_layout(env, ingestion.id, dataset, splitter, watch, b"")
     _store_encoding(env, ingestion.id, watch)
     if _dispatch(env, ingestion, source, cuts):
-        _complete(env, ingestion.id, splitter, count + len(cuts))
+        _complete(env, ingestion.id, splitter, count + len(cuts), source.sha256)
 
 
 def _watch(ingestion: Ingestion, dataset: Dataset) -> EncodingWatch:
@@ -244,11 +250,16 @@ def _dispatch(env: Environment, ingestion: Ingestion, source: Source, cuts: list
     return True
 
 
-def _complete(env: Environment, ingestion: int, splitter: Splitter, chunks: int) -> None:
+def _complete(
+    env: Environment, ingestion: int, splitter: Splitter, chunks: int, sha256: bytes
+) -> None:
     """Move on to `loading`, and to `publishing` where every chunk has its receipt already."""
     project = env.settings.project
     changes = Changes(
-        chunks_total=chunks, records_total=splitter.records, content_bytes=splitter.position
+        chunks_total=chunks,
+        records_total=splitter.records,
+        content_bytes=splitter.position,
+        content_sha256=sha256,
     )
     with transaction(env.engine) as connection:
         found = lock_ingestion(connection, ingestion)

@@ -2,10 +2,12 @@
 
 Rows of a dataset with a key, or with references, are loaded into `store.<dataset>__staging` and merged at
 publish. Each step is one statement for all rows. The table of a dataset with a key
-has exactly the rows that readers see, so that PostgreSQL enforces the key. Rows that newer ones replaced
-are kept in `store.<dataset>__replaced`, and restored when the newer ones are undone.
+has exactly the rows that readers see, so that PostgreSQL enforces the key. Rows that later uploads replaced
+are kept in `store.<dataset>__replaced`, and restored when those are undone: the rows of a key form a chain
+in the order of their uploads, in which `_replaced_by` is the ingestion of the next row.
 
-Every statement takes `:ingestion`, and some `:older`, the ingestions that this one replaces.
+Every statement takes `:ingestion`, and some `:older`, the ingestions that this one replaces, or `:later`,
+the published ingestions with later uploads, in that order.
 """
 
 from __future__ import annotations
@@ -191,7 +193,7 @@ class MergeStatements:
 
     def keep_replaced(self) -> str | None:
         """Keep the rows that the staged ones will replace, if the dataset declares that."""
-        if not self._updates:
+        if not self._dataset.updates:
             return None
         return (
             f"INSERT INTO {self._replaced} ({self._names}, {INGESTION_COLUMN}, {REPLACED_BY})\n"
@@ -200,15 +202,44 @@ class MergeStatements:
             f"WHERE EXISTS (SELECT FROM {self._staging} AS s WHERE {_MINE} AND {self._same('s', 'm')})"
         )
 
-    @property
-    def _updates(self) -> bool:
-        return bool(self._dataset.key) and self._dataset.duplicates is Duplicates.UPDATE
+    def file_under_later(self) -> tuple[str, str]:
+        """Insert staged rows into the chains of keys that later uploads have updated, and unstage them.
+
+        The first statement counts the rows that it inserts, the second the staged ones that it deletes.
+        """
+        keys, later = self._keys, f"{INGESTION_COLUMN} = ANY (CAST(:later AS integer[]))"
+        return (
+            (
+                f"WITH overtaken AS (SELECT DISTINCT ON ({keys}) {self._names}, {INGESTION_COLUMN}\n"
+                f"FROM {self._staging} AS s WHERE {_MINE} AND EXISTS"
+                f" (SELECT FROM {self._main} AS m WHERE {self._same('s', 'm')} AND m.{later})\n"
+                f"ORDER BY {keys}, {RECORD_COLUMN} DESC),\n"
+                f"updates AS (SELECT {keys}, {INGESTION_COLUMN} FROM {self._main} WHERE {later}\n"
+                f"UNION ALL SELECT {keys}, {INGESTION_COLUMN} FROM {self._replaced} WHERE {later}),\n"
+                f"linked AS (SELECT DISTINCT ON ({self._qualified('o')}) o.*,"
+                f" u.{INGESTION_COLUMN} AS _next\n"
+                f"FROM overtaken AS o JOIN updates AS u ON {self._same('o', 'u')}\n"
+                f"ORDER BY {self._qualified('o')},"
+                f" array_position(CAST(:later AS integer[]), u.{INGESTION_COLUMN})),\n"
+                f"relinked AS (UPDATE {self._replaced} AS r SET {REPLACED_BY} = :ingestion FROM linked\n"
+                f"WHERE r.{REPLACED_BY} = linked._next AND {self._same('r', 'linked')})\n"
+                f"INSERT INTO {self._replaced} ({self._names}, {INGESTION_COLUMN}, {REPLACED_BY})\n"
+                f"SELECT {self._names}, {INGESTION_COLUMN}, _next FROM linked"
+            ),
+            (
+                f"DELETE FROM {self._staging} AS s USING {self._main} AS m\n"
+                f"WHERE {_MINE} AND {self._same('s', 'm')} AND m.{later}"
+            ),
+        )
+
+    def _qualified(self, table: str) -> str:
+        return ", ".join(f"{table}.{quote(name)}" for name in self._dataset.key)
 
     def merge(self) -> str:
         """Merge the staged rows into the dataset, one for each key."""
         target = f"INSERT INTO {self._main} ({self._names}, {INGESTION_COLUMN})\n"
         chosen = f"{self._names}, {INGESTION_COLUMN} FROM {self._staging} AS s WHERE {_MINE}"
-        if self._updates:
+        if self._dataset.updates:
             plain = [
                 each.name for each in self._dataset.fields if each.name not in self._dataset.key
             ]

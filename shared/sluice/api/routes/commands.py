@@ -24,7 +24,7 @@ def cancel_ingestion(call: Call) -> Response:
 
 @operation("retryIngestion", "Ingestions", answer=documents.Ingestion)
 def retry_ingestion(call: Call) -> Response:
-    """Start a failed or cancelled ingestion again."""
+    """Start a failed, cancelled or skipped ingestion again."""
     commands.retry(call.environment(), call.ingestion)
     return _ingestion(call)
 
