@@ -1,7 +1,7 @@
-# The functions as one image; which one a container runs is its argument: docker run sluice load
+# One image for all functions; the argument selects one: docker run sluice load
 #
 #   docker build --tag sluice .
-#   docker build --tag sluice-local --target local .     the local cloud's part in compose.yaml
+#   docker build --tag sluice-local --target local .     the service `functions` of compose.yaml
 
 FROM python:3.11-slim-bookworm AS bundles
 WORKDIR /build
@@ -15,7 +15,7 @@ RUN python functions/bundle.py \
 
 FROM python:3.11-slim-bookworm AS packages
 COPY --from=bundles /srv /srv
-# All of them are pinned by one lock, so together they are no conflict.
+# One lock file pins the packages of all functions, so they do not conflict.
 RUN python -m venv /venv \
     && for each in /srv/*/requirements.txt; do \
         /venv/bin/python -m pip install --no-cache-dir --require-hashes --requirement "$each"; done

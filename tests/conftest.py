@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the real parts, each started when a test first asks for it.
+"""Fixtures for all tests: the real components, each started when a test first requests it.
 
 database         URL of a fresh, migrated PostgreSQL database; one server serves the test run
 empty_database   the same without the engine's tables
@@ -75,14 +75,14 @@ def database_server() -> postgres.Server:
 
 @pytest.fixture
 def database(database_server: postgres.Server) -> Iterator[str]:
-    """The SQLAlchemy URL of a database of this test's own, migrated and empty."""
+    """The SQLAlchemy URL of a new database, migrated and empty."""
     with _database(database_server) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database(database_server: postgres.Server) -> Iterator[str]:
-    """The SQLAlchemy URL of a database of this test's own, without any table."""
+    """The SQLAlchemy URL of a new database without tables."""
     with _database(database_server, template="template0") as url:
         yield url
 
@@ -97,7 +97,7 @@ def clone_database(
 
 @pytest.fixture
 def pubsub(monkeypatch: pytest.MonkeyPatch) -> Iterator[PubsubServer]:
-    """An embedded Pub/Sub of this test's own; the Google clients of this process find it."""
+    """A new embedded Pub/Sub; the Google clients of this process use it."""
     with PubsubServer(port=0) as server:
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.address)
         yield server
@@ -121,7 +121,7 @@ def storage(
 ) -> storage_part.Server:
     """The fake-gcs-server with the buckets `inbox` and `outbox`; this process's clients find it.
 
-    Buckets outlive a test: take object names, or a bucket through `create_bucket`, of your own.
+    Buckets outlive a test: use unique object names, or a new bucket from `create_bucket`.
     """
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_server.url)
     storage_server.create_bucket(storage_part.INBOX)
@@ -133,7 +133,7 @@ def storage(
 def local_cloud() -> Cloud:
     """The whole local cloud with the functions of this checkout, as `sluice up` starts it.
 
-    All workers share it, so take datasets, regions or object names of your own, and do not stop
+    All workers share it, so use unique datasets, regions or object names, and do not stop
     or kill a part of it: `toy_cloud_in` of `test_local_cloud.py` shows how to have one for that.
     """
     state = State(_run_folder() / "cloud")

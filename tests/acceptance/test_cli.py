@@ -124,15 +124,15 @@ def test_watch_shows_a_load_as_it_happens(
     ) as watching:
         assert "listening" in watching.stderr.readline()
         loaded = client.load(trips(tmp_path, "Liberec", 5), "trips")
-        told = (json.loads(line)["data"] for line in watching.stdout)
-        states = [each["state"] for each in told_until_done(told, loaded.id)]
+        events = (json.loads(line)["data"] for line in watching.stdout)
+        states = [each["state"] for each in until_done(events, loaded.id)]
         watching.send_signal(signal.SIGINT)
         assert watching.wait(10) == 130
     assert states[0] == "received"
 
 
-def told_until_done(told: Iterable[dict], ingestion: int) -> Iterator[dict]:
-    for data in told:
+def until_done(events: Iterable[dict], ingestion: int) -> Iterator[dict]:
+    for data in events:
         if data["ingestion"] == ingestion:
             yield data
             if data["state"] == "done":

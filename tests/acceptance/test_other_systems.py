@@ -37,7 +37,7 @@ pytestmark = needs_real_files
 
 @pytest.fixture(scope="module")
 def web(local_cloud: Cloud) -> Iterator[httpx.Client]:
-    """The API; what the tests load is taken back behind them."""
+    """The API; what the tests load is undone after them."""
     with httpx.Client(base_url=local_cloud.url, timeout=60) as client:
         yield client
     with Client(local_cloud.url) as api:
@@ -75,7 +75,7 @@ def sluice(local_cloud: Cloud) -> Callable[..., CompletedProcess[str]]:
 def catalogue(
     web: httpx.Client, sluice: Callable[..., CompletedProcess[str]]
 ) -> Callable[..., CompletedProcess[str]]:
-    """The command line behind the catalogue, which it sent row by row to the API."""
+    """The command line, after it sent the catalogue to the API row by row."""
     path = str(DATA / "titles" / "netflix_titles.csv")
     done = sluice("load", path, "--dataset", "titles", "--via", "http", "--json")
     assert done.returncode == 0, done.stderr

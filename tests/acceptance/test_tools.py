@@ -363,8 +363,8 @@ def test_a_google_subscriber_sees_the_events_with_attributes_in_order(cloud: Clo
                 client.acknowledge(subscription=path, ack_ids=[each.ack_id for each in pulled])
         client.delete_subscription(subscription=path)
     states = ["received", "splitting", "loading", "progress", "publishing", "done"]
-    told = list(dict.fromkeys(m.attributes["state"] for m in messages))
-    assert sorted(told) == sorted(states)
+    sent = list(dict.fromkeys(m.attributes["state"] for m in messages))
+    assert sorted(sent) == sorted(states)
     bodies = [json.loads(m.data) for m in messages]
     first_seen = list(dict.fromkeys(each["sequence"] for each in bodies))
     assert first_seen == list(range(1, len(first_seen) + 1))

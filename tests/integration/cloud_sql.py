@@ -1,8 +1,7 @@
-"""Plays Cloud SQL for its connector: the Admin API over HTTP, and the TLS proxy before the instance.
+"""A fake of Cloud SQL for its connector: the Admin API over HTTP, and the TLS proxy of the instance.
 
-The proxy takes only clients with a certificate that the API signed, and passes the stream on to the real
-PostgreSQL. Who logs in with which token is up to Cloud SQL; here the server trusts, and the API keeps the
-tokens it saw.
+The proxy accepts only clients with a certificate that the API signed, and forwards the stream to the real
+PostgreSQL. Cloud SQL checks the token of a login; here the server trusts all, and the API records the tokens.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ BLOCK_BYTES = 65536
 
 
 class Credentials(credentials.Credentials, credentials.Scoped):
-    """Tokens that tell what they are for."""
+    """Tokens that consist of their scopes."""
 
     def __init__(self, scopes: Any = None) -> None:
         super().__init__()
@@ -82,12 +81,12 @@ def pem(certificate: Any) -> str:
 
 
 class CloudSql:
-    """An instance `project:region:instance` before a PostgreSQL on a local port.
+    """An instance `project:region:instance` in front of a PostgreSQL on a local port.
 
     Attributes:
-        logins: the access tokens in the certificates that were asked for.
-        refusal: an HTTP status with which the API answers instead.
-        certificate_lives: how long a client's certificate is good for.
+        logins: the access tokens in the requests for certificates.
+        refusal: an HTTP status that the API answers instead.
+        certificate_lives: the lifetime of a client's certificate.
     """
 
     def __init__(self, folder: Path, postgres_port: int) -> None:

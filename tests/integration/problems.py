@@ -1,4 +1,4 @@
-"""The one way to expect a problem document."""
+"""The assertion about problem documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MEMBERS = ("type", "title", "status", "code", "detail")
 
 
 def assert_problem(response: TestResponse, code: str, status: int) -> dict[str, Any]:
-    """Check that the answer is an RFC 9457 document of that code, and return it."""
+    """Check that the answer is an RFC 9457 document with the code and the status; return it."""
     assert response.content_type == "application/problem+json", response.text
     document: dict[str, Any] = response.json  # type: ignore[assignment]
     assert (document["code"], document["status"], response.status_code) == (code, status, status)

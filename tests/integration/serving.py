@@ -1,4 +1,4 @@
-"""The HTTP functions as they are deployed, over a database of the test's own, and ways to fill it."""
+"""The HTTP functions as they are deployed, over the test's database, and ways to fill it."""
 
 from __future__ import annotations
 

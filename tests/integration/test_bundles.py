@@ -1,4 +1,4 @@
-"""What is deployed of a function starts by itself, holds nothing besides, and is the same each time."""
+"""The archive of a function starts alone, has only what it needs, and is reproducible."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ PUSHED = ("split", "load", "finish")
 
 @pytest.fixture
 def unpacked(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch) -> Path:
-    """An empty folder with the bundle of the test's parameter in it."""
+    """A folder with the unpacked bundle of the test's parameter."""
     monkeypatch.setattr(bundling, "BUILD", tmp_path / "build")
     folder = tmp_path / "unpacked"
     with zipfile.ZipFile(BUNDLES[request.param].write()) as archive:
@@ -88,7 +88,7 @@ def _free_port() -> int:
 
 
 @pytest.mark.parametrize("unpacked", FUNCTIONS, indirect=True)
-def test_a_bundle_starts_by_itself_and_answers(unpacked: Path, request) -> None:
+def test_a_bundle_starts_alone_and_answers(unpacked: Path, request) -> None:
     name = request.node.callspec.params["unpacked"]
     port = _free_port()
     command = _python(SERVE, arguments=_arguments(unpacked, name, port))
@@ -156,7 +156,7 @@ def test_the_migration_job_starts_with_nothing_installed_but_its_requirements(
 
 
 def _ask(port: int, process: subprocess.Popen[bytes], *, is_pushed: bool) -> tuple[int, bytes]:
-    """Post what is no message, which is acknowledged; or ask an API for what it does not have."""
+    """Post an invalid message, which is acknowledged; or request a route that does not exist."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{NO_ROUTE}",
         method="POST" if is_pushed else "DELETE",

@@ -1,4 +1,4 @@
-"""The containers' own part runs on parts that somebody else started; compose.yaml says where they are."""
+"""The container `functions` runs on parts in other containers, as compose.yaml connects them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def wait_for_done(url: str, process: subprocess.Popen[bytes], log: Path) -> dict
     raise AssertionError(log.read_text())
 
 
-def test_a_file_goes_its_way_through_parts_that_run_elsewhere(
+def test_a_file_is_loaded_through_parts_that_run_elsewhere(
     database: str, pubsub, storage, tmp_path: Path
 ) -> None:
     port = Ports.free().gateway
@@ -82,20 +82,20 @@ def test_a_file_goes_its_way_through_parts_that_run_elsewhere(
 
 
 def is_prepared(address: str) -> bool:
-    """Tell whether the last subscription is there."""
+    """Return whether the last subscription exists."""
     with grpc.insecure_channel(address) as channel:
         client = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
         found = [each.name for each in client.list_subscriptions(project="projects/local")]
     return f"projects/local/subscriptions/{SUBSCRIPTIONS[-1].name}" in found
 
 
-def test_compose_tells_the_functions_settings_that_there_are() -> None:
-    told = set(re.findall(rf"^      {PREFIX}([A-Z_]+):", COMPOSE, re.MULTILINE))
-    assert told
-    assert {each.lower() for each in told} <= {each.name for each in fields(Settings)}
+def test_compose_sets_only_settings_that_exist() -> None:
+    given = set(re.findall(rf"^      {PREFIX}([A-Z_]+):", COMPOSE, re.MULTILINE))
+    assert given
+    assert {each.lower() for each in given} <= {each.name for each in fields(Settings)}
 
 
-def test_every_port_is_open_on_this_machine_only() -> None:
+def test_ports_are_published_on_the_loopback_interface_only() -> None:
     published = re.findall(r"ports: \[(.*)\]", COMPOSE)
     assert published
     assert all(each.startswith('"127.0.0.1:') for each in published)
@@ -104,9 +104,9 @@ def test_every_port_is_open_on_this_machine_only() -> None:
 def test_the_image_starts_the_function_that_its_argument_names(tmp_path: Path) -> None:
     found = re.findall(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE, re.MULTILINE)[-1]
     shell, options, script = json.loads(found)
-    stand_in = tmp_path / "functions-framework"
-    stand_in.write_text('#!/bin/sh\necho "$@"\n')
-    stand_in.chmod(0o755)
+    substitute = tmp_path / "functions-framework"
+    substitute.write_text('#!/bin/sh\necho "$@"\n')
+    substitute.chmod(0o755)
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PORT": "8080"}
     done = subprocess.run(
         [shell, options, script, "load"], env=environ, capture_output=True, text=True, check=True

@@ -80,7 +80,7 @@ def test_head_is_answered_without_a_body(client: httpx.Client) -> None:
     [
         ("GET", "/v1/nowhere", 404, "API305"),
         ("DELETE", "/v1/datasets", 405, "API306"),
-        ("GET", "/functions/nobody", 404, "API305"),
+        ("GET", "/functions/unknown", 404, "API305"),
         ("GET", "/v1/backups", 404, "API305"),
     ],
     ids=["unknown path", "wrong method", "unknown function", "function that is not deployed"],

@@ -357,7 +357,7 @@ class TestBacklogs:
         with pytest.raises(TimeoutError, match="undelivered=1"):
             clients.control.wait_until_drained(timeout_s=0.05)
 
-    def test_nobody_at_the_address_serves(self):
+    def test_an_address_without_a_server_is_not_serving(self):
         with ControlClient("127.0.0.1:1") as control:
             assert not control.is_serving(timeout_s=0.1)
 

@@ -1,4 +1,4 @@
-"""The entry point of the container `cloud`: prepares the other containers, then runs gateway and functions.
+"""The container `functions`: prepares the other containers, then runs gateway and functions.
 
 PostgreSQL, Cloud Storage and Pub/Sub run in other containers, whose addresses are in the environment;
 see compose.yaml.
