@@ -15,6 +15,7 @@
     |   |   |-- CompressionError
     |   |   |-- RowsRefusedError
     |   |   |-- RecordTooLongError
+    |   |   |-- RepeatedFailureError
     |   |   `-- OutputRefusedError
     |   |-- RequestError                API3xx  a client's request
     |   |   |-- ParameterError
@@ -184,6 +185,13 @@ class RecordTooLongError(FileError):
 
     code = "CSV112"
     title = "A record is too long"
+
+
+class RepeatedFailureError(FileError):
+    """A step of the ingestion failed, or did not end, too often."""
+
+    code = "CSV121"
+    title = "A step failed too often"
 
 
 class OutputRefusedError(FileError):

@@ -65,6 +65,21 @@ class Settings:
         "Time without progress after which recovery resends an ingestion's messages.",
         "seconds",
     )
+    max_attempts: int = _setting(
+        10, "Failed attempts of a step after which its ingestion fails.", "attempts"
+    )
+    give_up_after_s: float = _setting(
+        1800.0,
+        "Time for which attempts must have failed before a temporary error, such as an outage, fails an"
+        " ingestion.",
+        "seconds",
+    )
+    max_resends: int = _setting(
+        5,
+        "How often recovery resends the messages of an ingestion without progress before the ingestion"
+        " fails; the wait doubles each time.",
+        "resends",
+    )
     log_level: str = _setting("INFO", "Lowest severity that is logged.")
 
 

@@ -41,6 +41,7 @@ UPDATE sluice.ingestions
 SET state = CAST(:to_state AS sluice.ingestion_state),
     sequence = sequence + 1,
     updated_at = now(),
+    resends = 0,
     collected_at = NULL,
     finished_at = CASE WHEN :to_state IN ('done', 'failed', 'cancelled', 'skipped', 'undone') THEN now() END,
     problem = CAST(:problem AS jsonb),
@@ -160,6 +161,7 @@ SET chunks_loaded = chunks_loaded + 1,
     sequence = sequence + CASE WHEN state = 'loading' AND chunks_loaded + 1 = chunks_total THEN 2 ELSE 1 END,
     state = CASE WHEN state = 'loading' AND chunks_loaded + 1 = chunks_total
         THEN 'publishing' ELSE state END,
+    resends = 0,
     updated_at = now()
 WHERE id = :ingestion AND state IN ('splitting', 'loading')
 RETURNING *;

@@ -25,3 +25,29 @@ LIMIT 1;
 SELECT DISTINCT ingestion FROM sluice.events
 WHERE published_at IS NULL AND created_at < now() - interval '1 minute'
 ORDER BY ingestion;
+
+-- name: record_failed_attempt
+-- Counts a failed attempt of a step. The attempts of split count from 1 again once it has recorded a chunk.
+INSERT INTO sluice.failed_attempts AS known (ingestion, step, progress, problem)
+VALUES (
+    :ingestion, :step,
+    CASE WHEN :step = 'split'
+        THEN (SELECT count(*) FROM sluice.chunks WHERE chunks.ingestion = :ingestion) ELSE 0 END,
+    CAST(:problem AS jsonb)
+)
+ON CONFLICT ON CONSTRAINT failed_attempts_pk DO UPDATE
+SET attempts = CASE WHEN known.progress = excluded.progress THEN known.attempts + 1 ELSE 1 END,
+    first_at = CASE WHEN known.progress = excluded.progress THEN known.first_at ELSE now() END,
+    progress = excluded.progress, problem = excluded.problem, last_at = now()
+RETURNING attempts, CAST(extract(epoch FROM now() - first_at) AS double precision) AS age_s;
+
+-- name: newest_failed_attempt
+-- The last recorded error of an ingestion.
+SELECT step, problem FROM sluice.failed_attempts
+WHERE ingestion = :ingestion
+ORDER BY last_at DESC
+LIMIT 1;
+
+-- name: delete_failed_attempts
+-- Deletes the failed attempts of an ingestion that is retried.
+DELETE FROM sluice.failed_attempts WHERE ingestion = :ingestion;

@@ -27,6 +27,9 @@ GRANT UPDATE ON sluice.publications TO sluice_finish;
 GRANT INSERT, UPDATE, DELETE ON sluice.segments, sluice.slices TO sluice_finish;
 GRANT EXECUTE ON FUNCTION sluice.summarize(regclass) TO sluice_finish;
 
+-- split, load, finish: record failed attempts.
+GRANT INSERT, UPDATE ON sluice.failed_attempts TO sluice_split, sluice_load, sluice_finish;
+
 -- status: stores push subscriptions.
 GRANT INSERT, DELETE ON sluice.subscriptions TO sluice_status;
 

@@ -23,6 +23,7 @@ from sluice.errors import (
     TransientError,
     UnauthenticatedError,
 )
+from sluice.escaping import escape_all
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Request
@@ -108,7 +109,9 @@ class App:
 def problem_response(error: SluiceError) -> Response:
     """Return the RFC 9457 response of an error."""
     response = Response(
-        json.dumps(error.problem(), default=str), status=error.status, content_type=PROBLEM_TYPE
+        json.dumps(escape_all(error.problem()), default=str),
+        status=error.status,
+        content_type=PROBLEM_TYPE,
     )
     if isinstance(error, TransientError):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)

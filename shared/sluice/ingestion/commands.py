@@ -89,7 +89,12 @@ def _restart(env: Environment, ingestion: Ingestion) -> None:
         move(connection, ingestion.id, State.RECEIVED, env.settings.project)
         if dataset is not None:
             _delete_rows(connection, dataset, ingestion.id)
-        for name in ("delete_rejects", "delete_receipts", "delete_chunks"):
+        for name in (
+            "delete_failed_attempts",
+            "delete_rejects",
+            "delete_receipts",
+            "delete_chunks",
+        ):
             connection.execute(statement(name), key)
 
 

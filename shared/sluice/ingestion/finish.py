@@ -9,7 +9,8 @@ from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Reupload, Rollup
 from sluice.documents.ingestions import State
-from sluice.errors import PermanentError, UnknownDatasetError
+from sluice.errors import UnknownDatasetError
+from sluice.ingestion.failures import failures_recorded
 from sluice.ingestion.ingestions import (
     NEWER_GENERATION,
     SAME_CONTENT,
@@ -45,19 +46,14 @@ def finish_ingestion(env: Environment, ingestion: int) -> None:
     """Publish an ingestion in state `publishing`; do nothing in any other state.
 
     Args:
-        env: settings `project`, `outbox`.
+        env: settings `project`, `outbox`, and those of `failures_recorded`.
         ingestion: its chunks all have their receipts.
 
     Raises:
         TransientError: deliver the message again.
     """
-    try:
+    with failures_recorded(env, ingestion, "finish", (State.PUBLISHING,)):
         _finish(env, ingestion)
-    except PermanentError as error:
-        with transaction(env.engine) as connection:
-            found = lock_ingestion(connection, ingestion)
-            if found is not None and found.state == State.PUBLISHING:
-                fail(connection, ingestion, error, env.settings.project)
     with transaction(env.engine) as connection:
         key = {"ingestion": ingestion}
         withdrawn = connection.scalars(statement("withdrawn_by"), key).all()

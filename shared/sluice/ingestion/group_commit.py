@@ -5,15 +5,15 @@ each delivery reads its own file, and the first one loads all that are waiting, 
 commits. It is one transaction, in which each file is an ingestion of its own with chunk, receipt, account
 and events, as if it had passed through split, load and finish.
 
-An unusual file is left to split. So are all files of a group that cannot be loaded as declared: alone,
-each gets the error that is its own. After any other error each delivery fails and is repeated.
+An unusual file is left to split. So are all files of a group that fails, unless the database or Pub/Sub
+is unavailable, in which case each delivery is repeated: alone, each gets the error that is its own, and
+split records it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import logging
 import threading
 import weakref
@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.datasets import identifiers
 from sluice.documents.ingestions import PROGRESS, Account, State
-from sluice.errors import AccountImbalanceError, PermanentError
+from sluice.errors import AccountImbalanceError, DatabaseUnavailableError, TransientError
+from sluice.escaping import escape
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.events import Event
 from sluice.ingestion.ingestions import query_ingestions, write_events
@@ -42,7 +43,7 @@ from sluice.parsing.chunk import copied_columns, copied_rollup_columns
 from sluice.parsing.small_file import SmallFile, read_small_file
 from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import transaction
-from sluice.postgres.named_sql import statement
+from sluice.postgres.named_sql import jsonb, statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -106,8 +107,10 @@ def _read(env: Environment, file: StoredObject) -> _Waiting | None:
             return None
         data = env.storage.read(file.bucket, file.name, file.generation, 0, file.size_bytes)
         content = read_small_file(data, dataset)
-    except PermanentError:
-        return None  # split finds it too, and records it
+    except DatabaseUnavailableError:
+        raise
+    except Exception:  # noqa: BLE001  # split finds it too, and records it
+        return None
     if content is None:
         return None
     return _Waiting(file, dataset, content, hashlib.sha256(data).hexdigest())
@@ -265,9 +268,11 @@ def _load(env: Environment, waiting: Sequence[_Waiting]) -> list[_Loaded | None]
             outcomes = parsed.encode(codes_of_texts(env.engine, dataset, parsed.chunk))
             with constraint_errors(), transaction(env.engine) as connection:
                 events = _store(env, connection, waiting, parsed, outcomes)
-    except PermanentError as error:
-        fields = {"code": error.code, "files": [each.file.name for each in waiting]}
-        LOGGER.warning("group commit failed: %s", error.detail, extra={"fields": fields})
+    except TransientError:
+        raise
+    except Exception as error:  # noqa: BLE001  # split finds it too, and records it
+        fields = {"files": [each.file.name for each in waiting]}
+        LOGGER.warning("group commit failed: %s", escape(str(error)), extra={"fields": fields})
         return [None] * len(waiting)
     group = _Group([each[0].ingestion for each in events.values()], bool(dataset.projections))
     return [
@@ -293,7 +298,7 @@ def _store(
     ]
     values = {
         "dataset": dataset.name,
-        "files": json.dumps(documents),
+        "files": jsonb(documents),
         "skips_same_content": dataset.skips_same_content,
         "sequence": len(_STEPS) - 1,
     }

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sluice.csv.cuts import Cut
-from sluice.documents.ingestions import PROGRESS, UNFINISHED, Account, State
+from sluice.documents.ingestions import PROGRESS, Account, State
 from sluice.errors import IllegalTransitionError, NotFoundError, SluiceError
 from sluice.ingestion.events import Event
 from sluice.ingestion.model import TRANSITIONS, Ingestion
-from sluice.postgres.named_sql import statement
+from sluice.postgres.named_sql import jsonb, statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -48,10 +47,10 @@ class Changes:
         """Return the values of the statement `move_ingestion`."""
         return {
             **vars(self),
-            "problem": self.problem and json.dumps(self.problem.problem()),
-            "layout": self.layout and json.dumps(self.layout),
-            "warnings": json.dumps(self.warnings),
-            "output": self.output and json.dumps(_output_document(self.output)),
+            "problem": self.problem and jsonb(self.problem.problem()),
+            "layout": self.layout and jsonb(self.layout),
+            "warnings": jsonb(self.warnings),
+            "output": self.output and jsonb(_output_document(self.output)),
         }
 
 
@@ -191,7 +190,7 @@ def write_events(connection: Connection, events: Iterable[Event]) -> None:
         }
         for each in events
     ]
-    connection.execute(statement("insert_events"), {"events": json.dumps(documents)})
+    connection.execute(statement("insert_events"), {"events": jsonb(documents)})
 
 
 def move(
@@ -235,21 +234,6 @@ def fail(connection: Connection, ingestion: int, error: SluiceError, project: st
         IllegalTransitionError: it ended before.
     """
     move(connection, ingestion, State.FAILED, project, Changes(problem=error))
-
-
-def fail_unfinished(
-    connection: Connection, ingestion: int, error: SluiceError, project: str
-) -> None:
-    """Move an ingestion to `failed`, unless it has ended.
-
-    Raises:
-        SluiceError: the given error, if there is no such ingestion.
-    """
-    found = lock_ingestion(connection, ingestion)
-    if found is None:
-        raise error
-    if found.state in UNFINISHED:
-        fail(connection, ingestion, error, project)
 
 
 def count_chunk(

@@ -15,11 +15,11 @@ from sluice.errors import (
     AccountImbalanceError,
     ChunkInProgressError,
     NotFoundError,
-    PermanentError,
     UnknownDatasetError,
 )
 from sluice.ingestion.constraint_errors import constraint_errors
-from sluice.ingestion.ingestions import count_chunk, fail_unfinished, insert_receipt
+from sluice.ingestion.failures import failures_recorded
+from sluice.ingestion.ingestions import count_chunk, insert_receipt
 from sluice.ingestion.outbox import relay
 from sluice.parsing.chunk import ParsedChunk, copied_columns, copied_rollup_columns
 from sluice.parsing.copy_stream import CopyStream, stream_rejects
@@ -47,17 +47,14 @@ def load_chunk(env: Environment, chunk: Chunk) -> None:
     """Load a chunk exactly once, however often its message is delivered.
 
     Args:
-        env: settings `project`, `copy_block_bytes`.
+        env: settings `project`, `copy_block_bytes`, and those of `failures_recorded`.
         chunk: the message.
 
     Raises:
         TransientError: deliver the message again.
     """
-    try:
+    with failures_recorded(env, chunk.ingestion, f"load of chunk {chunk.number}"):
         _load(env, chunk)
-    except PermanentError as error:
-        with transaction(env.engine) as connection:
-            fail_unfinished(connection, chunk.ingestion, error, env.settings.project)
     relay(env.engine, env.publisher, chunk.ingestion)
 
 

@@ -6,7 +6,6 @@ ingestion or nothing, and no other transaction adds a key meanwhile.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from sluice.ingestion.ingestions import Changes, move, query_ingestions
 from sluice.ingestion.model import Ingestion
 from sluice.postgres.catalog import read_dataset
 from sluice.postgres.merge_sql import MergeStatements
-from sluice.postgres.named_sql import composed, statement
+from sluice.postgres.named_sql import composed, jsonb, statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -202,7 +201,7 @@ class _Work:
     def adjust_account(
         self, *, rejected: int = 0, duplicates: int = 0, warnings: Sequence[dict[str, object]] = ()
     ) -> Ingestion:
-        facts = {"rejected": rejected, "duplicates": duplicates, "warnings": json.dumps(warnings)}
+        facts = {"rejected": rejected, "duplicates": duplicates, "warnings": jsonb(warnings)}
         facts["ingestion"] = self._ingestion
         (adjusted,) = query_ingestions(self.connection, "adjust_account", facts)
         return adjusted

@@ -1,8 +1,9 @@
 """The use case of recovery: resumes stalled ingestions, publishes overdue events, collects garbage.
 
 Messages are delivered at least once, but not forever: after too many failures Pub/Sub moves a message
-to the dead letters, and an operator may delete it. Recovery sends again what an ingestion waits for;
-every message may be delivered twice. Safe to repeat, to interrupt and to run concurrently.
+to the dead letters, and an operator may delete it. Recovery sends again what an ingestion waits for,
+a bounded number of times; every message may be delivered twice. Safe to repeat, to interrupt and to run
+concurrently.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from sluice.compaction.compact import Compact
 from sluice.documents.ingestions import State
+from sluice.errors import TransientError
 from sluice.ingestion.dispatch import publish_chunks, publish_notification
 from sluice.ingestion.events import Event
+from sluice.ingestion.failures import fail_stalled, record_failure
 from sluice.ingestion.garbage_collection import collect_garbage
 from sluice.ingestion.ingestions import query_ingestion, select_chunks
 from sluice.ingestion.model import Ingestion
@@ -55,7 +58,8 @@ def recover(env: Environment) -> Recovered:
     """Run recovery once.
 
     Args:
-        env: settings `recovery_idle_s`, `outbox`.
+        env: settings `project`, `recovery_idle_s`, `max_resends`, `outbox`, and those of
+            `failures_recorded`.
 
     Raises:
         TransientError: part of it is done; run it again later.
@@ -70,7 +74,18 @@ def recover(env: Environment) -> Recovered:
 def _publish_overdue(env: Environment) -> int:
     with transaction(env.engine) as connection:
         overdue = connection.scalars(statement("unpublished_ingestions")).all()
-    return sum(relay(env.engine, env.publisher, each) for each in overdue)
+    return sum(_relay(env, each) for each in overdue)
+
+
+def _relay(env: Environment, ingestion: int) -> int:
+    """Publish the overdue events of an ingestion; one that cannot be published delays no other ingestion."""
+    try:
+        return relay(env.engine, env.publisher, ingestion)
+    except TransientError:
+        raise
+    except Exception:
+        LOGGER.exception("not published", extra={"fields": {"ingestion": ingestion}})
+        return 0
 
 
 def _compact(env: Environment) -> None:
@@ -90,13 +105,29 @@ def _resume_stalled(env: Environment) -> int:
 
 
 def _resume_one(env: Environment, passed: list[int]) -> int | None:
-    """Resume one ingestion; if its messages cannot be sent, it is not counted as resumed."""
+    """Resume one ingestion, or fail one that was resumed too often; return its number.
+
+    If its messages cannot be sent for now, it is not counted as resumed.
+    """
     values = {"idle_s": env.settings.recovery_idle_s, "passed": passed}
-    with transaction(env.engine) as connection:
-        stalled = query_ingestion(connection, "claim_stalled", values)
+    stalled: Ingestion | None = None
+    try:
+        with transaction(env.engine) as connection:
+            stalled = query_ingestion(connection, "claim_stalled", values)
+            if stalled is None:
+                return None
+            if stalled.resends > env.settings.max_resends:
+                fail_stalled(connection, stalled, env.settings.project)
+            else:
+                _send_again(env, connection, stalled)
+    except TransientError:
+        raise
+    except Exception as error:
         if stalled is None:
-            return None
-        _send_again(env, connection, stalled)
+            raise
+        LOGGER.exception("not resumed", extra={"fields": {"ingestion": stalled.id}})
+        record_failure(env, stalled.id, "recovery", error)
+    relay(env.engine, env.publisher, stalled.id)
     fields = {
         "ingestion": stalled.id,
         "state": str(stalled.state),

@@ -6,7 +6,6 @@ the last recorded one.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,17 +17,16 @@ from sluice.csv.splitting import Splitter
 from sluice.documents.ingestions import State
 from sluice.errors import (
     EmptyFileError,
-    PermanentError,
     RecordTooLongError,
     SplitInProgressError,
     UnknownDatasetError,
 )
 from sluice.ingestion.dispatch import publish_chunks
+from sluice.ingestion.failures import failures_recorded
 from sluice.ingestion.group_commit import load_in_group
 from sluice.ingestion.ingestions import (
     SAME_CONTENT,
     Changes,
-    fail_unfinished,
     insert_chunk,
     lock_ingestion,
     may_be_loaded,
@@ -47,7 +45,7 @@ from sluice.parsing.layout import lay_out
 from sluice.parsing.mismatches import check_first_records
 from sluice.postgres.catalog import find_dataset
 from sluice.postgres.connection import transaction, translated
-from sluice.postgres.named_sql import statement
+from sluice.postgres.named_sql import jsonb, statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -67,7 +65,8 @@ def split_file(env: Environment, file: StoredObject, attempt: int = 1) -> int:
     """Load a small file by group commit, split any other; return the ingestion.
 
     Args:
-        env: settings `project`, `chunk_bytes`, `copy_block_bytes`, `outbox`.
+        env: settings `project`, `chunk_bytes`, `copy_block_bytes`, `outbox`, and those of
+            `failures_recorded`.
         file: the object.
         attempt: how often its notification was delivered. After several failures a file is split like
             a large one, which records its progress from the start.
@@ -88,12 +87,11 @@ def _split_alone(env: Environment, file: StoredObject) -> int:
         received = receive(connection, file, env.settings.project)
     _relay(env, received.id)
     if received.state in _DUE:
-        try:
-            with _exclusive(env.engine, received.id):
-                _split(env, received.id)
-        except PermanentError as error:
-            with transaction(env.engine) as connection:
-                fail_unfinished(connection, received.id, error, env.settings.project)
+        with (
+            failures_recorded(env, received.id, "split"),
+            _exclusive(env.engine, received.id),
+        ):
+            _split(env, received.id)
         _relay(env, received.id)
     return received.id
 
@@ -220,7 +218,7 @@ def _store_layout(
     layout = lay_out(dataset, splitter.header, watch.take())
     check_first_records(dataset, layout.dialect.encoding, block)
     document = {**layout.to_json(), "header_end": splitter.header_end}
-    values = {"ingestion": ingestion, "layout": json.dumps(document)}
+    values = {"ingestion": ingestion, "layout": jsonb(document)}
     with transaction(env.engine) as connection:
         connection.execute(statement("store_layout"), values)
 

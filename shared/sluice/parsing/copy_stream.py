@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from sluice.csv.rejects import Reject
 from sluice.datasets.types import STORED_TYPES
+from sluice.escaping import escape
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,13 +49,20 @@ def stream_rejects(rejects: Sequence[tuple[int, Reject]]) -> CopyStream:
         "ingestion": pa.array([ingestion for ingestion, _ in rejects], pa.int32()),
         "record": pa.array([each.record for _, each in rejects], pa.int64()),
         "line": pa.array([each.line for _, each in rejects], pa.int64()),
-        "column_name": pa.array([each.column for _, each in rejects], pa.string()),
+        "column_name": _texts(each.column for _, each in rejects),
         "rule": pa.array([each.rule for _, each in rejects], pa.string()),
-        "value": pa.array([each.value for _, each in rejects], pa.string()),
-        "reason": pa.array([each.reason for _, each in rejects], pa.string()),
+        "value": _texts(each.value for _, each in rejects),
+        "reason": _texts(each.reason for _, each in rejects),
         "original": pa.array([each.original for _, each in rejects], pa.binary()),
     }
     return stream(pa.table(columns), None, 1)
+
+
+def _texts(values: Iterable[str | None]) -> pa.Array:
+    """Return texts as PostgreSQL can store them."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    return pa.array([each and escape(each) for each in values], pa.string())
 
 
 def _binary_blocks(table: pa.Table, batch_rows: int, block_bytes: int) -> Iterator[bytes]:

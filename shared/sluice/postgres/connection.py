@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from sluice.settings import Settings
 
 #: SQLSTATE classes and codes after which the same statement may succeed later.
-_TRANSIENT_CLASSES = ("08", "40", "53", "57")
-_REFUSALS = ("22", "23")
+_TRANSIENT_CLASSES = ("08", "25006", "40", "53", "55P03", "57", "58030")
+#: Values out of range, violated constraints, values too large for an index.
+_REFUSALS = ("22", "23", "54")
 QUERY_CANCELED = "57014"
 UNIQUE_VIOLATION = "23505"
 UNDEFINED_TABLE = "42P01"
+_COPY_FAIL = b"f"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _lock = threading.Lock()
@@ -243,10 +245,31 @@ def copy_in(connection: Connection, statement: str, blocks: Iterable[bytes]) -> 
         connection: an open transaction.
         statement: the COPY statement.
         blocks: the stream, in blocks of 128 KiB or more: pg8000 sends each as one message.
+
+    Raises:
+        Exception: what `blocks` raised; nothing was written, and the connection is usable.
     """
-    with _driver_cursor(connection, statement) as cursor:
-        cursor.execute(statement, stream=blocks)
-        return int(cursor.rowcount)
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    errors: list[Exception] = []
+    stream = _or_fail(connection.connection.driver_connection, blocks, errors)
+    try:
+        with _driver_cursor(connection, statement) as cursor:
+            cursor.execute(statement, stream=stream)
+            return int(cursor.rowcount)
+    except DBAPIError:
+        if errors:
+            raise errors[0] from None
+        raise
+
+
+def _or_fail(driver: Any, blocks: Iterable[bytes], errors: list[Exception]) -> Iterator[bytes]:
+    """Yield the blocks; if one cannot be made, keep its error and make PostgreSQL end the COPY with one."""
+    try:
+        yield from blocks
+    except Exception as error:  # noqa: BLE001  # raised when PostgreSQL has answered
+        errors.append(error)
+        driver._send_message(_COPY_FAIL, b"the rows cannot be encoded\0")  # noqa: SLF001  # no method
 
 
 @contextmanager

@@ -6,11 +6,13 @@ A file of `sql/queries/` holds statements, each after `-- name: <name>` and a li
 from __future__ import annotations
 
 import functools
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sluice
+from sluice.escaping import escape_all
 
 if TYPE_CHECKING:
     from sqlalchemy import TextClause
@@ -45,6 +47,11 @@ def statement(name: str) -> TextClause:
     """
     lines = _texts()[name].splitlines()
     return composed("\n".join(line for line in lines if not line.lstrip().startswith("--")))
+
+
+def jsonb(value: object) -> str:
+    """Return a JSON value as the text of a `jsonb` parameter; that type refuses NUL and lone surrogates."""
+    return json.dumps(escape_all(value))
 
 
 def composed(sql: str) -> TextClause:

@@ -1,0 +1,368 @@
+"""Every ingestion ends: each kind of error is raised at each step, for a while or for good."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from flow import HEADER, IDLE_S, Flow, lines
+from sqlalchemy import event
+
+from sluice.errors import PubsubUnavailableError, RowsRefusedError, StorageUnavailableError
+from sluice.ingestion.chunks import CHUNKS_TOPIC
+from sluice.ingestion.outbox import STATUS_TOPIC
+from sluice.postgres.connection import copy_in, transaction
+from sluice.postgres.named_sql import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+ROWS = list(range(1, 31))
+FILE = HEADER + lines(1, 30)
+#: More deliveries than any step may fail.
+DELIVERIES = 40
+ERRORS: dict[str, Exception] = {
+    "permanent": RowsRefusedError("the storm refuses a row"),
+    "transient": StorageUnavailableError("the storm took the storage"),
+    "unknown": KeyError("the storm took a key"),
+    "a NUL": ValueError("the storm left \0 and \ud800"),
+}
+
+
+@dataclass
+class Fault:
+    """Raises an error at one place, while it is active."""
+
+    error: Exception
+    is_active: bool = True
+    raised: int = field(default=0)
+
+    def __call__(self, *_: object) -> None:
+        if self.is_active:
+            self.raised += 1
+            raise self.error
+
+
+Injector = Callable[[Flow, Fault], Callable[[], object]]
+
+
+def before_sql(text: str) -> Injector:
+    """Return what raises a fault before any statement that contains a text."""
+
+    def inject(flow: Flow, fault: Fault) -> Callable[[], object]:
+        def look(_connection: object, _cursor: object, sql: str, *_: Any) -> None:
+            if text in sql:
+                fault()
+
+        event.listen(flow.engine, "before_cursor_execute", look)
+        return lambda: event.remove(flow.engine, "before_cursor_execute", look)
+
+    return inject
+
+
+def before_named(name: str) -> Injector:
+    """Return what raises a fault before a named statement."""
+    return before_sql(str(statement(name)).split(":", 1)[0].strip()[:60])
+
+
+def reading(flow: Flow, fault: Fault) -> Callable[[], object]:
+    """Raise a fault whenever an object is read."""
+    flow.bucket.before_read = fault
+    return lambda: setattr(flow.bucket, "before_read", lambda _first_byte: None)
+
+
+def publishing(topic: str) -> Injector:
+    """Return what raises a fault whenever something is published to a topic."""
+
+    def inject(flow: Flow, fault: Fault) -> Callable[[], object]:
+        flow.topics.before_publish = lambda to: fault() if to == topic else None
+        return lambda: setattr(flow.topics, "before_publish", lambda _topic: None)
+
+    return inject
+
+
+@contextmanager
+def injected(flow: Flow, inject: Injector, fault: Fault) -> Iterator[None]:
+    """Raise a fault at a place."""
+    remove = inject(flow, fault)
+    try:
+        yield
+    finally:
+        remove()
+
+
+STEPS: dict[str, Injector] = {
+    "split and load read": reading,
+    "split stores the layout": before_named("store_layout"),
+    "split inserts a chunk": before_named("insert_chunk"),
+    "split sends a chunk": publishing(CHUNKS_TOPIC),
+    "load claims": before_named("lock_chunk"),
+    "load writes the receipt": before_named("insert_receipt"),
+    "load counts": before_named("count_chunk"),
+    "finish checks the account": before_named("count_receipts"),
+    "finish merges a roll-up": before_sql("WITH parts AS"),
+    "finish publishes": before_named("touch_freshness"),
+}
+
+
+class Pubsub:
+    """Delivers each message until it is acknowledged, at most a number of times."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.pass_time = lambda: None
+        self._done = 0
+
+    def deliver(self) -> None:
+        while self._done < len(self.flow.topics.sent):
+            sent = self.flow.topics.sent[self._done]
+            self._done += 1
+            self._push(lambda sent=sent: self.flow.handle(sent))
+
+    def upload(self, data: bytes, name: str = "things/a.csv") -> None:
+        stored = self.flow.put(data, name)
+        self._push(lambda: self.flow.split(stored))
+        self.deliver()
+
+    def _push(self, handle: Callable[[], object]) -> None:
+        for _ in range(DELIVERIES):
+            try:
+                handle()
+            except Exception:  # noqa: BLE001  # not acknowledged
+                self.pass_time()
+                continue
+            return
+        raise AssertionError("a message was never acknowledged")
+
+
+@pytest.fixture
+def pubsub_of(flow: Flow) -> Pubsub:
+    return Pubsub(flow)
+
+
+def age_attempts(flow: Flow, seconds: float = 300.0) -> None:
+    flow.run_sql(
+        f"UPDATE sluice.failed_attempts SET first_at = first_at - make_interval(secs => {seconds})"
+    )
+
+
+def newest_ingestion(flow: Flow) -> Any:
+    return flow.one("SELECT * FROM sluice.ingestions ORDER BY id DESC LIMIT 1")
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+def test_an_error_at_any_step_fails_the_ingestion_with_its_reason(
+    flow: Flow, pubsub_of: Pubsub, error: Exception
+) -> None:
+    pubsub_of.pass_time = lambda: age_attempts(flow)
+    for step, inject in STEPS.items():
+        fault = Fault(error)
+        with injected(flow, inject, fault):
+            pubsub_of.upload(FILE, f"things/{step}.csv")
+        found = newest_ingestion(flow)
+        assert fault.raised, step
+        assert str(found.state) == "failed", step
+        assert "the storm" in found.problem["detail"], step
+        assert flow.ids() == [], step
+        if not isinstance(error, RowsRefusedError):
+            assert found.problem["code"] == "CSV121", step
+        flow.retry(found.id)
+        pubsub_of.deliver()
+        assert flow.state(found.id) == "done", step
+        assert flow.ids() == ROWS, step
+        assert flow.kinds() == {"a": len(ROWS)}, step
+        flow.undo(found.id)
+
+
+@pytest.mark.parametrize(
+    "error", [ERRORS["transient"], ERRORS["unknown"]], ids=["transient", "unknown"]
+)
+def test_an_error_that_stops_in_time_fails_nothing(
+    flow: Flow, pubsub_of: Pubsub, error: Exception
+) -> None:
+    for step, inject in STEPS.items():
+        fault = Fault(error)
+
+        def count(fault: Fault = fault) -> None:
+            fault.is_active = fault.raised % 6 != 0
+
+        pubsub_of.pass_time = count
+        with injected(flow, inject, fault):
+            pubsub_of.upload(FILE, f"things/{step}.csv")
+        assert fault.raised, step
+        assert str(newest_ingestion(flow).state) == "done", step
+        assert flow.ids() == ROWS, step
+        flow.undo(newest_ingestion(flow).id)
+
+
+def test_an_outage_of_minutes_fails_nothing_however_often_a_message_is_delivered(
+    flow: Flow, pubsub_of: Pubsub
+) -> None:
+    fault = Fault(ERRORS["transient"])
+    flow.bucket.before_read = fault
+
+    def wait() -> None:
+        age_attempts(flow, 60)
+        fault.is_active = fault.raised < 25
+
+    pubsub_of.pass_time = wait
+    pubsub_of.upload(FILE)
+    assert fault.raised == 25
+    assert str(newest_ingestion(flow).state) == "done"
+
+
+@pytest.mark.flow(chunk_bytes=1024 * 1024)
+@pytest.mark.parametrize("error", [each for name, each in ERRORS.items() if name != "transient"])
+def test_a_small_file_ends_too(flow: Flow, pubsub_of: Pubsub, error: Exception) -> None:
+    fault = Fault(error)
+    before_named("receive_group")(flow, fault)
+    before_named("insert_receipt")(flow, fault)
+    pubsub_of.pass_time = lambda: age_attempts(flow)
+    pubsub_of.upload(FILE)
+    assert str(newest_ingestion(flow).state) == "failed"
+    assert "the storm" in newest_ingestion(flow).problem["detail"]
+
+
+def test_a_compressed_file_whose_chunks_cannot_be_written_fails(
+    flow: Flow, pubsub_of: Pubsub
+) -> None:
+    write = flow.bucket.write
+    fault = Fault(ERRORS["transient"])
+
+    def refuse(bucket: str, name: str, data: bytes) -> None:
+        fault()
+        write(bucket, name, data)
+
+    flow.bucket.write = refuse  # type: ignore[method-assign]
+    pubsub_of.pass_time = lambda: age_attempts(flow)
+    pubsub_of.upload(gzip.compress(FILE), "things/a.csv.gz")
+    assert "the storm" in newest_ingestion(flow).problem["detail"]
+
+
+def test_an_ingestion_whose_handlers_are_killed_fails_when_it_was_resent_too_often(
+    flow: Flow,
+) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    for _ in range(2 ** (flow.settings.max_resends + 1)):
+        flow.run_sql(
+            f"UPDATE sluice.ingestions SET updated_at = updated_at - make_interval(secs => {IDLE_S + 1})"
+        )
+        flow.recover()
+    found = flow.ingestion(ingestion)
+    assert str(found.state) == "failed"
+    assert found.problem["code"] == "CSV121"
+    assert "no error was recorded" in found.problem["detail"]
+    assert flow.event_names(ingestion)[-1] == "failed"
+
+
+def test_recovery_names_the_last_error_that_was_recorded(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    flow.bucket.before_read = Fault(ERRORS["transient"])
+    with pytest.raises(StorageUnavailableError):
+        flow.load(flow.chunks(ingestion)[1])
+    flow.run_sql(
+        "UPDATE sluice.ingestions SET resends = 5, updated_at = updated_at - interval '3 days'"
+    )
+    flow.recover()
+    problem = flow.ingestion(ingestion).problem
+    assert "load of chunk 1 failed: the storm took the storage" in problem["detail"]
+    assert problem["cause"] == "SYS904"
+
+
+def test_recovery_continues_with_others_after_one_that_cannot_be_resumed(flow: Flow) -> None:
+    broken = flow.split(flow.put(FILE, "things/broken.csv"))
+    for each in flow.chunks(broken):
+        flow.load(each)
+    flow.run_sql("DELETE FROM sluice.events WHERE ingestion = :id", id=broken)
+    other = flow.split(flow.put(HEADER + lines(40, 50), "things/other.csv"))
+    flow._delivered = len(flow.topics.sent)
+    stall = "UPDATE sluice.ingestions SET updated_at = updated_at - interval '1 day'"
+    flow.run_sql(stall)
+    flow.recover()
+    flow.deliver()
+    assert flow.state(other) == "done"
+    for _ in range(flow.settings.max_attempts):
+        flow.run_sql(stall)
+        flow.recover()
+    assert flow.state(broken) == "failed"
+    assert "recovery failed 10 times" in flow.ingestion(broken).problem["detail"]
+
+
+def test_progress_resets_the_number_of_resends(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    flow.run_sql("UPDATE sluice.ingestions SET resends = 4")
+    flow.load(flow.chunks(ingestion)[0])
+    assert flow.ingestion(ingestion).resends == 0
+
+
+def test_an_event_that_pubsub_does_not_take_fails_no_ingestion(
+    flow: Flow, pubsub_of: Pubsub
+) -> None:
+    fault = Fault(PubsubUnavailableError("away"))
+    publishing(STATUS_TOPIC)(flow, fault)
+
+    def count() -> None:
+        age_attempts(flow)
+        fault.is_active = fault.raised % 15 != 0
+
+    pubsub_of.pass_time = count
+    pubsub_of.upload(FILE)
+    assert str(newest_ingestion(flow).state) == "done"
+
+
+@pytest.mark.parametrize("has_header", [True, False], ids=["header", "no header"])
+def test_a_file_in_utf_16_ends(flow: Flow, pubsub_of: Pubsub, has_header: bool) -> None:
+    flow.declare(header=has_header, delimiter="\t")
+    text = FILE.decode().replace(",", "\t") if has_header else "1\tone\ta\n"
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        pubsub_of.upload(text.encode(encoding), f"things/{encoding}.csv")
+        assert str(newest_ingestion(flow).state) in {"failed", "done"}, encoding
+
+
+BYTES = {
+    "NUL in a name": b"id,na\0me,kind\n1,a,b\n",
+    "NUL as a name": b"id,name,kind,\0\n1,a,b,c\n",
+    "NUL in cells": b"id,name,kind\n1,a\0b,c\n\0\n2,\x01\x1f\x7f,c\n",
+    "NULs": b"\0" * 1000,
+    "all bytes": bytes(range(256)) * 20,
+    "a long name": b"id,name,kind," + b"x" * 200_000 + b"\n1,a,b,c\n",
+    "gzip": b"\x1f\x8b\x08" + bytes(range(200)),
+    "zip": b"PK\x03\x04" + bytes(range(256)) * 4,
+}
+
+
+def test_a_file_of_any_bytes_ends(flow: Flow, pubsub_of: Pubsub) -> None:
+    for what, data in BYTES.items():
+        pubsub_of.upload(data, f"things/{what}.csv")
+        assert str(newest_ingestion(flow).state) in {"failed", "done"}, what
+        assert not flow.all("SELECT step FROM sluice.failed_attempts"), what
+
+
+def test_a_text_too_long_for_an_index_is_refused_by_name(flow: Flow, pubsub_of: Pubsub) -> None:
+    flow.run_sql("CREATE UNIQUE INDEX things_name ON store.things (name)")
+    flow.declare(
+        columns=[{"name": "id", "type": "integer"}, {"name": "name", "type": "text"}], rollups={}
+    )
+    text = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=20_000))
+    pubsub_of.upload(b"id,name\n1," + text.encode() + b"\n")
+    assert newest_ingestion(flow).problem["code"] == "CSV111"
+
+
+def test_an_error_while_rows_are_encoded_is_raised_and_the_connection_stays_usable(
+    flow: Flow,
+) -> None:
+    def blocks() -> Iterator[bytes]:
+        yield b"1,one\n"
+        raise OverflowError("no date is so far away")
+
+    with transaction(flow.engine) as connection:
+        copy = "COPY store.things (id, name) FROM STDIN (FORMAT csv)"
+        with pytest.raises(OverflowError, match="so far away"), connection.begin_nested():
+            copy_in(connection, copy, blocks())
+        assert connection.exec_driver_sql("SELECT count(*) FROM store.things").scalar() == 0
