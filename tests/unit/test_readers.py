@@ -206,6 +206,33 @@ def test_any_cells_are_accepted_or_rejected_by_both_readers(
     assert_agreed(found, dataset_of(*COLUMNS, **more))
 
 
+NULLABLE = [{**each, "nulls": ["n/a"]} for each in COLUMNS if "default" not in each]
+
+
+@given(
+    records=st.lists(st.tuples(st.integers(0, len(NULLABLE) - 1), cells), min_size=1, max_size=40)
+)
+@settings(deadline=None, max_examples=25)
+def test_a_value_is_null_only_if_its_cell_is_empty_or_a_null_token(
+    records: list[tuple[int, str]],
+) -> None:
+    columns = [{k: v for k, v in each.items() if k != "required"} for each in NULLABLE]
+    dataset = dataset_of({"name": "row", "type": "integer"}, *columns)
+    lines = [
+        ",".join([str(n), *(written(cell) if place == at else "" for at in range(len(NULLABLE)))])
+        for n, (place, cell) in enumerate(records)
+    ]
+    layout = lay_out(dataset, None)
+    data = ("\n".join(lines) + "\n").encode()
+    with parse_chunk(data, dataset, layout, first_line=1, first_record=0) as parsed:
+        rows = parsed.rows
+    for number in range(len(rows)):
+        place, cell = records[rows["row"][number].as_py()]
+        column = dataset.columns[place + 1]
+        text = cell.strip(WHITE_SPACE) if column.trim else cell
+        assert rows[column.fields[0].name][number].is_valid == (text not in ("", "n/a"))
+
+
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=50, max_size=200))
 @settings(deadline=None, max_examples=20)
 def test_a_double_is_the_one_nearest_to_its_text(found: list[float]) -> None:
