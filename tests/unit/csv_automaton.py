@@ -102,22 +102,54 @@ def fields(record: bytes) -> list[bytes]:
     return [*found, bytes(field)]
 
 
-def index(data: bytes) -> Parsed:
-    """Parse bytes that start at a record, and resume after the line of an unclosed quote."""
+def index(data: bytes, width: int | None = None) -> Parsed:
+    """Parse bytes that begin at a record, and go on after the line of an unclosed quote."""
     parsed = parse(data)
-    if not parsed.malformed or parsed.malformed[-1][1] != "unclosed_quote":
-        return parsed
-    start, _, line = parsed.records.pop()
-    end = parsed.malformed[-1][2]
-    while end < len(data) and not newline_at(data, end):
-        end += 1
-    parsed.records.append((start, end, line))
-    resume, number = end + newline_at(data, end), len(parsed.records)
+    if parsed.malformed and parsed.malformed[-1][1] == "unclosed_quote":
+        start, _, line = parsed.records.pop()
+        end = parsed.malformed[-1][2]
+        while end < len(data) and not newline_at(data, end):
+            end += 1
+        parsed.records.append((start, end, line))
+        append(parsed, data, end + newline_at(data, end))
+    return parsed if width is None else recover_inside(parsed, data, width)
+
+
+def append(parsed: Parsed, data: bytes, resume: int) -> None:
+    """Add the records that begin at an offset."""
+    number = len(parsed.records)
     rest, rest_line = index(data[resume:]), count_line_ends(data[:resume])
     parsed.records += [(s + resume, e + resume, n + rest_line) for s, e, n in rest.records]
     parsed.malformed += [(n + number, kind, at + resume) for n, kind, at in rest.malformed]
     parsed.recovered = len(rest.records)
-    return parsed
+
+
+def recover_inside(parsed: Parsed, data: bytes, width: int) -> Parsed:
+    """Let a malformed record of several lines cost its first line alone, if another is a record."""
+    found = Parsed(recovered=parsed.recovered)
+    flaws = {number: (kind, at) for number, kind, at in parsed.malformed}
+    for number, (start, end, line) in enumerate(parsed.records):
+        first = next((at for at in range(start, end) if newline_at(data, at)), end)
+        resume = first + newline_at(data, first)
+        rest = index(data[resume:end], width) if number in flaws and resume < end else Parsed()
+        bad = {each for each, *_ in rest.malformed}
+        if any(
+            each not in bad and len(fields(data[resume:end][s:e])) == width
+            for each, (s, e, _) in enumerate(rest.records)
+        ):
+            kind, at = flaws[number]
+            kind = kind if at < first else "unclosed_quote"
+            found.malformed.append((len(found.records), kind, min(at, first - 1)))
+            found.records.append((start, first, line))
+            count = len(found.records)
+            found.malformed += [(n + count, each, at + resume) for n, each, at in rest.malformed]
+            found.records += [(s + resume, e + resume, n + line + 1) for s, e, n in rest.records]
+            found.recovered += len(rest.records)
+        else:
+            if number in flaws:
+                found.malformed.append((len(found.records), *flaws[number]))
+            found.records.append((start, end, line))
+    return found
 
 
 def count_line_ends(data: bytes) -> int:

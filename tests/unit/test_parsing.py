@@ -116,6 +116,22 @@ def test_an_unclosed_quote_costs_only_its_own_record() -> None:
     assert (reject.rule, reject.original) == ("unclosed_quote", b'2,"b,,')
 
 
+def test_a_quote_after_a_backslash_costs_its_own_record_alone() -> None:
+    data = b'1,"a",,\n2,"b \\"",,\n3,"c",,\n4,"d \\"e\\"",,\n5,"f",,\n'
+    rows, rejects = parse(data)
+    assert [row[0] for row in rows] == [1, 3, 5]
+    assert [(each.line, each.original) for each in rejects] == [
+        (11, b'2,"b \\"",,'),
+        (13, b'4,"d \\"e\\"",,'),
+    ]
+
+
+def test_a_malformed_record_of_several_lines_stays_one_if_none_of_them_is_a_record() -> None:
+    rows, (reject,) = parse(b'1,"a\nb" c,,\n2,d,,\n')
+    assert [row[0] for row in rows] == [2]
+    assert reject.original == b'1,"a\nb" c,,'
+
+
 def test_bytes_that_are_no_utf8_cost_their_own_record_and_are_kept() -> None:
     rows, (reject,) = parse(b"1,a,,\n2,caf\xe9,,\n3,c,,\n")
     assert [row[0] for row in rows] == [1, 3]

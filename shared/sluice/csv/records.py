@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -79,12 +79,18 @@ class CleanCount(NamedTuple):
     delimiters: int
 
 
-def index_records(data: bytes, dialect: Dialect) -> RecordIndex:
-    """Find the records of one chunk, which has no BOM, no header and only complete records.
+def index_records(data: bytes, dialect: Dialect, width: int | None = None) -> RecordIndex:
+    """Find the records of one chunk, which has no header and only complete records.
 
     An unclosed quote costs only its own record, which ends with the physical line on which the
     unclosed field opens; the index resumes with the next line. This happens at most once: after
     the unclosed quote all quotes are doubled, so none of them stays open.
+
+    Args:
+        data: the chunk.
+        dialect: its dialect.
+        width: number of fields of a record; if it is known, a malformed record does not take such records
+            with it, see `_recover_inside`.
     """
     if dialect.quote_byte not in data and b"\r" not in data:
         return _index_lines(data)
@@ -92,11 +98,10 @@ def index_records(data: bytes, dialect: Dialect) -> RecordIndex:
     builder = _Builder()
     for tile in scanner.tiles(data):
         builder.take(tile)
-    if scanner.is_inside:
-        return builder.recover(data, dialect)
-    if scanner.is_in_line:
+    if not scanner.is_inside and scanner.is_in_line:
         builder.end_record(len(data))
-    return builder.index()
+    index = builder.recover(data, dialect) if scanner.is_inside else builder.index()
+    return index if width is None else _recover_inside(index, data, dialect, width)
 
 
 def _index_lines(data: bytes) -> RecordIndex:
@@ -107,6 +112,80 @@ def _index_lines(data: bytes) -> RecordIndex:
     starts = np.concatenate(([0], ends[:-1] + 1)).astype(ends.dtype)
     is_record = ends > starts
     return RecordIndex(starts[is_record], ends[is_record], np.flatnonzero(is_record), (), 0)
+
+
+def _recover_inside(index: RecordIndex, data: bytes, dialect: Dialect, width: int) -> RecordIndex:
+    """Return an index in which a malformed record of several lines costs its first line alone.
+
+    A quote that is not closed where it should be, as before a backslash that is meant to escape it, takes the
+    lines up to the next quote into its record. If one of these lines is a record of `width` fields, all of
+    them are indexed by themselves.
+    """
+    parts, recovered, done = [], index.recovered, 0
+    for flaw in index.malformed:
+        start, end = int(index.starts[flaw.record]), int(index.ends[flaw.record])
+        first_end, resume = _line_end(data, start)
+        if resume >= end:
+            continue
+        rest = index_records(data[resume:end], dialect, width)
+        if not _has_whole_record(rest, data[resume:end], dialect, width):
+            continue
+        line = int(index.lines[flaw.record])
+        kind = flaw.kind if flaw.offset < first_end else Flaw.UNCLOSED_QUOTE
+        first = Malformed(0, kind, min(flaw.offset, first_end - 1))
+        parts.append(_part(index, done, flaw.record))
+        own = (np.array([start]), np.array([first_end]), np.array([line]))
+        parts.append(RecordIndex(*own, (first,), 0))
+        parts.append(_shifted(rest, resume, line + 1))
+        recovered += len(rest)
+        done = flaw.record + 1
+    if not parts:
+        return index
+    joined = _concatenated([*parts, _part(index, done, len(index))])
+    return replace(joined, recovered=recovered)
+
+
+def _has_whole_record(index: RecordIndex, data: bytes, dialect: Dialect, width: int) -> bool:
+    malformed = {each.record for each in index.malformed}
+    texts = (
+        data[index.starts[number] : index.ends[number]]
+        for number in range(len(index))
+        if number not in malformed
+    )
+    clean = (count_clean(each, dialect) for each in texts)
+    return any(each is not None and each.delimiters == width - 1 for each in clean)
+
+
+def _part(index: RecordIndex, first: int, end: int) -> RecordIndex:
+    """Return some consecutive records of an index."""
+    malformed = tuple(
+        Malformed(each.record - first, each.kind, each.offset)
+        for each in index.malformed
+        if first <= each.record < end
+    )
+    own = slice(first, end)
+    return RecordIndex(index.starts[own], index.ends[own], index.lines[own], malformed, 0)
+
+
+def _shifted(index: RecordIndex, offset: int, line: int) -> RecordIndex:
+    malformed = tuple(Malformed(n, kind, at + offset) for n, kind, at in index.malformed)
+    return RecordIndex(
+        index.starts + offset, index.ends + offset, index.lines + line, malformed, index.recovered
+    )
+
+
+def _concatenated(parts: list[RecordIndex]) -> RecordIndex:
+    malformed, seen = [], 0
+    for part in parts:
+        malformed += [Malformed(n + seen, kind, at) for n, kind, at in part.malformed]
+        seen += len(part)
+    return RecordIndex(
+        starts=np.concatenate([each.starts for each in parts]),
+        ends=np.concatenate([each.ends for each in parts]),
+        lines=np.concatenate([each.lines for each in parts]),
+        malformed=tuple(malformed),
+        recovered=sum(each.recovered for each in parts),
+    )
 
 
 def count_clean(data: bytes, dialect: Dialect) -> CleanCount | None:
@@ -190,25 +269,11 @@ class _Builder:
         unclosed = Malformed(record, Flaw.UNCLOSED_QUOTE, opening)
         rest = index_records(data[resume:], dialect)
         rest_line = line + len(_LINE_END.findall(data, start, resume))
-        return _join(self.index(), unclosed, rest, resume, rest_line)
-
-
-def _join(
-    index: RecordIndex, unclosed: Malformed, rest: RecordIndex, offset: int, line: int
-) -> RecordIndex:
-    malformed = [each for each in index.malformed if each.record < unclosed.record]
-    malformed.append(unclosed)
-    malformed += (
-        Malformed(each.record + len(index), each.kind, each.offset + offset)
-        for each in rest.malformed
-    )
-    return RecordIndex(
-        starts=np.concatenate((index.starts, rest.starts + offset)),
-        ends=np.concatenate((index.ends, rest.ends + offset)),
-        lines=np.concatenate((index.lines, rest.lines + line)),
-        malformed=tuple(malformed),
-        recovered=len(rest),
-    )
+        found = self.index()
+        malformed = [each for each in found.malformed if each.record < record]
+        first = replace(found, malformed=(*malformed, unclosed))
+        index = _concatenated([first, _shifted(rest, resume, rest_line)])
+        return replace(index, recovered=len(rest))
 
 
 def _first_flaws(starts: Offsets, strays: Offsets, junk: Offsets) -> tuple[Malformed, ...]:

@@ -80,7 +80,7 @@ def parse_chunk(
         findings = records.malformed | columnar.findings
         check_account(records.records, len(rows), len(findings), first_line)
         needs_index = findings or dataset.keeps_originals
-        index = index_records(data, layout.dialect) if needs_index else NO_RECORDS
+        index = index_records(data, layout.dialect, layout.width) if needs_index else NO_RECORDS
         parsed = ParsedChunk(
             dataset=dataset,
             records_read=records.records,

@@ -79,7 +79,7 @@ def find_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
 def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellFormed:
     """Return the well-formed records of a chunk, after checking each of them."""
     dialect, width = layout.dialect, layout.width
-    index = index_records(data, dialect)
+    index = index_records(data, dialect, width)
     malformed, rewritten = _flawed_quotes(data, index, dataset, layout)
     for number in _undecodable(data, index, dialect.encoding):
         reason = RECORD_REASONS["encoding"].format(encoding=dialect.encoding)
