@@ -45,7 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     _end_runs_that_were_killed()
-    os.environ[RUN_VARIABLE] = tempfile.mkdtemp(prefix=f"{RUN_PREFIX}{os.getpid()}-")
+    folder = tempfile.mkdtemp(prefix=f"{RUN_PREFIX}{os.getpid()}-")
+    os.environ[RUN_VARIABLE] = folder
+    # A concurrent run of root's tests would lock PostgreSQL's user out of the usual folder.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
