@@ -237,7 +237,7 @@ def test_a_large_file_without_fields_is_streamed(intake: Client) -> None:
     assert len(data) in [each.size for each in found]
 
 
-@pytest.mark.parametrize("name", ["x.csv.exe", "songs.txt", "csv", "songs.csv/x"])
+@pytest.mark.parametrize("name", ["x.csv.exe", "songs.xlsx", "csv", "songs.csv/x"])
 def test_a_file_that_is_not_csv_is_refused(intake: Client, upload: str, name: str) -> None:
     answer = send(intake, upload, 0, dzfilename=name)
     assert answer.status_code == 400

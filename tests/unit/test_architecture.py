@@ -48,6 +48,7 @@ PURE = {
     "errors",
     "escaping",
     "ingestion.notifications",
+    "csv.contents",
     "csv.cuts",
     "csv.decompression",
     "csv.dialects",

@@ -7,7 +7,7 @@ import gzip
 import pytest
 import zstandard
 
-from sluice.csv.decompression import compression_of, decompress
+from sluice.csv.decompression import decompress
 from sluice.errors import CompressionError
 
 CONTENT = b"id,name\n" + b"".join(b"%d,thing\n" % n for n in range(50_000))
@@ -48,18 +48,3 @@ def test_a_truncated_stream_is_an_error(compression: str) -> None:
 def test_a_stream_that_is_not_compressed_is_an_error(compression: str) -> None:
     with pytest.raises(CompressionError, match="damaged"):
         list(decompress([CONTENT], compression))
-
-
-@pytest.mark.parametrize(
-    ("name", "encoding", "compression"),
-    [
-        ("a.csv", "", ""),
-        ("a.csv.gz", "", "gzip"),
-        ("a.CSV.ZST", "", "zstd"),
-        ("a.csv", "gzip", "gzip"),
-    ],
-)
-def test_the_compression_follows_from_the_name_or_the_content_encoding(
-    name: str, encoding: str, compression: str
-) -> None:
-    assert compression_of(name, encoding) == compression

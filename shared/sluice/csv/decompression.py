@@ -1,22 +1,16 @@
-"""Decompresses a gzip or zstd stream into blocks of bounded size."""
+"""Decompresses a gzip or zstd stream into blocks of bounded size, and converts UTF-16 and UTF-32 to UTF-8."""
 
 from __future__ import annotations
 
+import codecs
 import zlib
 from collections.abc import Iterable, Iterator
 
-from sluice.errors import CompressionError
+from sluice.errors import CompressionError, EncodingMismatchError
 
 _BLOCK_BYTES = 8 * 1024 * 1024
 _SLICE_BYTES = 64 * 1024
 _GZIP_WINDOW = 31  # for zlib: a gzip header and the largest window
-
-
-def compression_of(name: str, content_encoding: str) -> str:
-    """Return the compression of an object: `gzip`, `zstd` or an empty string."""
-    if name.lower().endswith(".gz") or content_encoding == "gzip":
-        return "gzip"
-    return "zstd" if name.lower().endswith(".zst") else ""
 
 
 def decompress(blocks: Iterable[bytes], compression: str) -> Iterator[bytes]:
@@ -72,7 +66,31 @@ def _unzstd(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _slices(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut blocks into slices: zstandard can bound the output of a call only by its input."""
+    """Cut blocks into slices: some decoders can bound the output of a call only by its input."""
     for block in blocks:
         for first in range(0, len(block), _SLICE_BYTES):
             yield block[first : first + _SLICE_BYTES]
+
+
+def to_utf_8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """Yield a stream of text in another encoding as UTF-8.
+
+    Args:
+        blocks: the stream, in blocks of any size.
+        encoding: the name of UTF-16 or UTF-32 in Python; without byte order, a mark states it.
+
+    Raises:
+        EncodingMismatchError: the stream is not text in that encoding.
+    """
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for block in blocks:
+            for data in _slices((block,)):
+                yield decoder.decode(data).encode()
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeDecodeError as error:
+        name = encoding[:6].upper()
+        raise EncodingMismatchError(
+            f"the file begins as {name}, and later is not valid {name} ({error.reason}); save it as"
+            " CSV UTF-8"
+        ) from None

@@ -22,6 +22,8 @@ def _fail(key: str, detail: str) -> DeclarationError:
 class Dialect:
     """How a file separates and quotes fields; a quote inside quotes is doubled (RFC 4180).
 
+    Without quote, every byte but delimiters and line ends is part of a value.
+
     Delimiter and quote are single bytes, and the encoding is a superset of ASCII in which no other
     character contains those bytes. Therefore bytes can be scanned without decoding them.
 
@@ -39,7 +41,8 @@ class Dialect:
             _check_type(each.name, getattr(self, each.name), type(each.default))
         _check_encoding(self.encoding)
         _check_mark("delimiter", self.delimiter, self.encoding)
-        _check_mark("quote", self.quote, self.encoding)
+        if self.quote:
+            _check_mark("quote", self.quote, self.encoding)
         if self.delimiter == self.quote:
             raise _fail("quote", f"{self.quote!r} is also the delimiter; choose another")
 
@@ -50,8 +53,12 @@ class Dialect:
 
     @property
     def quote_byte(self) -> bytes:
-        """The encoded quote."""
+        """The encoded quote, empty where there is none."""
         return self.quote.encode(self.encoding)
+
+    def has_quotes(self, data: bytes) -> bool:
+        """Whether there are quotes in data."""
+        return bool(self.quote) and self.quote_byte in data
 
     def to_json(self) -> dict[str, str | bool]:
         """Return the dialect as a JSON object."""

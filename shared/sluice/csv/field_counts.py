@@ -59,7 +59,9 @@ def count_fields(data: bytes, starts: NDArray[np.int64], dialect: Dialect) -> ND
 def _delimiters(data: bytes, dialect: Dialect) -> NDArray[np.bool_]:
     """Mark the delimiters outside quotes, those after an even number of quotes."""
     codes = np.frombuffer(data, np.uint8)
-    is_delimiter = codes == dialect.delimiter_byte[0]
+    is_delimiter: NDArray[np.bool_] = codes == dialect.delimiter_byte[0]
+    if not dialect.quote:
+        return is_delimiter
     is_inside = np.logical_xor.accumulate(codes == dialect.quote_byte[0])
     outside: NDArray[np.bool_] = is_delimiter & ~is_inside
     return outside

@@ -92,7 +92,7 @@ def index_records(data: bytes, dialect: Dialect, width: int | None = None) -> Re
         width: number of fields of a record; if it is known, a malformed record does not take such records
             with it, see `_recover_inside`.
     """
-    if dialect.quote_byte not in data and b"\r" not in data:
+    if not dialect.has_quotes(data) and b"\r" not in data:
         return _index_lines(data)
     scanner = Scanner(dialect)
     builder = _Builder()

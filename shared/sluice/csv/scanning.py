@@ -35,6 +35,8 @@ Offsets = NDArray[np.intp]
 
 CR, LF = 0x0D, 0x0A
 BOM = b"\xef\xbb\xbf"
+_NO_QUOTE = -1
+"""Equal to no byte: where the dialect has no quote."""
 NEUTRAL = 0x00
 """Replaces a stray quote as the byte before a tile: neither delimiter, quote nor line end."""
 
@@ -217,7 +219,7 @@ class Scanner:
     def __init__(self, dialect: Dialect) -> None:
         self.is_inside = False
         self._quote_byte = dialect.quote_byte
-        self._quote = ord(dialect.quote_byte)
+        self._quote = ord(dialect.quote_byte) if dialect.quote else _NO_QUOTE
         self._delimiter = ord(dialect.delimiter_byte)
         self._borders = frozenset((self._delimiter, self._quote, CR, LF))
         self._previous = LF
@@ -244,7 +246,7 @@ class Scanner:
         has_cr = data.find(b"\r", start, end) >= 0
         self._previous = data[end - 1]
         quotes = None
-        if data.find(self._quote_byte, start, end) >= 0:
+        if self._quote_byte and data.find(self._quote_byte, start, end) >= 0:
             quotes = self._resolve(codes, previous, _marks(data, start, end, previous), has_cr)
         if data.endswith(BOM, start, end) and end - start - 1 in _marks(data, start, end, previous):
             self._previous = self._delimiter

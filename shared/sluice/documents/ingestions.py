@@ -231,7 +231,9 @@ class UploadRequest(Request, frozen=True):
     """A file to upload."""
 
     dataset: str
-    name: Annotated[str, Meta(description="Ends in .csv, .csv.gz or .csv.zst.")]
+    name: Annotated[
+        str, Meta(description="Ends in .csv, .tsv or .txt, also with .gz or .zst, in any case.")
+    ]
     size_bytes: Annotated[int, Meta(ge=0)] | None = None
     size: Annotated[int, Meta(ge=0, description="Another name of size_bytes.")] | None = None
     content_type: Annotated[str, Meta(min_length=1)] | None = None

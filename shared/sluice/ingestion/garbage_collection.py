@@ -16,7 +16,7 @@ from sluice.datasets.model import INGESTION_COLUMN, SEGMENT_COLUMN
 from sluice.documents.ingestions import State
 from sluice.ingestion.ingestions import query_ingestions, select_chunks
 from sluice.ingestion.model import Ingestion
-from sluice.ingestion.sources import is_compressed, open_source
+from sluice.ingestion.sources import recorded_source
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
 
@@ -94,10 +94,10 @@ def _delete_rows(engine: Engine, dataset: str, ended: Sequence[Ingestion], run: 
 
 
 def _delete_chunks(env: Environment, ingestion: Ingestion) -> None:
-    """Delete the chunks of a compressed file from the outbox, while no retry needs them."""
-    if not is_compressed(ingestion.file):
+    """Delete the chunks of a compressed or converted file from the outbox, while no retry needs them."""
+    source = recorded_source(env.storage, ingestion, env.settings.outbox)
+    if not source.is_copied:
         return
-    source = open_source(env.storage, ingestion.file, ingestion.id, env.settings.outbox)
     with transaction(env.engine) as connection:
         if _lock_unchanged(connection, [ingestion]):
             for chunk in select_chunks(connection, ingestion.id):

@@ -37,7 +37,6 @@ from sluice.ingestion.model import Ingestion
 from sluice.ingestion.notifications import dataset_of
 from sluice.ingestion.outbox import publish_events
 from sluice.ingestion.reconciliation import check_accounts, is_all_rejected, too_many_rejects
-from sluice.ingestion.sources import is_compressed
 from sluice.parsing.batch import FileOutcome, ParsedFiles, parse_files
 from sluice.parsing.chunk import copied_columns, copied_rollup_columns
 from sluice.parsing.small_file import SmallFile, read_small_file
@@ -99,7 +98,7 @@ def load_in_group(env: Environment, file: StoredObject) -> int | None:
 def _read(env: Environment, file: StoredObject) -> _Waiting | None:
     """Read a file; None where it is unusual."""
     limit = min(MAX_FILE_BYTES, env.settings.chunk_bytes)
-    if is_compressed(file) or not 0 < file.size_bytes <= limit:
+    if not 0 < file.size_bytes <= limit:
         return None
     try:
         dataset = find_dataset(env.engine, dataset_of(file))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from sluice.csv.contents import ENDINGS, is_csv_name
 from sluice.errors import BodyError, NotCsvError, UnknownDatasetError
 from sluice.ports import StoredObject
 
@@ -14,7 +15,6 @@ UPLOADS_TOPIC = "uploads"
 FINALIZE = "OBJECT_FINALIZE"
 #: Parts of composite uploads of gcloud and gsutil; the composed object has its own notification.
 PART_PREFIXES = ("gcloud/tmp/parallel_composite_uploads/", "gsutil/tmp/parallel_composite_uploads/")
-SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 
 
 def read_notification(
@@ -83,6 +83,6 @@ def dataset_of(file: StoredObject) -> str:
         raise UnknownDatasetError(
             f"{file.url}: the object is in no folder; upload it to gs://{file.bucket}/<dataset>/"
         )
-    if not file.name.lower().endswith(SUFFIXES):
-        raise NotCsvError(f"{file.url}: the name does not end in {', '.join(SUFFIXES)}")
+    if not is_csv_name(file.name):
+        raise NotCsvError(f"{file.url}: the name does not end in {ENDINGS}")
     return dataset

@@ -22,7 +22,7 @@ from sluice.ingestion.garbage_collection import collect_garbage
 from sluice.ingestion.ingestions import query_ingestion, select_chunks
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import publish_events, relay
-from sluice.ingestion.sources import open_source
+from sluice.ingestion.sources import recorded_source
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
 
@@ -146,7 +146,7 @@ def _send_again(env: Environment, connection: Connection, ingestion: Ingestion) 
         publish_events(env.publisher, [(event, event.attributes)])
     elif ingestion.state == State.LOADING:
         chunks = select_chunks(connection, ingestion.id)
-        source = open_source(env.storage, ingestion.file, ingestion.id, env.settings.outbox)
+        source = recorded_source(env.storage, ingestion, env.settings.outbox)
         missing = [each.cut for each in chunks if not each.is_loaded]
         publish_chunks(env.publisher, ingestion, source, missing)
     else:  # split continues where it ended, and sends the chunks that are recorded and not loaded

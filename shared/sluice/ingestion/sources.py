@@ -1,24 +1,30 @@
 """Where split reads the content of a file, and where loaders find the bytes of a chunk.
 
-A plain object serves both: a chunk is a range of it. A compressed object is one stream, so its chunks
-are written to the outbox as objects of their own while it is decompressed.
+A plain object serves both: a chunk is a range of it. A compressed object is one stream, and UTF-16 cannot
+be split by bytes, so their chunks are written to the outbox as objects of their own, decompressed and in
+UTF-8. What an object is, its first bytes decide: names and metadata are often wrong.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sluice.csv.decompression import compression_of, decompress
+from sluice.csv.contents import HEAD_BYTES, compression_of, foreign_kind_of, wide_encoding_of
+from sluice.csv.decompression import decompress, to_utf_8
+from sluice.errors import NotCsvError
 
 if TYPE_CHECKING:
     from sluice.csv.cuts import Cut
+    from sluice.csv.dialects import Dialect
+    from sluice.ingestion.model import Ingestion
     from sluice.ports import Storage, StoredObject
 
 _BLOCK_BYTES = 8 * 1024 * 1024
-#: Folder of the outbox for the chunks of compressed files; they may be deleted after a week.
+#: Folder of the outbox for the chunks of converted files; they may be deleted after a week.
 CHUNKS_FOLDER = "chunks"
 
 
@@ -32,12 +38,37 @@ class Location:
     offset: int = 0
 
 
-class Source:
-    """The content of a file, decompressed, and its digest."""
+@dataclass(frozen=True)
+class _Content:
+    """The content of a file, decompressed and in an encoding that contains ASCII.
 
-    def __init__(self, storage: Storage, file: StoredObject) -> None:
-        self._storage = storage
+    Attributes:
+        head: the first bytes, before they were converted to UTF-8.
+        blocks: the content, once.
+        encoding: of the content, where it was converted.
+        is_converted: whether the content differs from the object.
+    """
+
+    head: bytes
+    blocks: Iterator[bytes]
+    encoding: str | None
+    is_converted: bool
+
+
+class Source:
+    """The content of a file, and its digest.
+
+    Attributes:
+        encoding: of the content, where it was converted; None where it is as it was uploaded.
+        is_copied: whether the chunks are objects of their own.
+    """
+
+    is_copied = False
+
+    def __init__(self, file: StoredObject, content: Iterator[bytes]) -> None:
+        self.encoding: str | None = None
         self._file = file
+        self._content = content
         self._digest = hashlib.sha256()
 
     @property
@@ -46,9 +77,9 @@ class Source:
         return self._digest.digest()
 
     def blocks(self, first_byte: int) -> Iterator[bytes]:
-        """Yield the content from a byte on; what precedes it is read for the digest."""
+        """Yield the content from a byte on, once; what precedes it is read for the digest."""
         position = 0
-        for each in _content(self._storage, self._file):
+        for each in self._content:
             self._digest.update(each)
             block = each[max(0, first_byte - position) :]
             position += len(each)
@@ -63,30 +94,76 @@ class Source:
         return Location(self._file.bucket, self._file.name, self._file.generation)
 
 
-def is_compressed(file: StoredObject) -> bool:
-    """Whether a file is compressed, by its name or its content encoding."""
-    return bool(compression_of(file.name, file.content_encoding))
+def open_source(
+    storage: Storage, file: StoredObject, dialect: Dialect, ingestion: int, outbox: str
+) -> Source:
+    """Return the content of a file.
+
+    Raises:
+        NotCsvError: its first bytes are those of another kind of file.
+        CompressionError: the compressed stream is damaged.
+    """
+    content = _content(storage, file)
+    foreign = None if content.encoding else foreign_kind_of(content.head, dialect)
+    if foreign:
+        raise foreign.refuse(file.url)
+    if not content.is_converted:
+        return Source(file, content.blocks)
+    source = _Converted(storage, file, content.blocks, ingestion, outbox)
+    source.encoding = content.encoding
+    return source
 
 
-def open_source(storage: Storage, file: StoredObject, ingestion: int, outbox: str) -> Source:
-    """Return the content of a file."""
-    if is_compressed(file):
-        return _Compressed(storage, file, ingestion, outbox)
-    return Source(storage, file)
+def recorded_source(storage: Storage, ingestion: Ingestion, outbox: str) -> Source:
+    """Return the source of a file that was opened before, to locate its chunks; reads nothing."""
+    nothing: Iterator[bytes] = iter(())
+    if not (ingestion.layout or {}).get("is_copied"):
+        return Source(ingestion.file, nothing)
+    return _Converted(storage, ingestion.file, nothing, ingestion.id, outbox)
 
 
 def content_sha256(storage: Storage, file: StoredObject) -> bytes:
-    """Read a file and return the digest of its content."""
+    """Read a file and return the digest of its content.
+
+    Raises:
+        NotCsvError: it is compressed twice.
+        CompressionError: the compressed stream is damaged.
+        EncodingMismatchError: it is not text in its encoding.
+    """
     digest = hashlib.sha256()
-    for each in _content(storage, file):
+    for each in _content(storage, file).blocks:
         digest.update(each)
     return digest.digest()
 
 
-def _content(storage: Storage, file: StoredObject) -> Iterator[bytes]:
-    stored = _stored(storage, file)
-    compression = compression_of(file.name, file.content_encoding)
-    return decompress(stored, compression) if compression else stored
+def _content(storage: Storage, file: StoredObject) -> _Content:
+    head, blocks = _peek(_stored(storage, file))
+    compression = compression_of(head)
+    if compression:
+        head, blocks = _peek(decompress(blocks, compression))
+        if compression_of(head):
+            raise NotCsvError(
+                f"{file.url} is compressed twice, with {compression} around {compression_of(head)};"
+                " compress the CSV file once"
+            )
+    encoding = wide_encoding_of(head)
+    if encoding:
+        blocks = to_utf_8(blocks, encoding)
+    is_converted = bool(compression or encoding)
+    return _Content(head, blocks, "utf-8" if encoding else None, is_converted)
+
+
+def _peek(content: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first bytes of a stream, and the stream with them."""
+    blocks: list[bytes] = []
+    size_bytes = 0
+    for block in content:
+        blocks.append(block)
+        size_bytes += len(block)
+        if size_bytes >= HEAD_BYTES:
+            break
+    head = b"".join(block[:HEAD_BYTES] for block in blocks)[:HEAD_BYTES]
+    return head, itertools.chain(blocks, content)
 
 
 def _stored(storage: Storage, file: StoredObject) -> Iterator[bytes]:
@@ -95,18 +172,27 @@ def _stored(storage: Storage, file: StoredObject) -> Iterator[bytes]:
         yield storage.read(file.bucket, file.name, file.generation, first_byte, end)
 
 
-class _Compressed(Source):
+class _Converted(Source):
     """Buffers the content after the last stored chunk: at most a chunk and a block."""
 
-    def __init__(self, storage: Storage, file: StoredObject, ingestion: int, outbox: str) -> None:
-        super().__init__(storage, file)
+    is_copied = True
+
+    def __init__(
+        self,
+        storage: Storage,
+        file: StoredObject,
+        content: Iterator[bytes],
+        ingestion: int,
+        outbox: str,
+    ) -> None:
+        super().__init__(file, content)
+        self._storage = storage
         self._folder = f"{CHUNKS_FOLDER}/{ingestion}"
         self._outbox = outbox
         self._buffer = bytearray()
         self._buffer_from = 0
 
     def blocks(self, first_byte: int) -> Iterator[bytes]:
-        self._buffer.clear()
         self._buffer_from = first_byte
         for block in super().blocks(first_byte):
             self._buffer += block

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sluice.csv.cuts import Cut
@@ -155,24 +156,29 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
     _relay(env, ingestion.id)
     with transaction(env.engine) as connection:
         known = select_chunks(connection, ingestion.id)
-    source = open_source(env.storage, ingestion.file, ingestion.id, env.settings.outbox)
+    source = open_source(
+        env.storage, ingestion.file, dataset.dialect, ingestion.id, env.settings.outbox
+    )
     missing = [each.cut for each in known if not each.is_loaded]
     publish_chunks(env.publisher, ingestion, source, missing)
     chunk_bytes = env.settings.chunk_bytes
+    dialect = dataset.dialect
+    if source.encoding:
+        dialect = replace(dialect, encoding=source.encoding)
     splitter = (
-        Splitter.resume(dataset.dialect, known[-1].cut, chunk_bytes)
+        Splitter.resume(dialect, known[-1].cut, chunk_bytes)
         if known
-        else Splitter(dataset.dialect, chunk_bytes)
+        else Splitter(dialect, chunk_bytes)
     )
     has_layout = ingestion.layout is not None
-    watch = _watch(ingestion, dataset)
+    watch = _watch(ingestion, dataset, source)
     count = len(known)
     for block in source.blocks(splitter.position):
         watch.feed(block)
         cuts = splitter.feed(block)
         _check_open_record(splitter, ingestion.file)
         if not has_layout and (splitter.header is not None or not dataset.dialect.header):
-            _store_layout(env, ingestion.id, dataset, splitter, watch, block)
+            _store_layout(env, ingestion.id, dataset, splitter, source, watch.take(), block)
             has_layout = True
         _store_encoding(env, ingestion.id, watch)
         if not _dispatch(env, ingestion, source, cuts):
@@ -183,16 +189,16 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
     if not has_layout:
         if dataset.dialect.header and splitter.header is None:
             raise EmptyFileError(f"{ingestion.file.url} has no header")
-        _store_layout(env, ingestion.id, dataset, splitter, watch, b"")
+        _store_layout(env, ingestion.id, dataset, splitter, source, watch.take(), b"")
     _store_encoding(env, ingestion.id, watch)
     if _dispatch(env, ingestion, source, cuts):
         _complete(env, ingestion.id, splitter, count + len(cuts), source.sha256)
 
 
-def _watch(ingestion: Ingestion, dataset: Dataset) -> EncodingWatch:
+def _watch(ingestion: Ingestion, dataset: Dataset, source: Source) -> EncodingWatch:
     """Watch for the encoding, unless it is declared or was found by an earlier run."""
-    is_known = not dataset.detects_encoding or (ingestion.layout or {}).get("is_detected", False)
-    return EncodingWatch(is_known=is_known)
+    is_found = bool(source.encoding) or (ingestion.layout or {}).get("is_detected", False)
+    return EncodingWatch(is_known=is_found or not dataset.detects_encoding)
 
 
 def _check_open_record(splitter: Splitter, file: StoredObject) -> None:
@@ -211,13 +217,15 @@ def _store_layout(
     ingestion: int,
     dataset: Dataset,
     splitter: Splitter,
-    watch: EncodingWatch,
+    source: Source,
+    encoding: str | None,
     block: bytes,
 ) -> None:
     """Store how the file is laid out, from its header and first block."""
-    layout = lay_out(dataset, splitter.header, watch.take())
+    layout = lay_out(dataset, splitter.header, source.encoding or encoding)
     check_first_records(dataset, layout.dialect.encoding, block)
-    document = {**layout.to_json(), "header_end": splitter.header_end}
+    place = {"header_end": splitter.header_end, "is_copied": source.is_copied}
+    document = {**layout.to_json(), **place}
     values = {"ingestion": ingestion, "layout": jsonb(document)}
     with transaction(env.engine) as connection:
         connection.execute(statement("store_layout"), values)

@@ -90,8 +90,8 @@ class Columnar:
                 csv.ReadOptions(use_threads=False, block_size=block_bytes, column_names=names),
                 csv.ParseOptions(
                     delimiter=dialect.delimiter,
-                    quote_char=dialect.quote,
-                    newlines_in_values=dialect.quote_byte in data,
+                    quote_char=dialect.quote or False,
+                    newlines_in_values=dialect.has_quotes(data),
                 ),
                 csv.ConvertOptions(
                     include_columns=[f"f{at}" for at in self._layout.order if at is not None],

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sluice.csv.contents import is_csv
 from sluice.csv.cuts import Cut
 from sluice.csv.encodings import EncodingWatch
 from sluice.csv.records import count_plain_records
@@ -44,7 +45,7 @@ class SmallFile:
 
 
 def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
-    """Return a file as one chunk, or None where some record is malformed or the file needs more chunks.
+    """Return a file as one chunk, or None where it has to be converted, split or partly rejected.
 
     Args:
         data: all of the file.
@@ -54,6 +55,8 @@ def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
         HeaderMismatchError: its header or its first records do not fit the dataset.
         EncodingMismatchError: its header is not text.
     """
+    if not is_csv(data, dataset.dialect):
+        return None
     splitter = Splitter(dataset.dialect, max(len(data), 1))
     cuts = [*splitter.feed(data), *splitter.finish()]
     if len(cuts) != 1 or splitter.header_end is None:
@@ -64,11 +67,9 @@ def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
     records = data[cut.first_byte : cut.end_byte]
     if not _is_utf8(records, layout.dialect.encoding):
         return None
-    if records.count(b"\r") != records.count(b"\r\n"):
-        return None
     if not records.endswith(b"\n"):
         records += b"\n"
-    if _BLANK_LINE.search(records):
+    if records.count(b"\r") != records.count(b"\r\n") or _BLANK_LINE.search(records):
         return None
     if count_plain_records(records, layout.dialect, layout.width) != cut.records:
         return None

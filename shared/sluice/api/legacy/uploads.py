@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from sluice.api.downloads import download_output
 from sluice.api.legacy.multipart import Part, read_parts
 from sluice.api.responses import json_response
+from sluice.csv.contents import ENDINGS, is_csv_name
 from sluice.documents.ingestions import FINAL, State
 from sluice.errors import BodyError, NotFoundError, RequestError, TooLargeError
 from sluice.ingestion.ingestions import select_ingestion
 from sluice.ingestion.model import Ingestion
-from sluice.ingestion.notifications import SUFFIXES
 from sluice.postgres.catalog import declared_datasets
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def take_file(call: Call, _: AliasMatch) -> Response:
 
 def _load_file(call: Call, part: Part, given: Mapping[str, str]) -> Response:
     name = _check_name(_base_name(part.file_name or ""))
-    if not name.lower().endswith(SUFFIXES):
-        raise BodyError(f'file: "{name}" does not end in {", ".join(SUFFIXES)}')
+    if not is_csv_name(name):
+        raise BodyError(f'file: "{name}" does not end in {ENDINGS}')
     named = next((given[each] for each in DATASET_FIELDS if given.get(each)), "")
     dataset = named or name.partition(".")[0]
     _check_declared(call, dataset)
@@ -203,7 +203,7 @@ def _number(given: Mapping[str, str], name: str) -> int:
 
 def _csv_name(text: str) -> str:
     name = _check_name(_base_name(text))
-    if not name.lower().endswith(SUFFIXES):
+    if not is_csv_name(name):
         raise NotCsvNameError("File must be a csv file")
     return name
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sluice.api.operations import Call, operation
 from sluice.api.responses import json_response
+from sluice.csv.contents import ENDINGS, content_type_of, is_csv_name
 from sluice.documents import ingestions as documents
 from sluice.errors import BodyError
 from sluice.postgres.catalog import dataset_version
@@ -13,12 +14,6 @@ from sluice.postgres.catalog import dataset_version
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-#: Content type of each kind of file that the inbox takes.
-SUFFIXES = {
-    ".csv": "text/csv",
-    ".csv.gz": "application/gzip",
-    ".csv.zst": "application/zstd",
-}
 MAX_OBJECT_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 
 
@@ -42,7 +37,7 @@ def open_upload(call: Call) -> Response:
         call.settings.project,
         call.settings.inbox,
         stored,
-        content_type=body.content_type or _type_of(name),
+        content_type=body.content_type or content_type_of(name),
         size_bytes=body.size if body.size_bytes is None else body.size_bytes,
         create_only=body.create_only,
     )
@@ -54,13 +49,9 @@ def _file_name(name: str) -> str:
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts) or any(ord(sign) < 32 for sign in name):
         raise BodyError(f'name: "{name}" is not the name of an object')
-    if not name.endswith(tuple(SUFFIXES)):
-        raise BodyError(f'name: "{name}" does not end in one of {", ".join(SUFFIXES)}')
+    if not is_csv_name(name):
+        raise BodyError(f'name: "{name}" does not end in {ENDINGS}')
     return name
-
-
-def _type_of(name: str) -> str:
-    return next(kind for suffix, kind in SUFFIXES.items() if name.endswith(suffix))
 
 
 def _object_name(dataset: str, name: str) -> str:

@@ -1,0 +1,144 @@
+"""What a file is by its name, and by its first bytes: compression, wide encoding, or not CSV at all."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sluice.csv.dialects import Dialect
+from sluice.errors import NotCsvError
+
+#: Bytes from which the kind of a file is known.
+HEAD_BYTES = 4096
+#: Names of CSV files; a compressed one has the ending of its compression too.
+ENDINGS = ".csv, .tsv or .txt, also with .gz or .zst"
+_NAME = re.compile(r"\.(?:csv|tsv|txt)(?:\.(gz|zst))?\Z", re.IGNORECASE)
+_CONTENT_TYPES = {"gz": "application/gzip", "zst": "application/zstd"}
+_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+#: Byte order marks, those of UTF-32 first: one of them begins like one of UTF-16.
+_MARKS = {
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+#: Which of four bytes are zero in ASCII text, and in what share of the text at least.
+_ZERO_PATTERNS = {
+    "x0x0": "utf-16-le",
+    "0x0x": "utf-16-be",
+    "x000": "utf-32-le",
+    "000x": "utf-32-be",
+}
+_MOSTLY = 0.6
+_AS_CSV = "export the data as CSV in UTF-8"
+_AS_SHEET = "save the sheet as CSV UTF-8"
+_UNPACK = "unpack it, or compress the CSV file with gzip or zstd"
+#: What files begin with that are no CSV: what they are, and what to do.
+_FOREIGN = (
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook (XLS)", _AS_SHEET),
+    (b"PAR1\x15", "a Parquet file", _AS_CSV),
+    (b"Obj\x01", "an Avro file", _AS_CSV),
+    (b"ARROW1\0\0", "an Arrow file", _AS_CSV),
+    (b"SQLite format 3\0", "an SQLite database", _AS_CSV),
+    (b"%PDF-", "a PDF document", _AS_CSV),
+    (b"{\\rtf", "an RTF document", _AS_CSV),
+    *(
+        (b"BZh%d1AY&SY" % n, "compressed with bzip2", "compress it with gzip or zstd")
+        for n in range(1, 10)
+    ),
+    (b"\xfd7zXZ\0", "compressed with xz", "compress it with gzip or zstd"),
+    (b"\x04\x22\x4d\x18", "compressed with LZ4", "compress it with gzip or zstd"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (b"\x89PNG\r\n", "a PNG picture", _AS_CSV),
+    (b"\xff\xd8\xff", "a JPEG picture", _AS_CSV),
+    (b"GIF89a", "a GIF picture", _AS_CSV),
+    (b"MZ\x90\0", "a Windows program", _AS_CSV),
+    (b"\x7fELF", "a Linux program", _AS_CSV),
+)
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_HTML = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+_XML = re.compile(rb"\s*<\?xml\s", re.IGNORECASE)
+_JSON = re.compile(rb'\s*(?:\[\s*)?\{\s*"[^"\n]*"\s*:')
+_UTF_8_MARK = b"\xef\xbb\xbf"
+
+
+def is_csv_name(name: str) -> bool:
+    """Whether a name ends like that of a CSV file, in any case."""
+    return _NAME.search(name) is not None
+
+
+def content_type_of(name: str) -> str:
+    """Return the content type of a CSV file by its name."""
+    found = _NAME.search(name)
+    ending = (found[1] or "").lower() if found else ""
+    if ending:
+        return _CONTENT_TYPES[ending]
+    return "text/tab-separated-values" if name.lower().endswith(".tsv") else "text/csv"
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Content that is not CSV: what it is, and what to do instead."""
+
+    what: str
+    advice: str
+
+    def refuse(self, name: str) -> NotCsvError:
+        """Return the error of a file with this content."""
+        return NotCsvError(f"{name} is {self.what}: {self.advice}, and upload that")
+
+
+def compression_of(head: bytes) -> str:
+    """Return the compression of content by its first bytes: `gzip`, `zstd` or an empty string."""
+    return next((kind for magic, kind in _COMPRESSIONS.items() if head.startswith(magic)), "")
+
+
+def wide_encoding_of(head: bytes) -> str:
+    """Return the encoding of content whose characters have two or four bytes, else an empty string.
+
+    Without a byte order mark it is recognised by the zero bytes of ASCII characters.
+    """
+    for mark, encoding in _MARKS.items():
+        if head.startswith(mark):
+            return encoding
+    head = head[: len(head) // 4 * 4]
+    if b"\0" not in head:
+        return ""
+    zeros = (head[at::4].count(0) * 4 / len(head) for at in range(4))
+    pattern = "".join("0" if share > _MOSTLY else "x" for share in zeros)
+    return _ZERO_PATTERNS.get(pattern, "")
+
+
+def foreign_kind_of(head: bytes, dialect: Dialect) -> Foreign | None:
+    """Return what content is that is not CSV, by its first bytes; None where it may be CSV.
+
+    Without header and quotes, a cell may be JSON.
+    """
+    if head.startswith(_ZIP):
+        return _zip_kind(head)
+    for magic, what, advice in _FOREIGN:
+        if head.startswith(magic):
+            return Foreign(what, advice)
+    text = head.removeprefix(_UTF_8_MARK)
+    if _HTML.match(text):
+        return Foreign("an HTML page", f"{_AS_CSV}; a link to a sign-in page gives such a file")
+    if _XML.match(text):
+        return Foreign("an XML document", _AS_CSV)
+    if (dialect.header or dialect.quote) and _JSON.match(text):
+        return Foreign("JSON", "convert it to CSV, or send its rows to POST /v1/datasets/{d}/rows")
+    return None
+
+
+def is_csv(data: bytes, dialect: Dialect) -> bool:
+    """Whether content may be CSV as it is: not compressed, of one byte units, and of no other kind."""
+    head = data[:HEAD_BYTES]
+    return not (compression_of(head) or wide_encoding_of(head) or foreign_kind_of(head, dialect))
+
+
+def _zip_kind(head: bytes) -> Foreign:
+    if b"opendocument.spreadsheet" in head:
+        return Foreign("an OpenDocument spreadsheet (ODS)", _AS_SHEET)
+    if b"[Content_Types].xml" in head or b"xl/" in head or b"_rels/" in head:
+        return Foreign("an Excel workbook (XLSX)", _AS_SHEET)
+    return Foreign("a ZIP archive", _UNPACK)

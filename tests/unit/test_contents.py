@@ -1,0 +1,128 @@
+"""What a file is: its name and its first bytes decide, and its kind is named where it is not CSV."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+
+import pytest
+import zstandard
+
+from sluice.csv.contents import (
+    compression_of,
+    content_type_of,
+    foreign_kind_of,
+    is_csv,
+    is_csv_name,
+    wide_encoding_of,
+)
+from sluice.csv.decompression import to_utf_8
+from sluice.csv.dialects import Dialect
+from sluice.errors import EncodingMismatchError
+
+TEXT = "id\tnäme\n1\tŻółć\n2\t\U0001f600\n"
+
+
+def archive(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as written:
+        for name in names:
+            written.writestr(name, "text")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name", ["a.csv", "A.CSV", "a.tsv", "a.Txt", "a.csv.gz", "a.TSV.GZ", "a.b.csv.zst"]
+)
+def test_names_of_csv_files(name: str) -> None:
+    assert is_csv_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.csv.exe", "csv", "a.gz", "a.csvx", "a.csv.gz.gz", "a.xlsx", "a.csv\n"]
+)
+def test_other_names(name: str) -> None:
+    assert not is_csv_name(name)
+
+
+def test_the_content_type_follows_from_the_name() -> None:
+    names = ("a.CSV", "a.tsv", "a.txt.GZ", "a.csv.zst")
+    types = ["text/csv", "text/tab-separated-values", "application/gzip", "application/zstd"]
+    assert [content_type_of(name) for name in names] == types
+
+
+def test_compression_is_known_by_the_first_bytes() -> None:
+    assert compression_of(gzip.compress(b"a,b\n")) == "gzip"
+    assert compression_of(zstandard.compress(b"a,b\n")) == "zstd"
+    assert compression_of(b"a,b\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (archive("xl/workbook.xml"), "XLSX"),
+        (archive("[Content_Types].xml"), "XLSX"),
+        (archive("a.csv"), "ZIP"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "XLS"),
+        (b"PAR1\x15\x04", "Parquet"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"\n<!DOCTYPE html>\n<html>", "HTML"),
+        (b"<HTML lang=en>", "HTML"),
+        (b'<?xml version="1.0"?>', "XML"),
+        (b'{"id": 1}\n{"id": 2}\n', "JSON"),
+        (b'\xef\xbb\xbf[\n  {\n  "id" : 1}]', "JSON"),
+        (b"BZh91AY&SY", "bzip2"),
+        (b"\xfd7zXZ\0", "xz"),
+    ],
+)
+def test_other_kinds_are_named(data: bytes, what: str) -> None:
+    found = foreign_kind_of(data, Dialect())
+    assert found is not None
+    assert what in found.what
+    assert not is_csv(data, Dialect())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PAR1,x\n",
+        b"BZh9,x\n",
+        b"PK,x\n",
+        b"[id],[name]\n",
+        b"{x},y\n",
+        b"<b>,y\n",
+        b"\0\0,\n",
+    ],
+)
+def test_text_that_begins_alike_may_be_csv(data: bytes) -> None:
+    assert is_csv(data, Dialect())
+
+
+def test_a_cell_may_be_json_where_there_is_neither_header_nor_quote() -> None:
+    data = b'{"a": 1}\tx\n'
+    assert is_csv(data, Dialect(delimiter="\t", quote="", header=False))
+    assert not is_csv(data, Dialect(delimiter="\t", quote=""))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "marked"])
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_wide_encodings_are_found_and_converted(encoding: str, mark: str, size: int) -> None:
+    data = (mark + TEXT).encode(encoding)
+    found = wide_encoding_of(data)
+    assert found == (encoding[:6] if mark else encoding)
+    blocks = [data[at : at + size] for at in range(0, len(data), size)]
+    assert b"".join(to_utf_8(blocks, found)).decode() == TEXT
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfea\0b", b"\xff\xfe\0\xd8a\0"], ids=["odd", "surrogate"])
+def test_invalid_utf_16_is_refused_by_name(data: bytes) -> None:
+    with pytest.raises(EncodingMismatchError, match="UTF-16"):
+        list(to_utf_8([data], "utf-16"))
+
+
+@pytest.mark.parametrize("data", [b"a\0b,c\n", b"id,name\n1,\0\0\0\0\n"])
+def test_a_nul_in_a_text_does_not_make_it_wide(data: bytes) -> None:
+    assert wide_encoding_of(data) == ""
