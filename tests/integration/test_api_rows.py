@@ -173,7 +173,7 @@ def test_every_format_has_the_same_rows(query: Client, by: str) -> None:
 def test_parquet_keeps_types_and_nulls(query: Client) -> None:
     table = pq.read_table(io.BytesIO(query.get(f"{ROWS}?format=parquet&order=id").data))
     assert [str(each) for each in table.schema.types] == [
-        "int32", "string", "date32[day]", "double", "bool", "int32",
+        "int32", "string", "date32[day]", "decimal128(38, 9)", "bool", "int32",
     ]  # fmt: skip
     assert table["name"].to_pylist() == ["Ada", "Bob", None, "Ada", "Cy", None, "Bob", "Ada"]
 

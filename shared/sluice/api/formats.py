@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sluice.datasets.types import STORED_BY_OID
@@ -33,6 +34,10 @@ FORMATS = {
 SHOWN_FORMATS = {"html": "text/html; charset=utf-8", "svg": "image/svg+xml"}
 #: Formats whose rows PostgreSQL writes, as JSON texts.
 JSON_FORMATS = ("json", "ndjson")
+#: Formats that fix the types of all columns before the first row.
+COLUMNAR_FORMATS = ("parquet", "arrow")
+#: Precision and scale of decimals: the first that has room for all values of a column is its type.
+DECIMALS = ((38, 9), (76, 38))
 MEDIA_TYPES = {**FORMATS, **SHOWN_FORMATS}
 ROW_GROUP_ROWS = 64 * 1024
 
@@ -130,18 +135,33 @@ def _cell(value: object) -> object:
         return value.isoformat(sep=" ")
     if isinstance(value, dict | list):
         return json.dumps(value, default=str)
+    if isinstance(value, Decimal):
+        return format(value, "f")
     return value
 
 
-def _arrow_type(oid: int) -> pa.DataType:
+def _arrow_type(column: ResultColumn) -> pa.DataType:
     import pyarrow as pa  # noqa: PLC0415  # 0.2 s, paid where first used
 
-    stored = STORED_BY_OID.get(oid)
+    stored = STORED_BY_OID.get(column.oid)
     if stored is None:
         return pa.string()
+    if stored.name == "numeric":
+        return _decimal_type(column.digits)
     if stored.time_zone:
         return pa.timestamp("us", stored.time_zone)
     return pa.type_for_alias(stored.arrow)
+
+
+def _decimal_type(digits: tuple[int, int] | None) -> pa.DataType:
+    """Return the first decimal with room for digits before and after the point, or else text."""
+    import pyarrow as pa  # noqa: PLC0415  # 0.2 s, paid where first used
+
+    for precision, scale in DECIMALS:
+        if digits is not None and digits[0] <= precision - scale and digits[1] <= scale:
+            make = pa.decimal128 if precision <= DECIMALS[0][0] else pa.decimal256
+            return make(precision, scale)
+    return pa.string()
 
 
 def _record_batches(schema: pa.Schema, batches: Batches) -> Iterator[pa.RecordBatch]:
@@ -160,15 +180,13 @@ def _native(value: object, kind: pa.DataType) -> object:
         return None
     if str(kind) == "string":
         return value if isinstance(value, str) else str(_cell(value))
-    if str(kind) == "double":
-        return float(value)  # type: ignore[arg-type]  # a Decimal or a float
     return value
 
 
 def _schema(columns: Sequence[ResultColumn]) -> pa.Schema:
     import pyarrow as pa  # noqa: PLC0415  # 0.2 s, paid where first used
 
-    return pa.schema([pa.field(each.name, _arrow_type(each.oid)) for each in columns])
+    return pa.schema([pa.field(each.name, _arrow_type(each)) for each in columns])
 
 
 class _Buffer(io.RawIOBase):

@@ -427,16 +427,11 @@ def _check_columns(source: _Toml, columns: tuple[Column, ...]) -> None:
     if not columns:
         raise source.error("a dataset has at least one [[columns]] table", "columns")
     seen: set[str] = set()
-    headers: set[str] = set()
     for number, column in enumerate(columns):
         for each in column.fields:
             if each.name in seen:
                 raise source.error(f"{each.name!r} is stored twice", "name", number)
             seen.add(each.name)
-        for header in column.headers:
-            if header.casefold() in headers:
-                raise source.error(f"{header!r} names two columns", "header", number)
-            headers.add(header.casefold())
 
 
 def _check_key(source: _Toml, dataset: Dataset) -> None:

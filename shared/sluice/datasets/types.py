@@ -282,8 +282,8 @@ _NUMERIC = StoredType(
     name="numeric",
     oid=1700,
     duckdb=("DECIMAL",),
-    # PostgreSQL's numeric has no bound; a double holds 15 digits of it. JSON and CSV are exact.
-    arrow="float64",
+    # PostgreSQL's numeric has no bound; answers have decimals where all values fit one.
+    arrow="string",
     json_schema={"type": "number"},
     example=19.99,
     description="a number",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.model import RECORD_COLUMN, Dataset
 from sluice.parsing.casts import cast_column
 from sluice.parsing.thorough import Thorough, schema_of
@@ -21,11 +22,36 @@ if TYPE_CHECKING:
 
     from sluice.csv.rejects import Finding
     from sluice.parsing.layout import Layout
+    from sluice.parsing.mismatches import Place
     from sluice.parsing.plan import Plan
     from sluice.parsing.well_formed import WellFormed
 
 #: Cells of so many bytes are in memory at once, as texts and as values.
 _BLOCK_BYTES = 4 * 1024 * 1024
+
+
+def _positions(layout: Layout) -> Iterator[int]:
+    """Yield the positions of the columns of a file that are read."""
+    for place in layout.order:
+        yield from () if place is None else (place,) if isinstance(place, int) else place
+
+
+def _cells(batch: pa.RecordBatch, place: Place | None) -> pa.Array:
+    """Return the cells of a column; of a point in two halves, as if it were whole."""
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import compute  # noqa: PLC0415
+
+    if place is None:
+        return pa.nulls(len(batch), pa.string())
+    if isinstance(place, int):
+        return batch.column(f"f{place}")
+    trimmed = (compute.utf8_trim(batch.column(f"f{at}"), WHITE_SPACE) for at in place)
+    lon, lat = (compute.if_else(compute.equal(each, ""), None, each) for each in trimmed)
+    is_absent = compute.and_(compute.is_null(lon), compute.is_null(lat))
+    halves = (compute.fill_null(each, "null") for each in (lon, lat))
+    both = compute.binary_join_element_wise(*halves, " ")
+    point = compute.binary_join_element_wise("POINT (", both, ")", "")
+    return compute.if_else(is_absent, None, point)
 
 
 class NotWellFormedError(Exception):
@@ -94,7 +120,7 @@ class Columnar:
                     newlines_in_values=dialect.has_quotes(data),
                 ),
                 csv.ConvertOptions(
-                    include_columns=[f"f{at}" for at in self._layout.order if at is not None],
+                    include_columns=[f"f{at}" for at in _positions(self._layout)],
                     column_types=dict.fromkeys(names, pa.string()),
                     null_values=[""],
                     strings_can_be_null=True,
@@ -109,8 +135,7 @@ class Columnar:
         """Return the rows that break no rule, in the order of the records."""
         import pyarrow as pa  # noqa: PLC0415
 
-        absent = pa.nulls(len(batch), pa.string())
-        cells = [absent if at is None else batch.column(f"f{at}") for at in self._layout.order]
+        cells = [_cells(batch, place) for place in self._layout.order]
         typed: dict[str, pa.Array] = {}
         done, full = set(), set()
         odd = np.zeros(len(batch), bool)

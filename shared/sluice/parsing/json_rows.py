@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 from sluice.csv.dialects import Dialect
 from sluice.csv.rejects import RECORD_REASONS
-from sluice.datasets.model import Column, Dataset
+from sluice.datasets.model import INGESTION_COLUMN, Column, Dataset
 from sluice.datasets.types import ColumnType
 from sluice.parsing.layout import Layout
 
@@ -74,7 +75,10 @@ def row_layout(dataset: Dataset) -> Layout:
 
 
 class CellReader:
-    """Reads JSON rows of one dataset: objects by column or header names, or lists of all cells."""
+    """Reads JSON rows of one dataset: objects by column or header names, or lists of all cells.
+
+    The member `ingestion` of rows that the API answered is ignored.
+    """
 
     def __init__(self, dataset: Dataset) -> None:
         self._columns = dataset.columns
@@ -124,6 +128,8 @@ class CellReader:
         given: dict[tuple[int, int], object] = {}
         for name, value in row.items():
             place = self._places.get(_folded(name))
+            if place is None and name == INGESTION_COLUMN:
+                continue
             if place is None:
                 known = ", ".join(each.name for each in self._columns)
                 raise CellError(name, "columns", None, f"no such column; there are {known}")
@@ -141,17 +147,19 @@ class CellReader:
         column = self._columns[number]
         if given.get((number, 0)) is not None:
             raise CellError(column.name, "columns", None, "is given whole and by its halves")
-        lon, lat = (_cell(column, each) for each in halves)
+        lon, lat = (_cell(column, each) or "null" for each in halves)
         return f"POINT ({lon} {lat})"
 
 
 def _places(columns: tuple[Column, ...]) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield every name under which a value may come: its column, and which half of it, 0 for all."""
+    uses = Counter(header for each in columns for header in {*map(_folded, each.headers)})
     for number, column in enumerate(columns):
         if column.type is ColumnType.POINT:
             for half, each in enumerate(column.fields, 1):
                 yield each.name, (number, half)
-        yield from ((_folded(each), (number, 0)) for each in column.headers)
+        headers = (_folded(each) for each in column.headers)
+        yield from ((each, (number, 0)) for each in headers if uses[each] == 1)
     for number, column in enumerate(columns):  # a column's own name goes before another's header
         yield column.name, (number, 0)
 

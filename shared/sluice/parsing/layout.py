@@ -9,7 +9,7 @@ from typing import Any, Self
 from sluice.csv.dialects import Dialect
 from sluice.datasets.model import Dataset
 from sluice.errors import EncodingMismatchError
-from sluice.parsing.mismatches import header_mismatch, match_names, names_of
+from sluice.parsing.mismatches import Place, header_mismatch, match_names, names_of
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class Layout:
     """How a file lays out the columns of its dataset.
 
     Attributes:
-        order: for each declared column its 0-based position in the file, None where it is absent.
+        order: for each declared column its place in the file, None where it is absent.
         width: number of columns of the file.
         dialect: how the file is written.
         is_detected: whether its encoding was found in the file, and not declared.
     """
 
-    order: tuple[int | None, ...]
+    order: tuple[Place | None, ...]
     width: int
     dialect: Dialect
     is_detected: bool = False
@@ -42,13 +42,14 @@ class Layout:
         """Read a layout from a JSON object."""
         dialect = Dialect.from_json(document["dialect"])
         is_detected = document.get("is_detected", False)
-        return cls(tuple(document["order"]), document["width"], dialect, is_detected)
+        order = (tuple(each) if isinstance(each, list) else each for each in document["order"])
+        return cls(tuple(order), document["width"], dialect, is_detected)
 
 
 def lay_out(dataset: Dataset, header: bytes | None, encoding: str | None = None) -> Layout:
     """Find the dataset's columns in a file.
 
-    Headers are compared without case and without white space around them.
+    Headers are compared without case and without white space around them; see `match_names`.
 
     Args:
         dataset: the declaration.

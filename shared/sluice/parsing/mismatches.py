@@ -6,11 +6,12 @@ import csv
 import difflib
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sluice.datasets.grammars import WHITE_SPACE
-from sluice.datasets.model import Dataset
+from sluice.datasets.model import INGESTION_COLUMN, Column, Dataset
 from sluice.errors import HeaderMismatchError
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -23,19 +24,24 @@ _SAMPLE_RECORDS = 50
 _BOM = "\ufeff"
 
 
+#: 0-based position of a column in the record; of a point also the positions of longitude and latitude.
+Place = int | tuple[int, int]
+
+
 @dataclass(frozen=True)
 class Match:
     """Which names of a record are which columns of a dataset.
 
     Attributes:
-        order: for each declared column its 0-based position in the record, None where it is absent.
-        missing: the first header of each required column that is absent.
+        order: for each declared column its place in the record, None where it is absent.
+        missing: the first header of each required column that is absent, and each header that fewer
+            names have than columns.
         absent: the headers of all columns that are absent.
         unknown: names that are no column's.
-        repeated: names that occur more than once.
+        repeated: names that occur more often than columns have them.
     """
 
-    order: tuple[int | None, ...]
+    order: tuple[Place | None, ...]
     missing: list[str]
     absent: list[str]
     unknown: list[str]
@@ -53,21 +59,51 @@ class Match:
 
 
 def match_names(dataset: Dataset, names: Sequence[str]) -> Match:
-    """Find the columns of a dataset by their headers, in any case."""
+    """Find the columns of a dataset by their headers, in any case, or else by their stored names.
+
+    The names that an answer of the API has are understood: `<name>_lon` and `<name>_lat` of a point,
+    and `ingestion`, which is ignored. Columns with the same header have it in the order declared.
+    """
     keys = [name.casefold() for name in names]
-    positions = {key: position for position, key in reversed([*enumerate(keys)])}
+    positions: dict[str, list[int]] = {}
+    for position, key in enumerate(keys):
+        positions.setdefault(key, []).append(position)
+    by_header = [_take(positions, map(str.casefold, column.headers)) for column in dataset.columns]
     order = tuple(
-        next((positions.pop(h) for h in map(str.casefold, column.headers) if h in positions), None)
-        for column in dataset.columns
+        _by_name(column, positions) if place is None else place
+        for column, place in zip(dataset.columns, by_header, strict=True)
     )
+    positions.pop(INGESTION_COLUMN, None)
+    wanted = Counter(h for c in dataset.columns for h in {*map(str.casefold, c.headers)})
+    too_few = [name for name in names if 1 <= keys.count(name.casefold()) < wanted[name.casefold()]]
     absent = [column for column, place in zip(dataset.columns, order, strict=True) if place is None]
     return Match(
         order=order,
-        missing=[column.headers[0] for column in absent if column.required],
+        missing=[column.headers[0] for column in absent if column.required]
+        + [f"another {name!r}" for name in too_few],
         absent=[header for column in absent for header in column.headers],
-        unknown=[names[position] for position in sorted(positions.values())],
-        repeated=[name for name in dict.fromkeys(names) if keys.count(name.casefold()) > 1],
+        unknown=[names[position] for position in sorted(itertools.chain(*positions.values()))],
+        repeated=[
+            name
+            for key, name in dict(zip(keys, names, strict=True)).items()
+            if keys.count(key) > max(1, wanted[key])
+        ],
     )
+
+
+def _take(positions: dict[str, list[int]], keys: Iterable[str]) -> int | None:
+    """Take and return the first position of the first key that has one."""
+    return next((positions[key].pop(0) for key in keys if positions.get(key)), None)
+
+
+def _by_name(column: Column, positions: dict[str, list[int]]) -> Place | None:
+    """Take and return the place of a column that has its stored names in the record."""
+    if (place := _take(positions, [column.name])) is not None or not column.definition.is_compound:
+        return place
+    lon, lat = (each.name for each in column.fields)
+    if not (positions.get(lon) and positions.get(lat)):
+        return None
+    return positions[lon].pop(0), positions[lat].pop(0)
 
 
 def records_of(text: str, delimiter: str, quote: str) -> Iterator[list[str]]:

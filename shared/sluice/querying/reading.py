@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from sluice.datasets.identifiers import quote
+from sluice.datasets.types import STORED_TYPES
 from sluice.errors import ParameterError, QueryTimeoutError
 from sluice.postgres.connection import (
     QUERY_CANCELED,
@@ -25,14 +28,23 @@ BATCH_ROWS = 2000
 #: Time after which the transaction of a client that stopped reading is cancelled.
 _LONGEST_PAUSE_S = 60
 _DATA_EXCEPTION = "22"
+_NUMERIC = STORED_TYPES["numeric"]
 
 
 @dataclass(frozen=True)
 class ResultColumn:
-    """A column of a result: its name and the OID of its PostgreSQL type."""
+    """A column of a result.
+
+    Attributes:
+        name: as the result has it.
+        oid: the OID of its PostgreSQL type.
+        digits: of a numeric, most digits before and after the point; None if they are not counted, or if
+            a value is not finite.
+    """
 
     name: str
     oid: int
+    digits: tuple[int, int] | None = None
 
 
 @contextmanager
@@ -77,6 +89,7 @@ def stream(
     *,
     types: Mapping[str, str] = {},
     as_json: bool = False,
+    counts_digits: bool = False,
 ) -> tuple[tuple[ResultColumn, ...], Iterator[Sequence[Sequence[Any]]]]:
     """Run a SELECT through a server-side cursor and return its columns and batches of rows.
 
@@ -86,6 +99,8 @@ def stream(
         values: a value for each placeholder.
         types: PostgreSQL types of placeholders that the SELECT does not cast itself.
         as_json: make each row one text, its JSON object, written by PostgreSQL.
+        counts_digits: count the digits of numeric columns, for formats that fix them in advance; if
+            there are such columns, the SELECT runs twice.
     """
     select = (
         f"SELECT CAST(row_to_json(answer.*) AS text) FROM (\n{sql}\n) AS answer" if as_json else sql
@@ -95,7 +110,27 @@ def stream(
     )
     first = _fetch(connection)
     batches = _batches(connection, first.rows)
-    return tuple(ResultColumn(*each) for each in first.columns), batches
+    columns = tuple(ResultColumn(*each) for each in first.columns)
+    numerics = [each.name for each in columns if each.oid == _NUMERIC.oid]
+    if counts_digits and numerics:
+        counted = _digits_sql(sql, numerics)
+        found = connection.execute(_typed(counted, types), dict(values)).one()
+        digits = {name: _digits(*found[2 * at : 2 * at + 2]) for at, name in enumerate(numerics)}
+        columns = tuple(replace(each, digits=digits.get(each.name)) for each in columns)
+    return columns, batches
+
+
+def _digits_sql(sql: str, names: Sequence[str]) -> str:
+    """Return the SELECT of the largest value and the largest scale of columns of another SELECT."""
+    quoted = [quote(name).replace(":", "\\:") for name in names]
+    listed = ", ".join(f"max(abs({each})), max(scale({each}))" for each in quoted)
+    return f"SELECT {listed} FROM (\n{sql}\n) AS answer"
+
+
+def _digits(largest: Decimal | None, scale: int | None) -> tuple[int, int] | None:
+    if largest is None:
+        return (0, 0)
+    return (max(0, largest.adjusted() + 1), scale or 0) if largest.is_finite() else None
 
 
 def fetch_json(

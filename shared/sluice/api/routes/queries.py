@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 from sluice.api import pages
 from sluice.api.conditional import conditional, freshness_headers
 from sluice.api.formats import (
+    COLUMNAR_FORMATS,
     FORMATS,
     JSON_FORMATS,
     MEDIA_TYPES,
@@ -106,7 +107,7 @@ def ask_query(call: Call, connection: Connection, asked: _Found) -> Response:
         rows, _ = _first_rows(connection, query, values)
         body = pages.picture(found, query, values, rows)
         return Response(body, content_type=MEDIA_TYPES["svg"])
-    columns, batches = _answer(connection, query, values, as_json=kind in JSON_FORMATS)
+    columns, batches = _answer(connection, query, values, kind)
     if kind == "json" and query.returns == "one":
         return stream_response(_object(batches, query.name), kind)
     return stream_response(write(kind, columns, batches), kind)
@@ -130,14 +131,15 @@ def _arguments(call: Call, kind: str) -> list[tuple[str, str]]:
 
 
 def _answer(
-    connection: Connection, query: Query, values: Mapping[str, object], *, as_json: bool = False
+    connection: Connection, query: Query, values: Mapping[str, object], kind: str = "html"
 ) -> _Answer:
     return stream(
         connection,
         without_comments(query.sql),
         values,
         types=query.parameter_types,
-        as_json=as_json,
+        as_json=kind in JSON_FORMATS,
+        counts_digits=kind in COLUMNAR_FORMATS,
     )
 
 

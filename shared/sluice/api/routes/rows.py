@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from sluice.api.conditional import conditional, freshness_headers
-from sluice.api.formats import FORMATS, JSON_FORMATS, negotiate, write, write_page
+from sluice.api.formats import COLUMNAR_FORMATS, FORMATS, JSON_FORMATS, negotiate, write, write_page
 from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.documents import ingestions as documents
@@ -101,7 +101,7 @@ def list_rows(call: Call, connection: Connection, found: DatasetVersion) -> Resp
     JSON without a limit is a page of 1000 rows; `next` is the cursor of the following page. The
     other formats have all rows, up to the limit of the service, above which the request is
     refused. With a limit, the header Link has the following page in every format. Values of type
-    numeric are doubles in parquet and arrow, and exact elsewhere.
+    numeric are decimals in parquet and arrow, or texts if they have more digits than a decimal.
     """
     kind = negotiate(call.request)
     max_rows = call.settings.max_rows
@@ -119,7 +119,13 @@ def _body(
 ) -> Iterator[bytes]:
     if kind == "json" and limit is not None and limit <= BATCH_ROWS:
         return write_page(fetch_json(connection, page.sql, page.values), "rows", cursor)
-    columns, batches = stream(connection, page.sql, page.values, as_json=kind in JSON_FORMATS)
+    columns, batches = stream(
+        connection,
+        page.sql,
+        page.values,
+        as_json=kind in JSON_FORMATS,
+        counts_digits=kind in COLUMNAR_FORMATS,
+    )
     return write_page(batches, "rows", cursor) if kind == "json" else write(kind, columns, batches)
 
 
