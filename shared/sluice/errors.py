@@ -16,6 +16,7 @@
     |   |   |-- RowsRefusedError
     |   |   |-- RecordTooLongError
     |   |   |-- RepeatedFailureError
+    |   |   |-- OutdatedDeclarationError
     |   |   `-- OutputRefusedError
     |   |-- RequestError                API3xx  a client's request
     |   |   |-- ParameterError
@@ -44,6 +45,7 @@
         |-- ChunkInProgressError
         |-- SplitInProgressError
         |-- OutputInProgressError
+        |-- DeclarationChangedError
         `-- CompactionUnfinishedError
 
 Rows that break a rule become rejects, not errors. This module imports neither HTTP nor Pub/Sub: `status`
@@ -192,6 +194,19 @@ class RepeatedFailureError(FileError):
 
     code = "CSV121"
     title = "A step failed too often"
+
+
+class OutdatedDeclarationError(FileError):
+    """The dataset got another key or other roll-ups while the file was loading."""
+
+    code = "CSV122"
+    title = "The dataset was declared meanwhile"
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(
+            f"dataset {dataset} got another key or other roll-ups while the file was loading;"
+            " nothing of the file is published: retry the ingestion"
+        )
 
 
 class OutputRefusedError(FileError):
@@ -434,3 +449,13 @@ class OutputInProgressError(TransientError):
 
     def __init__(self, ingestion: int) -> None:
         super().__init__(f"another handler is writing the output of ingestion {ingestion}")
+
+
+class DeclarationChangedError(TransientError):
+    """A dataset was declared while rows were checked by its earlier declaration."""
+
+    code = "SYS911"
+    title = "The dataset was declared meanwhile"
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(f"dataset {dataset} was declared meanwhile; send the rows again")

@@ -83,4 +83,5 @@ ORDER BY id;
 
 -- name: delete_dataset
 -- Deletes a declaration.
+WITH versions AS (DELETE FROM sluice.declarations WHERE dataset = :dataset)
 DELETE FROM sluice.datasets WHERE name = :dataset;

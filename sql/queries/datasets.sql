@@ -14,13 +14,22 @@ SELECT name, version, declared_at FROM sluice.datasets WHERE name = :dataset;
 -- The current declaration of a dataset.
 SELECT version, declaration, dependencies FROM sluice.datasets WHERE name = :dataset;
 
+-- name: select_declaration_version
+-- One version of the declaration of a dataset.
+SELECT declaration FROM sluice.declarations WHERE dataset = :dataset AND version = :version;
+
 -- name: upsert_declaration
--- Stores a new version of a declaration.
-INSERT INTO sluice.datasets (name, version, origin, declaration, dependencies)
-VALUES (:dataset, 1, :origin, CAST(:declaration AS jsonb), CAST(:dependencies AS jsonb))
-ON CONFLICT (name) DO UPDATE
-SET version = datasets.version + 1, origin = excluded.origin,
-    declaration = excluded.declaration, dependencies = excluded.dependencies, declared_at = now();
+-- Stores a new version of a declaration, and keeps the earlier ones. A dataset that was deleted begins again.
+WITH stored AS (
+    INSERT INTO sluice.datasets (name, version, origin, declaration, dependencies)
+    VALUES (:dataset, 1, :origin, CAST(:declaration AS jsonb), CAST(:dependencies AS jsonb))
+    ON CONFLICT (name) DO UPDATE
+    SET version = datasets.version + 1, origin = excluded.origin,
+        declaration = excluded.declaration, dependencies = excluded.dependencies, declared_at = now()
+    RETURNING name, version, declaration
+)
+INSERT INTO sluice.declarations (dataset, version, declaration) SELECT * FROM stored
+ON CONFLICT ON CONSTRAINT declarations_pk DO UPDATE SET declaration = excluded.declaration;
 
 -- name: update_dependencies
 -- Stores what the queries of a dataset depend on, where that changed.

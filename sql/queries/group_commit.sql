@@ -11,12 +11,12 @@ WITH files AS (
 ), received AS (
     INSERT INTO sluice.ingestions (
         dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, uploaded_at, state,
-        sequence, layout, chunks_total, records_total, content_bytes, content_sha256, chunks_loaded, bytes_loaded, records_read, rows_loaded,
+        sequence, layout, declaration_version, chunks_total, records_total, content_bytes, content_sha256, chunks_loaded, bytes_loaded, records_read, rows_loaded,
         rows_rejected, received_at
     )
     SELECT :dataset, bucket, object, generation, size_bytes, crc32c, content_encoding,
         coalesce(uploaded_at, now()), 'publishing',
-        CAST(:sequence AS integer), layout, 1, records, end_byte, decode(sha256, 'hex'), 1, end_byte - first_byte, records,
+        CAST(:sequence AS integer), layout, CAST(:declaration_version AS integer), 1, records, end_byte, decode(sha256, 'hex'), 1, end_byte - first_byte, records,
         rows_loaded, rows_rejected, least(received_at, now()) -- clocks differ
     FROM files
     WHERE NOT EXISTS (

@@ -51,6 +51,7 @@ SET state = CAST(:to_state AS sluice.ingestion_state),
     content_sha256 = coalesce(CAST(:content_sha256 AS bytea), content_sha256),
     warnings = warnings || CAST(:warnings AS jsonb),
     layout = coalesce(CAST(:layout AS jsonb), layout),
+    declaration_version = coalesce(CAST(:declaration_version AS integer), declaration_version),
     output = coalesce(CAST(:output AS jsonb), output),
     replaced_by = coalesce(CAST(:replaced_by AS integer), replaced_by)
 WHERE id = :ingestion AND CAST(state AS text) = ANY (CAST(:from_states AS text[]))
@@ -133,7 +134,7 @@ SELECT pg_advisory_xact_lock(1, :ingestion), pg_advisory_xact_lock(3, :ingestion
 -- name: select_chunk_state
 -- What a loader checks before it loads a chunk: the ingestion's state, whether the chunk has a receipt, and
 -- whether it is current: a late message of an earlier attempt may have another range.
-SELECT ingestions.state, ingestions.dataset, ingestions.layout,
+SELECT ingestions.state, ingestions.dataset, ingestions.declaration_version, ingestions.layout,
     EXISTS (SELECT FROM sluice.receipts WHERE ingestion = :ingestion AND chunk = :chunk) AS has_receipt,
     EXISTS (
         SELECT FROM sluice.chunks
@@ -270,5 +271,6 @@ DELETE FROM sluice.chunks WHERE ingestion = :ingestion;
 UPDATE sluice.ingestions
 SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NULL, chunks_loaded = 0, bytes_loaded = 0,
     records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, warnings = '[]', problem = NULL, finished_at = NULL, resends = 0,
-    output = NULL, content_sha256 = NULL, replaced_by = NULL
+    output = NULL, content_sha256 = NULL, replaced_by = NULL,
+    declaration_version = NULL
 WHERE id = :ingestion;

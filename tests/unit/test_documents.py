@@ -69,4 +69,11 @@ def test_an_event_and_an_ingestion_share_their_members() -> None:
     described = schemas()
     event, ingestion = (set(described[name]["properties"]) for name in ("EventData", "Ingestion"))
     assert event - ingestion == {"ingestion"}
-    assert ingestion - event == {"id", "replaced_by", "received_at", "updated_at", "finished_at"}
+    assert ingestion - event == {
+        "id",
+        "declaration_version",
+        "replaced_by",
+        "received_at",
+        "updated_at",
+        "finished_at",
+    }

@@ -108,6 +108,8 @@ class IngestionProgress(Document, frozen=True, kw_only=True):
 class Ingestion(IngestionProgress, frozen=True, kw_only=True):
     """The processing of one file."""
 
+    #: The version of the dataset's declaration by which it is judged.
+    declaration_version: int | None = None
     replaced_by: int | None
     received_at: Time
     updated_at: Time

@@ -13,7 +13,7 @@ from sluice.ingestion.ingestions import move, select_ingestion
 from sluice.ingestion.merge import withdraw
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import relay
-from sluice.postgres.catalog import find_dataset, read_dataset
+from sluice.postgres.catalog import read_dataset
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
 
@@ -82,8 +82,8 @@ def retry(env: Environment, ingestion: int) -> None:
 def _restart(env: Environment, ingestion: Ingestion) -> None:
     """Move it to `received` and delete the earlier attempt, once no handler works on that."""
     key = {"ingestion": ingestion.id}
-    dataset = find_dataset(env.engine, ingestion.dataset or "")
     with transaction(env.engine) as connection:
+        dataset = read_dataset(connection, ingestion.dataset or "")
         connection.execute(statement("lock_attempt"), key)
         connection.execute(statement("reset_ingestion"), key)
         move(connection, ingestion.id, State.RECEIVED, env.settings.project)

@@ -9,7 +9,7 @@ from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Reupload, Rollup
 from sluice.documents.ingestions import State
-from sluice.errors import UnknownDatasetError
+from sluice.errors import OutdatedDeclarationError, UnknownDatasetError
 from sluice.ingestion.failures import failures_recorded
 from sluice.ingestion.ingestions import (
     NEWER_GENERATION,
@@ -32,7 +32,7 @@ from sluice.ingestion.reconciliation import (
     is_all_rejected,
     too_many_rejects,
 )
-from sluice.postgres.catalog import find_dataset
+from sluice.postgres.catalog import dataset_of_version, read_dataset
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
 
@@ -63,8 +63,9 @@ def finish_ingestion(env: Environment, ingestion: int) -> None:
 
 def _finish(env: Environment, ingestion: int) -> None:
     with transaction(env.engine) as connection:
-        name = select_ingestion(connection, ingestion).dataset
-    dataset = find_dataset(env.engine, name or "")
+        begun = select_ingestion(connection, ingestion)
+        name = begun.dataset or ""
+        dataset = dataset_of_version(connection, name, begun.declaration_version)
     with transaction(env.engine) as connection:
         output = _output(env, connection, ingestion, dataset) if dataset else None
         found = lock_ingestion(connection, ingestion)
@@ -105,15 +106,17 @@ def publish(
     Args:
         connection: the transaction of the publication.
         ingestion: in state `publishing`, locked.
-        dataset: its dataset.
+        dataset: its dataset, as it was declared when the ingestion began.
         project: part of the source of its events.
         output: the file that `write_output` wrote.
 
     Raises:
         AccountImbalanceError: the account does not balance.
+        OutdatedDeclarationError: the dataset has another key or other roll-ups now.
         PermanentError: its rows cannot be merged, see `sluice.ingestion.merge`.
     """
     lock_datasets(connection, dataset)
+    _check_stored_form(connection, dataset)
     check_accounts(connection, [ingestion])
     other = _superseding(connection, ingestion, dataset)
     if other is not None:
@@ -138,6 +141,20 @@ def publish(
     connection.execute(statement("publish"), key)
     connection.execute(statement("touch_freshness"), key)
     move(connection, ingestion.id, State.DONE, project, Changes(output=output))
+
+
+def _check_stored_form(connection: Connection, dataset: Dataset) -> None:
+    """Check that the rows were written as the current declaration stores them.
+
+    Rules may have changed meanwhile: the file is judged by those with which it began. But rows without
+    the parts of a new roll-up would be missing in it.
+    """
+    current = read_dataset(connection, dataset.name)
+    if current is None or current.version == dataset.version:
+        return
+    forms = {(each.key, each.is_staged, each.rollups) for each in (current, dataset)}
+    if len(forms) > 1:
+        raise OutdatedDeclarationError(dataset.name)
 
 
 def _older(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> Sequence[int]:

@@ -26,7 +26,12 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.datasets import identifiers
 from sluice.documents.ingestions import PROGRESS, Account, State
-from sluice.errors import AccountImbalanceError, DatabaseUnavailableError, TransientError
+from sluice.errors import (
+    AccountImbalanceError,
+    DatabaseUnavailableError,
+    DeclarationChangedError,
+    TransientError,
+)
 from sluice.escaping import escape
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.events import Event
@@ -40,7 +45,7 @@ from sluice.ingestion.reconciliation import check_accounts, is_all_rejected, too
 from sluice.parsing.batch import FileOutcome, ParsedFiles, parse_files
 from sluice.parsing.chunk import copied_columns, copied_rollup_columns
 from sluice.parsing.small_file import SmallFile, read_small_file
-from sluice.postgres.catalog import find_dataset
+from sluice.postgres.catalog import cached_dataset, check_current
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import jsonb, statement
 
@@ -55,6 +60,8 @@ LOGGER = logging.getLogger(__name__)
 #: A larger file is worth a loader of its own.
 MAX_FILE_BYTES = 1024 * 1024
 _MAX_FILES = 64
+#: A dataset that is declared more often while a file waits is left to split.
+_MAX_READS = 3
 _MAX_BYTES = 8 * 1024 * 1024
 #: Attribute of events that need no further work; the subscription of finish filters them out.
 GROUP_COMMIT = "group_commit"
@@ -85,14 +92,24 @@ def load_in_group(env: Environment, file: StoredObject) -> int | None:
     Raises:
         TransientError: deliver the notification again; its events may be unpublished.
     """
-    waiting = _read(env, file)
-    if waiting is None:
-        return None
-    loaded = _queue_of(env.engine).load(waiting, partial(_load, env))
+    loaded = _read_and_load(env, file)
     if loaded is None:
         return None
     _publish(env, loaded)
     return loaded.ingestion
+
+
+def _read_and_load(env: Environment, file: StoredObject) -> _Loaded | None:
+    """Load a file as its dataset is declared now: again, if it was declared meanwhile."""
+    for _ in range(_MAX_READS):
+        waiting = _read(env, file)
+        if waiting is None:
+            return None
+        try:
+            return _queue_of(env.engine).load(waiting, partial(_load, env))
+        except DeclarationChangedError:
+            continue
+    return None
 
 
 def _read(env: Environment, file: StoredObject) -> _Waiting | None:
@@ -101,7 +118,7 @@ def _read(env: Environment, file: StoredObject) -> _Waiting | None:
     if not 0 < file.size_bytes <= limit:
         return None
     try:
-        dataset = find_dataset(env.engine, dataset_of(file))
+        dataset = cached_dataset(env.engine, dataset_of(file))
         if dataset is None or dataset.is_staged or dataset.output:
             return None
         data = env.storage.read(file.bucket, file.name, file.generation, 0, file.size_bytes)
@@ -290,6 +307,7 @@ def _store(
     """Write everything about the files; return the events of each, by the name of its object."""
     dataset = waiting[0].dataset
     lock_datasets(connection, dataset)
+    check_current(connection, dataset)
     documents = [
         each.document(outcome)
         for each, outcome in zip(waiting, outcomes, strict=True)
@@ -298,6 +316,7 @@ def _store(
     values = {
         "dataset": dataset.name,
         "files": jsonb(documents),
+        "declaration_version": dataset.version,
         "skips_same_content": dataset.skips_same_content,
         "sequence": len(_STEPS) - 1,
     }

@@ -27,6 +27,7 @@ class Changes:
     Attributes:
         problem: why the ingestion failed; the next transition clears it.
         layout: dialect and header of the file.
+        declaration_version: the version of the dataset's declaration by which the file is judged.
         chunks_total, records_total, content_bytes, content_sha256: what split found in the file.
         replaced_by: the ingestion that replaced this one, or in whose favour it is skipped.
         warnings: further warnings.
@@ -35,6 +36,7 @@ class Changes:
 
     problem: SluiceError | None = None
     layout: Mapping[str, object] | None = None
+    declaration_version: int | None = None
     chunks_total: int | None = None
     records_total: int | None = None
     content_bytes: int | None = None

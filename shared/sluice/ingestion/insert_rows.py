@@ -36,6 +36,7 @@ from sluice.ingestion.merge import KeyedRow, keyed_rows
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.row_groups import ParsedGroup, RowGroup, parse_group
 from sluice.parsing.json_rows import row_layout
+from sluice.postgres.catalog import check_current
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
 
@@ -125,6 +126,8 @@ def _insert_all(
 ) -> list[InsertedRows]:
     """Insert each group after those it refers to, while no other transaction changes their datasets."""
     _lock(connection, groups)
+    for each in groups:
+        check_current(connection, each.dataset)
     inserted = {group.dataset.name: _insert(env, connection, group) for group in _ordered(groups)}
     return [inserted[each.dataset.name] for each in groups]
 
@@ -186,7 +189,9 @@ def _receive(env: Environment, connection: Connection, parsed: ParsedGroup) -> i
     values = {"dataset": name, "size_bytes": size_bytes}
     (received,) = query_ingestions(connection, "receive_rows", values)
     write_event(connection, received, State.RECEIVED, received.sequence, project)
-    layout = Changes(layout=row_layout(parsed.dataset).to_json())
+    layout = Changes(
+        layout=row_layout(parsed.dataset).to_json(), declaration_version=parsed.dataset.version
+    )
     move(connection, received.id, State.SPLITTING, project, layout)
     insert_chunk(connection, received.id, Cut(0, 0, size_bytes, 1, 0, records, records))
     counted = Changes(chunks_total=1, records_total=records, content_bytes=size_bytes)

@@ -25,7 +25,7 @@ from sluice.parsing.chunk import ParsedChunk, copied_columns, copied_rollup_colu
 from sluice.parsing.copy_stream import CopyStream, stream_rejects
 from sluice.parsing.layout import Layout
 from sluice.parsing.parser import parse_chunk
-from sluice.postgres.catalog import find_dataset
+from sluice.postgres.catalog import dataset_of_version
 from sluice.postgres.connection import copy_in, transaction
 from sluice.postgres.dictionary_codes import find_codes
 from sluice.postgres.named_sql import statement
@@ -59,13 +59,11 @@ def load_chunk(env: Environment, chunk: Chunk) -> None:
 
 
 def _load(env: Environment, chunk: Chunk) -> None:
-    dataset = find_dataset(env.engine, chunk.dataset)
-    if dataset is None:
-        raise UnknownDatasetError(f"dataset {chunk.dataset} is not declared any more")
     with transaction(env.engine) as connection:
-        layout = _claim(connection, chunk)
-        if layout is None:
+        claimed = _claim(connection, chunk)
+        if claimed is None:
             return
+        layout, dataset = claimed
         data = env.storage.read(
             chunk.bucket,
             chunk.object,
@@ -86,12 +84,15 @@ def _load(env: Environment, chunk: Chunk) -> None:
                 _write(env, connection, chunk, dataset, parsed)
 
 
-def _claim(connection: Connection, chunk: Chunk) -> Layout | None:
-    """Lock a chunk and return the layout of its file; None when nothing is left to do.
+def _claim(connection: Connection, chunk: Chunk) -> tuple[Layout, Dataset] | None:
+    """Lock a chunk; return the layout of its file, and the dataset as it was declared when its split began.
+
+    None when nothing is left to do.
 
     Raises:
         ChunkInProgressError: another loader is loading the chunk.
         NotFoundError: there is no such ingestion.
+        UnknownDatasetError: the dataset was deleted.
     """
     key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
     if not connection.scalar(statement("lock_chunk"), key):
@@ -106,7 +107,12 @@ def _claim(connection: Connection, chunk: Chunk) -> Layout | None:
     if found is None:
         raise NotFoundError(f"there is no ingestion {chunk.ingestion}")
     is_due = found.state in _LOADABLE and found.is_current and not found.has_receipt
-    return Layout.from_json(found.layout) if is_due else None
+    if not is_due:
+        return None
+    dataset = dataset_of_version(connection, chunk.dataset, found.declaration_version)
+    if dataset is None:
+        raise UnknownDatasetError(f"dataset {chunk.dataset} is not declared any more")
+    return Layout.from_json(found.layout), dataset
 
 
 def _write(

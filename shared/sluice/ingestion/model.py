@@ -34,6 +34,8 @@ class Ingestion:
         source: `file`, `rows` of a request, or `restore` of a backup.
         sequence: sequence number of its newest event.
         layout: dialect and header of the file as JSON, once it was opened.
+        declaration_version: the version of the dataset's declaration by which the file is judged; None
+            until its split began.
         chunks_total: None until the file is read to its end.
         records_total, content_bytes: what split counted, independently of the parser; the content is
             decompressed.
@@ -54,6 +56,7 @@ class Ingestion:
     sequence: int
     account: Account
     layout: Mapping[str, Any] | None
+    declaration_version: int | None
     chunks_total: int | None
     chunks_loaded: int
     records_total: int | None
@@ -92,6 +95,7 @@ class Ingestion:
                 row["records_read"], row["rows_loaded"], row["rows_rejected"], row["duplicates"]
             ),
             layout=row["layout"],
+            declaration_version=row["declaration_version"],
             chunks_total=row["chunks_total"],
             chunks_loaded=row["chunks_loaded"],
             records_total=row["records_total"],

@@ -44,7 +44,7 @@ from sluice.ingestion.outbox import relay
 from sluice.ingestion.sources import Source, content_sha256, open_source
 from sluice.parsing.layout import lay_out
 from sluice.parsing.mismatches import check_first_records
-from sluice.postgres.catalog import find_dataset
+from sluice.postgres.catalog import dataset_of_version
 from sluice.postgres.connection import transaction, translated
 from sluice.postgres.named_sql import jsonb, statement
 
@@ -123,10 +123,10 @@ def _exclusive(engine: Engine, ingestion: int) -> Iterator[None]:
 def _split(env: Environment, number: int) -> None:
     with transaction(env.engine) as connection:
         ingestion = select_ingestion(connection, number)
+        name = dataset_of(ingestion.file)
+        dataset = dataset_of_version(connection, name, ingestion.declaration_version)
     if ingestion.state not in _DUE:
         return
-    name = dataset_of(ingestion.file)
-    dataset = find_dataset(env.engine, name)
     if dataset is None:
         raise UnknownDatasetError(
             f"{ingestion.file.url}: there is no dataset {name}; declare it, or upload to the folder"
@@ -146,7 +146,8 @@ def _begin(env: Environment, ingestion: Ingestion, dataset: Dataset) -> bool:
     with transaction(env.engine) as connection:
         same = same_content(connection, ingestion.id, dataset, sha256)
         if same is None:
-            move(connection, ingestion.id, State.SPLITTING, project)
+            judged_by = Changes(declaration_version=dataset.version)
+            move(connection, ingestion.id, State.SPLITTING, project, judged_by)
             return True
         skip(connection, ingestion.id, same, SAME_CONTENT, project, sha256)
         return False

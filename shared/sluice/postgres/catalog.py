@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import math
 import threading
-import time
 import weakref
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sluice.datasets.identifiers import NAME
-from sluice.errors import NotFoundError
+from sluice.errors import DeclarationChangedError, NotFoundError
 from sluice.postgres.connection import run_plain, transaction
 from sluice.postgres.dependencies import Dependencies, dependencies_from_json
 from sluice.postgres.named_sql import statement
@@ -25,8 +23,7 @@ if TYPE_CHECKING:
 
     from sluice.datasets.model import Dataset, Query
 
-#: Age up to which a loader may use a declaration without asking the database for a newer one.
-_MAX_AGE_S = 5.0
+_MAX_OLDER = 64
 _PREPARED = "dataset_versions_named"
 
 
@@ -73,7 +70,6 @@ class Declaration:
     Attributes:
         document: as it was given.
         dependencies: of each query, by name; a query that reads what is not declared yet has none.
-        confirmed_at: when a loader last found it to be the current one (`time.monotonic`).
     """
 
     version: int
@@ -81,17 +77,34 @@ class Declaration:
     document: dict[str, Any]
     dataset: Dataset
     dependencies: Mapping[str, Dependencies]
-    confirmed_at: float = -math.inf
 
 
 class _Cache:
-    """The newest declaration of each dataset of each database; any thread may use it."""
+    """The newest known declaration of each dataset of each database; any thread may use it.
+
+    Attributes:
+        older: earlier versions, by dataset and version, which ingestions that began with them use.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: weakref.WeakKeyDictionary[Engine, dict[str, Declaration]] = (
             weakref.WeakKeyDictionary()
         )
+        self._older: weakref.WeakKeyDictionary[Engine, dict[tuple[str, int], Dataset]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def find_older(self, engine: Engine, name: str, version: int) -> Dataset | None:
+        with self._lock:
+            return self._older.get(engine, {}).get((name, version))
+
+    def keep_older(self, engine: Engine, dataset: Dataset) -> None:
+        with self._lock:
+            older = self._older.setdefault(engine, {})
+            if len(older) >= _MAX_OLDER:
+                older.clear()
+            older[dataset.name, dataset.version] = dataset
 
     def find(self, engine: Engine, name: str) -> Declaration | None:
         with self._lock:
@@ -105,21 +118,61 @@ class _Cache:
 _cache = _Cache()
 
 
-def find_dataset(engine: Engine, name: str) -> Dataset | None:
-    """Return the declared dataset of that name, at most a few seconds old; None when there is none.
+def cached_dataset(engine: Engine, name: str) -> Dataset | None:
+    """Return the dataset as this process last read it; None when there is none.
+
+    What it is used for must call `check_current` before it takes effect.
 
     Raises:
         DatabaseUnavailableError: try again later.
     """
     kept = _cache.find(engine, name)
-    if kept is not None and kept.confirmed_at + _MAX_AGE_S > time.monotonic():
+    if kept is not None:
         return kept.dataset
     with transaction(engine) as connection:
-        found = _current(connection, name)
-    if found is None:
+        return read_dataset(connection, name)
+
+
+def check_current(connection: Connection, dataset: Dataset) -> None:
+    """Check that a dataset is declared as it was read; the cache is current afterwards.
+
+    Args:
+        connection: a transaction that holds the dataset's lock, so that it stays current.
+        dataset: what was read.
+
+    Raises:
+        DeclarationChangedError: read it again.
+    """
+    current = read_dataset(connection, dataset.name)
+    if current is None or current.version != dataset.version:
+        raise DeclarationChangedError(dataset.name)
+
+
+def dataset_of_version(connection: Connection, name: str, version: int | None) -> Dataset | None:
+    """Return a dataset as one version declares it; None when there is none.
+
+    Args:
+        connection: a connection to the database.
+        name: of the dataset.
+        version: the version; None for the current one.
+    """
+    from sluice.datasets.declarations import parse_document  # noqa: PLC0415  # paid where first used
+
+    if version is None:
+        return read_dataset(connection, name)
+    engine = connection.engine
+    newest = _cache.find(engine, name)
+    if newest is not None and newest.version == version:
+        return newest.dataset
+    if kept := _cache.find_older(engine, name, version):
+        return kept
+    values = {"dataset": name, "version": version}
+    row = connection.execute(statement("select_declaration_version"), values).one_or_none()
+    if row is None:
         return None
-    _cache.keep(engine, replace(found, confirmed_at=time.monotonic()))
-    return found.dataset
+    dataset = parse_document({**row.declaration, "version": version})
+    _cache.keep_older(engine, dataset)
+    return dataset
 
 
 def read_dataset(connection: Connection, name: str) -> Dataset | None:

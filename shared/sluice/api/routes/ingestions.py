@@ -112,6 +112,7 @@ def ingestion_document(ingestion: Ingestion) -> documents.Ingestion:
     return documents.Ingestion(
         **ingestion.facts(),
         output=documents.Output(output.size_bytes, url) if output else None,
+        declaration_version=ingestion.declaration_version,
         replaced_by=ingestion.replaced_by,
         received_at=ingestion.received_at,
         updated_at=ingestion.updated_at,
