@@ -165,6 +165,20 @@ def titles(api: Replay) -> Replay:
     return api
 
 
+def test_several_results_of_a_command_have_headings(titles: Replay) -> None:
+    (by_title, *others) = QUERIES["queries"]
+    declared = {**by_title, "heading": "{title} ({year})"}
+    titles.answer("GET /v1/datasets/titles/queries", {"queries": [declared, *others]})
+    assert run(titles, "title", "Ganglands").stdout == "    To protect his family.\n"
+    found = [
+        {"title": "Twins", "year": year, "description": f"Of {year}."} for year in (1988, 2001)
+    ]
+    titles.answer("GET /v1/datasets/titles/queries/by_title", {"rows": found})
+    assert run(titles, "title", "Twins").stdout == (
+        "Twins (1988)\n    Of 1988.\nTwins (2001)\n    Of 2001.\n"
+    )
+
+
 def test_a_query_may_declare_a_command(titles: Replay) -> None:
     result = run(titles, "title", "Ganglands", "order=name")
     assert result.stdout == "    To protect his family.\n"

@@ -184,6 +184,28 @@ def test_the_first_rejects_are_shown_with_line_column_and_reason(
 def test_a_failure_prints_the_problem_on_stderr(cloud: Callable[..., Replay], file: Path) -> None:
     result = run(cloud("failed", problem=PROBLEM), "load", file)
     assert "failed: trips.csv: the header lacks region (CSV104)" in result.stderr
+    assert "retry" not in result.stderr
+
+
+@pytest.mark.parametrize("code", ["SYS903", "CSV103", "CSV107", "CSV120"])
+def test_a_retry_is_suggested_where_it_can_help(
+    cloud: Callable[..., Replay], file: Path, code: str
+) -> None:
+    result = run(cloud("failed", problem={**PROBLEM, "code": code}), "load", file)
+    assert "run `sluice retry 7` to start it again" in result.stderr
+
+
+def test_warnings_are_printed_with_the_rows_they_concern(
+    cloud: Callable[..., Replay], file: Path
+) -> None:
+    warnings = [
+        {"rule": "key", "column": "id", "rows": 1, "message": "ignored: a row with this id exists"},
+        {"rule": "references", "column": "job", "rows": 1200, "message": "no such job"},
+    ]
+    result = run(cloud(warnings=warnings), "load", file)
+    assert result.exit_code == 0
+    assert "warning: 1 row (column id): ignored: a row with this id exists" in result.stdout
+    assert "warning: 1,200 rows (column job): no such job" in result.stdout
 
 
 def test_json_is_one_document_for_each_file_and_nothing_else(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +19,14 @@ from sluice.cli import (
     queries,
     subscriptions,
 )
-from sluice.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, examples
+from sluice.cli.options import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_PIPE_CLOSED,
+    EXIT_USAGE,
+    examples,
+)
+from sluice.cli.output import reason_of
 from sluice.errors import SluiceError
 
 # Statuses of a wrong request, as opposed to a failure of the system.
@@ -79,8 +89,16 @@ class Commands(click.Group):
             raise _failure(error) from error
         except KeyboardInterrupt:
             ctx.exit(EXIT_INTERRUPTED)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except BrokenPipeError:
+            _discard_output()
+            ctx.exit(EXIT_PIPE_CLOSED)
+        except OSError as error:
+            if os.environ.get("SLUICE_DEBUG"):
+                raise
+            _discard_output()
+            raise FailedCommandError(f"{error.filename or 'output'}: {reason_of(error)}") from error
         except Exception as error:
             if os.environ.get("SLUICE_DEBUG"):
                 raise
@@ -95,6 +113,12 @@ def _default_url() -> str:
     from sluice.local.state import State, default_root  # noqa: PLC0415  # not needed if an address is given
 
     return f"http://localhost:{State(default_root()).read_ports().gateway}"
+
+
+def _discard_output() -> None:
+    """Send what stdout still buffers nowhere: Python would fail to write it at exit."""
+    with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _failure(error: SluiceError) -> FailedCommandError:

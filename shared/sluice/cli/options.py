@@ -16,6 +16,8 @@ EXIT_USAGE = 2
 EXIT_REJECTS = 3
 EXIT_FAILED = 4
 EXIT_INTERRUPTED = 130
+#: As of a process that SIGPIPE ended: what reads the output has closed it.
+EXIT_PIPE_CLOSED = 141
 
 
 def connect(context: click.Context) -> Client:

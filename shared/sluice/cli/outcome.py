@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from sluice.client import Client, Ingestion
 
 REJECTS_SHOWN = 5
+#: Codes of failures for which trying the same file again can help: the system's, an account that does not
+#: balance, and what is declared or fixed apart from the file.
+RETRIED_CODES = ("SYS", "CSV103", "CSV107", "CSV120")
 COLORS = {"done": "green", "failed": "red", "cancelled": "red", "skipped": "yellow"}
 
 
@@ -49,12 +52,15 @@ def print_accounts(ingestions: Sequence[Ingestion]) -> None:
 
 
 def print_outcome(client: Client, ingestion: Ingestion) -> None:
-    """Print why an ingestion was skipped or failed, and its first rejects."""
+    """Print why an ingestion was skipped or failed, its warnings and its first rejects."""
     if ingestion.state == "skipped":
         why = "; ".join(str(each["message"]) for each in ingestion.warnings)
         click.echo(f"{ingestion.object}: skipped; {why}")
     elif ingestion.state != "done":
         _print_problem(ingestion)
+    else:
+        for each in ingestion.warnings:
+            click.echo(f"{ingestion.object}: warning: {_warning(each)}")
     if ingestion.account.rejected:
         _print_rejects(client, ingestion)
 
@@ -65,12 +71,20 @@ def reject_rows(rejects: Iterable[Mapping[str, object]]) -> list[dict[str, objec
     return [{name: each.get(name) for name in names} for each in rejects]
 
 
+def _warning(warning: Mapping[str, object]) -> str:
+    """Return a warning with how many rows it concerns."""
+    rows = warning.get("rows")
+    column = f" (column {cell(warning['column'])})" if warning.get("column") else ""
+    message = cell(warning.get("message"))
+    return f"{count(rows, 'row')}{column}: {message}" if isinstance(rows, int) else message
+
+
 def _print_problem(ingestion: Ingestion) -> None:
     state = click.style(ingestion.state, fg=COLORS.get(ingestion.state))
     problem = ingestion.problem
     why = f": {cell(problem.detail)} ({problem.code})" if problem else ""
     click.echo(f"{ingestion.object}: {state}{why}", err=True)
-    if ingestion.state in ("failed", "cancelled"):
+    if ingestion.state == "cancelled" or (problem and problem.code.startswith(RETRIED_CODES)):
         click.echo(f"  run `sluice retry {ingestion.id}` to start it again", err=True)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import sys
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from sluice.cli.options import EXIT_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +22,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 BINARY_FORMATS = frozenset(("parquet", "arrow"))
+#: Their files are not replaced, whatever they are.
+_KERNEL_FOLDERS = ("/dev/", "/proc/")
 _UNITS = ((10**3, "kB"), (10**6, "MB"), (10**9, "GB"), (10**12, "TB"))
+
+
+class TargetError(click.ClickException):
+    """The output cannot be written; prints one sentence on stderr."""
+
+    exit_code = EXIT_FAILED
 
 
 def size(size_bytes: float) -> str:
@@ -107,15 +120,62 @@ def check_target(kind: str, target: str | None) -> None:
 
 
 def save(blocks: Iterable[bytes], target: str | None) -> None:
-    """Stream blocks to stdout, or to a file that appears once it is complete."""
+    """Stream blocks to stdout, or to a file that appears once it is complete.
+
+    A pipe, a device or a file with several names is written to as it is; a link leads to its file. A file
+    that is replaced keeps its mode and, if possible, its owner.
+
+    Raises:
+        TargetError: the target cannot be written.
+        BrokenPipeError: nobody reads the pipe any more.
+    """
     if target is None or target == "-":
         with click.open_file("-", "wb") as stdout:
             stdout.writelines(blocks)
         return
-    path = Path(target)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        found = _status(target)
+        if target.startswith(_KERNEL_FOLDERS) or (found and not _is_replaceable(found)):
+            with Path(target).open("wb") as file:
+                file.writelines(blocks)
+        else:
+            _replace(Path(os.path.realpath(target)), blocks, found)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise TargetError(f"{target}: {reason_of(error)}; nothing is saved") from error
+
+
+def reason_of(error: OSError) -> str:
+    """Return why the operating system refused something, with the hint that helps."""
+    reason = (error.strerror or str(error)).lower()
+    if isinstance(error, FileNotFoundError):
+        return f"{reason}; create the folder first, or name another one"
+    return reason
+
+
+def _status(target: str) -> os.stat_result | None:
+    try:
+        return os.stat(target)  # the result of `Path.stat`, by a text
+    except FileNotFoundError:
+        return None
+
+
+def _is_replaceable(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def _replace(path: Path, blocks: Iterable[bytes], found: os.stat_result | None) -> None:
+    """Write a file beside another one, and put it in its place."""
+    if found and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    partial = path.with_name(f".{path.name[:200]}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
+            if found:
+                with suppress(PermissionError):
+                    os.fchown(file.fileno(), found.st_uid, found.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode))
             file.writelines(blocks)
         partial.replace(path)
     finally:

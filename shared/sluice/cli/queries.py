@@ -149,7 +149,7 @@ def _command(client: Client, query: Query) -> click.Command:
         elif answer.get("rows") == []:
             _print_near(client, query, next(iter(given.values()), ""))
         elif query.output:
-            _print_output(answer, query.output)
+            _print_output(answer, query)
         else:
             print_answer(answer, as_json=False)
 
@@ -159,10 +159,13 @@ def _command(client: Client, query: Query) -> click.Command:
     )(click.argument("texts", nargs=-1, metavar=arguments)(run))
 
 
-def _print_output(answer: Mapping[str, Any], output: str) -> None:
+def _print_output(answer: Mapping[str, Any], query: Query) -> None:
+    """Print the declared output of each row, of several rows with their headings."""
     rows = answer.get("rows", [answer])
-    template = output if "{" in output else f"{{{output}}}"
+    template = query.output if "{" in query.output else f"{{{query.output}}}"
     for row in rows:
+        if query.heading and len(rows) > 1:
+            click.echo(query.heading.format_map(row))
         click.echo(INDENT + template.format_map(row))
 
 

@@ -295,6 +295,7 @@ class Query:
     drawing: Drawing | None = None
     verb: str = ""
     verb_output: str = ""
+    verb_heading: str = ""
     near: Near | None = None
 
     @property

@@ -34,7 +34,7 @@ DRAWINGS = {
 }
 
 _KEYWORD = re.compile(
-    r"(name|param|needs|ascending|returns|draw|verb|output|near|key|measure|index|columns|slice)"
+    r"(name|param|needs|ascending|returns|draw|verb|output|heading|near|key|measure|index|columns|slice)"
     r"(?:[ ]+([^:]*?))?:[ ]*(.*)"
 )
 _PARAM = re.compile(
@@ -182,6 +182,7 @@ def parse_query(file_name: str, text: str) -> Query:
         drawing=drawings[-1] if drawings else None,
         verb=plain.get("verb", ""),
         verb_output=plain.get("output", ""),
+        verb_heading=plain.get("heading", ""),
         near=nears[-1] if nears else None,
     )
 

@@ -134,6 +134,7 @@ class Query(Document, frozen=True, kw_only=True):
     drawing: dict[str, str] | None
     verb: Annotated[str, Meta(description="Name of a command of its own, or empty.")]
     output: Annotated[str, Meta(description="Column, or text with {column}, that it prints.")]
+    heading: Annotated[str, Meta(description="Text with {column} above each of several rows.")] = ""
     near: Near | None
     formats: list[str]
     url: str

@@ -62,6 +62,7 @@ def _document(dataset: str, query: Query) -> documents.Query:
         drawing={"kind": drawing.kind, **dict(drawing.options)} if drawing else None,
         verb=query.verb,
         output=query.verb_output,
+        heading=query.verb_heading,
         near=documents.Near(query.near.query, query.near.column) if query.near else None,
         formats=list(formats_of(query)),
         url=f"/v1/datasets/{dataset}/queries/{query.name}",

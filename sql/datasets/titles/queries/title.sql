@@ -2,6 +2,7 @@
 -- param title text!: The title, such as "Ganglands".
 -- verb: title
 -- output: description
+-- heading: {title} ({type}, {release_year}, {show_id})
 -- near: search title
 SELECT show_id, type, title, director, "cast", country, date_added, release_year, rating, duration, listed_in, description
 FROM titles
