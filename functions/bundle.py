@@ -37,6 +37,7 @@ FILE_MODE = 0o644 << 16
 #: The package behind each module that our code imports; the others come as their dependencies.
 DISTRIBUTIONS = {
     "duckdb": "duckdb",
+    "fastavro": "fastavro",
     "functions_framework": "functions-framework",
     "google.cloud.sql.connector": "cloud-sql-python-connector",
     "google.cloud.storage": "google-cloud-storage",

@@ -75,7 +75,7 @@ PURE = {
     "settings",
 }
 #: What they may use besides: libraries that compute and reach nowhere.
-PURE_LIBRARIES = {"msgspec", "numpy", "zstandard"}
+PURE_LIBRARIES = {"fastavro", "msgspec", "numpy", "zstandard"}
 #: Use cases that are given what reaches the cloud, through `sluice.ports`.
 GIVEN_PORTS = {
     "backups.backup",
@@ -105,6 +105,7 @@ TOP = ("api", "client", "cli", "local")
 #: A place that ends in a dot is a whole package.
 ENTRANCES = {
     "duckdb": {"parsing.duckdb_session"},
+    "fastavro": {"backups.avro"},
     "pgpq": {"parsing.copy_stream", "backups.parquet"},
     "pyarrow": {
         "parsing.",

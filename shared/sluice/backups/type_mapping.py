@@ -7,8 +7,31 @@ from typing import Any
 
 import numpy as np
 
-from sluice.backups.avro import Field
 from sluice.datasets.types import STORED_TYPES, FixedWidth, StoredType
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of an Avro record.
+
+    Attributes:
+        type: `int`, `long`, `float`, `double`, `boolean` or `string`.
+        logical: the logical type, or empty.
+        nullable: a union of null and the type.
+    """
+
+    name: str
+    type: str
+    logical: str = ""
+    nullable: bool = False
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The field in an Avro schema."""
+        kind: Any = {"type": self.type, "logicalType": self.logical} if self.logical else self.type
+        if self.nullable:
+            return {"name": self.name, "type": ["null", kind], "default": None}
+        return {"name": self.name, "type": kind}
 
 
 @dataclass(frozen=True)
