@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,14 +78,20 @@ class Source:
         return self._digest.digest()
 
     def blocks(self, first_byte: int) -> Iterator[bytes]:
-        """Yield the content from a byte on, once; what precedes it is read for the digest."""
+        """Yield the content from a byte on, once; what precedes it is read for the digest.
+
+        A block is hashed in a thread, while it is scanned and the next one is read.
+        """
         position = 0
-        for each in self._content:
-            self._digest.update(each)
-            block = each[max(0, first_byte - position) :]
-            position += len(each)
-            if block:
-                yield block
+        with ThreadPoolExecutor(1) as thread:
+            hashed = thread.submit(self._digest.update, b"")
+            for each in self._content:
+                hashed.result()  # at most one block waits
+                hashed = thread.submit(self._digest.update, each)
+                block = each[max(0, first_byte - position) :]
+                position += len(each)
+                if block:
+                    yield block
 
     def store(self, cut: Cut) -> None:
         """Make a chunk of the content that was read available to loaders: the object itself has it."""
