@@ -454,7 +454,7 @@ class OutputInProgressError(TransientError):
 class DeclarationChangedError(TransientError):
     """A dataset was declared while rows were checked by its earlier declaration."""
 
-    code = "SYS911"
+    code = "SYS916"
     title = "The dataset was declared meanwhile"
 
     def __init__(self, dataset: str) -> None:

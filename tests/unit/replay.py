@@ -216,6 +216,7 @@ def ingestion(state: str = "done", **members: object) -> dict[str, object]:
         "output": None,
         "problem": None,
         "sequence": 1,
+        "declaration_version": None,
         "replaced_by": None,
         "received_at": "2026-11-21T12:00:00Z",
         "updated_at": "2026-11-21T12:00:01.500000Z",

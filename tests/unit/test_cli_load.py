@@ -249,3 +249,15 @@ def test_a_refused_upload_fails_with_the_reason(cloud: Callable[..., Replay], fi
 def test_output_to_a_pipe_has_no_escape_codes(cloud: Callable[..., Replay], file: Path) -> None:
     result = run(cloud("failed", problem=PROBLEM, account=REJECTED), "load", file)
     assert "\x1b" not in result.output
+
+
+def test_a_file_without_progress_fails_after_the_timeout(
+    cloud: Callable[..., Replay], file: Path
+) -> None:
+    api = cloud()
+    api.stream(EVENTS, Stream((sse(event(1, "received")),)))
+    result = run(api, "load", file, "--timeout", "1")
+    assert result.exit_code == 4
+    assert "ingestion 7 is received" in result.stderr
+    assert "no progress for 1 s" in result.stderr
+    assert "sluice watch 7" in result.stderr

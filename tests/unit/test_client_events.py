@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from replay import Stream, event, sse
 
-from sluice.client import EventStream, RefusedError, UnreachableError
+from sluice.client import EventStream, NoProgressError, RefusedError, UnreachableError
 from sluice.client.events import Message, parse_messages
 from sluice.client.transport import Transport
 
@@ -96,3 +96,17 @@ def test_each_connection_is_reported(api: Replay, stream: EventStream) -> None:
     api.stream(f"GET {PATH}", Stream((), end="end"), Stream((sse(event(1, "done")),)))
     _sequences_until_final(reported)
     assert len(connected) == 2
+
+
+@pytest.mark.parametrize("end", ["silence", "end"])
+def test_an_ingestion_without_progress_is_not_awaited_forever(api: Replay, end: str) -> None:
+    transport = Transport(api.url)
+    stream = EventStream(transport, PATH, first_pause_s=0.001, timeout_s=0.3)
+    loading = event(2, "loading")
+    api.stream(f"GET {PATH}", Stream((sse(event(1, "received")), sse(loading)), end=end))
+    with pytest.raises(NoProgressError) as raised:
+        list(stream)
+    transport.close()
+    assert "ingestion 7 is loading" in raised.value.detail
+    assert "no progress for 0.3 s" in raised.value.detail
+    assert "sluice watch 7" in raised.value.detail

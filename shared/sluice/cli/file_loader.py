@@ -76,14 +76,20 @@ class Failed:
 Step = BytesSent | Uploaded | EventReceived | Ended | Failed
 
 
-def load_all(client: Client, plans: Sequence[Plan]) -> Iterator[Step]:
+def load_all(client: Client, plans: Sequence[Plan], timeout_s: float) -> Iterator[Step]:
     """Upload and follow files; yield steps until each has `Ended` or `Failed`.
+
+    Args:
+        client: the API.
+        plans: the files.
+        timeout_s: longest wait without any progress of an ingestion.
 
     Raises:
         SluiceError: the event stream of the API is not available.
     """
     with Arrivals(client) as arrivals:
-        yield from _run(_Work(client, arrivals), plans, last=(Ended, Failed))
+        work = _Work(client, arrivals, timeout_s)
+        yield from _run(work, plans, last=(Ended, Failed))
 
 
 def upload_all(client: Client, plans: Sequence[Plan]) -> Iterator[Step]:
@@ -91,13 +97,15 @@ def upload_all(client: Client, plans: Sequence[Plan]) -> Iterator[Step]:
     yield from _run(_Work(client, None), plans, last=(Uploaded, Failed))
 
 
-def follow(client: Client, number: int) -> Iterator[Event | Ingestion]:
+def follow(
+    client: Client, number: int, timeout_s: float | None = None
+) -> Iterator[Event | Ingestion]:
     """Yield the events of an ingestion, and then the ingestion in its final state.
 
     A replayed event may show a final state that a retry or an undo has left since, so the current
     state of the ingestion decides.
     """
-    for event in client.events(number):
+    for event in client.events(number, timeout_s=timeout_s):
         yield event
         if event.is_final:
             found = client.ingestion(number)
@@ -119,11 +127,14 @@ def _run(work: _Work, plans: Sequence[Plan], last: tuple[type, ...]) -> Iterator
 
 
 class _Work:
-    def __init__(self, client: Client, arrivals: Arrivals | None) -> None:
+    def __init__(
+        self, client: Client, arrivals: Arrivals | None, timeout_s: float | None = None
+    ) -> None:
         self.plans: queue.Queue[Plan] = queue.Queue()
         self.steps: queue.Queue[Step] = queue.Queue()
         self._client = client
         self._arrivals = arrivals
+        self._timeout_s = timeout_s
 
     def run(self) -> None:
         while True:
@@ -147,7 +158,7 @@ class _Work:
         if self._arrivals is None:
             return
         number = self._arrivals.wait(upload, ARRIVAL_TIMEOUT_S)
-        for each in follow(self._client, number):
+        for each in follow(self._client, number, self._timeout_s):
             self.steps.put(
                 EventReceived(plan, each) if isinstance(each, Event) else Ended(plan, each)
             )

@@ -47,6 +47,14 @@ if TYPE_CHECKING:
     help="Upload the files to Cloud Storage, or send their rows to the API.",
 )
 @click.option("--no-wait", is_flag=True, help="Return when the files are uploaded.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=900.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Longest wait without any progress of an ingestion, which continues in the background.",
+)
 @json_option
 @click.pass_context
 def load(
@@ -55,6 +63,7 @@ def load(
     dataset: str | None,
     via: str,
     no_wait: bool,
+    timeout: float,
     as_json: bool,
 ) -> None:
     """Load CSV files: upload them, show their progress, print their accounts.
@@ -67,7 +76,7 @@ def load(
     Storage.
 
     Exit codes: 0 loaded, or skipped because the same content was loaded before; 2 usage error;
-    3 loaded, with rejected rows; 4 failed.
+    3 loaded, with rejected rows; 4 failed, or no progress within --timeout.
     """
     client = connect(context)
     plans = _plans(client, files, dataset)
@@ -80,7 +89,8 @@ def load(
     report = _Report()
     try:
         with choose_view(is_silent=as_json) as view:
-            for step in (upload_all if no_wait else load_all)(client, plans):
+            steps = upload_all(client, plans) if no_wait else load_all(client, plans, timeout)
+            for step in steps:
                 report.add(step, view)
     except KeyboardInterrupt:
         report.print_unfinished(plans)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from sluice.client.backups import Backups
 from sluice.client.errors import UnexpectedAnswerError
-from sluice.client.events import Arrivals, EventStream
+from sluice.client.events import PROGRESS_TIMEOUT_S, Arrivals, EventStream
 from sluice.client.rows import numbered, read_lines, send_lines
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
@@ -77,16 +77,24 @@ class Client:
         """Backups: made, listed, restored, compared."""
         return Backups(self._transport)
 
-    def load(self, path: str | Path, dataset: str) -> Ingestion:
+    def load(
+        self, path: str | Path, dataset: str, *, timeout_s: float = PROGRESS_TIMEOUT_S
+    ) -> Ingestion:
         """Upload a file and wait until its ingestion ends, in whatever state.
+
+        Args:
+            path: the file.
+            dataset: the dataset that it belongs to.
+            timeout_s: longest wait without any progress of the ingestion.
 
         Raises:
             NoIngestionError: no ingestion of the upload started in time.
+            NoProgressError: the ingestion made no progress in time; it is not cancelled.
         """
         with Arrivals(self) as arrivals:
             upload = self.upload(path, dataset)
             number = arrivals.wait(upload, ARRIVAL_TIMEOUT_S)
-        for event in self.events(number):
+        for event in self.events(number, timeout_s=timeout_s):
             if event.is_final:
                 break
         return self.ingestion(number)
@@ -155,6 +163,7 @@ class Client:
         *,
         last_event_id: str = "",
         on_connect: Callable[[], None] = lambda: None,
+        timeout_s: float | None = None,
     ) -> EventStream:
         """Return the events of an ingestion from its first, or of all ingestions from now on.
 
@@ -162,9 +171,10 @@ class Client:
             ingestion: one ingestion; None for all.
             last_event_id: resume after this one.
             on_connect: called whenever the server starts to answer.
+            timeout_s: time without any event after which the iteration fails; None: never.
         """
         path = "/v1/ingestions" if ingestion is None else f"/v1/ingestions/{ingestion}/events"
-        return EventStream(self._transport, path, last_event_id, on_connect)
+        return EventStream(self._transport, path, last_event_id, on_connect, timeout_s=timeout_s)
 
     def rejects(self, ingestion: int) -> Iterator[Reject]:
         """Yield the rejected rows of an ingestion, in order of the file."""

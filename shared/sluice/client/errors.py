@@ -11,7 +11,8 @@ SluiceError
     |-- OutageError             the API could not serve the request: its problem document
     |-- UnreachableError        nothing answers
     |-- ConnectionLostError     the connection ended before the answer
-    `-- NoIngestionError        an uploaded object became no ingestion in time
+    |-- NoIngestionError        an uploaded object became no ingestion in time
+    `-- NoProgressError         an ingestion published no event for too long
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sluice.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
     from sluice.client.uploads import Upload
-    from sluice.documents.ingestions import Problem
+    from sluice.documents.ingestions import Event, Problem
 
 
 class RefusedError(PermanentError):
@@ -143,4 +144,29 @@ class NoIngestionError(TransientError):
             " `sluice status` whether every part runs",
             bucket=upload.bucket,
             object=upload.object,
+        )
+
+
+class NoProgressError(TransientError):
+    """An ingestion published no event for too long; it is not cancelled."""
+
+    code = "SYS929"
+    title = "No progress"
+
+    def __init__(self, newest: Event | None, waited_s: float) -> None:
+        limit = f"{waited_s / 60:.0f} minutes" if waited_s >= 120 else f"{waited_s:g} s"
+        if newest is None:
+            super().__init__(
+                f"no event of the ingestion in {limit}; `sluice status` shows every part"
+            )
+            return
+        data = newest.data
+        total = "?" if data.chunks.total is None else data.chunks.total
+        super().__init__(
+            f"{data.object}: ingestion {data.id} is {data.state} ({data.chunks.loaded} of {total} chunks"
+            f" loaded) since {newest.time:%Y-%m-%d %H:%M:%S} UTC, and made no progress for {limit}."
+            f" It continues in the background: `sluice watch {data.id}` follows it, `sluice status`"
+            " shows whether every part runs",
+            ingestion=data.id,
+            state=str(data.state),
         )

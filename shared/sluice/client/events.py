@@ -5,6 +5,7 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html, sect
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from sluice.client.errors import (
     ConnectionLostError,
     NoIngestionError,
+    NoProgressError,
     OutageError,
     UnexpectedAnswerError,
     UnreachableError,
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
     from sluice.client.uploads import Upload
     from sluice.documents.ingestions import Ingestion, IngestionProgress
 
+#: Time without any event of an ingestion after which `Client.load` and `sluice load` stop waiting.
+PROGRESS_TIMEOUT_S = 900.0
 FIRST_PAUSE_S = 0.1
+_SHORTEST_WAIT_S = 0.1
 MAX_PAUSE_S = 5.0
 MAX_FAILURES = 10
 
@@ -65,6 +70,7 @@ class EventStream:
     Attributes:
         on_connect: called whenever the server starts to answer.
         first_pause_s: pause before the first retry; doubles with each one after it.
+        timeout_s: time without any event after which the iteration fails; None: never.
     """
 
     transport: Transport
@@ -72,8 +78,11 @@ class EventStream:
     last_event_id: str = ""
     on_connect: Callable[[], None] = lambda: None
     first_pause_s: float = FIRST_PAUSE_S
+    timeout_s: float | None = None
     _body: Body | None = field(default=None, init=False, repr=False)
     _is_closed: bool = field(default=False, init=False, repr=False)
+    _newest: Event | None = field(default=None, init=False, repr=False)
+    _due_at: float = field(default=math.inf, init=False, repr=False)
 
     def close(self) -> None:
         """End the iteration, even while it waits for the next event."""
@@ -88,7 +97,31 @@ class EventStream:
             RefusedError: the API refused the request.
             UnreachableError: nothing answers, at the first attempt or for long.
             OutageError: the API cannot serve it, at the first attempt or for long.
+            NoProgressError: no event came within `timeout_s`.
         """
+        ended = threading.Event()
+        self._expect_event()
+        if self.timeout_s is not None:
+            threading.Thread(target=self._interrupt, args=(ended,), daemon=True).start()
+        try:
+            yield from self._events()
+        finally:
+            ended.set()
+
+    def _expect_event(self) -> None:
+        self._due_at = math.inf if self.timeout_s is None else time.monotonic() + self.timeout_s
+
+    def _interrupt(self, ended: threading.Event) -> None:
+        """Interrupt a connection on which no event comes, which heartbeats keep open."""
+        while not ended.wait(max(_SHORTEST_WAIT_S, self._due_at - time.monotonic())):
+            if time.monotonic() >= self._due_at and self._body is not None:
+                self._body.interrupt()
+
+    def _check_progress(self) -> None:
+        if time.monotonic() >= self._due_at:
+            raise NoProgressError(self._newest, self.timeout_s or 0)
+
+    def _events(self) -> Iterator[Event]:
         position, has_connected, failures = self.last_event_id, False, 0
         seen = _Seen()
         while not self._is_closed:
@@ -100,12 +133,16 @@ class EventStream:
                     position = message.id or position
                     event = self._event(message)
                     if seen.is_new(event):
+                        self._newest = event
                         yield event
+                        self._expect_event()
             except (ConnectionLostError, UnreachableError, OutageError):
                 if self._is_closed:
                     return
+                self._check_progress()
                 if not has_connected or failures >= MAX_FAILURES:
                     raise
+            self._check_progress()
             time.sleep(min(self.first_pause_s * 2**failures, MAX_PAUSE_S))
             failures += 1
 
