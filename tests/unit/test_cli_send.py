@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zstandard
 from click.testing import CliRunner, Result
 from replay import Answer
 
@@ -40,6 +43,13 @@ def accepted(request: Request) -> Answer:
     return Answer(json.dumps(body).encode(), 200, {"Content-Type": "application/json"})
 
 
+def accepted_by_width(request: Request, width: int) -> Answer:
+    """Answer as the API does; a row with another number of cells is rejected."""
+    rows: Any = request.json
+    marks = ["a" if len(each) == width else "x" for each in rows]
+    return accepted(replace(request, body=json.dumps([[mark] for mark in marks]).encode()))
+
+
 def _outcome(row: int, region: str) -> Mapping[str, object]:
     if region != "x":
         return {"row": row, "outcome": "loaded"}
@@ -50,7 +60,12 @@ def _outcome(row: int, region: str) -> Mapping[str, object]:
 @pytest.fixture
 def trips(api: Replay, monkeypatch: pytest.MonkeyPatch) -> Replay:
     monkeypatch.setattr(sending, "FIRST_PAUSE_S", 0.001)
-    api.answer("GET /v1/datasets/trips", {"name": "trips", "declaration": {"delimiter": ";"}})
+    columns = [
+        {"name": "region", "type": "text", "header": ["region", "area"]},
+        {"name": "note", "type": "text"},
+    ]
+    declared = {"name": "trips", "delimiter": ";", "columns": columns, "queries": {}}
+    api.answer("GET /v1/datasets/trips", {"name": "trips", "declaration": declared})
     api._answers[f"POST {ROUTE}"] = accepted
     return api
 
@@ -70,7 +85,7 @@ def test_the_rows_of_a_file_are_sent_a_thousand_at_a_time(trips: Replay, tmp_pat
     result = load(trips, file)
     assert result.exit_code == 0, result.output
     assert [len(each) for each in bodies(trips)] == [1000, 1000, 500]
-    assert bodies(trips)[0][0] == {"region": "a", "note": "b\nc"}
+    assert bodies(trips)[0][0] == ["a", "b\nc"]
     assert result.stdout.split()[-4:] == ["2500", "2500", "0", "0"]
 
 
@@ -105,13 +120,85 @@ def test_a_failed_request_is_retried_with_its_idempotency_key(trips: Replay) -> 
     assert {each.headers["authorization"] for each in requests} == {"Bearer secret"}
 
 
-@pytest.mark.parametrize("content", [b"region\n\xff\n", b'region\n"a" b;c\n'])
-def test_a_file_that_cannot_be_read_fails(trips: Replay, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "has no header"),
+        (b"area;notes\n", "no column for notes (nearest: note)"),
+        (b"region,note\n", "separated by ','"),
+        (b"%PDF-1.7", "is a PDF document"),
+        (gzip.compress(gzip.compress(b"region\n")), "compressed twice"),
+    ],
+)
+def test_a_file_that_does_not_fit_fails_before_a_row_is_sent(
+    trips: Replay, tmp_path: Path, content: bytes, words: str
+) -> None:
     file = tmp_path / "t.csv"
     file.write_bytes(content)
     result = load(trips, file)
-    assert result.exit_code == 4
+    assert (result.exit_code, bodies(trips)) == (4, [])
     assert f"{file}: " in result.stderr
+    assert f"{words}" in result.stderr
+    assert "nothing of the file was published" in result.stderr
+
+
+ROWS = [["Żory", None], ["café", None]]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ("area\r\nŻory\r\ncafé\r\n".encode("utf-16"), ROWS),
+        ("AREA\nŻory\n\ncafé".encode(), ROWS),
+        (gzip.compress("area\nŻory\ncafé\n".encode()), ROWS),
+        (zstandard.compress("\ufeffarea\nŻory\ncafé\n".encode()), ROWS),
+        ("area\ncafé\n".encode("cp1252"), ROWS[1:]),
+        (b"note;area\nb;a\n", [["a", "b"]]),
+    ],
+    ids=["utf-16", "utf-8", "gzip", "zstd", "windows", "order"],
+)
+def test_a_file_is_read_as_the_bucket_reads_it(
+    trips: Replay, tmp_path: Path, content: bytes, rows: list[list[str | None]]
+) -> None:
+    file = tmp_path / "t.csv"
+    file.write_bytes(content)
+    assert load(trips, file).exit_code == 0
+    assert bodies(trips) == [rows]
+
+
+def test_a_malformed_record_is_one_reject_with_its_line_and_reason(
+    trips: Replay, tmp_path: Path
+) -> None:
+    route = f"POST {ROUTE}"
+    trips._answers[route] = lambda request: accepted_by_width(request, 2)
+    file = tmp_path / "t.csv"
+    file.write_bytes('region;note\né;1\na "b";2\n"c" d;3\ne;f;g\n'.encode() + b"h\xff;4\ni;5\n")
+    result = load(trips, file, "--json")
+    assert result.exit_code == 3
+    document = json.loads(result.stdout)
+    assert [(each["line"], each["rule"]) for each in document["rejects"]] == [
+        (3, "stray_quote"),
+        (4, "junk_after_quote"),
+        (5, "columns"),
+        (6, "encoding"),
+    ]
+    assert document["account"] == {"read": 6, "loaded": 2, "rejected": 4, "duplicates": 0}
+
+
+def test_what_was_published_before_an_error_is_reported(trips: Replay, tmp_path: Path) -> None:
+    route, answers = f"POST {ROUTE}", [accepted]
+    refusal = {"title": "no", "status": 422, "code": "CSV113", "detail": "no row is loaded"}
+    refused = Answer(
+        json.dumps(refusal).encode(), 422, {"Content-Type": "application/problem+json"}
+    )
+    trips._answers[route] = lambda request: answers.pop()(request) if answers else refused
+    file = tmp_path / "t.csv"
+    file.write_text("region\n" + "a\n" * 1500)
+    result = load(trips, file)
+    assert result.exit_code == 4
+    assert "no row is loaded (CSV113); 1,000 rows before that are published, as ingestions 7" in (
+        result.stderr
+    )
 
 
 def test_a_refused_request_fails_with_the_reason(trips: Replay, tmp_path: Path) -> None:

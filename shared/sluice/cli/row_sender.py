@@ -38,6 +38,19 @@ class _Sent:
         return {name: sum(getattr(each, name) for each in accounts) for name in names}
 
     @property
+    def published(self) -> str:
+        """What was published before an error, and how to remove it."""
+        done = [each for each in self.requests if each.state == "done"]
+        loaded = count(sum(each.account.loaded for each in done), "row")
+        numbers = ", ".join(str(each.ingestion) for each in done)
+        if not done:
+            return "; nothing of the file was published"
+        return (
+            f"; {loaded} before that are published, as ingestions {numbers}: `sluice undo` removes"
+            " those of one"
+        )
+
+    @property
     def exit_code(self) -> int:
         if self.error:
             return EXIT_FAILED
@@ -92,4 +105,4 @@ def _print(files: Sequence[_Sent]) -> None:
             if len(each.rejects) > REJECTS_SHOWN:
                 click.echo(f"and {len(each.rejects) - REJECTS_SHOWN:,} more: --json prints all")
         if each.error:
-            click.echo(f"{each.plan.path}: {each.error}", err=True)
+            click.echo(f"{each.plan.path}: {each.error}{each.published}", err=True)

@@ -9,7 +9,8 @@ from urllib.parse import quote
 from sluice.client.backups import Backups
 from sluice.client.errors import UnexpectedAnswerError
 from sluice.client.events import PROGRESS_TIMEOUT_S, Arrivals, EventStream
-from sluice.client.rows import numbered, read_lines, send_lines
+from sluice.client.file_rows import read_lines
+from sluice.client.rows import numbered, send_lines
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
 from sluice.documents.datasets import Queries, Query, RowPage
@@ -132,6 +133,7 @@ class Client:
 
         Raises:
             FileUnreadableError: its rows cannot be read.
+            FileError: the file does not fit the dataset.
         """
         declaration = self.dataset(dataset)["declaration"]
         lines = read_lines(Path(path), declaration)

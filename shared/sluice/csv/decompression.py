@@ -3,14 +3,73 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from sluice.errors import CompressionError, EncodingMismatchError
+from sluice.csv.contents import HEAD_BYTES, compression_of, wide_encoding_of
+from sluice.errors import CompressionError, EncodingMismatchError, NotCsvError
 
 _BLOCK_BYTES = 8 * 1024 * 1024
 _SLICE_BYTES = 64 * 1024
 _GZIP_WINDOW = 31  # for zlib: a gzip header and the largest window
+
+
+@dataclass(frozen=True)
+class Content:
+    """The content of a file, decompressed and in an encoding that contains ASCII.
+
+    Attributes:
+        head: the first bytes, before they were converted to UTF-8.
+        blocks: the content, once.
+        encoding: of the content, where it was converted.
+        is_converted: whether the content differs from the file.
+    """
+
+    head: bytes
+    blocks: Iterator[bytes]
+    encoding: str | None
+    is_converted: bool
+
+
+def read_content(blocks: Iterator[bytes], name: str) -> Content:
+    """Return the content of a file by its first bytes.
+
+    Args:
+        blocks: the file, in blocks of any size.
+        name: what to call it in errors.
+
+    Raises:
+        NotCsvError: it is compressed twice.
+        CompressionError: the compressed stream is damaged.
+    """
+    head, blocks = _peek(blocks)
+    compression = compression_of(head)
+    if compression:
+        head, blocks = _peek(decompress(blocks, compression))
+        if inner := compression_of(head):
+            raise NotCsvError(
+                f"{name} is compressed twice, with {compression} around {inner}; compress the CSV file"
+                " once"
+            )
+    encoding = wide_encoding_of(head)
+    if encoding:
+        blocks = to_utf_8(blocks, encoding)
+    return Content(head, blocks, "utf-8" if encoding else None, bool(compression or encoding))
+
+
+def _peek(content: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first bytes of a stream, and the stream with them."""
+    blocks: list[bytes] = []
+    size_bytes = 0
+    for block in content:
+        blocks.append(block)
+        size_bytes += len(block)
+        if size_bytes >= HEAD_BYTES:
+            break
+    head = b"".join(block[:HEAD_BYTES] for block in blocks)[:HEAD_BYTES]
+    return head, itertools.chain(blocks, content)
 
 
 def decompress(blocks: Iterable[bytes], compression: str) -> Iterator[bytes]:

@@ -8,15 +8,13 @@ UTF-8. What an object is, its first bytes decide: names and metadata are often w
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sluice.csv.contents import HEAD_BYTES, compression_of, foreign_kind_of, wide_encoding_of
-from sluice.csv.decompression import decompress, to_utf_8
-from sluice.errors import NotCsvError
+from sluice.csv.contents import foreign_kind_of
+from sluice.csv.decompression import Content, read_content
 
 if TYPE_CHECKING:
     from sluice.csv.cuts import Cut
@@ -37,23 +35,6 @@ class Location:
     object: str
     generation: int
     offset: int = 0
-
-
-@dataclass(frozen=True)
-class _Content:
-    """The content of a file, decompressed and in an encoding that contains ASCII.
-
-    Attributes:
-        head: the first bytes, before they were converted to UTF-8.
-        blocks: the content, once.
-        encoding: of the content, where it was converted.
-        is_converted: whether the content differs from the object.
-    """
-
-    head: bytes
-    blocks: Iterator[bytes]
-    encoding: str | None
-    is_converted: bool
 
 
 class Source:
@@ -143,34 +124,8 @@ def content_sha256(storage: Storage, file: StoredObject) -> bytes:
     return digest.digest()
 
 
-def _content(storage: Storage, file: StoredObject) -> _Content:
-    head, blocks = _peek(_stored(storage, file))
-    compression = compression_of(head)
-    if compression:
-        head, blocks = _peek(decompress(blocks, compression))
-        if compression_of(head):
-            raise NotCsvError(
-                f"{file.url} is compressed twice, with {compression} around {compression_of(head)};"
-                " compress the CSV file once"
-            )
-    encoding = wide_encoding_of(head)
-    if encoding:
-        blocks = to_utf_8(blocks, encoding)
-    is_converted = bool(compression or encoding)
-    return _Content(head, blocks, "utf-8" if encoding else None, is_converted)
-
-
-def _peek(content: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Return the first bytes of a stream, and the stream with them."""
-    blocks: list[bytes] = []
-    size_bytes = 0
-    for block in content:
-        blocks.append(block)
-        size_bytes += len(block)
-        if size_bytes >= HEAD_BYTES:
-            break
-    head = b"".join(block[:HEAD_BYTES] for block in blocks)[:HEAD_BYTES]
-    return head, itertools.chain(blocks, content)
+def _content(storage: Storage, file: StoredObject) -> Content:
+    return read_content(_stored(storage, file), file.url)
 
 
 def _stored(storage: Storage, file: StoredObject) -> Iterator[bytes]:
