@@ -213,3 +213,53 @@ def test_a_header_with_too_many_or_too_few_of_a_name_is_refused(
     ingestion = load(flow, f"{header}\n1,2,3,4\n".encode())
     assert flow.state(ingestion) == "failed"
     assert detail in json.dumps(flow.ingestion(ingestion).problem)
+
+
+LOCALIZED: list[dict[str, Any]] = [
+    {"name": "n", "type": "integer"},
+    {"name": "euros", "type": "numeric", "thousands_separator": ".", "decimal_separator": ","},
+    {"name": "share", "type": "float", "percent": True},
+    {"name": "day", "type": "date", "formats": ["%Y-%d-%m"]},
+    {"name": "at", "type": "instant", "formats": ["%d.%m.%Y %H:%M"], "time_zone": "Europe/Prague"},
+    {"name": "code", "type": "text", "nulls": ["NA"], "trim": False},
+    {"name": "answer", "header": "code name", "type": "text"},
+]
+
+
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+@pytest.mark.usefixtures("topics")
+def test_localized_columns_load_back(flow: Flow, serve: Serve, kind: str) -> None:
+    document = {"name": "things", "delimiter": ";", "quote": "'", "encoding": "cp1252"}
+    flow.declare({**document, "columns": LOCALIZED})
+    header = "n;euros;share;day;at;code;code name\n"
+    first = load(
+        flow,
+        f"{header}1;1.234,5;12,5%;2018-28-05;28.05.2018 09:03;NA;'a;b'\n"
+        '2;1.234;0.1%;2018-31-12;01.01.2024 00:00; ž ;"\n'.replace("12,5%", "12.5%").encode(
+            "cp1252"
+        ),
+    )
+    client = serve("query")
+    before = rows_of(client, first)
+    assert [row["euros"] for row in before] == [1234.5, 1234]
+    answer = client.get(f"{ROWS}?format={kind}&order=n")
+    if kind == "csv":
+        assert answer.mimetype_params["charset"] == "cp1252"
+        again = load(flow, answer.data, "things/back.csv")
+    else:
+        rows = ",".join(answer.text.splitlines())
+        posted = serve("intake").post(ROWS, data=f"[{rows}]", content_type="application/json")
+        assert posted.json["account"]["loaded"] == 2, posted.text
+        again = posted.json["ingestion"]
+    assert rows_of(client, again) == before
+
+
+@pytest.mark.usefixtures("topics")
+def test_an_ambiguous_date_of_an_answer_is_rejected(flow: Flow, serve: Serve) -> None:
+    columns = [{"name": "day", "type": "date", "formats": ["%Y-%d-%m"]}]
+    flow.declare({"name": "things", "columns": columns})
+    load(flow, b"day\n2018-06-05\n")
+    row = serve("query").get(f"{ROWS}").json["rows"][0]
+    assert row["day"] == "2018-05-06"
+    answer = serve("intake").post(ROWS, json=[row])
+    assert "ambiguous" in answer.text

@@ -32,6 +32,7 @@ PURE = {
     "backups.column_buffers",
     "parsing.json_rows",
     "parsing.plan",
+    "datasets.cells",
     "datasets.declarations",
     "datasets.sql_headers",
     "datasets.grammars",

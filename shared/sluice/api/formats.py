@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from sluice.csv.dialects import Dialect
+from sluice.datasets.cells import is_plain, write_cell
 from sluice.datasets.types import STORED_BY_OID
 from sluice.errors import NotAcceptableError, ParameterError
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from werkzeug.wrappers import Request
 
-    from sluice.datasets.model import Query
+    from sluice.datasets.model import Column, Dataset, Query
     from sluice.querying.reading import ResultColumn
 
 Batches = Iterable[Sequence[Sequence[Any]]]
@@ -71,6 +73,46 @@ def negotiate(request: Request, offered: Sequence[str] = tuple(FORMATS)) -> str:
     return types[best]
 
 
+def write_file(
+    dataset: Dataset, columns: Sequence[ResultColumn], batches: Batches
+) -> Iterator[bytes]:
+    """Yield rows of a dataset as the bytes of a CSV file that the dataset loads as equal rows.
+
+    Args:
+        dataset: delimiter, quote and encoding of the file, the forms of numbers and times, and the
+            header of a column whose stored name is also a header.
+        columns: some of its stored columns.
+        batches: lists of rows.
+    """
+    stored = {each.name: column for column in dataset.columns for each in column.fields}
+    names = [_name_in_file(dataset, each.name, stored.get(each.name)) for each in columns]
+    formed = {
+        place: column
+        for place, each in enumerate(columns)
+        if (column := stored.get(each.name)) and not is_plain(column)
+    }
+    return _csv_file(names, _in_forms(formed, batches) if formed else batches, dataset.dialect)
+
+
+def _name_in_file(dataset: Dataset, name: str, column: Column | None) -> str:
+    """Return the name of a stored column, or its header where the name is another column's header."""
+    if column is None or column.definition.is_compound:
+        return name
+    others = (each for each in dataset.columns if each is not column)
+    is_taken = any(name == header.casefold() for each in others for header in each.headers)
+    return column.headers[0] if is_taken else name
+
+
+def _in_forms(columns: Mapping[int, Column], batches: Batches) -> Batches:
+    """Yield batches with the values of some places as the cells of their columns."""
+    for batch in batches:
+        rows = [list(row) for row in batch]
+        for place, column in columns.items():
+            for row in rows:
+                row[place] = None if row[place] is None else write_cell(column, row[place])
+        yield rows
+
+
 def write(name: str, columns: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
     """Yield rows as the bytes of a format.
 
@@ -111,20 +153,36 @@ def _ndjson(_: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
 
 
 def _csv(columns: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
+    return _csv_file([column.name for column in columns], batches, Dialect())
+
+
+def _csv_file(names: Sequence[str], batches: Batches, dialect: Dialect) -> Iterator[bytes]:
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\r\n")  # RFC 4180
-    writer.writerow([column.name for column in columns])
-    for batch in batches:
-        writer.writerows([_cell(value) for value in row] for row in batch)
-        yield _take(buffer)
-    yield _take(buffer)
+    writer = csv.writer(
+        buffer,
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote or None,
+        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+        lineterminator="\r\n",  # RFC 4180
+    )
+    try:
+        writer.writerow(names)
+        for batch in batches:
+            writer.writerows([_cell(value) for value in row] for row in batch)
+            yield _take(buffer, dialect.encoding)
+        yield _take(buffer, dialect.encoding)
+    except (csv.Error, UnicodeEncodeError) as error:
+        raise ParameterError(
+            f"format: the dataset's files cannot have one of the values: {error}; use another format",
+            parameter="format",
+        ) from None
 
 
-def _take(buffer: io.StringIO) -> bytes:
+def _take(buffer: io.StringIO, encoding: str) -> bytes:
     text = buffer.getvalue()
     buffer.seek(0)
     buffer.truncate()
-    return text.encode()
+    return text.encode(encoding)
 
 
 def _cell(value: object) -> object:

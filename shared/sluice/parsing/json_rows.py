@@ -10,12 +10,11 @@ from typing import Any
 
 from sluice.csv.dialects import Dialect
 from sluice.csv.rejects import RECORD_REASONS
+from sluice.datasets.cells import reads_as_other, write_number, write_time
 from sluice.datasets.model import INGESTION_COLUMN, Column, Dataset
 from sluice.datasets.types import ColumnType
 from sluice.parsing.layout import Layout
 
-#: Digits of a number written with an exponent that are still written out.
-_MAX_DIGITS = 60
 _SHOWN_CHARACTERS = 200
 
 
@@ -77,7 +76,8 @@ def row_layout(dataset: Dataset) -> Layout:
 class CellReader:
     """Reads JSON rows of one dataset: objects by column or header names, or lists of all cells.
 
-    The member `ingestion` of rows that the API answered is ignored.
+    Rows that the API answered have the member `ingestion`; it is ignored, and their dates and times are
+    understood also where the column declares formats.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -136,7 +136,9 @@ class CellReader:
             if place in given:
                 column = self._columns[place[0]].name
                 raise CellError(column, "columns", None, f'"{name}" gives it a second time')
-            given[place] = value
+            form = self._columns[place[0]]
+            is_iso = INGESTION_COLUMN in row and form.formats and isinstance(value, str)
+            given[place] = _in_its_form(form, str(value)) if is_iso else value
         return [self._whole(number, given) for number in range(len(self._columns))]
 
     def _whole(self, number: int, given: Mapping[tuple[int, int], object]) -> object:
@@ -164,6 +166,22 @@ def _places(columns: tuple[Column, ...]) -> Iterator[tuple[str, tuple[int, int]]
         yield column.name, (number, 0)
 
 
+def _in_its_form(column: Column, text: str) -> str:
+    """Return a date or time of an answer, in ISO 8601, as the cells of its column have it.
+
+    Raises:
+        CellError: the column's formats read the text as another value.
+    """
+    try:
+        value = column.definition.stored.parse(text)
+    except ValueError:
+        return text
+    if reads_as_other(column, text, value):
+        reason = f'"{text}" is ambiguous: ISO 8601 or {" or ".join(column.formats)}'
+        raise CellError(column.name, "type", text, reason)
+    return write_time(column, value)
+
+
 def _folded(name: str) -> str:
     return name.strip().casefold()
 
@@ -174,7 +192,8 @@ def _cell(column: Column, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Numeral):
-        return _numeral(column, value)
+        is_number = column.definition.is_number
+        return write_number(column, Decimal(value)) if is_number else str(value)
     if not isinstance(value, str):
         raise CellError(column.name, "type", None, f"{_kind(value)} is no value of a column")
     if "\0" in value:
@@ -184,25 +203,6 @@ def _cell(column: Column, value: object) -> str:
         reason = RECORD_REASONS["encoding"].format(encoding="Unicode: half of a surrogate pair")
         raise CellError(column.name, "encoding", None, reason)
     return value
-
-
-def _numeral(column: Column, value: Numeral) -> str:
-    """Return a JSON number, which is the value itself, as the cells of its column are written."""
-    if not column.definition.is_number:
-        return str(value)
-    number = Decimal(value) * 100 if column.percent else Decimal(value)
-    text = str(number)
-    if column.type is not ColumnType.FLOAT or column.is_localized:
-        text = _plain(number) or text
-    return text.replace(".", column.decimal_separator) + ("%" if column.percent else "")
-
-
-def _plain(number: Decimal) -> str:
-    """Return a number without an exponent, a whole one without a fraction; empty if it is too long."""
-    if abs(number.adjusted()) > _MAX_DIGITS:
-        return ""
-    is_whole = number == number.to_integral_value()
-    return str(int(number)) if is_whole else format(number, "f")
 
 
 def _kind(value: Any) -> str:  # any JSON value

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from sluice.api.conditional import conditional, freshness_headers
-from sluice.api.formats import COLUMNAR_FORMATS, FORMATS, JSON_FORMATS, negotiate, write, write_page
+from sluice.api.formats import (
+    COLUMNAR_FORMATS,
+    FORMATS,
+    JSON_FORMATS,
+    negotiate,
+    write,
+    write_file,
+    write_page,
+)
 from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.documents import ingestions as documents
@@ -110,14 +118,17 @@ def list_rows(call: Call, connection: Connection, found: DatasetVersion) -> Resp
         wanted = replace(wanted, limit=min(PAGE_ROWS, max_rows))
     cursor = _next_cursor(connection, wanted, max_rows)
     headers = {"Link": f'<{_next_url(call, cursor)}>; rel="next"'} if cursor else {}
-    body = _body(connection, wanted.page(max_rows), kind, wanted.limit, cursor)
-    return stream_response(body, kind, headers)
+    response = stream_response(_body(connection, wanted, kind, cursor, max_rows), kind, headers)
+    if kind == "csv" and wanted.grouping is None:
+        response.mimetype_params["charset"] = found.dataset.dialect.encoding
+    return response
 
 
 def _body(
-    connection: Connection, page: Statement, kind: str, limit: int | None, cursor: str | None
+    connection: Connection, wanted: RowsRequest, kind: str, cursor: str | None, max_rows: int
 ) -> Iterator[bytes]:
-    if kind == "json" and limit is not None and limit <= BATCH_ROWS:
+    page = wanted.page(max_rows)
+    if kind == "json" and wanted.limit is not None and wanted.limit <= BATCH_ROWS:
         return write_page(fetch_json(connection, page.sql, page.values), "rows", cursor)
     columns, batches = stream(
         connection,
@@ -126,6 +137,8 @@ def _body(
         as_json=kind in JSON_FORMATS,
         counts_digits=kind in COLUMNAR_FORMATS,
     )
+    if kind == "csv" and wanted.grouping is None:
+        return write_file(wanted.dataset, columns, batches)
     return write_page(batches, "rows", cursor) if kind == "json" else write(kind, columns, batches)
 
 
