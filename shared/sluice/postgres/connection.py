@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sluice.settings import Settings
 
 #: SQLSTATE classes and codes after which the same statement may succeed later.
-_TRANSIENT_CLASSES = ("08", "25006", "40", "53", "55P03", "57", "58030")
+_TRANSIENT_CLASSES = ("08", "40", "53", "55P03", "57", "58030")
 #: Values out of range, violated constraints, values too large for an index.
 _REFUSALS = ("22", "23", "54")
 QUERY_CANCELED = "57014"
