@@ -62,3 +62,16 @@ def test_an_unknown_session_is_an_error(
     session = f"{storage.url}/upload/resumable/no-such-session"
     with pytest.raises(UploadRefusedError, match=r"trips\.csv: the upload stopped at byte 0"):
         ResumableUpload(transport, session, path, lambda _: None, first_pause_s=0.001).run()
+
+
+def test_an_overwritten_object_has_a_later_upload_time(storage: Server) -> None:
+    cloud, name = CloudStorage("local"), f"trips/{uuid.uuid4()}.csv"
+    times = []
+    for data in (b"old", b"new"):
+        cloud.write("inbox", name, data)
+        found = cloud.find("inbox", name)
+        assert found is not None
+        assert found.uploaded_at is not None
+        times.append((found.uploaded_at, found.generation))
+    assert times[0][0] < times[1][0]
+    assert times[0][1] < times[1][1]

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from sluice.ingestion.insert_rows import insert_rows
 from sluice.ingestion.row_groups import RowGroup
-from sluice.postgres.catalog import find_dataset
+from sluice.postgres.catalog import cached_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,7 +165,7 @@ class Sequences(RuleBasedStateMachine):
     @rule(content=contents)
     def post(self, content: tuple[Row, ...]) -> None:
         upload = self._add("", content)
-        dataset = find_dataset(self._flow.engine, "things")
+        dataset = cached_dataset(self._flow.engine, "things")
         assert dataset is not None
         rows = [{"id": str(key), "name": name} for key, name in content]
         (group,) = insert_rows(self._flow.env("intake"), [RowGroup(dataset, rows)]).groups
