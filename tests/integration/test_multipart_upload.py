@@ -237,6 +237,18 @@ def test_a_large_file_without_fields_is_streamed(intake: Client) -> None:
     assert len(data) in [each.size for each in found]
 
 
+@pytest.mark.parametrize("size", [10, 2_000_000], ids=["small", "streamed"])
+def test_the_total_size_is_checked_of_a_file_in_one_request_too(intake: Client, size: int) -> None:
+    data = b"Song,Date,Number of Plays\n" + b"la la la,2020-01-01,3\n" * size
+    before = len(list(storage_client("local").list_blobs("inbox", prefix="songs/")))
+    body = {"dztotalfilesize": len(data) + 1, "file": (io.BytesIO(data), "songs.csv")}
+    problem = assert_problem(post(intake, body), "API303", 400)
+    assert f"has {len(data)} bytes, and dztotalfilesize says {len(data) + 1}" in problem["detail"]
+    assert len(list(storage_client("local").list_blobs("inbox", prefix="songs/"))) == before
+    body = {"dztotalfilesize": len(data), "file": (io.BytesIO(data), "songs.csv")}
+    assert "job_id" in post(intake, body).json
+
+
 @pytest.mark.parametrize("name", ["x.csv.exe", "songs.xlsx", "csv", "songs.csv/x"])
 def test_a_file_that_is_not_csv_is_refused(intake: Client, upload: str, name: str) -> None:
     answer = send(intake, upload, 0, dzfilename=name)

@@ -50,6 +50,10 @@ def formats_of(query: Query) -> tuple[str, ...]:
     return (*FORMATS, *shown)
 
 
+#: Error handler of text in which bytes that are not UTF-8 stay what they are.
+AS_BYTES = "surrogateescape"
+
+
 def negotiate(request: Request, offered: Sequence[str] = tuple(FORMATS)) -> str:
     """Return the format that the client requests: by `format=`, else by `Accept`.
 
@@ -182,7 +186,7 @@ def _take(buffer: io.StringIO, encoding: str) -> bytes:
     text = buffer.getvalue()
     buffer.seek(0)
     buffer.truncate()
-    return text.encode(encoding)
+    return text.encode(encoding, AS_BYTES)
 
 
 def _cell(value: object) -> object:

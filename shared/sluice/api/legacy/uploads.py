@@ -150,7 +150,8 @@ def _take_part(call: Call, dataset: str) -> int | None:
     if held is None:
         raise BodyError("file: missing in the body; send the part as its member `file`")
     if "dzuuid" not in given:
-        return _upload(call, f"{dataset}/{uuid.uuid4()}/{held[0]}", iter(held[1:]))
+        blocks = _checked_size(iter(held[1:]), given)
+        return _upload(call, f"{dataset}/{uuid.uuid4()}/{held[0]}", blocks)
     name = _csv_name(given.get("dzfilename") or held[0])
     return upload_part(call.environment(), _part(dataset, name, given, held[1]))
 
@@ -162,7 +163,23 @@ def _take_large(
     if "dzuuid" in given:
         limit = MAX_PART_BYTES // 1024**2
         raise TooLargeError(f"file: a part has at most {limit} MiB; set a smaller chunkSize")
-    return _upload(call, f"{dataset}/{uuid.uuid4()}/{name}", blocks)
+    return _upload(call, f"{dataset}/{uuid.uuid4()}/{name}", _checked_size(blocks, given))
+
+
+def _checked_size(blocks: Iterator[bytes], given: Mapping[str, str]) -> Iterator[bytes]:
+    """Yield the blocks of a file; its size must be the one that is given, if there is one.
+
+    Raises:
+        BodyError: the size differs; what was written of the object is discarded.
+    """
+    size_bytes = 0
+    for block in blocks:
+        size_bytes += len(block)
+        yield block
+    if "dztotalfilesize" in given and size_bytes != _number(given, "dztotalfilesize"):
+        raise BodyError(
+            f"file: has {size_bytes} bytes, and dztotalfilesize says {given['dztotalfilesize']}"
+        )
 
 
 def _read_part(blocks: Iterator[bytes]) -> bytes:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from sluice.api.downloads import download_output
-from sluice.api.formats import JSON_FORMATS, negotiate, write, write_page
+from sluice.api.formats import AS_BYTES, JSON_FORMATS, negotiate, write, write_page
 from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.api.sse import EVENT_STREAM, stream_all, stream_ingestion
@@ -142,7 +142,10 @@ _REJECT_COLUMNS = tuple(
     ),
 )
 def list_rejects(call: Call) -> Response:
-    """List the rejected rows of an ingestion, each in full, with position, rule and reason."""
+    """List the rejected rows of an ingestion, each in full, with position, rule and reason.
+
+    In CSV, the column `original` has the bytes of the file, whatever their encoding.
+    """
     kind = negotiate(call.request, REJECT_FORMATS)
     arguments = _arguments(call, ("limit", "cursor", "format"))
     limit = parse_limit(arguments.get("limit"), call.settings.max_rows)
@@ -156,23 +159,30 @@ def list_rejects(call: Call) -> Response:
     sql += " ORDER BY record" + (f" LIMIT {limit + 1}" if limit else "")
     with ExitStack() as stack:
         connection = stack.enter_context(call.snapshot())
-        select_ingestion(connection, call.ingestion)
+        encoding = _encoding_of(select_ingestion(connection, call.ingestion))
         _, batches = stream(connection, sql, bindings.values)
-        return stream_response(_rejects_body(kind, batches, limit), kind, {}, stack)
+        return stream_response(_rejects_body(kind, batches, limit, encoding), kind, {}, stack)
+
+
+def _encoding_of(ingestion: Ingestion) -> str:
+    """Return the encoding of a file, which may be declared or detected."""
+    dialect = (ingestion.layout or {}).get("dialect", {})
+    return str(dialect.get("encoding", "utf-8"))
 
 
 def _rejects_body(
-    kind: str, batches: Iterable[Sequence[Sequence[Any]]], limit: int | None
+    kind: str, batches: Iterable[Sequence[Sequence[Any]]], limit: int | None, encoding: str
 ) -> Iterator[bytes]:
     if kind == "json":
         rows = [row for batch in batches for row in batch]
         has_more = limit is not None and len(rows) > limit
         page = rows[:limit]
         cursor = _BY_RECORD.cursor(json.dumps([str(page[-1][0])])) if has_more else None
-        return write_page([[(_reject_json(row),) for row in page]], "rejects", cursor)
+        return write_page([[(_reject_json(row, encoding),) for row in page]], "rejects", cursor)
     cut = _first(batches, limit)
     if kind in JSON_FORMATS:
-        return write(kind, (), ([(_reject_json(row),) for row in batch] for batch in cut))
+        lines = ([(_reject_json(row, encoding),) for row in batch] for batch in cut)
+        return write(kind, (), lines)
     return write(kind, _REJECT_COLUMNS, ([_reject_cells(row) for row in batch] for batch in cut))
 
 
@@ -186,13 +196,14 @@ def _first(
 
 
 def _reject_cells(row: Sequence[Any]) -> Sequence[Any]:
-    """Return a reject without its record number, its original bytes as text."""
-    return (*row[1:-1], bytes(row[-1]).decode("utf-8", "replace"))
+    """Return a reject without its record number, its original bytes as they are."""
+    return (*row[1:-1], bytes(row[-1]).decode("utf-8", AS_BYTES))
 
 
-def _reject_json(row: Sequence[Any]) -> str:
+def _reject_json(row: Sequence[Any], encoding: str) -> str:
     names = [each.name for each in _REJECT_COLUMNS]
-    return json.dumps(dict(zip(names, _reject_cells(row), strict=True)), ensure_ascii=False)
+    cells = (*row[1:-1], bytes(row[-1]).decode(encoding, "replace"))
+    return json.dumps(dict(zip(names, cells, strict=True)), ensure_ascii=False)
 
 
 @operation(
