@@ -272,6 +272,8 @@ READING = {
     "csv.records",
     "csv.splitting",
     "datasets.declarations",
+    "datasets.grammars",
+    "parsing.json_rows",
     "parsing.layout",
     "parsing.mismatches",
     "parsing.well_formed",

@@ -107,6 +107,34 @@ def test_rows_of_json_are_sent_as_they_are(trips: Replay, tmp_path: Path) -> Non
     assert bodies(trips) == [[{"region": "a", "size": 1.5}, ["b", None]]]
 
 
+def test_numbers_of_json_keep_all_their_digits(trips: Replay, tmp_path: Path) -> None:
+    file = tmp_path / "t.ndjson"
+    number = "12345678901234567890.1234567890"
+    file.write_text(f'{{"region": "a", "size": {number}}}\n')
+    assert load(trips, file).exit_code == 0
+    assert number.encode() in trips.seen("POST", ROUTE)[0].body
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat", "point"),
+    [
+        ("14.5", " 50", "POINT (14.5 50)"),
+        ("", " ", None),
+        ("14.5", "", "POINT (14.5 null)"),
+        ("1 2", "", "POINT (1 2 null)"),
+    ],
+)
+def test_the_halves_of_a_point_are_sent_as_one_cell(
+    trips: Replay, tmp_path: Path, lon: str, lat: str, point: str | None
+) -> None:
+    columns = [{"name": "region", "type": "text"}, {"name": "at", "type": "point"}]
+    trips.answer("GET /v1/datasets/trips", {"name": "trips", "declaration": {"columns": columns}})
+    file = tmp_path / "t.csv"
+    file.write_text(f"at_lat,region,at_lon,ingestion\n{lat},a,{lon},7\n")
+    assert load(trips, file).exit_code == 0
+    assert bodies(trips) == [[["a", point]]]
+
+
 def test_a_failed_request_is_retried_with_its_idempotency_key(trips: Replay) -> None:
     answers = [Answer(b"{}", 503), Answer(b"{}", 502)]
     route = f"POST {ROUTE}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.client.errors import FileUnreadableError
 from sluice.client.rows import Line
+from sluice.datasets.grammars import WHITE_SPACE
 from sluice.errors import EmptyFileError, EncodingMismatchError, RecordTooLongError
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ def read_lines(path: Path, declaration: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _json_lines(path: Path) -> Iterator[Line]:
+    from sluice.parsing.json_rows import read_json  # noqa: PLC0415  # only for files of JSON
+
     number = 0
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, text in enumerate(file, 1):  # named in the error
                 if text.strip():
-                    yield Line(number, json.loads(text))
+                    yield Line(number, read_json(text))
     except ValueError as error:
         raise FileUnreadableError(str(path), f"line {number}: {error}") from error
 
@@ -175,8 +177,8 @@ def _cell(cells: Sequence[str], place: Place | None) -> str | None:
     """Return the cell of a column; that of a point may be in its two halves."""
     if place is None or isinstance(place, int):
         return None if place is None else cells[place]
-    lon, lat = (cells[at] for at in place)
-    return f"POINT ({lon} {lat})" if lon or lat else None
+    lon, lat = (cells[at].strip(WHITE_SPACE) or "null" for at in place)
+    return None if lon == lat == "null" else f"POINT ({lon} {lat})"
 
 
 def _unreadable(text: str, dataset: Dataset) -> Sequence[str]:

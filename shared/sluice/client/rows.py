@@ -89,10 +89,13 @@ def send_lines(transport: Transport, path: str, lines: Iterable[Line]) -> Iterat
 
 
 def _send(transport: Transport, path: str, body: object) -> InsertedRows:
-    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    from sluice.parsing.json_rows import write_json  # noqa: PLC0415  # keeps numbers as written
+
+    headers = {"Idempotency-Key": str(uuid.uuid4()), "Content-Type": "application/json"}
+    content = write_json(body).encode()
     for attempt in itertools.count(1):
         try:
-            return transport.read(InsertedRows, "POST", path, body=body, headers=headers)
+            return transport.read(InsertedRows, "POST", path, body=content, headers=headers)
         except TransientError:
             if attempt == ATTEMPTS:
                 raise

@@ -78,7 +78,7 @@ class Transport:
                 method,
                 self.url + path,
                 params=_params(parameters),
-                json=body,
+                **_content(body),
                 headers={**self._headers, **(headers or {})},
             )
         if answer.is_error:
@@ -120,7 +120,7 @@ class Transport:
             method,
             self.url + path,
             params=_params(parameters),
-            json=body,
+            **_content(body),
             headers={**self._headers, "Accept": accept, **(headers or {})},
         )
         with self._translated():
@@ -224,6 +224,11 @@ def _certificates() -> ssl.SSLContext:
 def _params(parameters: Parameters) -> httpx.QueryParams:
     pairs = parameters.items() if hasattr(parameters, "items") else parameters
     return httpx.QueryParams(list(pairs))
+
+
+def _content(body: object) -> dict[str, Any]:
+    """Return the arguments of httpx for a body: bytes as they are, anything else as JSON."""
+    return {"content": body} if isinstance(body, bytes) else {"json": body}
 
 
 def _object(answer: httpx.Response) -> dict[str, Any]:
