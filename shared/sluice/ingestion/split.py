@@ -225,8 +225,9 @@ def _store_layout(
     """Store how the file is laid out, from its header and first block."""
     layout = lay_out(dataset, splitter.header, source.encoding or encoding)
     check_first_records(dataset, layout.dialect.encoding, block)
-    place = {"header_end": splitter.header_end, "is_copied": source.is_copied}
-    document = {**layout.to_json(), **place}
+    document = {**layout.to_json(), "header_end": splitter.header_end}
+    if source.is_copied:
+        document["is_copied"] = True
     values = {"ingestion": ingestion, "layout": jsonb(document)}
     with transaction(env.engine) as connection:
         connection.execute(statement("store_layout"), values)
