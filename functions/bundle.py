@@ -6,7 +6,7 @@ come from requirements.lock.
 
     python functions/bundle.py            build every archive
     python functions/bundle.py --lock     write each requirements.txt (part of `make lock`)
-    python functions/bundle.py --report   build, then say how large each is and how long it takes to import
+    python functions/bundle.py --report   build, then report sizes and import times
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ BUILD = CHECKOUT / "build"
 PACKAGE = CHECKOUT / "shared" / "sluice"
 #: Parts of the package that run on a person's machine only.
 LOCAL_PARTS = ("cli", "client", "local")
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can tell
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can store
 FILE_MODE = 0o644 << 16
 
-#: The package behind each module that our code imports; the others come as their dependencies.
+#: The package of each module that our code imports; the others are their dependencies.
 DISTRIBUTIONS = {
     "duckdb": "duckdb",
     "fastavro": "fastavro",
@@ -84,7 +84,7 @@ class Bundle:
         return BUILD / f"{self.name}.zip"
 
     def files(self) -> dict[str, Path]:
-        """Return what ships: the file behind each name in the archive."""
+        """Return what ships: the source file of each name in the archive."""
         own = {each.name: each for each in _files(self.folder)}
         package = {
             f"sluice/{each.relative_to(PACKAGE)}": each
@@ -175,7 +175,7 @@ def _module_file(name: str) -> Path | None:
 
 
 def distributions(modules: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Return the packages behind modules: those to ask for, and those that come with them."""
+    """Return the packages of modules: those to require, and those that are dependencies of others."""
     wanted, brought, unknown = set(), set(), set()
     for name in modules:
         if name.partition(".")[0] in sys.stdlib_module_names:
@@ -234,7 +234,7 @@ def requirements(bundle: Bundle, pins: dict[str, Pin]) -> str:
     """Return the requirements.txt of a bundle: exact versions with hashes."""
     wanted, brought = distributions(imported_modules(bundle.folder / "main.py"))
     if "cloud-sql-python-connector" in wanted:
-        wanted.add("pg8000")  # the driver that the connector is told to use, by name
+        wanted.add("pg8000")  # the driver that the connector loads by name
     names = closure(wanted, pins)
     if lacking := (wanted - set(pins)) | (brought - set(names)):
         raise SystemExit(f"{bundle.name}: {', '.join(sorted(lacking))} is not in {LOCK.name}")
@@ -289,7 +289,7 @@ def _import_s(bundle: Bundle) -> float:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

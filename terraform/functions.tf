@@ -59,8 +59,7 @@ locals {
     }
   }
 
-  # Only functions whose code exists.
-  functions   = { for name, each in local.sizes : name => each if fileexists("${path.module}/../functions/${name}/main.py") }
+  functions   = local.sizes
   for_clients = toset([for name, each in local.functions : name if each.is_for_clients])
 
   # Settings of all functions, and the values of those that only some read.
@@ -241,7 +240,7 @@ resource "google_storage_bucket_iam_member" "build_reads_sources" {
   member = google_service_account.build.member
 }
 
-# Who may call the HTTP functions. With the load balancer everybody may, because it has no identity of its own: the
+# Who may call the HTTP functions. With the load balancer allUsers may, because it has no identity of its own: the
 # functions then accept requests from the balancer only, and the bearer token protects them.
 
 locals {

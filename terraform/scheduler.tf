@@ -1,4 +1,4 @@
-# What runs periodically: recovery, and backups once that function is deployed.
+# What runs periodically: recovery and backups.
 
 locals {
   schedules = { for name, each in {

@@ -39,7 +39,7 @@ TEMPLATE = "template_sluice"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the run's folder once; xdist's workers inherit the variable."""
-    # The same examples each time; how long one takes says more of the machine than of the code.
+    # The same examples each time; their duration depends on the machine, so there is no deadline.
     settings.register_profile("sluice", derandomize=True, deadline=None, database=None)
     settings.load_profile("sluice")
     if hasattr(config, "workerinput"):

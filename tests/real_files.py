@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def _shared() -> Path:
-    """Return the folder `shared` beside the checkout, or beside a folder that holds the checkout."""
+    """Return the folder `shared` next to the checkout, or next to a folder that holds the checkout."""
     folders = [parent / "shared" for parent in ROOT.parents]
     return next((each for each in folders if (each / "data").is_dir()), folders[0])
 

@@ -1,5 +1,5 @@
 -- The engine's own tables. The rows of datasets are in schema "store"; readers use the views in schema
--- "public". Forward-only: a change of the schema is a new file beside this one.
+-- "public". Forward-only: a change of the schema is a new file next to this one.
 
 CREATE SCHEMA sluice;
 CREATE SCHEMA store;
@@ -150,7 +150,7 @@ CREATE TABLE sluice.rejects (
     ingestion integer NOT NULL,
     line bigint NOT NULL,                  -- physical line of the file where the record starts, from 1
     record bigint NOT NULL,                -- record of the file, from 0, header not counted
-    column_name text,                      -- null where the record as a whole is refused
+    column_name text,                      -- null where the complete record is rejected
     rule text NOT NULL,
     value text,
     reason text NOT NULL,

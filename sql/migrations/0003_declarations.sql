@@ -7,5 +7,5 @@ CREATE TABLE sluice.declarations (
 );
 INSERT INTO sluice.declarations SELECT name, version, declaration FROM sluice.datasets;
 
--- The version by which the file is judged; null until its split began.
+-- The version by which the file is checked; null until its split began.
 ALTER TABLE sluice.ingestions ADD COLUMN declaration_version integer;

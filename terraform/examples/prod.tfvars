@@ -1,4 +1,4 @@
-# For work: a standby of the database, warm answers, one public address, alerts by mail.
+# For production: a standby database, warm instances of query, one public address, alerts by e-mail.
 # terraform apply -var-file=examples/prod.tfvars
 
 project_id = "my-sluice-prod"

@@ -83,8 +83,8 @@ def pushed(api: Api) -> Iterator[Callable[[], dict[str, Any]]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         endpoint = f"http://127.0.0.1:{server.server_address[1]}/"
-        wish = {"endpoint": endpoint, "dataset": DATASET, "states": ["done"]}
-        made = api.ask("POST", "/v1/subscriptions", json=wish)
+        body = {"endpoint": endpoint, "dataset": DATASET, "states": ["done"]}
+        made = api.ask("POST", "/v1/subscriptions", json=body)
         yield lambda: came.get(timeout=WAIT_S)
         api.ask("DELETE", f"/v1/subscriptions/{made['id']}")
         server.shutdown()
@@ -138,29 +138,29 @@ def wait_for(event: Callable[[], dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def check(api: Api, project: str, inbox: str, *, is_pull: bool) -> None:
-    """Go the whole way once.
+    """Upload a file, receive its event, read its rows and undo it.
 
     Raises:
-        SystemExit: something is not as it should be; the sentence says what.
+        SystemExit: a step failed; the message names it.
     """
     run = uuid.uuid4().hex
     api.ask("PUT", f"/v1/datasets/{DATASET}", json=DECLARATION)
     with pulled(project) if is_pull else pushed(api) as event:
         name = drop(project, inbox, run)
-        tell(f"dropped gs://{inbox}/{name}")
+        report(f"dropped gs://{inbox}/{name}")
         data = wait_for(event, name)
-    tell(f"received the event {data['state']} of ingestion {data['ingestion']}")
+    report(f"received the event {data['state']} of ingestion {data['ingestion']}")
     found = api.ask("GET", f"/v1/datasets/{DATASET}/rows", params={"run": f"eq.{run}"})
     numbers = sorted(row["number"] for row in found["rows"])
     if numbers != list(range(ROWS)):
         raise SystemExit(f"the rows are {found['rows']}")
-    tell(f"read {len(numbers)} rows")
+    report(f"read {len(numbers)} rows")
     api.ask("POST", f"/v1/ingestions/{data['ingestion']}/undo")
-    tell("took them back")
+    report("undid them")
 
 
-def tell(words: str) -> None:
-    """Say what was done."""
+def report(words: str) -> None:
+    """Print what was done."""
     sys.stdout.write(f"smoke: {words}\n")
 
 

@@ -1,4 +1,4 @@
-"""The systems that Sluice replaces, as their clients speak to them, with their real files."""
+"""The routes of the systems that Sluice replaces, with the requests of their clients and their real files."""
 
 from __future__ import annotations
 

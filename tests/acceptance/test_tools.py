@@ -1,4 +1,4 @@
-"""The tools that people have, against the local cloud: each brings the real files to the same numbers."""
+"""Common upload tools with the local cloud: each loads the real files with the same results."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def query(http: httpx.Client, name: str, **parameters: object) -> Any:
 def bring(
     cloud: Cloud, http: httpx.Client, tmp_path: Path
 ) -> Iterator[Callable[[Path, Upload], dict[str, Any]]]:
-    """Upload a file under a name of its own, alone in its dataset; taken back after the test."""
+    """Upload a file under a name of its own, alone in its dataset; undo it after the test."""
     ingestions: list[int] = []
 
     def upload(path: Path, way: Upload) -> dict[str, Any]:
@@ -321,8 +321,8 @@ def put(cloud: Cloud, name: str, data: bytes) -> None:
 def test_a_push_subscription_gets_the_bare_events_of_its_states(
     cloud: Cloud, http: httpx.Client, endpoint: Endpoint
 ) -> None:
-    wish = {"endpoint": endpoint.url, "dataset": "trips", "states": ["done"]}
-    made = http.post("/v1/subscriptions", json=wish)
+    request_body = {"endpoint": endpoint.url, "dataset": "trips", "states": ["done"]}
+    made = http.post("/v1/subscriptions", json=request_body)
     assert made.status_code == 201, made.text
     name = f"trips/{uuid.uuid4().hex}.csv"
     put(cloud, name, own_trips("Pushed", 10))

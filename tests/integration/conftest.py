@@ -1,4 +1,4 @@
-"""Fixtures of the integration tests: the life of a file (`flow.py`), the HTTP functions (`serving.py`)."""
+"""Fixtures of the integration tests: the flow of a file (`flow.py`), the HTTP functions (`serving.py`)."""
 
 from __future__ import annotations
 

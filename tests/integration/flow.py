@@ -1,4 +1,4 @@
-"""The life of a file without its transport: storage and topics in memory, the use cases on a real database.
+"""The flow of a file without its transport: storage and topics in memory, the use cases on a real database.
 
 Messages stay in `Topics` until a test delivers them: once, twice, late, or in another order.
 """

@@ -42,7 +42,7 @@ GUESTS: Mapping[str, Any] = {
         {"name": "active", "type": "boolean"},
     ],
     "queries": {
-        "named": "-- Who bears a name.\n-- param name text!: The name.\n-- returns: one\n"
+        "named": "-- The guest with a name.\n-- param name text!: The name.\n-- returns: one\n"
         "SELECT id, name FROM guests WHERE name = :name",
         "slow": "-- Never ends, at any :word.\nSELECT pg_sleep(60)",
         "broken": "-- Divides by nothing.\nSELECT 1 / 0 AS x",

@@ -29,13 +29,13 @@ def intake(serve: Serve) -> Client:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.zst"])
-def test_a_file_goes_straight_to_the_inbox_by_a_single_put(
+def test_a_file_goes_directly_to_the_inbox_by_a_single_put(
     intake: Client, storage: Server, suffix: str
 ) -> None:
     name = f"{uuid.uuid4()}/day 1 é{suffix}"
     body = b"region\nPrague\n" * 1000
-    wish = {"dataset": "trips", "name": name, "size": len(body)}
-    answer = intake.post("/v1/uploads", json=wish)
+    request_body = {"dataset": "trips", "name": name, "size": len(body)}
+    answer = intake.post("/v1/uploads", json=request_body)
     assert answer.status_code == 201, answer.text
     assert answer.json["object"] == f"trips/{name}"
     assert httpx.put(answer.json["url"], content=body).is_success
@@ -64,8 +64,8 @@ def test_an_upload_that_must_not_overwrite_is_refused(
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         threading.Thread(target=server.serve_forever).start()
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-        wish = {"dataset": "trips", "name": "a.csv", "create_only": True}
-        answer = intake.post("/v1/uploads", json=wish)
+        request_body = {"dataset": "trips", "name": "a.csv", "create_only": True}
+        answer = intake.post("/v1/uploads", json=request_body)
         server.shutdown()
     assert_problem(answer, "API312", 412)
     assert "ifGenerationMatch=0" in Refusing.asked[0]

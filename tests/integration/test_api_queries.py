@@ -43,7 +43,7 @@ def test_a_dataset_describes_itself(query: Client) -> None:
 
 def test_queries_are_listed_with_their_parameters(query: Client) -> None:
     found = {each["name"]: each for each in query.get(QUERIES).json["queries"]}
-    assert found["named"]["summary"] == "Who bears a name."
+    assert found["named"]["summary"] == "The guest with a name."
     assert found["named"]["parameters"][0]["required"] is True
 
 

@@ -259,12 +259,12 @@ def test_an_idle_stream_has_heartbeats(
 def test_a_subscription_is_created_shown_and_deleted(
     status: Client, topics: PubsubServer, guests: int
 ) -> None:
-    wish = {"endpoint": "http://localhost:9/hook", "dataset": "guests", "states": ["done"]}
-    made = status.post("/v1/subscriptions", json=wish)
+    request_body = {"endpoint": "http://localhost:9/hook", "dataset": "guests", "states": ["done"]}
+    made = status.post("/v1/subscriptions", json=request_body)
     assert made.status_code == 201, made.text
     path = made.headers["Location"]
     shown = status.get(path).json
-    assert {name: shown[name] for name in wish} == wish
+    assert {name: shown[name] for name in request_body} == request_body
     assert status.get("/v1/subscriptions").json["subscriptions"] == [shown]
     assert status.delete(path).status_code == 204
     assert_problem(status.get(path), "API305", 404)
@@ -290,8 +290,8 @@ def test_a_wrong_subscription_is_a_problem(status: Client, body: object) -> None
 
 
 def test_a_subscription_to_an_unknown_dataset_is_a_problem(status: Client) -> None:
-    wish = {"endpoint": "https://example.com", "dataset": "pets"}
-    assert_problem(status.post("/v1/subscriptions", json=wish), "API305", 404)
+    request_body = {"endpoint": "https://example.com", "dataset": "pets"}
+    assert_problem(status.post("/v1/subscriptions", json=request_body), "API305", 404)
 
 
 def test_without_pubsub_no_subscription_is_created(

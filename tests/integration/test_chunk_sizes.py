@@ -1,4 +1,4 @@
-"""Whatever the size of its chunks, a file gives the rows, the rejects and the lines that it gives whole."""
+"""With any size of chunks, a file gives the same rows, rejects and lines as in one chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to Cloud SQL through its connector: real TLS, a real PostgreSQL, an Admin API that is played."""
+"""Connections to Cloud SQL through its connector: real TLS, a real PostgreSQL, a simulated Admin API."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def cloud_sql(
     database: str, database_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[CloudSql]:
-    """The played instance before the test's server; the connector is led to it."""
+    """The simulated instance in front of the test's server; the connector uses it."""
     if not database_server.psql(f"SELECT 1 FROM pg_roles WHERE rolname = '{USER}'"):
         database_server.psql(f'CREATE ROLE "{USER}" LOGIN')
     with CloudSql(tmp_path, make_url(database).port or 0) as played:

@@ -1,4 +1,4 @@
-"""Every type of column goes the whole way, also those that binary COPY is not used for."""
+"""Every type of column, from the file to the table, also those without binary COPY."""
 
 from __future__ import annotations
 

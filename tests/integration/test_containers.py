@@ -1,4 +1,4 @@
-"""The container `functions` runs on parts in other containers, as compose.yaml connects them."""
+"""The container `functions` with the other containers of compose.yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: statements with values are one message, and errors leave the connection whole."""
+"""Connections to PostgreSQL: a statement with values is one message; errors leave connections usable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The datasets `departments`, `jobs` and `hired_employees`: what is missing is told row by row; metrics."""
+"""The datasets `departments`, `jobs` and `hired_employees`: missing references are reported; metrics."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def texts_of(svg: str) -> set[str]:
 
 
 def assert_picture(dataset: Dataset, query: Query, svg: str, rows: list[dict[str, Any]]) -> None:
-    """The picture has its title, what it was asked, its unit, and the names that stand in the answer."""
+    """The picture has its title, parameters and unit, and the names in the answer."""
     assert query.drawing is not None
     found = texts_of(svg)
     everything = " ".join(found)

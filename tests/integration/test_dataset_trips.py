@@ -84,7 +84,7 @@ def real(flow: Flow) -> Flow:
 
 
 def assert_weeks(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Hold an answer against what is expected; where there are no trips, some is left out of that."""
+    """Compare an answer with the expected one; groups without trips may be missing."""
     assert found["trips"] == expected["total_trips"]
     assert found["weeks_observed"] == expected["observed_weeks"]
     assert found["weekly_average"] == expected["weekly_average_observed"]

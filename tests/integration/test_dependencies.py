@@ -1,4 +1,4 @@
-"""What PostgreSQL says a named query depends on: no dataset and no clock that it reads is missed."""
+"""What a named query depends on, as PostgreSQL reports it: every dataset and clock that it reads."""
 
 from __future__ import annotations
 

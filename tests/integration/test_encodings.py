@@ -1,4 +1,4 @@
-"""A file is in one encoding: found, kept for all of its chunks, and never garbled half-way."""
+"""A file has one encoding, which is detected once and used for all of its chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every ingestion ends: each kind of error is raised at each step, for a while or for good."""
+"""Every ingestion ends: each kind of error is raised at each step, temporarily or permanently."""
 
 from __future__ import annotations
 

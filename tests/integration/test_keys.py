@@ -1,4 +1,4 @@
-"""Datasets with a key or references: merged at publish by their policy, taken back whole, exactly once."""
+"""Datasets with a key or references: merged at publish by their policy, undone completely, exactly once."""
 
 from __future__ import annotations
 
@@ -131,10 +131,10 @@ def test_types_that_are_copied_as_text_are_staged_too(flow: Flow, duplicates: st
 def test_duplicates_are_told_with_a_warning(flow: Flow) -> None:
     declare(flow)
     ingestion = flow.run(REPEATED)
-    told = last_event(flow, ingestion)
-    assert (told["state"], told["severity"]) == ("done", "WARNING")
-    assert told["account"]["duplicates"] == 3
-    (warning,) = told["warnings"]
+    event = last_event(flow, ingestion)
+    assert (event["state"], event["severity"]) == ("done", "WARNING")
+    assert event["account"]["duplicates"] == 3
+    (warning,) = event["warnings"]
     assert (warning["rule"], warning["column"], warning["rows"]) == ("key", "id", 3)
 
 
@@ -264,7 +264,7 @@ def test_cancelling_empties_the_staging_table(flow: Flow) -> None:
 
 @pytest.mark.parametrize("table", ["sluice.receipts", "sluice.events"])
 def test_a_loader_that_is_cancelled_in_the_middle_leaves_nothing(flow: Flow, table: str) -> None:
-    """Its rows are staged: it stands before it counts them, or holds the ingestion already."""
+    """Its rows are staged: it waits before it counts them, or already holds the lock on the ingestion."""
     declare(flow)
     ingestion = flow.split(flow.put(REPEATED))
     with ThreadPoolExecutor(2) as threads:
@@ -378,9 +378,9 @@ def test_a_dangling_reference_may_only_warn(flow: Flow) -> None:
     flow.declare(PARTS, columns=[PARTS["columns"][0], {**PARTS["columns"][1], "dangling": "warn"}])
     ingestion = flow.run(PART_LINES, "parts/a.csv")
     assert account(flow, ingestion) == (4, 4, 0, 0)
-    told = last_event(flow, ingestion)
-    assert (told["state"], told["severity"]) == ("done", "WARNING")
-    (warning,) = told["warnings"]
+    event = last_event(flow, ingestion)
+    assert (event["state"], event["severity"]) == ("done", "WARNING")
+    (warning,) = event["warnings"]
     assert (warning["rule"], warning["column"], warning["rows"]) == ("references", "thing", 3)
     assert warning["message"] == 'thing is not the id of any row of things, such as "1"'
 

@@ -1,7 +1,7 @@
-"""The contract of Pub/Sub, held against the embedded server and against Google's emulator.
+"""The contract of Pub/Sub, tested on the embedded server and on Google's emulator.
 
 What the emulator does otherwise is listed in EMULATOR_DIFFERENCES and asserted, not skipped: a
-newer emulator that keeps a point fails the test that says it does not.
+newer emulator that follows the contract fails the test of that difference.
 """
 
 import base64
@@ -45,8 +45,8 @@ ORDER_BY_ACK = "the next message of a key waits for the ack of the one before"
 WORDING = "refusals are worded as by the service"
 PULL_BACKOFF = "a retry policy holds back what was pulled and nacked"
 ACK_DEADLINE_MINIMUM = "an ack deadline under 10 seconds is refused"
-PUSHED_ORDERING_KEY = "pushes tell the ordering key"
-PUSHED_ATTEMPT = "pushes tell the delivery attempt"
+PUSHED_ORDERING_KEY = "pushes carry the ordering key"
+PUSHED_ATTEMPT = "pushes carry the delivery attempt"
 ONLY_SUCCESS_ACKS = "203 nacks"
 
 EMULATOR_DIFFERENCES = {

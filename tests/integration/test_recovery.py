@@ -1,4 +1,4 @@
-"""Messages are lost for good and processes die; recovery completes each ingestion."""
+"""Messages are lost and processes killed; recovery completes each ingestion."""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ def _who(member: str) -> str:
     if "gs-project-accounts" in address:
         return "Cloud Storage's agent"
     if member == "allUsers":
-        return "everybody"
+        return "allUsers"
     return "uploaders" if member.startswith("group:") else _short(address)
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 DIGITS = frozenset("0123456789")
-#: What `str.strip` has to take off a cell beside Unicode's white space.
+#: What `str.strip` removes from a cell in addition to Unicode's white space.
 MARKS = " \t\r\n\v\f\u00a0\u1680\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
 NOT_FINITE = {"nan", *(sign + word for sign in ("", "+", "-") for word in ("inf", "infinity"))}
 TRUE, FALSE = {"true", "t", "yes", "y", "1"}, {"false", "f", "no", "n", "0"}

@@ -1,8 +1,8 @@
 """Who may import whom, where an SDK enters, and what no file may be called or name.
 
-functions/*/main.py -> use cases -> pure modules -> errors
-adapters (storage, pubsub, database, parsing) alone import the SDK they own
-api, client, cli and local sit on top; nothing below them knows them
+functions/*/main.py -> use cases, adapters -> pure modules -> errors
+outside the local cloud, an SDK is imported only where ENTRANCES lists it
+api, client, cli and local are on top; nothing below imports them
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every key of a column does what the page of datasets says: a cell, and the value or reject it becomes."""
+"""Every key of a column works as docs/datasets.md describes: a cell, and the value or reject it becomes."""
 
 from __future__ import annotations
 

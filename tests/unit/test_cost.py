@@ -33,8 +33,8 @@ def test_sums_are_sums() -> None:
     sums: dict[str, Decimal] = defaultdict(Decimal)
     for deployment, *_, amount in AMOUNTS:
         sums[deployment] += Decimal(amount)
-    told = rows(r"^\| (\S.*?) \| \*\*sum\*\* \| \| \| \*\*([\d.]+)\*\* \|$")
-    assert {deployment: Decimal(amount) for deployment, amount in told} == sums
+    documented = rows(r"^\| (\S.*?) \| \*\*sum\*\* \| \| \| \*\*([\d.]+)\*\* \|$")
+    assert {deployment: Decimal(amount) for deployment, amount in documented} == sums
 
 
 def test_sizes_are_those_of_the_examples() -> None:

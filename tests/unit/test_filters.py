@@ -65,7 +65,7 @@ def test_a_filter_compiles_to_a_condition(
 
 
 @pytest.mark.parametrize(
-    ("column", "text", "told"),
+    ("column", "text", "message"),
     [
         ("town", "eq.a", "town: no such column"),
         ("region", "Prague", "write region=eq.Prague"),
@@ -83,8 +83,8 @@ def test_a_filter_compiles_to_a_condition(
         ("region", "eq.a\0b", "a text without NUL"),
     ],
 )
-def test_a_wrong_filter_is_refused_with_what_to_write(column: str, text: str, told: str) -> None:
-    with pytest.raises(FilterError, match=re.escape(told)) as error:
+def test_a_wrong_filter_is_refused_with_what_to_write(column: str, text: str, message: str) -> None:
+    with pytest.raises(FilterError, match=re.escape(message)) as error:
         compiled(column, text)
     assert error.value.extra["parameter"] == column
 

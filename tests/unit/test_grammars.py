@@ -107,7 +107,7 @@ def expected(cells: list[str], column: dict[str, Any]) -> list[object]:
 
 
 def by_columnar_reader(cells: list[str], dataset: Dataset) -> list[object]:
-    """Read each cell in the first row, and beside usual ones, so that both ways to a value are used."""
+    """Read each cell in the first row, and next to regular ones, so that both readers are used."""
     quoted = (f'"{n}","{cell.replace(chr(34), chr(34) * 2)}"\n' for n, cell in enumerate(cells))
     layout = lay_out(dataset, None)
     data = "".join(quoted).encode()
@@ -120,7 +120,7 @@ def by_thorough_reader(cells: list[str], dataset: Dataset) -> list[object]:
     plan = compile_dataset(dataset)
     cursor = session().cursor()
     raw = {"_0": pa.array([str(n) for n in range(len(cells))]), "_1": pa.array(cells)}
-    rows, _ = Thorough(plan, cursor, schema_of(dataset, plan)).judge(pa.table(raw))
+    rows, _ = Thorough(plan, cursor, schema_of(dataset, plan)).check(pa.table(raw))
     cursor.close()
     return in_order(rows, len(cells), dataset)
 

@@ -47,7 +47,7 @@ def test_values_are_typed_and_defaults_fill_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({}, "nearby needs town, or west, east"),
         ({"west": "1"}, "nearby: east is missing"),
@@ -64,10 +64,10 @@ def test_values_are_typed_and_defaults_fill_in() -> None:
     ],
     ids=str,
 )
-def test_a_wrong_parameter_is_refused_by_name(given: dict[str, str], told: str) -> None:
+def test_a_wrong_parameter_is_refused_by_name(given: dict[str, str], message: str) -> None:
     with pytest.raises(ParameterError) as error:
         read(**given)
-    assert told in error.value.detail
+    assert message in error.value.detail
 
 
 def test_an_empty_alternative_needs_nothing() -> None:

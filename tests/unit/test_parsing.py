@@ -196,7 +196,7 @@ NUMBERED = {
     "header": False,
     "cluster": ["id DESC"],
     "rollups": {
-        "first": "-- Where a thing stands first.\n-- key: id\n-- measure record: min\n"
+        "first": "-- The first record of each value.\n-- key: id\n-- measure record: min\n"
         "SELECT id, min(_record) AS record FROM rows GROUP BY ALL"
     },
 }

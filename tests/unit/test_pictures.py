@@ -1,4 +1,4 @@
-"""What is drawn of an answer: which places and series, in which order, what is told of the rest."""
+"""What a chart shows of an answer: which places and series, in which order, and the note on the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The delivery state machine, with the time in the test's hands."""
+"""The delivery state machine, with simulated time."""
 
 from dataclasses import dataclass, field
 
@@ -25,14 +25,14 @@ class Recorder:
     attempts: dict[str, int] = field(default_factory=dict)
     settled_ids: list[str] = field(default_factory=list)
     dead: list[tuple[str, int]] = field(default_factory=list)
-    alarm_at: float | None = None
+    timer_at: float | None = None
     times_ready: int = 0
 
     def became_ready(self):
         self.times_ready += 1
 
-    def alarm_set(self, at):
-        self.alarm_at = at
+    def timer_set(self, at):
+        self.timer_at = at
 
     def leased(self, message_id, attempts):
         self.attempts[message_id] = attempts
@@ -88,7 +88,7 @@ def test_a_leased_message_is_not_leased_twice(recorder):
 def test_an_expired_lease_is_delivered_again_as_the_next_attempt(recorder):
     backlog = backlog_of(recorder, ack_deadline_s=10)
     take(backlog, 0.0)
-    assert recorder.alarm_at == 10.0
+    assert recorder.timer_at == 10.0
     (again,) = take(backlog, 10.0)
     assert again.attempt == 2
     assert recorder.attempts == {"1": 2}
@@ -135,8 +135,8 @@ def test_the_backoff_doubles_from_its_minimum_to_its_maximum(recorder):
     for _ in range(5):
         (delivery,) = take(backlog, now)
         backlog.nack(delivery.ack_id, now)
-        waits.append(backlog.next_alarm_at() - now)
-        now = backlog.next_alarm_at()
+        waits.append(backlog.next_timer_at() - now)
+        now = backlog.next_timer_at()
     assert waits == [1, 2, 4, 5, 5]
 
 
@@ -237,7 +237,7 @@ def test_acked_messages_leave_no_memory(recorder):
         backlog.put(message(number, key=f"k{number}"), 0.0)
         (delivery,) = take(backlog, 0.0)
         backlog.ack(delivery.ack_id, 0.0)
-    assert len(backlog._alarms) < 2_000
+    assert len(backlog._timers) < 2_000
     assert not backlog._entries
     assert not backlog._keys
 

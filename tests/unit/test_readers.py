@@ -145,7 +145,7 @@ def read_thoroughly(records: list[list[str]], dataset: Dataset) -> Outcome:
         cells[RECORD_COLUMN] = pa.array(range(len(records)), pa.int64())
     cursor = session().cursor()
     reader = Thorough(plan, cursor, schema_of(dataset, plan))
-    rows, findings = reader.judge(pa.table(cells))
+    rows, findings = reader.check(pa.table(cells))
     cursor.close()
     return shown(rows), findings
 

@@ -72,7 +72,7 @@ def test_a_cursor_of_another_order_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"order": "height"}, "order: height: no such column"),
         ({"order": "age.up"}, "write age.asc or age.desc"),
@@ -91,9 +91,9 @@ def test_a_cursor_of_another_order_is_refused() -> None:
     ids=str,
 )
 def test_a_wrong_request_is_refused_with_what_to_write(
-    arguments: dict[str, str], told: str
+    arguments: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(ParameterError, match=re.escape(told)):
+    with pytest.raises(ParameterError, match=re.escape(message)):
         request(**arguments)
 
 

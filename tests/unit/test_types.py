@@ -1,4 +1,4 @@
-"""Each column type is defined once, completely, and what its definition says holds in Python and DuckDB."""
+"""Each column type is defined once, completely, and its definition holds in Python and DuckDB."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def stream_all(engine: Engine, last_event_id: str) -> Response:
 def _event_stream(events: Iterator[bytes], resources: ExitStack) -> Response:
     response = Response(events, content_type=EVENT_STREAM)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # tells proxies not to buffer
+    response.headers["X-Accel-Buffering"] = "no"  # proxies must not buffer
     response.call_on_close(resources.close)
     return response
 

@@ -1,1 +1,1 @@
-"""Backups: what travels and how it is written, and the use cases that make, restore and compare them."""
+"""Backups: their files and formats, and the use cases that make, restore and compare them."""

@@ -101,7 +101,7 @@ class Client:
         return self.ingestion(number)
 
     def upload(self, path: str | Path, dataset: str, progress: Progress = _no_progress) -> Upload:
-        """Upload a file straight to the inbox, resuming after failures.
+        """Upload a file directly to the inbox, resuming after failures.
 
         Args:
             path: the file.

@@ -215,7 +215,7 @@ class Arrivals:
 
         Raises:
             NoIngestionError: none began in time.
-            SluiceError: the connection is lost for good.
+            SluiceError: the connection is lost permanently.
         """
         with self._changed:
             self._changed.wait_for(lambda: upload.key in self._numbers or self._error, timeout_s)

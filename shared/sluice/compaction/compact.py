@@ -76,7 +76,7 @@ class _SegmentRetiredError(Exception):
 
 
 class Compact:
-    """Brings the projections of a dataset up to date.
+    """Updates the projections of a dataset.
 
     Args:
         engine: the database.

@@ -1,1 +1,1 @@
-"""What a dataset is, how it is declared, compiled and put into the database."""
+"""What a dataset is: column types, the model, and declarations with their checks."""

@@ -20,7 +20,7 @@ WHITE_SPACE = (
     "\u2007\u2008\u2009\u200a\u202f\u205f\u3000\ufeff"
 )
 
-#: What each directive of a format stands for. Numbers may lack a leading zero, except where digits that
+#: What each directive of a format matches. Numbers may lack a leading zero, except where digits that
 #: follow each other would be ambiguous; a year has the digits that its directive says.
 DIRECTIVES = {
     "%Y": "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)",
@@ -159,6 +159,6 @@ def _digits(column: Column) -> str:
 
 
 def thousands_marks(column: Column) -> str:
-    """Return the grammar of a column's thousands separator; a space stands for those that do not break."""
+    """Return the grammar of a column's thousands separator; a space also matches no-break spaces."""
     mark = column.thousands_separator
     return "[ \u00a0\u202f]" if mark == " " else re.escape(mark)

@@ -108,7 +108,7 @@ class Column:
         dictionary: stored as a small code; a table of its own has each text once.
         decimal_separator, thousands_separator, symbols: how numbers are written.
         grouping: of digits between thousands separators: `western` (by three) or `indian`.
-        negatives: signs of negative numbers beside the minus: `parentheses`, `trailing_minus`,
+        negatives: signs of negative numbers in addition to the minus: `parentheses`, `trailing_minus`,
             `minus_sign` (U+2212).
         percent: whether each number is a percentage, and stored divided by 100.
         precision, scale: most digits of a numeric, and how many of them may be decimals.
@@ -309,7 +309,7 @@ class Alias:
     """A route that a dataset serves in addition to the API's own.
 
     Attributes:
-        path: `{name}` stands for one segment.
+        path: `{name}` matches one segment.
         kind: one of `sluice.datasets.aliases.KINDS`.
         text: the response of kind `text`.
         query: the query that is answered; of kind `row`, after the row is published.
@@ -361,7 +361,7 @@ class Dataset:
         cluster: stored columns (or DuckDB expressions) by which the rows of a chunk are ordered.
         detects_encoding: whether the encoding of each file is detected: UTF-8 or Windows-1252.
         stray_quotes: `reject` or `literal`, for a quote inside an unquoted field.
-        ragged: `reject` or `pad`, for rows that are too short or too long.
+        ragged: `reject` or `pad`, for records with too few fields.
         aliases: routes of other systems that the dataset serves.
         output: name of the query whose result for one ingestion is that file's output, or empty.
     """

@@ -37,7 +37,7 @@ class FixedWidth:
         dtype: numpy's, of the value in memory; PostgreSQL sends it in network byte order.
         avro, avro_logical: type and logical type in Avro.
         zero: SQL literal that takes the place of a null.
-        epoch_offset: what a file's value has more than PostgreSQL's, whose epoch is 2000-01-01.
+        epoch_offset: offset of a file's value from PostgreSQL's, whose epoch is 2000-01-01.
     """
 
     dtype: str
@@ -67,7 +67,7 @@ class StoredType:
         is_ordered: whether least and greatest values are defined.
         sum_type: type of a sum, for numbers alone.
         has_binary_copy: whether pgpq encodes it for a binary COPY.
-        avro_logical: logical type in Avro of values that travel as text.
+        avro_logical: logical type in Avro of values that are transferred as text.
         fixed_width: how backups transfer it; None for texts.
     """
 

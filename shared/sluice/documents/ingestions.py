@@ -77,7 +77,7 @@ class Output(Document, frozen=True, omit_defaults=True):
 
 
 class IngestionProgress(Document, frozen=True, kw_only=True):
-    """What both an ingestion and its events say of it."""
+    """The fields that an ingestion shares with its events."""
 
     id: int
     dataset: Annotated[str | None, Meta(description="Null if no dataset fits the prefix.")]
@@ -108,7 +108,7 @@ class IngestionProgress(Document, frozen=True, kw_only=True):
 class Ingestion(IngestionProgress, frozen=True, kw_only=True):
     """The processing of one file."""
 
-    #: The version of the dataset's declaration by which it is judged.
+    #: The version of the dataset's declaration by which it is checked.
     declaration_version: int | None = None
     replaced_by: int | None
     received_at: Time

@@ -253,7 +253,7 @@ def open_session(
 ) -> str:
     """Open a resumable upload session for an object; return its URL, valid for a week.
 
-    The client uploads straight to Cloud Storage, so no upload passes through a function.
+    The client uploads directly to Cloud Storage, so no upload passes through a function.
 
     Args:
         project: pays for the request.

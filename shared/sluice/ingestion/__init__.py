@@ -1,1 +1,1 @@
-"""The life of a file: split, load, finish, and the events and accounts of it."""
+"""The lifecycle of a file: split, load, finish, and its events and accounts."""

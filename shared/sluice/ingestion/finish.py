@@ -99,7 +99,7 @@ def publish(
     *,
     output: StoredObject | None = None,
 ) -> None:
-    """Publish an ingestion, or skip it where a published one makes it superfluous.
+    """Publish an ingestion, or skip it where a published one makes it redundant.
 
     It fails, and keeps its rejects, where all rows are rejects or more than the dataset allows.
 
@@ -146,7 +146,7 @@ def publish(
 def _check_stored_form(connection: Connection, dataset: Dataset) -> None:
     """Check that the rows were written as the current declaration stores them.
 
-    Rules may have changed meanwhile: the file is judged by those with which it began. But rows without
+    Rules may have changed meanwhile: the file is checked by those with which it began. But rows without
     the parts of a new roll-up would be missing in it.
     """
     current = read_dataset(connection, dataset.name)
@@ -165,7 +165,7 @@ def _older(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> Se
 
 
 def _superseding(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> int | None:
-    """Return the published ingestion that makes this one superfluous, if there is one.
+    """Return the published ingestion that makes this one redundant, if there is one.
 
     Generations may overtake one another: a late one must not restore what a newer one replaced.
     """

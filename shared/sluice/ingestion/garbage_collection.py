@@ -38,7 +38,7 @@ class Collected:
     """How much was deleted.
 
     Attributes:
-        ingestions: ended ingestions that leave nothing superfluous now.
+        ingestions: ended ingestions that leave nothing to delete now.
         rows: rows of ended ingestions.
     """
 

@@ -27,7 +27,7 @@ class Changes:
     Attributes:
         problem: why the ingestion failed; the next transition clears it.
         layout: dialect and header of the file.
-        declaration_version: the version of the dataset's declaration by which the file is judged.
+        declaration_version: the version of the dataset's declaration by which the file is checked.
         chunks_total, records_total, content_bytes, content_sha256: what split found in the file.
         replaced_by: the ingestion that replaced this one, or in whose favour it is skipped.
         warnings: further warnings.
@@ -131,7 +131,7 @@ def may_be_loaded(connection: Connection, ingestion: Ingestion, dataset: Dataset
 def same_content(
     connection: Connection, ingestion: int, dataset: Dataset, sha256: bytes | None
 ) -> int | None:
-    """Return the published ingestion with the same content, if its rows make this one superfluous."""
+    """Return the published ingestion with the same content, if its rows make this one redundant."""
     if sha256 is None or not dataset.skips_same_content:
         return None
     values = {

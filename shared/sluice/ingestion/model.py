@@ -34,7 +34,7 @@ class Ingestion:
         source: `file`, `rows` of a request, or `restore` of a backup.
         sequence: sequence number of its newest event.
         layout: dialect and header of the file as JSON, once it was opened.
-        declaration_version: the version of the dataset's declaration by which the file is judged; None
+        declaration_version: the version of the dataset's declaration by which the file is checked; None
             until its split began.
         chunks_total: None until the file is read to its end.
         records_total, content_bytes: what split counted, independently of the parser; the content is

@@ -1,7 +1,7 @@
 """The use case of a multipart upload: the parts of a file, in any order, become one object of the inbox.
 
 Safe to repeat at any point. A part is an object of the outbox before it is counted. The request that
-finds all bytes received composes the file while it holds the upload's lock; if it dies, the next
+finds all bytes received composes the file while it holds the upload's lock; if it crashes, the next
 repetition of a part continues.
 """
 

@@ -1,8 +1,8 @@
 """The relay of the outbox: publishes the events that transactions wrote, in order, to the topic `status`.
 
-Whoever handles a message or a request relays before it acknowledges. If it dies between commit and
-publication, the message is delivered again and the next handler publishes what is left: an event may be
-published twice, with the same id, and is never lost.
+The handler of a message or a request relays before it acknowledges. If it crashes between commit and
+publication, the message is delivered again and the next handler publishes the remaining events: an event may
+be published twice, with the same id, and is never lost.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EVENTS_AT_ONCE = 1000
 def relay(engine: Engine, publisher: Publisher, ingestion: int) -> int:
     """Publish the unpublished events of an ingestion; return how many there were.
 
-    One relay works at a time for one ingestion; another waits for it and publishes what is left. It
+    One relay works at a time for one ingestion; another waits for it and publishes the remaining events. It
     may not leave that to the first: a handler that acknowledges must know that its own events are out.
 
     Raises:

@@ -2,7 +2,7 @@
 
 It is written before the ingestion is published, and the event of the publication reports it. PostgreSQL
 sends row by row and Cloud Storage receives blocks, so memory holds one block whatever the size. If the
-handler dies in between, the object is left unreported; the next handler writes it again.
+handler crashes in between, the object is left unreported; the next handler writes it again.
 """
 
 from __future__ import annotations

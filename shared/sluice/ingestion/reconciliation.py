@@ -68,7 +68,9 @@ def _check_account(ingestion: Ingestion, found: _Counts) -> None:
         ("rejects kept", found.rejects_kept, account.rejected),
         ("records of the file", account.read - found.recovered, ingestion.records_total),
     )
-    wrong = [f"{name}: {is_} instead of {ought}" for name, is_, ought in facts if is_ != ought]
+    wrong = [
+        f"{name}: {is_} instead of {expected}" for name, is_, expected in facts if is_ != expected
+    ]
     if found.chunks:
         header_end = (ingestion.layout or {}).get("header_end")
         if not found.is_tiled or found.end_byte != ingestion.content_bytes:

@@ -44,7 +44,7 @@ class Recovered:
     Attributes:
         resumed: ingestions whose messages were sent again.
         published: overdue events that were published.
-        collected: ended ingestions that leave nothing superfluous now.
+        collected: ended ingestions that leave nothing to delete now.
         rows_deleted: rows deleted because no reader will see them.
     """
 

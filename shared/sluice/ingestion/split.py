@@ -110,7 +110,7 @@ def _exclusive(engine: Engine, ingestion: int) -> Iterator[None]:
 
     Raises:
         SplitInProgressError: another split is running. To acknowledge now would be wrong: both may
-            have the same message, and if the other one died, none would continue.
+            have the same message, and if the other one crashed, none would continue.
     """
     with translated(), engine.connect() as connection:
         connection.detach()

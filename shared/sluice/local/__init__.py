@@ -1,1 +1,1 @@
-"""The local cloud: the deployed functions, unchanged, on real parts that `pip` brings."""
+"""The local cloud: the deployed functions, unchanged, on real servers installed by `pip`."""

@@ -27,7 +27,7 @@ QUESTIONS = (
         "And in this box around its centre?",
         "weekly_average min_lon=14.4 max_lon=14.5 min_lat=50.05 max_lat=50.12",
     ),
-    ("Which trips are alike? The largest groups:", "groups limit=5"),
+    ("Which trips are similar? The largest groups:", "groups limit=5"),
     ("The latest datasource of the most common regions:", "latest_datasource_of_top_regions"),
 )
 

@@ -58,9 +58,8 @@ FUNCTIONS = (
     Function("query", concurrency=16, pool_size=16),  # an answer holds one while it streams
     Function("intake", concurrency=16, pool_size=4),
     Function("status", concurrency=80, pool_size=4),  # each stream of events holds a thread
-    Function(
-        "backup", concurrency=4, pool_size=6
-    ),  # one keeps the moment, as many read as it has cores
+    # One connection holds the snapshot; as many read as there are cores.
+    Function("backup", concurrency=4, pool_size=6),
 )
 
 

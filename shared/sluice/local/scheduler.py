@@ -1,4 +1,4 @@
-"""Plays Cloud Scheduler: calls recovery periodically."""
+"""Simulates Cloud Scheduler: calls recovery periodically."""
 
 from __future__ import annotations
 

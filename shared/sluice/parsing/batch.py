@@ -1,4 +1,4 @@
-"""Small files parsed as if they were one chunk, and told apart by the numbers of their records.
+"""Small files parsed as if they were one chunk, and distinguished by the numbers of their records.
 
 Each statement of DuckDB and each pass of Arrow costs a fixed time, which many small files share.
 """

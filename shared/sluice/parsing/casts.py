@@ -1,8 +1,8 @@
 """Casts the cells of one column to its type with Arrow; knows no rule and no declaration beyond the column.
 
-A cell that is written in the usual way becomes a value. Any other is *odd*: it is null here, and the
+A cell that is written in the usual way becomes a value. Any other is *irregular*: it is null here, and the
 thorough reader decides what it means. Arrow accepts a few texts that are not values of ours, and those are
-made odd below; a property test compares both readers.
+made irregular below; a property test compares both readers.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _SHORTEST_POINT = len(b"POINT (1 2)")
 _DATE_END, _HOUR_END = len("2018-05-28"), len("2018-05-28 09")
 #: The first days of the years 1 and 10000 as Arrow counts days, and a day in microseconds.
 _FIRST_DAY, _END_DAY, _DAY = -719_162, 2_932_897, 86_400_000_000
-#: If more cells of a column are odd than this share, and than a few, the thorough reader takes all.
-_MOST_ODD = 1 / 64
+#: If the irregular cells of a column are more than this share, and than a few, the thorough reader types all.
+_MAX_IRREGULAR = 1 / 64
 _FEW = 64
 #: Cells of a batch, about, by which the search for refused cells is limited.
 _FULL_BATCH = 16 * 1024
@@ -40,8 +40,8 @@ _FULL_BATCH = 16 * 1024
 _ALTERNATE = 0b01010101
 
 
-class _TooOddError(Exception):
-    """So many cells are odd that a cast does not pay."""
+class _TooIrregularError(Exception):
+    """So many cells are irregular that a cast is not worthwhile."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,11 +50,11 @@ class Cast:
 
     Attributes:
         arrays: an Arrow array for each stored column.
-        odd: which cells have no value yet; None where all have.
+        irregular: which cells have no value yet; None where all have.
     """
 
     arrays: list[pa.Array]
-    odd: Flags | None = None
+    irregular: Flags | None = None
 
 
 def cast_column(column: Column, cells: pa.Array) -> Cast | None:
@@ -68,7 +68,7 @@ def cast_column(column: Column, cells: pa.Array) -> Cast | None:
         return None
     try:
         return _cast(column, cells)
-    except _TooOddError:
+    except _TooIrregularError:
         return None
 
 
@@ -132,13 +132,13 @@ def _values(kind: TypeDefinition, cells: pa.Array) -> Cast:
     except pa.ArrowInvalid:
         cells = _trimmed(cells)
         values = _cast_in_halves(cells, target, 0, refused)
-    odd = _mistaken(kind, cells, values)
-    if odd is None and not refused:
+    irregular = _mistaken(kind, cells, values)
+    if irregular is None and not refused:
         return Cast([values])
-    odd = np.zeros(len(cells), bool) if odd is None else odd
-    odd[refused] = True
-    _limit(int(np.count_nonzero(odd)), len(odd))
-    return Cast([_without(odd, values)], odd)
+    irregular = np.zeros(len(cells), bool) if irregular is None else irregular
+    irregular[refused] = True
+    _limit(int(np.count_nonzero(irregular)), len(irregular))
+    return Cast([_without(irregular, values)], irregular)
 
 
 def _matched(grammar: str, cells: pa.Array) -> Cast:
@@ -147,11 +147,11 @@ def _matched(grammar: str, cells: pa.Array) -> Cast:
 
     cells = _trimmed(cells)
     is_value = compute.match_substring_regex(cells, rf"\A(?:{grammar})\z")
-    odd = ~np.asarray(compute.fill_null(is_value, fill_value=True))
-    if not odd.any():
+    irregular = ~np.asarray(compute.fill_null(is_value, fill_value=True))
+    if not irregular.any():
         return Cast([cells])
-    _limit(int(np.count_nonzero(odd)), len(odd))
-    return Cast([_without(odd, cells)], odd)
+    _limit(int(np.count_nonzero(irregular)), len(irregular))
+    return Cast([_without(irregular, cells)], irregular)
 
 
 def _mistaken(kind: TypeDefinition, cells: pa.Array, values: pa.Array) -> Flags | None:
@@ -183,25 +183,25 @@ def _points(cells: pa.Array) -> Cast:
     from pyarrow import compute  # noqa: PLC0415
 
     codes, starts, ends = _bytes_of(cells)
-    odd = ~_is_point(codes, starts, ends)
-    first = np.where(odd, starts, starts + len(_POINT))
-    end = np.where(odd, starts, ends - 1)
-    found = compute.find_substring(_pieces(codes, ~odd, first, end), " ")
+    irregular = ~_is_point(codes, starts, ends)
+    first = np.where(irregular, starts, starts + len(_POINT))
+    end = np.where(irregular, starts, ends - 1)
+    found = compute.find_substring(_pieces(codes, ~irregular, first, end), " ")
     space = _numbers(found)[::2]
-    odd |= space <= 0
-    space = np.where(odd, first, first + space)
-    odd |= space + 1 >= end
-    second = np.where(odd, space, space + 1)
+    irregular |= space <= 0
+    space = np.where(irregular, first, first + space)
+    irregular |= space + 1 >= end
+    second = np.where(irregular, space, space + 1)
     refused: list[int] = []
-    pieces = _pieces(codes, ~odd, first, space, second, end)
-    _limit(int(np.count_nonzero(odd & (starts < ends))), len(odd))
+    pieces = _pieces(codes, ~irregular, first, space, second, end)
+    _limit(int(np.count_nonzero(irregular & (starts < ends))), len(irregular))
     values = _cast_in_halves(pieces, pa.float64(), 0, refused)
-    odd[np.array(refused, np.intp) // 4] = True
+    irregular[np.array(refused, np.intp) // 4] = True
     lon, lat = _numbers(values)[::4], _numbers(values)[2::4]
-    odd |= ~((abs(lon) <= MAX_LONGITUDE) & (abs(lat) <= MAX_LATITUDE))
-    halves = [_array(values.type, half, ~odd) for half in (lon, lat)]
-    odd &= starts < ends
-    return Cast(halves, odd if odd.any() else None)
+    irregular |= ~((abs(lon) <= MAX_LONGITUDE) & (abs(lat) <= MAX_LATITUDE))
+    halves = [_array(values.type, half, ~irregular) for half in (lon, lat)]
+    irregular &= starts < ends
+    return Cast(halves, irregular if irregular.any() else None)
 
 
 def _is_point(codes: Codes, starts: Offsets, ends: Offsets) -> Flags:
@@ -264,9 +264,9 @@ def _cast_in_halves(
     return pa.nulls(1, target)
 
 
-def _limit(odd: int, cells: int) -> None:
-    if odd > max(_FEW, cells * _MOST_ODD):
-        raise _TooOddError
+def _limit(irregular: int, cells: int) -> None:
+    if irregular > max(_FEW, cells * _MAX_IRREGULAR):
+        raise _TooIrregularError
 
 
 def _bytes_of(texts: pa.Array) -> tuple[Codes, Offsets, Offsets]:
@@ -278,19 +278,19 @@ def _bytes_of(texts: pa.Array) -> tuple[Codes, Offsets, Offsets]:
 
 
 def _numbers(array: pa.Array) -> NDArray[Any]:
-    """Return the numbers behind an array, whatever they are where it is null."""
+    """Return the underlying numbers of an array; where it is null, they are undefined."""
     is_float = str(array.type) == "double"
     dtype = "f8" if is_float else f"i{array.type.bit_width // 8}"
     numbers: NDArray[Any] = np.frombuffer(array.buffers()[1], dtype)
     return numbers[array.offset : array.offset + len(array)]
 
 
-def _without(odd: Flags, values: pa.Array) -> pa.Array:
-    """Return values, null where they are odd."""
+def _without(irregular: Flags, values: pa.Array) -> pa.Array:
+    """Return values, null where they are irregular."""
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import compute  # noqa: PLC0415
 
-    return compute.if_else(pa.array(~odd), values, None)
+    return compute.if_else(pa.array(~irregular), values, None)
 
 
 def _array(kind: pa.DataType, numbers: NDArray[Any], present: Flags) -> pa.Array:

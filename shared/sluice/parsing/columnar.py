@@ -1,7 +1,7 @@
 """The columnar reader: Arrow splits well-formed records into cells and types whole columns at once.
 
 It handles every dataset, quoted or not. What Arrow does not type alike goes to the thorough reader: whole
-columns of types or formats that Arrow does not have, and records with an odd cell or a broken rule.
+columns of types or formats that Arrow does not have, and records with an irregular cell or a broken rule.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Columnar:
         cells = [_cells(batch, place) for place in self._layout.order]
         typed: dict[str, pa.Array] = {}
         done, full = set(), set()
-        odd = np.zeros(len(batch), bool)
+        irregular = np.zeros(len(batch), bool)
         for column, texts in zip(self._dataset.columns, cells, strict=True):
             cast = cast_column(column, texts)
             if cast is None:
@@ -147,19 +147,19 @@ class Columnar:
             if not any(each.null_count for each in cast.arrays):
                 full.add(column.name)
             typed |= zip((each.name for each in column.fields), cast.arrays, strict=True)
-            if cast.odd is not None:
-                odd |= cast.odd
+            if cast.irregular is not None:
+                irregular |= cast.irregular
         raw = {f"_{number}": each for number, each in enumerate(cells)}
         if self._plan.numbered:
             raw[RECORD_COLUMN] = typed[RECORD_COLUMN] = pa.array(numbers + first_record)
         good = self._thorough.complete(typed, raw, done, full)
-        is_good = ~odd if good is None else ~odd & good
+        is_good = ~irregular if good is None else ~irregular & good
         rows = pa.table([typed[name] for name in self._schema.names], schema=self._schema)
         if is_good.all():
             return rows
         doubtful = np.flatnonzero(~is_good)
         table = pa.table({name: each.take(pa.array(doubtful)) for name, each in raw.items()})
-        again, findings = self._thorough.judge(table)
+        again, findings = self._thorough.check(table)
         self.findings |= {int(numbers[doubtful[place]]): each for place, each in findings.items()}
         good_after_all = np.delete(doubtful, list(findings))
         rows = pa.concat_tables([rows.filter(pa.array(is_good)), again])

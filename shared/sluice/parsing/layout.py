@@ -53,7 +53,7 @@ def lay_out(dataset: Dataset, header: bytes | None, encoding: str | None = None)
 
     Args:
         dataset: the declaration.
-        header: the header record as it stands in the file, None for a headerless file.
+        header: the header record as written in the file, None for a headerless file.
         encoding: the one that was found in the file, where none is declared.
 
     Raises:

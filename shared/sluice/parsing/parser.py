@@ -1,6 +1,6 @@
 """Parses one chunk: every record becomes a typed row or a reject, and the account must balance.
 
-The number of records is counted on the bytes, before and apart from the reader. So any difference is an
+The number of records is counted on the bytes, independently of the reader. So any difference is an
 error and never a loss.
 """
 

@@ -79,7 +79,7 @@ class Plan:
         """The stored columns of all columns, in order."""
         return tuple(each for _, fields in self.columns for each in fields)
 
-    def judging(self, source: str) -> str:
+    def checking(self, source: str) -> str:
         """Return the query of all columns, and `_broken`, the number of the first rule that a row breaks."""
         names = [f"{quote(each.sent)} AS {quote(each.name)}" for each in self.fields]
         kept = ", ".join((*names, RECORD_COLUMN) if self.numbered else names)
@@ -219,7 +219,7 @@ class _Cell:
         return value
 
     def _in_years(self, value: str) -> str:
-        """A time that lies in the years from 1 to 9999, as ISO 8601 and every reader of answers has them."""
+        """A time in the years from 1 to 9999, as ISO 8601 and every reader of answers has them."""
         kind = self.kind.duckdb
         bounds = f"CAST('0001-01-01' AS {kind}) AND CAST('{_LAST[self.column.type]}' AS {kind})"
         return f"CASE WHEN {value} BETWEEN {bounds} THEN {value} END"

@@ -22,7 +22,7 @@ _SHOWN_CHARACTERS = 200
 
 
 class Thorough:
-    """Reads what the columnar reader leaves.
+    """Reads the cells that the columnar reader cannot cast.
 
     Args:
         plan: of the dataset.
@@ -62,11 +62,11 @@ class Thorough:
                 typed[field.name] = _converted(found[field.name], field)
         return np.asarray(found["_ok"])
 
-    def judge(self, raw: pa.Table) -> tuple[pa.Table, dict[int, Finding]]:
+    def check(self, raw: pa.Table) -> tuple[pa.Table, dict[int, Finding]]:
         """Type records cell by cell; return the good rows, and what is wrong with each other record."""
         import pyarrow as pa  # noqa: PLC0415
 
-        found = self._select(self._plan.judging("cells"), raw)
+        found = self._select(self._plan.checking("cells"), raw)
         broken = found["_broken"].combine_chunks()
         columns = [_converted(found[field.name], field) for field in self._schema]
         rows = pa.table(columns, schema=self._schema).filter(broken.is_null())

@@ -1,4 +1,4 @@
-"""The codes of dictionary columns: each text has one for ever, so that a process may cache them."""
+"""The codes of dictionary columns: each text has one permanently, so that a process may cache them."""
 
 from __future__ import annotations
 

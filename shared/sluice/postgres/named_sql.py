@@ -1,6 +1,6 @@
-"""Loads the named SQL statements of `sql/queries/`.
+"""Loads the named SQL statements of `sql/statements/`.
 
-A file of `sql/queries/` holds statements, each after `-- name: <name>` and a line of prose.
+A file of `sql/statements/` holds statements, each after `-- name: <name>` and a line of prose.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 @functools.cache
 def sql_folder() -> Path:
-    """Return the folder `sql/`: beside the package in a bundle, beside `shared/` in a checkout."""
+    """Return the folder `sql/`: next to the package in a bundle, next to `shared/` in a checkout."""
     package = Path(sluice.__file__).resolve().parent
     for folder in (package.parent / "sql", package.parents[1] / "sql"):
         if folder.is_dir():
             return folder
-    raise FileNotFoundError(f"no sql/ folder beside {package} or {package.parent}")
+    raise FileNotFoundError(f"no sql/ folder next to {package} or {package.parent}")
 
 
 @functools.cache
 def _texts() -> dict[str, str]:
     texts: dict[str, str] = {}
-    for path in sorted((sql_folder() / "queries").glob("*.sql")):
+    for path in sorted((sql_folder() / "statements").glob("*.sql")):
         parts = _NAME.split(path.read_text("utf-8"))[1:]
         texts.update(zip(parts[::2], (each.strip() for each in parts[1::2]), strict=True))
     return texts

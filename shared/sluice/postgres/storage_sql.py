@@ -65,7 +65,7 @@ def rollup_sql(dataset: Dataset, rollup: Rollup, types: Mapping[str, str]) -> It
 def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
     """Yield the statements that create the empty table of a projection.
 
-    Arrays are stored uncompressed, in the row while it fits a page: whoever reads a row reads them.
+    Arrays are stored uncompressed, in the row while it fits a page, because queries read them with the row.
     """
     name = f"{dataset.name}__{projection.name}"
     table = rollup_table(dataset.name, projection.name)

@@ -1,4 +1,4 @@
-"""Resumable uploads straight to the inbox."""
+"""Resumable uploads directly to the inbox."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_OBJECT_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#na
     body=documents.UploadRequest,
 )
 def open_upload(call: Call) -> Response:
-    """Open a resumable upload straight to the inbox; then `curl -T FILE "$url"`."""
+    """Open a resumable upload directly to the inbox; then `curl -T FILE "$url"`."""
     from sluice.gcloud.storage import open_session  # noqa: PLC0415  # paid where first used
 
     body = call.body(documents.UploadRequest)

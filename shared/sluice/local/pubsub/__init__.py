@@ -4,7 +4,7 @@ services  the methods of the API      control   fault injection, backlogs, healt
     |                                    |
 broker    topics and subscriptions by name  <-- journal  state that survives a restart
     |
-subscriptions  filter + backlog (the delivery state machine, pure) + alarm clock
+subscriptions  filter + backlog (the delivery state machine, pure) + timer
     |                     |
 push (HTTP)        pull (Pull, StreamingPull)
 """

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 MAX_TAKE_BYTES = 4_000_000
 
-_Alarm: TypeAlias = tuple[float, int, str]  # when, its number, for which message
+_Timer: TypeAlias = tuple[float, int, str]  # when, its number, for which message
 
 
 class _State(Enum):
-    WAITING = auto()  # until its alarm, or until the message before it in its key is settled
-    READY = auto()  # WAITING -> READY: its alarm went off
+    WAITING = auto()  # until its timer, or until the message before it in its key is settled
+    READY = auto()  # WAITING -> READY: its timer fired
     LEASED = auto()  # READY -> LEASED: handed out
     SETTLED = auto()  # any -> SETTLED: acked, dead-lettered or past the retention
 
@@ -45,7 +45,7 @@ class _Entry:
     attempts: int
     state: _State = _State.WAITING
     lease: int = 0
-    alarm: int = 0
+    timer: int = 0
     window: Window = field(default_factory=Window)
 
 
@@ -62,7 +62,7 @@ class Backlog:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._ready: deque[_Entry] = deque()
         self._keys: dict[str, deque[_Entry]] = {}
-        self._alarms: list[_Alarm] = []
+        self._timers: list[_Timer] = []
         self._serial = 0
         self._places = 0
         self._outstanding = 0
@@ -125,15 +125,15 @@ class Backlog:
             return
         entry = self._find_leased(ack_id)
         if entry is not None:
-            self._set_alarm(entry, now + ack_deadline_s)
+            self._set_timer(entry, now + ack_deadline_s)
 
     def advance(self, now: float) -> None:
         """Process what is due: expired leases, ended backoffs, ended retention."""
-        while self._alarms and self._alarms[0][0] <= now:
-            alarm = heapq.heappop(self._alarms)
-            if not self._is_current(alarm):
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)
+            if not self._is_current(timer):
                 continue
-            entry = self._entries[alarm[2]]
+            entry = self._entries[timer[2]]
             if entry.state is _State.LEASED:
                 self._fail(entry, now)
             elif entry.state is _State.WAITING:
@@ -150,11 +150,11 @@ class Backlog:
             while self._ready and self._ready[0].state is _State.SETTLED:
                 self._ready.popleft()
 
-    def next_alarm_at(self) -> float | None:
+    def next_timer_at(self) -> float | None:
         """Return when `advance` is due next, as far as is known now."""
-        while self._alarms and not self._is_current(self._alarms[0]):
-            heapq.heappop(self._alarms)
-        return self._alarms[0][0] if self._alarms else None
+        while self._timers and not self._is_current(self._timers[0]):
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
 
     def has_ready(self) -> bool:
         """Return whether a message can be taken now."""
@@ -179,7 +179,7 @@ class Backlog:
         entry.window = window
         window.charge(entry.message.size_bytes)
         self._outstanding += 1
-        self._set_alarm(entry, deadline_at)
+        self._set_timer(entry, deadline_at)
         self._observer.leased(entry.message.message_id, entry.attempts)
         ack_id = f"{self._ack_id_prefix}-{entry.message.message_id}-{entry.lease}"
         return Delivery(entry.message, ack_id, entry.attempts)
@@ -198,7 +198,7 @@ class Backlog:
     def _schedule(self, entry: _Entry, now: float, wait_s: float) -> None:
         wait_s += self.faults.delay_s_of(self._name, entry.place, entry.attempts)
         if wait_s > 0:
-            self._set_alarm(entry, now + wait_s)
+            self._set_timer(entry, now + wait_s)
         else:
             self._make_ready(entry)
 
@@ -247,20 +247,20 @@ class Backlog:
             )
         return self._entries.get(message_id), int(lease)
 
-    def _set_alarm(self, entry: _Entry, at: float) -> None:
+    def _set_timer(self, entry: _Entry, at: float) -> None:
         self._serial += 1
-        entry.alarm = self._serial
-        heapq.heappush(self._alarms, (at, self._serial, entry.message.message_id))
-        if len(self._alarms) > 2 * len(self._entries) + 1024:
-            self._drop_stale_alarms()
-        if self._alarms[0][1] == self._serial:
-            self._observer.alarm_set(at)
+        entry.timer = self._serial
+        heapq.heappush(self._timers, (at, self._serial, entry.message.message_id))
+        if len(self._timers) > 2 * len(self._entries) + 1024:
+            self._drop_stale_timers()
+        if self._timers[0][1] == self._serial:
+            self._observer.timer_set(at)
 
-    def _drop_stale_alarms(self) -> None:
+    def _drop_stale_timers(self) -> None:
         # Acked messages leave their deadline in the heap: without this, it would grow with them.
-        self._alarms = [alarm for alarm in self._alarms if self._is_current(alarm)]
-        heapq.heapify(self._alarms)
+        self._timers = [timer for timer in self._timers if self._is_current(timer)]
+        heapq.heapify(self._timers)
 
-    def _is_current(self, alarm: _Alarm) -> bool:
-        entry = self._entries.get(alarm[2])
-        return entry is not None and entry.alarm == alarm[1]
+    def _is_current(self, timer: _Timer) -> bool:
+        entry = self._entries.get(timer[2])
+        return entry is not None and entry.timer == timer[1]

@@ -183,7 +183,7 @@ class Broker:
             subscription.backlog.faults = faults
 
     def close(self) -> None:
-        """Stop every alarm clock."""
+        """Stop every timer."""
         for subscription in self._subscriptions.values():
             subscription.close()
 

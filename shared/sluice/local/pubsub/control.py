@@ -1,4 +1,4 @@
-"""A service beside Pub/Sub: fault injection, backlogs and health, over gRPC with JSON, and its client.
+"""A service next to Pub/Sub: fault injection, backlogs and health, over gRPC with JSON, and its client.
 
 `sluice.local.Control` and the standard `grpc.health.v1.Health` share the port of the Pub/Sub API.
 """

@@ -15,7 +15,7 @@ class Observer(Protocol):
     def became_ready(self) -> None:
         """A message can be taken now."""
 
-    def alarm_set(self, at: float) -> None:
+    def timer_set(self, at: float) -> None:
         """`advance` must be called at this time, or before."""
 
     def leased(self, message_id: str, attempts: int) -> None:

@@ -47,8 +47,8 @@ class Subscription:
         self._loop = shared.loop
         self._forward = shared.forward
         self._is_waking = False
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
 
     @property
     def push_endpoint(self) -> str:
@@ -105,8 +105,8 @@ class Subscription:
     def close(self, *, is_deleted: bool = False) -> None:
         """Stop the timer and call the listeners."""
         self.is_deleted = is_deleted
-        if self._alarm is not None:
-            self._alarm.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._wake()
 
     def wake_soon(self) -> None:
@@ -119,15 +119,15 @@ class Subscription:
         """Observe the backlog: a message can be taken."""
         self.wake_soon()
 
-    def alarm_set(self, at: float) -> None:
+    def timer_set(self, at: float) -> None:
         """Observe the backlog: set the timer."""
-        if self._alarm is not None:
-            if at >= self._alarm_at:
+        if self._timer is not None:
+            if at >= self._timer_at:
                 return
-            self._alarm.cancel()
-        self._alarm_at = at
+            self._timer.cancel()
+        self._timer_at = at
         wait_s = self._clock.real_s(max(0.0, at - self._clock.now()))
-        self._alarm = self._loop.call_later(wait_s, self._ring)
+        self._timer = self._loop.call_later(wait_s, self._ring)
 
     def leased(self, message_id: str, attempts: int) -> None:
         """Observe the backlog: record the attempt."""
@@ -150,8 +150,8 @@ class Subscription:
             listener()
 
     def _ring(self) -> None:
-        self._alarm = None
+        self._timer = None
         self.backlog.advance(self._clock.now())
-        at = self.backlog.next_alarm_at()
+        at = self.backlog.next_timer_at()
         if at is not None:
-            self.alarm_set(at)
+            self.timer_set(at)

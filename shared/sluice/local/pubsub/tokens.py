@@ -1,6 +1,6 @@
 """OIDC tokens of pushes, with the claims of the real ones, signed with a public key.
 
-They prove nothing: they let functions read issuer, audience and e-mail as in the cloud. `kid` and
+They do not authenticate: functions read issuer, audience and e-mail from them as in the cloud. `kid` and
 `alg` in the header identify a local token.
 """
 

@@ -1,4 +1,4 @@
-"""A toy in the place of load: works for a while and says who worked and when."""
+"""A substitute for load: sleeps, and reports its process and times."""
 
 import os
 import time

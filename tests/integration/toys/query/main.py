@@ -1,4 +1,4 @@
-"""A toy in the place of query: answers in the ways that try a gateway."""
+"""A substitute for query: sends the responses that test a gateway."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A toy in the place of split: writes every push that it gets as a line of JSON."""
+"""A substitute for split: writes each push as a line of JSON."""
 
 import base64
 import json

@@ -25,7 +25,7 @@ WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND attname = :colu
 ORDER BY relname;
 
 -- name: mark_collected
--- Nothing is left over of an ingestion, unless it changed meanwhile.
+-- Nothing of an ingestion remains to be deleted, unless it changed meanwhile.
 UPDATE sluice.ingestions SET collected_at = now()
 WHERE id = :ingestion AND sequence = :sequence;
 

@@ -44,7 +44,7 @@ INSERT INTO sluice.slices (segment, projection, first, last)
 SELECT :segment, :projection, * FROM unnest(CAST(:firsts AS text[]), CAST(:lasts AS text[]));
 
 -- name: pending_slices
--- The slices of a segment that are left to make.
+-- The remaining slices of a segment.
 SELECT id, projection, first, last FROM sluice.slices WHERE segment = :segment AND made_at IS NULL ORDER BY id;
 
 -- name: sliced_projections
@@ -52,7 +52,7 @@ SELECT id, projection, first, last FROM sluice.slices WHERE segment = :segment A
 SELECT DISTINCT projection FROM sluice.slices WHERE segment = :segment;
 
 -- name: is_slice_pending
--- Whether a slice is left to make and its segment is not retired.
+-- Whether a slice is still to be made and its segment is not retired.
 SELECT EXISTS (
     SELECT FROM sluice.slices JOIN sluice.segments ON segments.id = slices.segment
     WHERE slices.id = :slice AND made_at IS NULL AND retired_at IS NULL

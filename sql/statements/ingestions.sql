@@ -58,7 +58,7 @@ WHERE id = :ingestion AND CAST(state AS text) = ANY (CAST(:from_states AS text[]
 RETURNING *;
 
 -- name: content_done
--- The published ingestion whose content is the same, if its rows make another load superfluous. Where the
+-- The published ingestion whose content is the same, if its rows make another load redundant. Where the
 -- dataset has a key, it must have loaded every row or be the dataset's newest change: otherwise a row that
 -- it left out might be loaded now.
 SELECT id FROM sluice.ingestions
