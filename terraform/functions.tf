@@ -13,21 +13,23 @@ locals {
       min_instances  = 0, max_instances = max(1, ceil(var.max_loaders / 4))
       pool_size      = 4, extra_connections = 4
       is_for_clients = false
-      settings       = ["project", "inbox", "outbox", "chunk_bytes", "copy_block_bytes"]
+      settings = [
+        "project", "inbox", "outbox", "chunk_bytes", "copy_block_bytes", "max_attempts", "give_up_after_s"
+      ]
     }
     load = {
       memory         = "2Gi", cpu = "1", concurrency = 1, timeout_s = 570
       min_instances  = 0, max_instances = var.max_loaders
       pool_size      = 2, extra_connections = 0
       is_for_clients = false
-      settings       = ["project", "copy_block_bytes"]
+      settings       = ["project", "copy_block_bytes", "max_attempts", "give_up_after_s"]
     }
     finish = {
       memory         = "512Mi", cpu = "1", concurrency = 4, timeout_s = 570
       min_instances  = 0, max_instances = max(1, ceil(var.max_loaders / 5))
       pool_size      = 4, extra_connections = 0
       is_for_clients = false
-      settings       = ["project", "outbox", "recovery_idle_s"]
+      settings       = ["project", "outbox", "recovery_idle_s", "max_attempts", "give_up_after_s", "max_resends"]
     }
     query = {
       memory         = "1Gi", cpu = "1", concurrency = 16, timeout_s = 3600
@@ -79,6 +81,9 @@ locals {
     cache_s              = 60
     cache_bytes          = 64 * 1024 * 1024
     recovery_idle_s      = 900 # longer than a message is processed
+    max_attempts         = 10   # as many as a message has before it is a dead letter
+    give_up_after_s      = 1800 # longer than an outage of the database or Cloud Storage usually lasts
+    max_resends          = 5    # the wait doubles: eight hours in all
     statement_timeout_s  = var.statement_timeout_s
     push_service_account = google_service_account.client_push.email
     public_url           = local.public_url

@@ -344,6 +344,77 @@ def test_a_file_of_any_bytes_ends(flow: Flow, pubsub_of: Pubsub) -> None:
         assert not flow.all("SELECT step FROM sluice.failed_attempts"), what
 
 
+@pytest.mark.flow(chunk_bytes=32 * 1024 * 1024)
+def test_the_reason_of_a_header_of_megabytes_fits_into_an_event(
+    flow: Flow, pubsub_of: Pubsub
+) -> None:
+    pubsub_of.upload(b"id;" + b"x" * 2_000_000 + b";" + b"y\0" * 1_000_000 + b"\n1;2;3\n")
+    found = newest_ingestion(flow)
+    assert str(found.state) == "failed"
+    assert all(len(each.data) < 100_000 for each in flow.topics.sent)
+
+
+def writing_output(flow: Flow, fault: Fault) -> Callable[[], object]:
+    """Raise a fault whenever an output is written."""
+    flow.bucket.before_write = fault
+    return lambda: setattr(flow.bucket, "before_write", lambda _name: None)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of dataset, and the steps that only its files have."""
+
+    declared: dict[str, Any]
+    steps: dict[str, Injector]
+
+
+KINDS = {
+    "with a key": Kind(
+        {"rollups": {}, "key": ["id"]},
+        {
+            "load writes the receipt": before_named("insert_receipt"),
+            "finish merges": before_sql("things__staging"),
+            "finish adjusts the account": before_named("adjust_account"),
+        },
+    ),
+    "with an output": Kind(
+        {
+            "output": "report",
+            "queries": {
+                "report": "-- The rows of a file.\n-- param ingestion integer!: The file.\n"
+                "SELECT id FROM things WHERE ingestion = :ingestion"
+            },
+        },
+        {
+            "finish locks the output": before_named("lock_output"),
+            "finish writes the output": writing_output,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=list(ERRORS))
+@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
+def test_an_error_at_a_step_of_another_kind_of_dataset_fails_the_ingestion(
+    flow: Flow, pubsub_of: Pubsub, kind: Kind, error: Exception
+) -> None:
+    flow.declare(**kind.declared)
+    pubsub_of.pass_time = lambda: age_attempts(flow)
+    for step, inject in kind.steps.items():
+        fault = Fault(error)
+        with injected(flow, inject, fault):
+            pubsub_of.upload(FILE, f"things/{step}.csv")
+        found = newest_ingestion(flow)
+        assert fault.raised, step
+        assert str(found.state) == "failed", step
+        assert "the storm" in found.problem["detail"], step
+        flow.retry(found.id)
+        pubsub_of.deliver()
+        assert flow.state(found.id) == "done", step
+        assert flow.ids() == ROWS, step
+        flow.undo(found.id)
+
+
 def test_a_text_too_long_for_an_index_is_refused_by_name(flow: Flow, pubsub_of: Pubsub) -> None:
     flow.run_sql("CREATE UNIQUE INDEX things_name ON store.things (name)")
     flow.declare(

@@ -36,8 +36,15 @@ EVERYTHING = (
 LOCAL_SETTINGS = {"database_url"}
 #: Settings in modules that a function imports, but whose readers run in other functions.
 ELSEWHERE = {
-    "query": {"inbox", "outbox", "copy_block_bytes", "push_service_account"},
-    "intake": {"max_rows", "cache_s", "cache_bytes"},
+    "query": {
+        "inbox",
+        "outbox",
+        "copy_block_bytes",
+        "push_service_account",
+        "max_attempts",
+        "give_up_after_s",
+    },
+    "intake": {"max_rows", "cache_s", "cache_bytes", "max_attempts", "give_up_after_s"},
     "backup": {"statement_timeout_s"},
 }
 _READ = re.compile(r"\b_?settings\.([a-z_]+)", re.IGNORECASE)

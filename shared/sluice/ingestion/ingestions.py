@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from sluice.ports import StoredObject
 
 
+#: An event is a message, and Pub/Sub takes at most 10 MB.
+_MAX_PROBLEM_CHARACTERS = 64 * 1024
+_MAX_DETAIL_CHARACTERS = 4000
+
+
 @dataclass(frozen=True)
 class Changes:
     """What a transition records besides the state; None leaves a fact as it is.
@@ -49,7 +54,7 @@ class Changes:
         """Return the values of the statement `move_ingestion`."""
         return {
             **vars(self),
-            "problem": self.problem and jsonb(self.problem.problem()),
+            "problem": self.problem and _problem_json(self.problem),
             "layout": self.layout and jsonb(self.layout),
             "warnings": jsonb(self.warnings),
             "output": self.output and jsonb(_output_document(self.output)),
@@ -60,6 +65,16 @@ NO_CHANGES = Changes()
 #: Why a file is skipped, after the words "ingestion 3".
 SAME_CONTENT = "loaded the same content before"
 NEWER_GENERATION = "loaded a newer version of the object"
+
+
+def _problem_json(error: SluiceError) -> str:
+    """Return the problem document of an error, short enough for an event: a header may have megabytes."""
+    document = error.problem()
+    text = jsonb(document)
+    if len(text) <= _MAX_PROBLEM_CHARACTERS:
+        return text
+    kept = {name: document[name] for name in ("type", "title", "status", "code")}
+    return jsonb({**kept, "detail": f"{error.detail[:_MAX_DETAIL_CHARACTERS]}… (shortened)"})
 
 
 def _output_document(output: StoredObject) -> dict[str, object]:
