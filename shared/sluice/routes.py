@@ -89,4 +89,4 @@ def function_for(method: str, path: str) -> str:
     if not fitting:
         return ALIASES
     methods = sorted({route.method for route in fitting})
-    raise NotAllowedError(f"{method} {path}: this path takes {', '.join(methods)}", allow=methods)
+    raise NotAllowedError(f"{method} {path}: this path allows {', '.join(methods)}", allow=methods)

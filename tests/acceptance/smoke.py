@@ -3,8 +3,8 @@
     eval "$(sluice env)" && python tests/acceptance/smoke.py --inbox inbox
     python tests/acceptance/smoke.py --inbox BUCKET --project P --api "$(terraform output -json api)" --pull
 
-It drops a file into the bucket as any user does, waits for the event, asks for the rows, and takes them
-back. With --pull the event comes through a subscription that it pulls from, for where it has no address
+It drops a file into the bucket as any user does, waits for the event, reads the rows, and undoes the
+load. With --pull the event comes through a subscription that it pulls from, for where it has no address
 that Google can reach; else it is pushed to the subscription that the API makes. SLUICE_TOKEN is the bearer
 token or an identity token.
 """
@@ -36,7 +36,7 @@ from sluice.routes import function_for
 WAIT_S = 120.0
 DATASET = "smoke"
 DECLARATION = {
-    "description": "What the smoke test loads and takes back.",
+    "description": "What the smoke test loads and undoes.",
     "columns": [
         {"name": "run", "type": "text", "required": True},
         {"name": "number", "type": "integer", "required": True},

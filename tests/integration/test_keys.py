@@ -35,7 +35,7 @@ def rows(flow: Flow, dataset: str = "things") -> dict[int, str]:
     """What readers see."""
     found = flow.all(f"SELECT id, name FROM {dataset}")
     named = {each.id: each.name for each in found}
-    assert len(named) == len(found), "a key is there twice"
+    assert len(named) == len(found), "a key occurs twice"
     return named
 
 

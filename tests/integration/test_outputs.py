@@ -153,7 +153,7 @@ def test_a_failing_query_fails_the_file_with_its_message(flow: Flow) -> None:
 @pytest.mark.parametrize(
     ("change", "detail"),
     [
-        ({"output": "totals"}, "there is no query 'totals'; there are prices"),
+        ({"output": "totals"}, "'totals' is not a query of this dataset; known: prices"),
         ({"queries": {"prices": "-- All.\nSELECT 1"}}, "must need one parameter"),
         (
             {"key": ["kind"]},

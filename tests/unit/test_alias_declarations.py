@@ -55,15 +55,24 @@ def declared(*lines: str) -> Dataset:
             "shape: kind text has no such",
         ),
         ('"PUT /x" = { kind = "text", text = "a" }', "kind text takes GET"),
-        ('"GET /x" = { kind = "query", query = "none" }', "query: 'none' is no query of it"),
-        ('"GET /x/{id}" = { kind = "query", query = "named" }', "query: id: no parameter of named"),
+        (
+            '"GET /x" = { kind = "query", query = "none" }',
+            "query: 'none' is not a query of this dataset",
+        ),
+        (
+            '"GET /x/{id}" = { kind = "query", query = "named" }',
+            "query: id: not a parameter of named",
+        ),
         ('"GET /x" = { kind = "query", query = "all", shape = "round" }', "shape: 'round' is not"),
         ('"GET /x" = { kind = "query", query = "all", names = "any" }', "names: 'any' is not"),
         (
             '"POST /x" = { kind = "row", query = "all", next_key = "last" }',
             "next_key: 'last' is no",
         ),
-        ('"POST /x" = { kind = "row", query = "all", needs = ["nose"] }', "needs: nose: no column"),
+        (
+            '"POST /x" = { kind = "row", query = "all", needs = ["nose"] }',
+            "needs: nose: not a column",
+        ),
         ('"GET /x" = { kind = "job_status" }', "one segment that varies"),
         ('"GET /docs" = { kind = "text", text = "a" }', "a route of the API's own"),
         ('"POST /docs" = { kind = "query", query = "all" }', "a route of the API's own"),

@@ -148,8 +148,8 @@ def test_queries_are_listed_with_their_parameters(api: Replay) -> None:
     assert run(api, "query", "titles").stdout.splitlines() == [
         "by_title  The show of that title.",
         "    title=text       Its title. Required.",
-        "    order=year|name  By what. year if not given.",
-        "    give title, or none of them",
+        "    order=year|name  By what. Default: year.",
+        "    give title, or none",
         "    also: sluice title",
         "search  The shows that match words.",
         "    text=text  Words.",

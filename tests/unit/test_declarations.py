@@ -99,8 +99,8 @@ def test_an_error_in_a_query_names_its_file_and_line(tmp_path: Path) -> None:
     ("near", "words"),
     [
         ("search", "write `near: QUERY COLUMN`"),
-        ("seek title", "no query 'seek' with a parameter; there are search"),
-        ("all title", "no query 'all' with a parameter; there are search"),
+        ("seek title", "'seek' is not a query with a parameter; known: search"),
+        ("all title", "'all' is not a query with a parameter; known: search"),
     ],
 )
 def test_what_a_verb_falls_back_on_is_a_query_that_takes_a_text(near: str, words: str) -> None:

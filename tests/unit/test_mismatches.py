@@ -51,20 +51,20 @@ def test_no_advice_loses_stored_values() -> None:
 )
 def test_another_delimiter_of_a_header_is_named(delimiter: str, shown: str, declared: str) -> None:
     detail = refusal(delimiter.join(("sku", "price", "colour"))).detail
-    assert f"seems to be separated by {shown}, and dataset parts declares ','" in detail
+    assert f"seems to use the delimiter {shown}, and dataset parts declares ','" in detail
     assert f"declare delimiter = {declared}" in detail
     assert "lacks" not in detail
 
 
 def test_what_differs_with_the_other_delimiter_too_is_reported_with_it() -> None:
     detail = refusal("sku;prize;colour").detail
-    assert "separated by ';'" in detail
+    assert "delimiter ';'" in detail
     assert "the header lacks unit price; dataset parts has no column for prize" in detail
 
 
 def test_commas_are_found_where_tabs_are_declared() -> None:
     detail = refusal("sku,price", delimiter="\t").detail
-    assert "separated by ',', and dataset parts declares tabs" in detail
+    assert "delimiter ',', and dataset parts declares tabs" in detail
 
 
 def test_a_file_without_header_is_recognised_where_one_is_declared() -> None:
@@ -78,7 +78,7 @@ def test_a_file_without_header_is_recognised_where_one_is_declared() -> None:
         (b"\xef\xbb\xbfcolour, SKU ,price\n", "line 1 is a header"),
         (b"B-17;2.50;red\nB-18;3.50;\n", 'declare delimiter = ";"'),
         (b"B-17\t2,50\tred\r\nB-18\t3.50\t", r'declare delimiter = "\t"'),
-        (b"B-17|2.50|red", "separated by '|'"),
+        (b"B-17|2.50|red", "delimiter '|'"),
     ],
 )
 def test_a_file_of_another_kind_is_refused_where_no_header_is_declared(

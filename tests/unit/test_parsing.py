@@ -78,7 +78,7 @@ def test_a_point_may_be_spaced_in_any_way(point: str) -> None:
         ("0,a,,", "id", "minimum", '"0" is less than 1'),
         ("1,aaaaaaaaaaaaaaaaaaaaaaaa,,", "name", "max_length", "longer than 20 characters"),
         ("1,a,POINT (50.1),", "place", "type", "POINT (longitude latitude)"),
-        ("1,a,POINT (14 95),", "place", "range", "not on Earth"),
+        ("1,a,POINT (14 95),", "place", "range", "outside the valid range"),
         ("1,a,POINT (14 50 3),", "place", "type", "is not a point"),
         ("1,a,,yesterday", "seen_at", "type", '"yesterday" is not a date and time'),
         ("1,a,", None, "columns", "has 3 columns instead of 4"),

@@ -51,7 +51,7 @@ def test_a_path_without_a_route_may_be_an_alias() -> None:
 
 
 def test_a_wrong_method_names_the_right_ones() -> None:
-    with pytest.raises(NotAllowedError, match="takes GET, POST") as caught:
+    with pytest.raises(NotAllowedError, match="allows GET, POST") as caught:
         function_for("DELETE", "/v1/subscriptions")
     assert caught.value.extra["allow"] == ["GET", "POST"]
 

@@ -137,7 +137,7 @@ def _translated_errors(request: Request) -> Iterator[None]:
     except MethodNotAllowed as error:
         allowed = sorted(error.valid_methods or ())
         raise NotAllowedError(
-            f"{request.method} {request.path}: this path takes {', '.join(allowed)}", allow=allowed
+            f"{request.method} {request.path}: this path allows {', '.join(allowed)}", allow=allowed
         ) from None
     except NotFound:
         raise NotFoundError(f"{request.path}: no such route; /docs lists them all") from None

@@ -111,12 +111,16 @@ def _print_queries(dataset: str, queries: Sequence[Query]) -> None:
         for form, parameter in zip(forms, each.parameters, strict=True):
             click.echo(f"    {form:<{width}}  {_meaning(parameter)}".rstrip())
         if each.needs:
-            needed = [" ".join(names) or "none of them" for names in each.needs]
+            needed = [_all_of(names) for names in each.needs]
             click.echo(f"    give {', or '.join(needed)}")
         if each.verb:
             click.echo(f"    also: sluice {each.verb}")
     if not queries:
         click.echo(f"{dataset} has no queries", err=True)
+
+
+def _all_of(names: Sequence[str]) -> str:
+    return f"all of {' '.join(names)}" if len(names) > 1 else "".join(names) or "none"
 
 
 def _form(parameter: QueryParameter) -> str:
@@ -127,7 +131,7 @@ def _meaning(parameter: QueryParameter) -> str:
     if parameter.required:
         return f"{parameter.description} Required."
     if parameter.default is not None:
-        return f"{parameter.description} {parameter.default} if not given."
+        return f"{parameter.description} Default: {parameter.default}."
     return parameter.description
 
 

@@ -131,17 +131,19 @@ def check_alias(alias: Alias, dataset: Dataset) -> None:
         query = dataset.query(alias.query)
         if query is None:
             known = ", ".join(each.name for each in dataset.queries) or "none"
-            raise AliasError(f"{alias.query!r} is no query of it; there are {known}", "query")
+            raise AliasError(
+                f"{alias.query!r} is not a query of this dataset; known: {known}", "query"
+            )
         parameters = {each.name for each in query.parameters}
         if strange := [each for each in alias.variables if each not in parameters]:
-            raise AliasError(f"{', '.join(strange)}: no parameter of {alias.query}", "query")
+            raise AliasError(f"{', '.join(strange)}: not a parameter of {alias.query}", "query")
     if alias.next_key:
         column = next((each for each in dataset.columns if each.name == alias.next_key), None)
         if column is None or not column.definition.is_whole:
-            raise AliasError(f"{alias.next_key!r} is no column of whole numbers", "next_key")
+            raise AliasError(f"{alias.next_key!r} is not a column of whole numbers", "next_key")
     names = {h.casefold() for c in dataset.columns for h in (c.name, *c.headers)}
     if strange := [each for each in alias.needs if each.casefold() not in names]:
-        raise AliasError(f"{', '.join(strange)}: no column of it", "needs")
+        raise AliasError(f"{', '.join(strange)}: not a column of this dataset", "needs")
 
 
 @dataclass(frozen=True)

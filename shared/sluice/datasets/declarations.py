@@ -203,7 +203,7 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
     name = document.get("name", "")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise source.error(
-            f"{name!r} is not a name: small letters, digits and _, 48 at most", "name"
+            f"{name!r} is not a name: lowercase letters, digits and _, 48 at most", "name"
         )
     top = {key: value for key, value in document.items() if key not in _BESIDE_TOML}
     _check_keys(source, top, _DATASET_KEYS, None)
@@ -282,7 +282,7 @@ def _check_keys(
 ) -> None:
     for key, value in table.items():
         if key not in known:
-            raise source.error(f"no such key; there are {', '.join(known)}", key, column)
+            raise source.error(f"no such key; known: {', '.join(known)}", key, column)
         kind, expected = known[key]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise source.error(f"{value!r} is not {expected}", key, column)
@@ -299,7 +299,7 @@ def _column(source: _Toml, number: int, table: object) -> Column:
             raise source.error("is missing", key, number)
     if not NAME.fullmatch(table["name"]):
         raise source.error(
-            f"{table['name']!r} is not a name: small letters, digits and _, 48 at most",
+            f"{table['name']!r} is not a name: lowercase letters, digits and _, 48 at most",
             "name",
             number,
         )
@@ -349,7 +349,7 @@ def _check_number(source: _Toml, table: Mapping[str, Any], kind: ColumnType, num
     """Check how the numbers of a column are written."""
     for key in _NUMBER_KEYS:
         if key in table and not TYPES[kind].is_number:
-            raise source.error(f"goes with numbers, not with {kind}", key, number)
+            raise source.error(f"applies to numbers only, not to {kind}", key, number)
     _check_separators(source, table, number)
     for each in table.get("negatives", ()):
         if each not in _NEGATIVES:
@@ -357,7 +357,7 @@ def _check_number(source: _Toml, table: Mapping[str, Any], kind: ColumnType, num
                 f"{each!r} is not one of {', '.join(_NEGATIVES)}", "negatives", number
             )
     if table.get("percent") and TYPES[kind].is_whole:
-        raise source.error("a percentage is not a whole number; take numeric", "percent", number)
+        raise source.error("a percentage is not a whole number; use numeric", "percent", number)
     _check_digits(source, table, kind, number)
 
 
@@ -439,7 +439,7 @@ def _check_key(source: _Toml, dataset: Dataset) -> None:
     for name in dataset.key:
         if name not in stored:
             raise source.error(
-                f"{name!r} is not a stored column; there are {', '.join(stored)}", "key"
+                f"{name!r} is not a stored column; known: {', '.join(stored)}", "key"
             )
         if stored[name].nullable:
             raise source.error(f"{name!r} is part of the key: declare it required = true", "key")
@@ -470,10 +470,10 @@ def _check_projections(dataset: Dataset) -> None:
     for each in dataset.projections:
         file = f"projections/{each.name}.sql"
         if dataset.is_staged:
-            told = (
+            message = (
                 "a dataset with a key or references has no projections: its rows may change later"
             )
-            raise DeclarationError(told, file=file)
+            raise DeclarationError(message, file=file)
         if SEGMENT_COLUMN in each.columns:
             detail = f"{SEGMENT_COLUMN!r} is reserved for the engine"
             raise DeclarationError(detail, file=file, key="columns")
@@ -481,8 +481,8 @@ def _check_projections(dataset: Dataset) -> None:
             raise DeclarationError(f"{each.name!r} is taken", file=file, key="name")
         if each.slice and each.slice not in required:
             known = ", ".join(sorted(required))
-            told = f"{each.slice!r} is not a required column; there are {known}"
-            raise DeclarationError(told, file=file, key="slice")
+            message = f"{each.slice!r} is not a required column; known: {known}"
+            raise DeclarationError(message, file=file, key="slice")
 
 
 def _check_output(source: _Toml, dataset: Dataset) -> None:
@@ -492,7 +492,9 @@ def _check_output(source: _Toml, dataset: Dataset) -> None:
     query = dataset.query(dataset.output)
     if query is None:
         known = ", ".join(each.name for each in dataset.queries) or "none"
-        raise source.error(f"there is no query {dataset.output!r}; there are {known}", "output")
+        raise source.error(
+            f"{dataset.output!r} is not a query of this dataset; known: {known}", "output"
+        )
     required = [(each.name, each.type) for each in query.parameters if each.required]
     if required != [(INGESTION_COLUMN, "integer")]:
         raise source.error(
@@ -500,8 +502,8 @@ def _check_output(source: _Toml, dataset: Dataset) -> None:
             "output",
         )
     if dataset.is_staged:
-        told = "a dataset with a key or references merges its files; it has no output"
-        raise source.error(told, "output")
+        message = "a dataset with a key or references merges its files; it has no output"
+        raise source.error(message, "output")
 
 
 def _check_near(source: _Toml, dataset: Dataset) -> None:
@@ -510,8 +512,10 @@ def _check_near(source: _Toml, dataset: Dataset) -> None:
         other = dataset.query(each.near.query) if each.near else None
         if each.near and (other is None or not other.parameters):
             known = ", ".join(q.name for q in dataset.queries if q.parameters and q != each)
-            told = f"there is no query {each.near.query!r} with a parameter; there are {known or 'none'}"
-            raise source.error(told, f"queries.{each.name}.near")
+            message = (
+                f"{each.near.query!r} is not a query with a parameter; known: {known or 'none'}"
+            )
+            raise source.error(message, f"queries.{each.name}.near")
 
 
 def read_folders(folder: Path) -> list[Dataset]:

@@ -83,8 +83,8 @@ def format_problem(written: str, kind: ColumnType) -> str:
     unknown = sorted(has - DIRECTIVES.keys())
     twice = sorted(each for each in has - {"%%"} if given.count(each) > 1)
     problems = {
-        f"{unknown[:1]} is not a directive; there are {' '.join(DIRECTIVES)}": unknown,
-        f"{twice[:1]} is there twice": twice,
+        f"{unknown[:1]} is not a directive; known: {' '.join(DIRECTIVES)}": unknown,
+        f"{twice[:1]} occurs twice": twice,
         "'%I' is an hour from 1 to 12 and needs '%p' (AM or PM)": hours == {"%I"}
         and "%p" not in has,
         "'%p' (AM or PM) needs '%I', an hour from 1 to 12": "%p" in has and "%I" not in has,
@@ -93,7 +93,7 @@ def format_problem(written: str, kind: ColumnType) -> str:
         "a date needs a year: '%Y' for four digits, '%y' for two": kind is not ColumnType.TIME
         and not years,
         "a time needs an hour: '%H', or '%I' with '%p'": kind is ColumnType.TIME and not hours,
-        f"a {kind} has no time zone; take '%z' out": "%z" in has
+        f"a {kind} has no time zone; remove '%z'": "%z" in has
         and kind in (ColumnType.DATE, ColumnType.TIME),
     }
     return next((problem for problem, applies in problems.items() if applies), "")

@@ -115,7 +115,7 @@ def _name(lines: _Lines, found: str, file_name: str) -> str:
     name = found or file_name
     if not NAME.fullmatch(name):
         raise lines.error(
-            1, "name", f"{name!r} is not a name: small letters, digits and _, 48 at most"
+            1, "name", f"{name!r} is not a name: lowercase letters, digits and _, 48 at most"
         )
     return name
 

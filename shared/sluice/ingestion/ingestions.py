@@ -236,8 +236,8 @@ def move(
     if moved is None:
         state = select_ingestion(connection, ingestion).state
         raise IllegalTransitionError(
-            f"ingestion {ingestion} is {state}; only from {', '.join(TRANSITIONS[to])} can it"
-            f" become {to}",
+            f"ingestion {ingestion} is {state}; only an ingestion in state"
+            f" {' or '.join(TRANSITIONS[to])} can become {to}",
             state=str(state),
         )
     write_event(connection, moved, to, moved.sequence, project)

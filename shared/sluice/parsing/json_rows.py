@@ -132,7 +132,7 @@ class CellReader:
                 continue
             if place is None:
                 known = ", ".join(each.name for each in self._columns)
-                raise CellError(name, "columns", None, f"no such column; there are {known}")
+                raise CellError(name, "columns", None, f"no such column; known: {known}")
             if place in given:
                 column = self._columns[place[0]].name
                 raise CellError(column, "columns", None, f'"{name}" gives it a second time')

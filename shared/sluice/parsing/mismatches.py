@@ -204,7 +204,7 @@ def _delimiter_of_header(dataset: Dataset, match: Match, header: str) -> str | N
 def _other_delimiter(dataset: Dataset, delimiter: str) -> str:
     declared = dataset.dialect.delimiter
     return (
-        f"the file seems to be separated by {_shown(delimiter)}, and dataset {dataset.name} declares"
+        f"the file seems to use the delimiter {_shown(delimiter)}, and dataset {dataset.name} declares"
         f" {_shown(declared)}; declare delimiter = {_toml(delimiter)}, or save the file with"
         f" {_shown(declared)}"
     )

@@ -310,7 +310,7 @@ class _Cell:
             yield self._rule(
                 "range",
                 f"coalesce({outside}, false)",
-                '"{value}" is not on Earth: longitude -180..180 first, then latitude -90..90',
+                '"{value}" is outside the valid range: longitude -180..180 first, then latitude -90..90',
             )
         if column.required:
             yield self._rule("required", f"{first} IS NULL", "a value is required")
