@@ -481,7 +481,7 @@ def test_a_chunk_that_is_loading_when_its_ingestion_is_cancelled_leaves_nothing(
 def test_a_split_stops_when_its_ingestion_is_cancelled(
     flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluice.ingestion.sources._BLOCK_BYTES", 100)
+    monkeypatch.setattr("sluice.ingestion.sources._BLOCK_BYTES", 4096)
     reads: list[int] = []
 
     def cancel_at_third(first_byte: int) -> None:
@@ -490,7 +490,7 @@ def test_a_split_stops_when_its_ingestion_is_cancelled(
             flow.cancel(1)
 
     flow.bucket.before_read = cancel_at_third
-    ingestion = flow.split(flow.put(FILE))
+    ingestion = flow.split(flow.put(HEADER + lines(1, 1200)))
     assert len(reads) == 3
     assert flow.state(ingestion) == "cancelled"
 
