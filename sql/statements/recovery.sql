@@ -21,10 +21,12 @@ ORDER BY sequence DESC
 LIMIT 1;
 
 -- name: unpublished_ingestions
--- Ingestions with events that their handler has not published within a minute.
-SELECT DISTINCT ingestion FROM sluice.events
+-- Ingestions with events that their handler has not published within a minute; in any order, so that one whose
+-- events Pub/Sub refuses does not delay the same others in each run.
+SELECT ingestion FROM sluice.events
 WHERE published_at IS NULL AND created_at < now() - interval '1 minute'
-ORDER BY ingestion;
+GROUP BY ingestion
+ORDER BY random();
 
 -- name: record_failed_attempt
 -- Counts a failed attempt of a step. The attempts of split count from 1 again once it has recorded a chunk.

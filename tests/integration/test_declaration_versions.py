@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flow import HEADER, THINGS, Flow, lines
 
+from sluice.errors import DeclarationChangedError
+from sluice.ingestion.insert_rows import InsertResult, insert_rows
+from sluice.ingestion.row_groups import RowGroup
+from sluice.parsing.json_rows import Numeral
+from sluice.postgres.catalog import read_dataset
+from sluice.postgres.connection import transaction
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MIB = 1024 * 1024
 STRICT = [
@@ -129,3 +136,43 @@ def test_a_new_roll_up_fails_a_file_that_is_loading_and_a_retry_fills_it(flow: F
     flow.retry(ingestion)
     flow.deliver()
     assert flow.kinds() == {"a": 12}
+
+
+def declare_once(flow: Flow, **changes: Any) -> Callable[[], None]:
+    """Return what declares the dataset in another process, the first time that it is called."""
+    waiting = [flow.twin()]
+
+    def act() -> None:
+        if waiting:
+            waiting.pop().declare(**changes)
+
+    return act
+
+
+@pytest.mark.flow(chunk_bytes=MIB)
+def test_a_small_file_that_is_read_while_its_dataset_is_declared_is_read_again(flow: Flow) -> None:
+    flow.run(HEADER + lines(1, 3), "things/old.csv")
+    with flow.before("lock_dataset", declare_once(flow, columns=STRICT)):
+        found = load(flow, HEADER + lines(8, 11), "things/new.csv")
+    assert (found.rows_loaded, found.rows_rejected, found.declaration_version) == (2, 2, 2)
+
+
+def test_rows_that_are_sent_while_their_dataset_is_declared_are_to_be_sent_again(
+    flow: Flow,
+) -> None:
+    rows = [{"id": Numeral("8"), "name": "x"}, {"id": Numeral("11"), "name": "y"}]
+
+    def send() -> InsertResult:
+        with transaction(flow.engine) as connection:
+            dataset = read_dataset(connection, "things")
+        assert dataset is not None
+        return insert_rows(flow.env("intake"), [RowGroup(dataset, rows)])
+
+    with (
+        flow.before("lock_dataset", declare_once(flow, columns=STRICT)),
+        pytest.raises(DeclarationChangedError, match="send the rows again"),
+    ):
+        send()
+    assert flow.ids() == []
+    send()
+    assert flow.ids() == [11]

@@ -78,7 +78,7 @@ def _publish_overdue(env: Environment) -> int:
 
 
 def _relay(env: Environment, ingestion: int) -> int:
-    """Publish the overdue events of an ingestion; one that cannot be published delays no other ingestion."""
+    """Publish the overdue events of an ingestion, unless they raise an error that another run would too."""
     try:
         return relay(env.engine, env.publisher, ingestion)
     except TransientError:
