@@ -12,6 +12,7 @@ from typing import Any
 import fastavro
 import pytest
 from flow import HEADER, THINGS, Flow, Killed, lines
+from test_names import WORDS, words
 
 from sluice.backups import backup as backup_module
 from sluice.backups.backup import Backup
@@ -174,6 +175,34 @@ def test_every_dataset_is_restored_as_a_copy_with_the_suffix_2(
     kinds = "SELECT kind, sum(things) AS n FROM things2_kinds GROUP BY kind ORDER BY kind"
     assert [(row.kind, row.n) for row in backups.flow.all(kinds)] == [("a", 40), ("b", 20)]
     assert all(not (each.only_here or each.only_there) for each in backups.compare(saved))
+
+
+@pytest.mark.parametrize("has_key", [False, True], ids=["plain", "with a key"])
+@pytest.mark.parametrize("kind", Format)
+def test_columns_with_any_name_are_restored(backups: Backups, kind: Format, has_key: bool) -> None:
+    flow = backups.flow
+    flow.declare(words(has_key=has_key))
+    header = ",".join(WORDS)
+
+    def load(number: int) -> None:
+        cells = ",".join(f"{name} {number}" for name in WORDS)
+        flow.run(f"{header}\n{cells}\n".encode(), f"words/{number}.csv")
+        flow.deliver()
+
+    load(1)
+    load(2)
+    saved = backups.save("words", kind=kind)
+    backups.restore(saved, "words")
+    (found,) = backups.compare(saved, "words")
+    assert (found.rows_of_copy, found.only_here, found.only_there) == (2, 0, 0)
+    load(3)
+    (found,) = backups.compare(saved, "words")
+    assert found.sample_here == [{**{name: f"{name} 3" for name in WORDS}, "_times": 1}]
+    backups.restore(saved, "words", suffix="")
+    assert [row.user for row in flow.all('SELECT "user" FROM words ORDER BY 1')] == [
+        "user 1",
+        "user 2",
+    ]
 
 
 @pytest.mark.parametrize("kind", Format)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -20,7 +20,8 @@ WORDS = (
     "user", "table", "offset", "select", "order", "limit", "format", "cursor", "group", "measure",
     "end", "from", "where", "analyze", "all", "filter", "like", "in", "desc", "answer", "rows",
     "stored", "cells", "counted", "grouped", "s", "m", "o", "made", "top", "code", "text", "name",
-    "owners", "part", "value", "record", "line", "original", "segment", "count",
+    "owners", "part", "side", "found", "picked", "surpluses", "value", "record",
+    "line", "original", "segment", "count",
 )  # fmt: skip
 
 pytestmark = pytest.mark.flow(declared=None)
@@ -31,6 +32,16 @@ def _declare(flow: Flow, *names: str, **more: object) -> None:
     flow.declare({"name": "things", "columns": columns, **more})
 
 
+def words(*, has_key: bool) -> dict[str, Any]:
+    """Return a declaration of a dataset with all these names."""
+    columns = [
+        {"name": name, "type": "text", "required": number == 0, "dictionary": number % 3 == 1}
+        for number, name in enumerate(WORDS)
+    ]
+    key = {"key": [WORDS[0]], "duplicates": "update"} if has_key else {}
+    return {"name": "words", "columns": columns, **key}
+
+
 def _load(flow: Flow, data: bytes) -> None:
     ingestion = flow.run(data)
     flow.deliver()
@@ -39,15 +50,7 @@ def _load(flow: Flow, data: bytes) -> None:
 
 @pytest.mark.parametrize("has_key", [False, True], ids=["plain", "with a key"])
 def test_words_of_sql_and_of_the_route_are_names(flow: Flow, serve: Serve, has_key: bool) -> None:
-    document = {
-        "name": "things",
-        "columns": [
-            {"name": name, "type": "text", "required": number == 0, "dictionary": number % 3 == 1}
-            for number, name in enumerate(WORDS)
-        ],
-        **({"key": [WORDS[0]], "duplicates": "update"} if has_key else {}),
-    }
-    flow.declare(document)
+    flow.declare({**words(has_key=has_key), "name": "things"})
     values = {name: f"{name} 1" for name in WORDS}
     header = ",".join(WORDS)
     for number in (1, 2):

@@ -140,6 +140,27 @@ def test_a_sum_of_bigint_is_exact(flow: Flow, serve: Serve) -> None:
     assert found.to_pylist() == [2 * 9223372036854775807]
 
 
+def test_a_row_by_its_key_keeps_every_digit(flow: Flow, serve: Serve) -> None:
+    columns = [{"name": "x", "type": "numeric", "required": True}]
+    flow.declare({"name": "things", "columns": columns, "key": ["x"]})
+    load(flow, b"x\n12345678901234567890.123456789\n")
+    answer = serve("query").get(f"{ROWS}/12345678901234567890.123456789")
+    assert '"x":12345678901234567890.123456789,' in answer.text
+
+
+def test_the_header_of_an_export_is_refused_by_a_dataset_without_header(
+    flow: Flow, serve: Serve
+) -> None:
+    columns = [{"name": "n", "type": "integer"}, {"name": "p", "type": "point"}]
+    flow.declare({"name": "things", "columns": columns, "header": False})
+    load(flow, b"1,POINT (14 50)\n")
+    ingestion = load(flow, serve("query").get(f"{ROWS}?format=csv").data, "things/back.csv")
+    assert flow.state(ingestion) == "failed"
+    detail = flow.ingestion(ingestion).problem["detail"]
+    assert "line 1 is a header" in detail
+    assert "also remove the column ingestion" in detail
+
+
 def test_one_column_of_nulls_loads_back(flow: Flow, serve: Serve) -> None:
     flow.declare({"name": "things", "columns": [{"name": "n", "type": "text"}]})
     load(flow, b'n\na\n""\nb\n')

@@ -94,9 +94,9 @@ def _compare(
     connection.exec_driver_sql("SET LOCAL work_mem = '128MB'")
     answer = connection.exec_driver_sql(
         f"WITH sides AS ("
-        f"SELECT {listed}, 1 AS side FROM {one} UNION ALL SELECT {listed}, -1 FROM {other}"
+        f"SELECT {listed}, 1 AS _side FROM {one} UNION ALL SELECT {listed}, -1 FROM {other}"
         f"), surpluses AS MATERIALIZED ("
-        f"SELECT {listed}, sum(side) AS _times FROM sides GROUP BY {listed} HAVING sum(side) <> 0"
+        f"SELECT {listed}, sum(_side) AS _times FROM sides GROUP BY {listed} HAVING sum(_side) <> 0"
         f") SELECT (SELECT count(*) FROM {one}) AS rows, (SELECT count(*) FROM {other}) AS rows_of_copy,"
         f" CAST(coalesce((SELECT sum(_times) FROM surpluses WHERE _times > 0), 0) AS bigint) AS only_here,"
         f" CAST(coalesce((SELECT -sum(_times) FROM surpluses WHERE _times < 0), 0) AS bigint) AS only_there,"
@@ -116,7 +116,7 @@ def _compare(
 
 def _sample(listed: str, sign: str) -> str:
     return (
-        f"(SELECT json_agg(picked) FROM (SELECT {listed}, abs(_times) AS _times FROM surpluses"
+        f"(SELECT json_agg(picked.*) FROM (SELECT {listed}, abs(_times) AS _times FROM surpluses"
         f" WHERE _times {sign} 0 ORDER BY {listed} LIMIT {_SAMPLE}) AS picked)"
     )
 

@@ -154,10 +154,12 @@ def check_first_records(dataset: Dataset, encoding: str, data: bytes) -> None:
         return
     text = data[:_SAMPLE_BYTES].decode(encoding, "replace").lstrip(_BOM)
     first = next(records_of(text, declared.delimiter, declared.quote), [])
+    is_answer = INGESTION_COLUMN in first and len(first) > width
     if _is_header(dataset, first):
         raise HeaderMismatchError(
             f"line 1 is a header, and dataset {dataset.name} declares header = false; remove the"
             " line from the file, or declare header = true"
+            + (f"; also remove the column {INGESTION_COLUMN}" if is_answer else "")
         )
     is_complete = len(data) <= _SAMPLE_BYTES
     if len(first) == width or width in _widths(text, dataset, declared.delimiter, is_complete):
@@ -182,8 +184,8 @@ def _is_header(dataset: Dataset, record: Sequence[str]) -> bool:
     """Whether a record consists of names of columns."""
     columns = tuple(replace(each, headers=(*each.headers, each.name)) for each in dataset.columns)
     names = [cell.strip(WHITE_SPACE) for cell in record]
-    is_as_wide = len(names) == len(columns)
-    return is_as_wide and match_names(replace(dataset, columns=columns), names).fits
+    match = match_names(replace(dataset, columns=columns), names)
+    return match.fits and match.found == len(columns)
 
 
 def _other_delimiters(dataset: Dataset) -> list[str]:

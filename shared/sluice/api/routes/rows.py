@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -176,7 +175,7 @@ def show_row(call: Call, connection: Connection, found: DatasetVersion) -> Respo
     wanted = row_by_key(found.dataset, call.path["key"])
     _, batches = stream(connection, wanted.sql, wanted.values, as_json=True)
     for batch in batches:
-        return json_response(json.loads(batch[0][0]))
+        return stream_response(iter([f"{batch[0][0]}\n".encode()]), "json")
     raise NotFoundError(f"key {call.path['key']}: there is no such row")
 
 
