@@ -36,7 +36,7 @@ def command(api: Replay, tmp_path: Path) -> list[str]:
 def run_on_terminal(command: Sequence[str]) -> str:
     """Run a command whose stdout and stderr are a terminal and return what it wrote."""
     main, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "140"}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "240"}
     with subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment):
         os.close(terminal)
         written = b""
