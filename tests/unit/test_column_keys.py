@@ -174,3 +174,14 @@ def test_another_delimiter_and_quote_are_heeded() -> None:
     data = b"'a;b''c';1;\"n\n"
     found = parse(data, columns=COLUMNS, delimiter=";", quote="'")
     assert found == ([("a;b'c", 1, '"n')], [])
+
+
+def test_a_reason_names_the_header_of_the_file_where_it_differs_from_the_column() -> None:
+    columns = [{"name": "born_on", "type": "date", "header": "Day of birth"}]
+    _, (reject,) = parse(b"x\n", b"Day of birth\n", columns=columns)
+    assert reject.column == "born_on"
+    assert reject.reason.endswith('(header "Day of birth")')
+    _, (reject,) = parse(
+        b"x\n", b"Age\n", columns=[{"name": "age", "type": "integer", "header": "Age"}]
+    )
+    assert reject.reason == '"x" is not a whole number'

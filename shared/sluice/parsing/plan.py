@@ -364,4 +364,7 @@ class _Cell:
             )
 
     def _rule(self, name: str, broken: str, reason: str) -> Rule:
+        header = self.column.headers[0]
+        if name != "check" and header.casefold() != self.column.name:
+            reason += f' (header "{header}")'
         return Rule(self.column.name, name, broken, reason, self.raw)
