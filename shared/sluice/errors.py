@@ -113,7 +113,7 @@ class FileError(PermanentError):
 
 
 class EmptyFileError(FileError):
-    """The file has no bytes, or no header where one is declared."""
+    """The file has no content, also after decompression, or no header where one is declared."""
 
     code = "CSV101"
     title = "The file is empty"
@@ -369,7 +369,7 @@ class DeclarationError(RequestError):
 
     Args:
         detail: what is wrong and what to write instead.
-        file: the file of the dataset's folder.
+        file: the file of the dataset's folder; empty for a JSON document.
         line: 1-based line in that file, where known.
         key: dotted key, such as `columns.age.type`.
     """
@@ -382,8 +382,16 @@ class DeclarationError(RequestError):
         self, detail: str, *, file: str = "dataset.toml", line: int | None = None, key: str = ""
     ) -> None:
         where = file if line is None else f"{file}:{line}"
-        what = f"{where}: {key}: {detail}" if key else f"{where}: {detail}"
-        super().__init__(what, file=file, line=line, key=key)
+        super().__init__(
+            ": ".join(filter(None, (where, key, detail))), file=file, line=line, key=key
+        )
+        self._what = detail
+
+    def of_document(self) -> DeclarationError:
+        """Return the error of a declaration that was sent as JSON, which has no `dataset.toml`."""
+        if self.extra["file"] != "dataset.toml":
+            return self
+        return DeclarationError(self._what, file="", key=str(self.extra["key"]))
 
 
 class SettingError(PermanentError):

@@ -105,6 +105,15 @@ def test_a_refused_download_leaves_no_file(api: Replay, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["trips.xls", "trips.csv.gz"])
+def test_a_suffix_without_a_format_is_a_usage_error(api: Replay, tmp_path: Path, name: str) -> None:
+    result = run(api, "rows", "trips", "-o", tmp_path / name)
+    assert result.exit_code == 2
+    suffixes = ".json, .ndjson, .csv, .parquet, .arrow"
+    assert f"use one of {suffixes}" in " ".join(result.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bytes_of_a_format_go_to_stdout_as_they_are(api: Replay) -> None:
     api.answer_bytes("GET /v1/datasets/trips/rows", b"region\r\nPrague\r\n", "text/csv")
     result = run(api, "rows", "trips", "--format", "csv")

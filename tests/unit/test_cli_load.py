@@ -246,6 +246,31 @@ def test_a_refused_upload_fails_with_the_reason(cloud: Callable[..., Replay], fi
     assert "the upload stopped at byte 0 (Cloud Storage answered 403)" in result.stderr
 
 
+def test_an_empty_file_is_refused_before_the_upload(
+    cloud: Callable[..., Replay], tmp_path: Path
+) -> None:
+    empty = tmp_path / "trips.csv"
+    empty.touch()
+    api = cloud()
+    result = run(api, "load", empty)
+    assert result.exit_code == 4
+    assert result.stderr == f"Error: {empty}: the file is empty; nothing was uploaded\n"
+    assert not [each for each in api.requests if each.method == "POST"]
+
+
+@pytest.mark.parametrize("via", ["storage", "http"])
+def test_an_unknown_dataset_is_a_usage_error_that_names_the_command(
+    cloud: Callable[..., Replay], file: Path, via: str
+) -> None:
+    api = cloud()
+    detail = "there is no dataset tripz; GET /v1/datasets lists them"
+    for route in ("POST /v1/uploads", "GET /v1/datasets/tripz"):
+        api.refuse(route, 404, "API305", detail)
+    result = run(api, "load", file, "--dataset", "tripz", "--via", via)
+    assert result.exit_code == 2
+    assert "there is no dataset tripz; `sluice datasets` lists them" in result.stderr
+
+
 def test_output_to_a_pipe_has_no_escape_codes(cloud: Callable[..., Replay], file: Path) -> None:
     result = run(cloud("failed", problem=PROBLEM, account=REJECTED), "load", file)
     assert "\x1b" not in result.output
@@ -261,3 +286,10 @@ def test_a_file_without_progress_fails_after_the_timeout(
     assert "ingestion 7 is received" in result.stderr
     assert "no progress for 1 s" in result.stderr
     assert "sluice watch 7" in result.stderr
+
+
+@pytest.mark.parametrize(("state", "seconds"), [("done", "1.5"), ("undone", "")])
+def test_seconds_are_those_of_the_load(api: Replay, state: str, seconds: str) -> None:
+    api.answer("GET /v1/ingestions", {"ingestions": [ingestion(state)], "next": None})
+    heading, row = run(api, "ingestions").stdout.rstrip("\n").splitlines()
+    assert row[heading.index("seconds") :].strip() == seconds

@@ -120,3 +120,12 @@ def test_a_document_sent_to_the_api_is_read_like_a_folder() -> None:
         "columns": [{"name": "a", "type": "integer", "header": ["A", "ay"]}],
     }
     assert parse_document(document).columns[0].headers == ("A", "ay")
+
+
+def test_an_error_of_a_json_document_names_no_toml_file() -> None:
+    with pytest.raises(DeclarationError, match=r"^dataset\.toml: columns: ") as caught:
+        parse_document({"name": "things", "columns": "none"})
+    of_json = caught.value.of_document()
+    assert str(of_json).startswith("columns: 'none' is not ")
+    in_sql = DeclarationError("is taken", file="projections/a.sql", key="name")
+    assert in_sql.of_document() is in_sql

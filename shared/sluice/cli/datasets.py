@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -124,8 +125,17 @@ def _print_dataset(declared: Mapping[str, Any], queries: Sequence[Query]) -> Non
 
 
 def _format_of(output: str | None) -> str | None:
-    """Return the format named by a file's suffix, else ndjson."""
+    """Return the format named by a file's suffix; ndjson for a file without one.
+
+    Raises:
+        click.UsageError: no format has this suffix.
+    """
     if output is None:
         return None
-    suffix = output.rpartition(".")[2].lower()
-    return suffix if suffix in FORMATS else "ndjson"
+    suffix = Path(output).suffix.lower().removeprefix(".")
+    if suffix and suffix not in FORMATS:
+        allowed = ", ".join(f".{each}" for each in FORMATS)
+        raise click.UsageError(
+            f"{output}: no format has the suffix .{suffix}; use one of {allowed}, or name a --format"
+        )
+    return suffix or "ndjson"

@@ -123,15 +123,23 @@ def rejects(
         click.echo("there are more: use --limit N, or --format csv for all", err=True)
 
 
-@click.command(epilog=examples("sluice output 7 > totals.csv", "sluice output 7 --to totals.csv"))
+@click.command(epilog=examples("sluice output 7 > totals.csv", "sluice output 7 -o totals.csv"))
 @_ingestion_argument
-@click.option("--to", metavar="FILE", type=click.Path(dir_okay=False), help="Write to this file.")
+@click.option(
+    "-o",
+    "--output",
+    "--to",
+    "to",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Write to this file.",
+)
 @json_option
 @click.pass_context
 def output(context: click.Context, ingestion: int, to: str | None, as_json: bool) -> None:
     """Download the output file of an ingestion, if its dataset declares an output.
 
-    With --json print its location and size, and download it only with --to.
+    With --json print its location and size, and download it only with -o.
     """
     client = connect(context)
     if to is not None or not as_json:

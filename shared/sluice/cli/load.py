@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sluice.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, connect, examples, json_option
-from sluice.cli.outcome import exit_code, print_accounts, print_outcome
+from sluice.cli.options import EXIT_INTERRUPTED, connect, examples, json_option
+from sluice.cli.outcome import error_code, exit_code, print_accounts, print_outcome, sentence
 from sluice.cli.output import print_json_line
 from sluice.cli.progress import choose_view
 from sluice.errors import SluiceError
@@ -165,7 +165,7 @@ class _Report:
     def exit_code(self) -> int:
         """The highest exit code of all files."""
         codes = [exit_code(each) for each in self.ended.values()]
-        return max([0, *codes, *(EXIT_FAILED for _ in self.errors)])
+        return max([0, *codes, *(error_code(each) for each in self.errors.values())])
 
     def print(self, client: Client, plans: Sequence[Plan]) -> None:
         """Print the accounts of all files, then the problems and first rejects of each."""
@@ -177,7 +177,7 @@ class _Report:
             if path not in self.ended and path not in self.errors:
                 click.echo(f"{path}: uploaded to gs://{upload.bucket}/{upload.object}")
         for error in self.errors.values():
-            click.echo(f"Error: {error.detail}", err=True)
+            click.echo(f"Error: {sentence(error)}", err=True)
 
     def print_json(self, plans: Sequence[Plan]) -> None:
         """Print one line of JSON for each file."""

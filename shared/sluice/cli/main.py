@@ -26,11 +26,9 @@ from sluice.cli.options import (
     EXIT_USAGE,
     examples,
 )
+from sluice.cli.outcome import error_code, sentence
 from sluice.cli.output import reason_of
 from sluice.errors import SluiceError
-
-# Statuses of a wrong request, as opposed to a failure of the system.
-USAGE_STATUSES = frozenset((400, 404, 405, 406, 413, 422))
 
 COMMANDS = (
     *local_cloud.COMMANDS,
@@ -62,7 +60,7 @@ class FailedCommandError(click.ClickException):
 
 
 class WrongRequestError(FailedCommandError):
-    """The API refused the request; prints one sentence on stderr."""
+    """The API refused the request as wrong; prints one sentence on stderr."""
 
     exit_code = EXIT_USAGE
 
@@ -86,7 +84,9 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except SluiceError as error:
-            raise _failure(error) from error
+            is_usage = error_code(error) == EXIT_USAGE
+            kind = WrongRequestError if is_usage else FailedCommandError
+            raise kind(sentence(error)) from error
         except KeyboardInterrupt:
             ctx.exit(EXIT_INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -119,12 +119,6 @@ def _discard_output() -> None:
     """Send what stdout still buffers nowhere: Python would fail to write it at exit."""
     with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nothing:
         os.dup2(nothing.fileno(), sys.stdout.fileno())
-
-
-def _failure(error: SluiceError) -> FailedCommandError:
-    answered = getattr(getattr(error, "answer", None), "status", None)
-    kind = WrongRequestError if answered in USAGE_STATUSES else FailedCommandError
-    return kind(error.detail)
 
 
 @click.group(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
 
-from sluice.cli.options import EXIT_FAILED, EXIT_REJECTS
+from sluice.cli.options import EXIT_FAILED, EXIT_REJECTS, EXIT_USAGE
 from sluice.cli.output import cell, count, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sluice.client import Client, Ingestion
+    from sluice.errors import SluiceError
 
 REJECTS_SHOWN = 5
 #: Codes of failures for which trying the same file again can help: the system's, an account that does not
 #: balance, and what is declared or fixed apart from the file.
 RETRIED_CODES = ("SYS", "CSV103", "CSV107", "CSV120")
+#: Statuses of a wrong request, as opposed to a failure of the system.
+USAGE_STATUSES = frozenset((400, 404, 405, 406, 413, 422))
+_LISTING = re.compile(r"GET /v1/(datasets|backups) lists them")
 COLORS = {"done": "green", "failed": "red", "cancelled": "red", "skipped": "yellow"}
 
 
@@ -28,6 +33,18 @@ def exit_code(ingestion: Ingestion) -> int:
     if ingestion.state != "done":
         return EXIT_FAILED
     return EXIT_REJECTS if ingestion.account.rejected else 0
+
+
+def error_code(error: SluiceError) -> int:
+    """Return 2 for a request that the API refused as wrong, 4 for a wrong file and anything else."""
+    answer = getattr(error, "answer", None)
+    is_usage = answer and answer.status in USAGE_STATUSES and not answer.code.startswith("CSV")
+    return EXIT_USAGE if is_usage else EXIT_FAILED
+
+
+def sentence(error: SluiceError) -> str:
+    """Return what an error says, with commands instead of routes."""
+    return _LISTING.sub(r"`sluice \1` lists them", error.detail)
 
 
 def account_row(ingestion: Ingestion) -> dict[str, object]:

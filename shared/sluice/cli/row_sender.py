@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sluice.cli.options import EXIT_FAILED, EXIT_REJECTS
-from sluice.cli.outcome import REJECTS_SHOWN, reject_rows
+from sluice.cli.outcome import REJECTS_SHOWN, error_code, reject_rows, sentence
 from sluice.cli.output import count, print_json_line, print_rows
 from sluice.errors import SluiceError
 
@@ -53,7 +53,7 @@ class _Sent:
     @property
     def exit_code(self) -> int:
         if self.error:
-            return EXIT_FAILED
+            return EXIT_FAILED if self.requests else error_code(self.error)
         return EXIT_REJECTS if self.rejects else 0
 
     def document(self) -> dict[str, Any]:
@@ -105,4 +105,4 @@ def _print(files: Sequence[_Sent]) -> None:
             if len(each.rejects) > REJECTS_SHOWN:
                 click.echo(f"and {len(each.rejects) - REJECTS_SHOWN:,} more: --json prints all")
         if each.error:
-            click.echo(f"{each.plan.path}: {each.error}{each.published}", err=True)
+            click.echo(f"{each.plan.path}: {sentence(each.error)}{each.published}", err=True)

@@ -23,6 +23,7 @@ from sluice.documents.ingestions import (
     Subscriptions,
     UploadSession,
 )
+from sluice.errors import EmptyFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -109,10 +110,13 @@ class Client:
             progress: called with the number of bytes sent so far.
 
         Raises:
+            EmptyFileError: it has no bytes; Sluice ignores empty objects.
             UploadRefusedError: Cloud Storage refused it, or failed too often.
             FileChangedError: the file became shorter during the upload.
         """
         source = Path(path)
+        if not source.stat().st_size:
+            raise EmptyFileError(f"{source}: the file is empty; nothing was uploaded")
         body = {"dataset": dataset, "name": source.name, "size_bytes": source.stat().st_size}
         session = self._transport.read(UploadSession, "POST", "/v1/uploads", body=body)
         return ResumableUpload(self._transport, session.url, source, progress).run()

@@ -117,8 +117,8 @@ class Ingestion(IngestionProgress, frozen=True, kw_only=True):
 
     @property
     def took_s(self) -> float | None:
-        """Seconds from the arrival of the object to the end; None before the end."""
-        if self.finished_at is None:
+        """Seconds from the arrival of the object to the end; None before it, and after an undo."""
+        if self.finished_at is None or self.state is State.UNDONE:
             return None
         return (self.finished_at - self.received_at).total_seconds()
 

@@ -9,7 +9,7 @@ from sluice.api.operations import Call, operation
 from sluice.api.responses import json_response
 from sluice.datasets.identifiers import view
 from sluice.documents import datasets as documents
-from sluice.errors import BodyError
+from sluice.errors import BodyError, DeclarationError
 from sluice.postgres.catalog import DatasetVersion, dataset_version, dataset_versions
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed
@@ -95,7 +95,10 @@ def declare_dataset(call: Call) -> Response:
     document = call.body(dict[str, Any])
     if document.setdefault("name", name) != name:
         raise BodyError(f"name: the body says {document['name']!r}, the path {name!r}")
-    is_changed = declare(call.engine, document, origin="api")
+    try:
+        is_changed = declare(call.engine, document, origin="api")
+    except DeclarationError as error:
+        raise error.of_document() from None
     with transaction(call.engine) as connection:
         version = dataset_version(connection, name).dataset.version
     answer = documents.Declared(name, version, is_changed)
