@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 
+from sluice.datasets.declarations import read_folder
 from sluice.datasets.model import Parameter, Query
 from sluice.errors import ParameterError
 from sluice.querying.parameters import read_parameters
@@ -96,3 +98,12 @@ def test_a_required_parameter_is_named_when_it_is_missing() -> None:
 )
 def test_percent_signs_of_operators_are_doubled(sql: str, escaped: str) -> None:
     assert escape_percents(sql) == escaped
+
+
+@pytest.mark.parametrize("name", ["weekly_average", "groups"])
+def test_an_inverted_box_of_trips_is_refused(name: str) -> None:
+    query = read_folder(Path(__file__).parents[2] / "sql/datasets/trips").query(name)
+    assert query is not None
+    box = {"min_lon": "15", "max_lon": "14", "min_lat": "49", "max_lat": "50"}
+    with pytest.raises(ParameterError, match=r"min_lon: .* is more than max_lon"):
+        read_parameters(query, box.items())
