@@ -48,7 +48,7 @@ DATASETS: dict[str, dict[str, Any]] = {
     "error": {"key": ["id"], "duplicates": "error"},
     "update-replace": {"key": ["id"], "duplicates": "update", "reupload": "replace"},
 }
-_MAX_EXAMPLES = 6
+_MAX_EXAMPLES = 5
 #: Attempts after which a small file is split on its own.
 ALONE = 9
 STATE = (
