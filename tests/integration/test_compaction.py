@@ -27,7 +27,7 @@ SELECT kind, id / 10 AS tens, array_agg(id ORDER BY id) AS ids FROM rows GROUP B
 """
 PROJECTED = {**THINGS, "projections": {"numbers": NUMBERS}}
 FILE = HEADER + lines(1, 60)
-#: An attempt that goes the ordinary way, through all functions.
+#: An attempt on the regular path, through all functions.
 ALONE = 9
 BOX = ("min_lon", "min_lat", "max_lon", "max_lat")
 TRIPS = "region,origin_coord,destination_coord,datetime,datasource\n"

@@ -264,7 +264,7 @@ def test_a_file_that_is_not_csv_is_refused(intake: Client, upload: str, name: st
         ({"dzchunkbyteoffset": -1}, "dzchunkbyteoffset: "),
         ({"dztotalfilesize": ""}, "dztotalfilesize: "),
         ({"dztotalfilesize": 10}, "beyond the file's 10 bytes"),
-        ({"dzchunksize": 10}, "more than dzchunksize says"),
+        ({"dzchunksize": 10}, "more than dzchunksize declares"),
     ],
 )
 def test_wrong_fields_are_named(

@@ -58,7 +58,7 @@ def conditional(
 
 
 def freshness_headers(version: DatasetVersion, kind: str) -> dict[str, str]:
-    """Return the headers that say how fresh an answer about a dataset is.
+    """Return the caching headers of an answer about a dataset.
 
     An answer that changes without a change of data has no ETag and must not be stored.
     """

@@ -1,4 +1,4 @@
-"""An operation of the API: a handler, its route, and what OpenAPI says of it."""
+"""An operation of the API: a handler, its route, and its description for OpenAPI."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def stream_response(
     """Return a response with a streamed body.
 
     Args:
-        body: the blocks; the first is made at once, so that a failure is still a problem document.
+        body: the blocks; the first is made immediately, so that a failure is still a problem document.
         kind: one of `MEDIA_TYPES`.
         headers: of the response.
         resources: what the body reads from; closed when the response ends or breaks off.

@@ -127,7 +127,7 @@ def save(blocks: Iterable[bytes], target: str | None) -> None:
 
     Raises:
         TargetError: the target cannot be written.
-        BrokenPipeError: nobody reads the pipe any more.
+        BrokenPipeError: the reader has closed the pipe.
     """
     if target is None or target == "-":
         with click.open_file("-", "wb") as stdout:
@@ -166,7 +166,7 @@ def _is_replaceable(found: os.stat_result) -> bool:
 
 
 def _replace(path: Path, blocks: Iterable[bytes], found: os.stat_result | None) -> None:
-    """Write a file beside another one, and put it in its place."""
+    """Write a file next to another one, and replace that by it."""
     if found and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     partial = path.with_name(f".{path.name[:200]}.{os.getpid()}")

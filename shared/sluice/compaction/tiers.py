@@ -48,10 +48,10 @@ def next_group(groups: Iterable[Group]) -> Group | None:
     tiers: dict[int, list[Group]] = {}
     for each in groups:
         tiers.setdefault(each.tier, []).append(each)
-    for _, alike in sorted(tiers.items()):
-        new = [each for each in alike if not each.is_segment]
-        if len(alike) - len(new) + bool(new) >= FAN_OUT:
-            return _merged(alike)
+    for _, members in sorted(tiers.items()):
+        new = [each for each in members if not each.is_segment]
+        if len(members) - len(new) + bool(new) >= FAN_OUT:
+            return _merged(members)
         if new:
             return _merged(new)
     return None

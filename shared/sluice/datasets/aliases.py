@@ -61,7 +61,7 @@ def parse_alias(route: str, table: object) -> Alias:
     """Parse one entry of `[aliases]`.
 
     Raises:
-        AliasError: says what is wrong with it.
+        AliasError: it is wrong; the message names the problem.
     """
     method, space, path = route.partition(" ")
     if not space or not path.startswith("/") or _has_bad_path(path):

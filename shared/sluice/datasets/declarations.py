@@ -266,7 +266,7 @@ def _check_aliases(source: _Toml, dataset: Dataset) -> None:
 
 
 def _dialect(source: _Toml, top: Mapping[str, Any]) -> Dialect:
-    given = {key: top[key] for key in ("delimiter", "quote", "encoding", "header") if key in top}
+    given = {each.name: top[each.name] for each in fields(Dialect) if each.name in top}
     try:
         return Dialect(**given)
     except DeclarationError as error:

@@ -1,7 +1,7 @@
 """The lexical grammar of a column: exactly which texts are values of it.
 
 A cell is trimmed, null tokens and defaults are applied, and what is left is either in the grammar or a
-reject. Grammars are regular expressions that Python's `re` and RE2 (DuckDB, Arrow) read alike.
+reject. Grammars are regular expressions that Python's `re` and RE2 (DuckDB, Arrow) interpret in the same way.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def _prose(lines: _Lines, prose: list[str]) -> tuple[str, str]:
     """Return the summary (the first sentence) and the whole description."""
     description = " ".join(prose)
     if not description:
-        raise lines.error(1, "summary", "say in a sentence what it answers, as a -- comment")
+        raise lines.error(1, "summary", "describe in a sentence what it answers, as a -- comment")
     return re.split(r"(?<=[.!?])\s", description, maxsplit=1)[0], description
 
 
@@ -139,7 +139,7 @@ def parse_query(file_name: str, text: str) -> Query:
     """Parse one file of `queries/`.
 
     Args:
-        file_name: the file's stem, the query's name unless the header says another.
+        file_name: the file's stem, the query's name unless the header declares another.
         text: the file's text.
 
     Raises:

@@ -1,6 +1,6 @@
-"""The columnar reader: Arrow splits well-formed records into cells and types whole columns at once.
+"""The columnar reader: Arrow splits well-formed records into cells and types complete columns.
 
-It handles every dataset, quoted or not. What Arrow does not type alike goes to the thorough reader: whole
+It handles every dataset, quoted or not. The thorough reader types what Arrow would type differently: complete
 columns of types or formats that Arrow does not have, and records with an irregular cell or a broken rule.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sluice.parsing.plan import Plan
     from sluice.parsing.well_formed import WellFormed
 
-#: Cells of so many bytes are in memory at once, as texts and as values.
+#: Cells of so many bytes are in memory at the same time, as texts and as values.
 _BLOCK_BYTES = 4 * 1024 * 1024
 
 

@@ -226,7 +226,7 @@ def version_for_query(
 ) -> tuple[DatasetVersion, Query | None]:
     """Return a declared dataset and its query of a name; the etag covers all that the query reads.
 
-    Which datasets these are, the query says; of one answered before, they are read together.
+    The query determines the datasets; those of a query that was answered before are read together.
 
     Raises:
         NotFoundError: there is no dataset of that name.

@@ -207,7 +207,7 @@ def _part(dataset: str, name: str, given: Mapping[str, str], data: bytes) -> Upl
             f"file: bytes {first} to {part.end_byte - 1} are beyond the file's {total} bytes"
         )
     if "dzchunksize" in given and len(data) > _number(given, "dzchunksize"):
-        raise BodyError(f"file: has {len(data)} bytes, more than dzchunksize says")
+        raise BodyError(f"file: has {len(data)} bytes, more than dzchunksize declares")
     return part
 
 

@@ -94,7 +94,7 @@ def declare_dataset(call: Call) -> Response:
     name = call.path["dataset"]
     document = call.body(dict[str, Any])
     if document.setdefault("name", name) != name:
-        raise BodyError(f"name: the body says {document['name']!r}, the path {name!r}")
+        raise BodyError(f"name: the body has {document['name']!r}, the path {name!r}")
     try:
         is_changed = declare(call.engine, document, origin="api")
     except DeclarationError as error:
