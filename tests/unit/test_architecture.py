@@ -379,6 +379,12 @@ def test_no_file_is_called_after_nothing() -> None:
     assert [path.name for path in paths if path.stem.split("_")[-1] in FORBIDDEN_NAMES] == []
 
 
+def test_no_two_test_files_share_a_name() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if "toys" not in path.parts]
+    twice = {name for name in names if names.count(name) > 1}
+    assert twice <= {"conftest.py"}
+
+
 def test_every_module_says_what_it_owns() -> None:
     silent = [
         name
