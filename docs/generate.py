@@ -76,7 +76,7 @@ def errors_table() -> str:
          _first_sentence(each.__doc__))
         for each in errors()
     ]  # fmt: skip
-    return _table(("Code", "HTTP", "Title", "Worth a retry", "When"), rows)
+    return _table(("Code", "HTTP", "Title", "Retryable", "When"), rows)
 
 
 def datasets_table() -> str:
