@@ -25,7 +25,7 @@ def test_a_deployment_that_works_passes(local_cloud: Cloud) -> None:
     done = smoke(local_cloud, "--inbox", "inbox")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-3:][0].startswith("smoke: received the event done")
-    assert done.stdout.endswith("smoke: read 3 rows\nsmoke: took them back\n")
+    assert done.stdout.endswith("smoke: read 3 rows\nsmoke: undid them\n")
 
 
 def test_addresses_of_single_functions_and_a_pulled_event_do_too(local_cloud: Cloud) -> None:
