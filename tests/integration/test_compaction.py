@@ -103,12 +103,14 @@ def test_an_ingestion_undone_meanwhile_is_left_out(
     ingestion = load_only(flow, FILE)
     twin = flow.twin()
     undoing = threading.Thread(target=twin.undo, args=(ingestion,))
+    starting = threading.Lock()
     insert = compact.insert_slice
 
     def undone_meanwhile(*arguments: Any) -> None:
         insert(*arguments)
-        if undoing.ident is None:
-            undoing.start()
+        with starting:  # slices are inserted concurrently
+            if undoing.ident is None:
+                undoing.start()
         undoing.join(0.1)  # it waits for the slice's transaction
 
     monkeypatch.setattr(compact, "insert_slice", undone_meanwhile)
