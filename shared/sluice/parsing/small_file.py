@@ -41,7 +41,7 @@ class SmallFile:
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as it is recorded with the ingestion."""
-        return {**self.layout.to_json(), "header_end": self.header_end, "is_copied": False}
+        return {**self.layout.to_json(), "header_end": self.header_end}
 
 
 def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
