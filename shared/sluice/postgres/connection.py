@@ -27,7 +27,6 @@ _TRANSIENT_CLASSES = ("08", "40", "53", "55P03", "57", "58030")
 #: Values out of range, violated constraints, values too large for an index.
 _REFUSALS = ("22", "23", "54")
 QUERY_CANCELED = "57014"
-UNIQUE_VIOLATION = "23505"
 UNDEFINED_TABLE = "42P01"
 _COPY_FAIL = b"f"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -180,13 +179,6 @@ def message_of(error: BaseException) -> str:
 def refuses_value(error: BaseException) -> bool:
     """Whether PostgreSQL refused a value: it is out of range or violates a constraint."""
     return sqlstate(error).startswith(_REFUSALS)
-
-
-def constraint_of(error: BaseException) -> str:
-    """Return the name of the constraint that a database error names, or an empty string."""
-    original = getattr(error, "orig", error)
-    arguments = original.args[0] if original is not None and original.args else None
-    return str(arguments.get("n", "")) if isinstance(arguments, dict) else ""
 
 
 @contextmanager

@@ -156,10 +156,6 @@ class Backlog:
             heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
-    def has_ready(self) -> bool:
-        """Return whether a message can be taken now."""
-        return bool(self._ready)
-
     def counts(self) -> BacklogCounts:
         """Return how many messages there are in each state."""
         undelivered = len(self._entries) - self._outstanding
