@@ -322,7 +322,7 @@ def test_a_file_in_utf_16_ends(flow: Flow, pubsub_of: Pubsub, has_header: bool) 
     text = FILE.decode().replace(",", "\t") if has_header else "1\tone\ta\n"
     for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
         pubsub_of.upload(text.encode(encoding), f"things/{encoding}.csv")
-        assert str(newest_ingestion(flow).state) in {"failed", "done"}, encoding
+        assert str(newest_ingestion(flow).state) in {"failed", "done", "skipped"}, encoding
 
 
 BYTES = {
