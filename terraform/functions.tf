@@ -80,7 +80,7 @@ locals {
     max_rows             = var.max_rows
     cache_s              = 60
     cache_bytes          = 64 * 1024 * 1024
-    recovery_idle_s      = 900 # longer than a message is processed
+    recovery_idle_s      = 900  # longer than a message is processed
     max_attempts         = 10   # as many as a message has before it is a dead letter
     give_up_after_s      = 1800 # longer than an outage of the database or Cloud Storage usually lasts
     max_resends          = 5    # the wait doubles: eight hours in all
