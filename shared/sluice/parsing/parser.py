@@ -79,8 +79,10 @@ def parse_chunk(
             rows = columnar.read(records, first_record)
         findings = records.malformed | columnar.findings
         check_account(records.records, len(rows), len(findings), first_line)
-        needs_index = findings or dataset.keeps_originals
-        index = index_records(data, layout.dialect, layout.width) if needs_index else NO_RECORDS
+        index = records.index
+        if index is None:
+            needs_index = findings or dataset.keeps_originals
+            index = index_records(data, layout.dialect, layout.width) if needs_index else NO_RECORDS
         parsed = ParsedChunk(
             dataset=dataset,
             records_read=records.records,

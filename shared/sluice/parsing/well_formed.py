@@ -46,6 +46,7 @@ class WellFormed:
         malformed: what is wrong with the other records, by position.
         recovered: records that follow an unclosed quote and were recovered.
         longest_bytes: size of the longest of them, 0 where it is unknown.
+        index: where all records of the chunk are; None where that was not needed.
     """
 
     data: bytes
@@ -55,6 +56,7 @@ class WellFormed:
     malformed: dict[int, Finding] = field(default_factory=dict)
     recovered: int = 0
     longest_bytes: int = 0
+    index: RecordIndex | None = None
 
 
 def find_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellFormed:
@@ -110,6 +112,7 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
         numbers=kept.numbers,
         malformed=malformed,
         recovered=index.recovered,
+        index=index,
         longest_bytes=_LARGEST_CHARACTER * int((index.ends - index.starts).max(initial=0)),
     )
 
