@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +12,7 @@ from click.testing import CliRunner, Result
 from replay import ingestion, query
 
 from sluice.cli.main import sluice
+from sluice.client import Client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +76,51 @@ def test_rows_are_aligned_and_say_that_there_are_more(api: Replay) -> None:
 def test_rows_as_json_are_the_document_of_the_api(api: Replay) -> None:
     api.answer("GET /v1/datasets/trips/rows", ROWS)
     assert json.loads(run(api, "rows", "trips", "--json").stdout) == ROWS
+
+
+EXACT = (
+    '{"digits": 123456789012345678901234567890.123456789, "zeros": 1.500, "float": 1e300,'
+    ' "negative": -0, "whole": 123456789012345678901234567890, "list": [0.1000000000000000000001]}'
+)
+
+
+def test_numbers_keep_the_text_of_the_server_in_json(api: Replay) -> None:
+    page = f'{{"rows": [{EXACT}], "next": null}}'
+    api.answer_bytes("GET /v1/datasets/trips/rows", page.encode(), "application/json")
+    assert run(api, "rows", "trips", "--json").stdout == page + "\n"
+    api.answer_bytes("GET /v1/datasets/trips/queries/x", EXACT.encode(), "application/json")
+    assert run(api, "query", "trips", "x", "--json").stdout == EXACT + "\n"
+
+
+def test_numbers_keep_the_text_of_the_server_in_a_table(api: Replay) -> None:
+    page = f'{{"rows": [{EXACT}], "next": null}}'
+    api.answer_bytes("GET /v1/datasets/trips/rows", page.encode(), "application/json")
+    _, line = run(api, "rows", "trips").stdout.splitlines()
+    assert line.split() == [
+        "123456789012345678901234567890.123456789",
+        "1.500",
+        "1e300",
+        "-0",
+        "123456789012345678901234567890",
+        "[0.1000000000000000000001]",
+    ]
+
+
+def test_a_number_of_thousands_of_digits_is_shown(api: Replay) -> None:
+    page = b'{"rows": [{"n": ' + b"9" * 5000 + b'}], "next": null}'
+    api.answer_bytes("GET /v1/datasets/trips/rows", page, "application/json")
+    assert run(api, "rows", "trips").stdout == " " * 4999 + "n\n" + "9" * 5000 + "\n"
+
+
+def test_numbers_of_the_client_are_floats_with_every_digit(api: Replay) -> None:
+    page = f'{{"rows": [{EXACT}], "next": null}}'
+    api.answer_bytes("GET /v1/datasets/trips/rows", page.encode(), "application/json")
+    with Client(api.url) as client:
+        (row,) = client.rows("trips", {})
+    assert Decimal(str(row["digits"])) == Decimal("123456789012345678901234567890.123456789")
+    assert row["zeros"] * 2 == 3.0
+    assert copy.deepcopy(row) == row
+    assert str(copy.deepcopy(row)["digits"]) == str(row["digits"])
 
 
 @pytest.mark.parametrize(

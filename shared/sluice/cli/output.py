@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 import sys
@@ -60,7 +59,7 @@ def cell(value: object) -> str:
         case list() if all(isinstance(each, str) for each in value):
             text = ", ".join(value)
         case dict() | list():
-            text = json.dumps(value, ensure_ascii=False)
+            text = _dumps(value)
         case _:
             text = str(value)
     return "".join(each if each.isprintable() else _visible(each) for each in text)
@@ -68,7 +67,7 @@ def cell(value: object) -> str:
 
 def print_json(value: object) -> None:
     """Print a value as a JSON document, indented on a terminal, else on one line."""
-    click.echo(_dumps(value, indent=2 if sys.stdout.isatty() else None))
+    click.echo(_dumps(value, indent=2 if sys.stdout.isatty() else 0))
 
 
 def print_json_line(value: object) -> None:
@@ -76,10 +75,10 @@ def print_json_line(value: object) -> None:
     click.echo(_dumps(value))
 
 
-def _dumps(value: object, indent: int | None = None) -> str:
-    from sluice.client import to_json  # noqa: PLC0415  # 0.1 s, and `--help` needs none of it
+def _dumps(value: object, indent: int = 0) -> str:
+    from sluice.client import write_json  # noqa: PLC0415  # 0.1 s, and `--help` needs none of it
 
-    return json.dumps(to_json(value), ensure_ascii=False, indent=indent)
+    return write_json(value, indent)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:

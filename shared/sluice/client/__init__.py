@@ -8,7 +8,9 @@
         for row in client.rows("trips", {"region": "eq.Prague"}):
             print(row)
 
-Every error is a `sluice.errors.SluiceError` whose message says what, where and what to do.
+Numbers that are not integers are floats whose `str` has every digit of the answer, so that
+`Decimal(str(row["price"]))` is exact. Every error is a `sluice.errors.SluiceError` whose message
+says what, where and what to do.
 """
 
 from sluice.client.client import DEFAULT_URL, Client
@@ -28,7 +30,7 @@ from sluice.client.events import EventStream
 from sluice.client.rows import RowReject, SentRows
 from sluice.client.uploads import Upload
 from sluice.documents.datasets import Near, Query, QueryParameter
-from sluice.documents.document import to_json
+from sluice.documents.document import Number, to_json, write_json
 from sluice.documents.ingestions import (
     FINAL,
     Account,
@@ -58,6 +60,7 @@ __all__ = [
     "Near",
     "NoIngestionError",
     "NoProgressError",
+    "Number",
     "OutageError",
     "Problem",
     "Query",
@@ -73,4 +76,5 @@ __all__ = [
     "Upload",
     "UploadRefusedError",
     "to_json",
+    "write_json",
 ]

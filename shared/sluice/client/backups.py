@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sluice.client.errors import ConnectionLostError, OutageError, RefusedError
-from sluice.documents.document import parse
+from sluice.documents.document import parse, read_json
 from sluice.documents.ingestions import Problem
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Backups:
         method = "GET" if body is None else "POST"
         with self._transport.stream(path, parameters, accept, method=method, body=body) as lines:
             for line in lines.lines():
-                step = json.loads(line)
+                step = read_json(line)
                 if step.get("progress"):
                     steps(step["progress"])
                 if "problem" in step:

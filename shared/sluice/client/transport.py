@@ -19,7 +19,7 @@ from sluice.client.errors import (
     UnexpectedAnswerError,
     UnreachableError,
 )
-from sluice.documents.document import DocumentError, parse
+from sluice.documents.document import DocumentError, decode, parse, read_json
 from sluice.documents.ingestions import Problem
 
 if TYPE_CHECKING:
@@ -73,16 +73,7 @@ class Transport:
             ConnectionLostError: the connection ended before the answer.
             UnexpectedAnswerError: the answer is not one of the API.
         """
-        with self._translated():
-            answer = self._client.request(
-                method,
-                self.url + path,
-                params=_params(parameters),
-                **_content(body),
-                headers={**self._headers, **(headers or {})},
-            )
-        if answer.is_error:
-            raise self._error(answer)
+        answer = self._answer(method, path, parameters, body, headers)
         return _object(answer) if answer.content else {}
 
     def read(
@@ -95,9 +86,11 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> T:
         """Send a request and return the document that it is answered with; errors as `json`."""
+        answer = self._answer(method, path, parameters, body, headers)
         try:
-            return parse(self.json(method, path, parameters, body, headers), kind)
+            return decode(answer.content or b"{}", kind)
         except DocumentError as error:
+            _object(answer)
             raise UnexpectedAnswerError(f"{self.url}{path}", f"answered {error}") from None
 
     @contextmanager
@@ -147,6 +140,26 @@ class Transport:
         except httpx.TransportError as error:
             raise ConnectionLostError(url.split("?", 1)[0], _why(error)) from error
         return Receipt(answer.status_code, answer.headers.get("Range", ""), answer.text)
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        parameters: Parameters,
+        body: object,
+        headers: Mapping[str, str] | None,
+    ) -> httpx.Response:
+        with self._translated():
+            answer = self._client.request(
+                method,
+                self.url + path,
+                params=_params(parameters),
+                **_content(body),
+                headers={**self._headers, **(headers or {})},
+            )
+        if answer.is_error:
+            raise self._error(answer)
+        return answer
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -234,7 +247,7 @@ def _content(body: object) -> dict[str, Any]:
 def _object(answer: httpx.Response) -> dict[str, Any]:
     where = str(answer.request.url)
     try:
-        found = answer.json()
+        found = read_json(answer.content)
     except ValueError:
         kind = answer.headers.get("content-type", "nothing")
         raise UnexpectedAnswerError(where, f"answered {kind} instead of JSON") from None

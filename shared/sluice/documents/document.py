@@ -1,14 +1,18 @@
 """What all documents share: how they are written as JSON, read, checked and described.
 
+Numbers keep their digits: `read_json` and `write_json` carry the text of each one.
+
 A document is a `msgspec.Struct`. This package alone imports msgspec, and of ours only itself.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 
@@ -29,6 +33,29 @@ class DocumentError(ValueError):
     """A value is not the document that it should be; the message names the field."""
 
 
+class Number(float):
+    """A number of a JSON text that is not a plain integer; its `str` is its text, with every digit."""
+
+    __slots__ = ("_text",)
+    _text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Read the text of a number."""
+        number = super().__new__(cls, text)
+        number._text = text
+        return number
+
+    def __str__(self) -> str:
+        """Return the text that was read."""
+        return self._text
+
+    __repr__ = __str__
+
+    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]  # of a copy
+        """Return the arguments that make an equal number."""
+        return (self._text,)
+
+
 class Document(msgspec.Struct, frozen=True):
     """A JSON object; members that it does not have are ignored when it is read."""
 
@@ -38,13 +65,13 @@ class Request(Document, frozen=True, forbid_unknown_fields=True):
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """Read a document from JSON.
+    """Read a document from JSON; a number of no declared type is a `Number`, if not an `int`.
 
     Raises:
         DocumentError: it is not JSON, or another document.
     """
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.Decoder(kind, float_hook=Number).decode(data)
     except msgspec.ValidationError as error:
         raise DocumentError(_explain(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -63,6 +90,21 @@ def parse(value: object, kind: type[T]) -> T:
         raise DocumentError(_explain(str(error))) from None
 
 
+def read_json(text: str | bytes) -> Any:  # a JSON value
+    """Read JSON as `json.loads` does, but with a `Number` for each number that is not an `int`.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    return json.loads(text, parse_float=Number, parse_int=_integer)
+
+
+def write_json(value: object, indent: int = 0) -> str:
+    """Return a value, with documents and numbers in it, as JSON, on one line if `indent` is 0."""
+    written = msgspec.json.encode(value, enc_hook=_raw)
+    return msgspec.json.format(written, indent=indent).decode()
+
+
 def to_json(value: object) -> Any:  # a JSON value
     """Return a document, or a value with documents in it, as a value for `json.dumps`."""
     return msgspec.to_builtins(value, enc_hook=str)
@@ -73,6 +115,16 @@ def schemas() -> dict[str, Any]:
     return msgspec.json.schema_components(
         list(_concrete(Document)), ref_template="#/components/schemas/{name}"
     )[1]
+
+
+def _integer(text: str) -> int | Number:
+    """Return a number without fraction or exponent; `int` has no -0, and refuses very long ones."""
+    is_plain = len(text) <= sys.int_info.default_max_str_digits and text != "-0"
+    return int(text) if is_plain else Number(text)
+
+
+def _raw(value: object) -> object:
+    return msgspec.Raw(str(value).encode()) if isinstance(value, Number) else str(value)
 
 
 def _concrete(kind: type[Document]) -> Iterable[type[Document]]:
