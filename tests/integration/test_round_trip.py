@@ -73,6 +73,31 @@ def test_csv_loads_back(flow: Flow, serve: Serve, loaded: int) -> None:
     assert rows_of(client, again) == rows_of(client, loaded)
 
 
+def test_csv_without_header_loads_back(flow: Flow, serve: Serve) -> None:
+    flow.declare({"name": "things", "columns": COLUMNS, "header": False})
+    first = load(flow, FILE.partition(b"\n")[2])
+    client = serve("query")
+    answer = client.get(f"{ROWS}?format=csv&order=n&ingestion=eq.{first}")
+    assert answer.mimetype_params["header"] == "absent"
+    again = load(flow, answer.data, "things/back.csv")
+    assert flow.state(again) == "done"
+    assert rows_of(client, again) == rows_of(client, first)
+    assert len(rows_of(client, again)) == 8
+
+
+def test_pages_of_csv_without_header_join_to_a_file(flow: Flow, serve: Serve) -> None:
+    columns = [
+        {"name": "n", "type": "integer"},
+        {"name": "at", "type": "date", "formats": ["%d.%m.%Y"]},
+    ]
+    flow.declare({"name": "things", "columns": columns, "header": False})
+    load(flow, b"1,28.05.2018\n2,\n3,01.01.2024\n")
+    client = serve("query")
+    first = client.get(f"{ROWS}?format=csv&order=n&limit=2")
+    second = client.get(first.headers["Link"].partition("<")[2].partition(">")[0])
+    assert first.data + second.data == b"1,28.05.2018\r\n2,\r\n3,01.01.2024\r\n"
+
+
 @pytest.mark.parametrize("kind", ["json", "ndjson"])
 @pytest.mark.usefixtures("topics")
 def test_json_is_posted_back(serve: Serve, loaded: int, kind: str) -> None:
@@ -148,13 +173,14 @@ def test_a_row_by_its_key_keeps_every_digit(flow: Flow, serve: Serve) -> None:
     assert '"x":12345678901234567890.123456789,' in answer.text
 
 
-def test_the_header_of_an_export_is_refused_by_a_dataset_without_header(
+def test_the_header_of_selected_columns_is_refused_by_a_dataset_without_header(
     flow: Flow, serve: Serve
 ) -> None:
     columns = [{"name": "n", "type": "integer"}, {"name": "p", "type": "point"}]
     flow.declare({"name": "things", "columns": columns, "header": False})
     load(flow, b"1,POINT (14 50)\n")
-    ingestion = load(flow, serve("query").get(f"{ROWS}?format=csv").data, "things/back.csv")
+    selected = f"{ROWS}?format=csv&select=n,p_lon,p_lat,ingestion"
+    ingestion = load(flow, serve("query").get(selected).data, "things/back.csv")
     assert flow.state(ingestion) == "failed"
     detail = flow.ingestion(ingestion).problem["detail"]
     assert "line 1 is a header" in detail

@@ -88,14 +88,29 @@ def write_file(
         columns: some of its stored columns.
         batches: lists of rows.
     """
-    stored = {each.name: column for column in dataset.columns for each in column.fields}
+    stored = _columns_by_field(dataset)
     names = [_name_in_file(dataset, each.name, stored.get(each.name)) for each in columns]
-    formed = {
-        place: column
-        for place, each in enumerate(columns)
-        if (column := stored.get(each.name)) and not is_plain(column)
-    }
-    return _csv_file(names, _in_forms(formed, batches) if formed else batches, dataset.dialect)
+    return _csv_file(names, _in_forms(dataset, columns, batches), dataset.dialect)
+
+
+def write_headerless_file(
+    dataset: Dataset, columns: Sequence[ResultColumn], batches: Batches
+) -> Iterator[bytes]:
+    """Yield rows as `write_file` does for a dataset whose files have no header.
+
+    Args:
+        dataset: as of `write_file`.
+        columns: all of its stored columns in order.
+        batches: lists of rows.
+    """
+    rows = _in_forms(dataset, columns, batches)
+    if any(each.definition.is_compound for each in dataset.columns):
+        rows = _with_points(dataset.columns, rows)
+    return _csv_file(None, rows, dataset.dialect)
+
+
+def _columns_by_field(dataset: Dataset) -> dict[str, Column]:
+    return {each.name: column for column in dataset.columns for each in column.fields}
 
 
 def _name_in_file(dataset: Dataset, name: str, column: Column | None) -> str:
@@ -107,14 +122,41 @@ def _name_in_file(dataset: Dataset, name: str, column: Column | None) -> str:
     return column.headers[0] if is_taken else name
 
 
-def _in_forms(columns: Mapping[int, Column], batches: Batches) -> Batches:
-    """Yield batches with the values of some places as the cells of their columns."""
+def _in_forms(dataset: Dataset, columns: Sequence[ResultColumn], batches: Batches) -> Batches:
+    """Return batches with the values of columns that declare a form as cells."""
+    stored = _columns_by_field(dataset)
+    formed = {
+        place: column
+        for place, each in enumerate(columns)
+        if (column := stored.get(each.name)) and not is_plain(column)
+    }
+    return _formed(formed, batches) if formed else batches
+
+
+def _formed(columns: Mapping[int, Column], batches: Batches) -> Batches:
     for batch in batches:
         rows = [list(row) for row in batch]
         for place, column in columns.items():
             for row in rows:
                 row[place] = None if row[place] is None else write_cell(column, row[place])
         yield rows
+
+
+def _with_points(columns: Sequence[Column], batches: Batches) -> Batches:
+    """Yield batches with the two stored values of each point as one cell."""
+    for batch in batches:
+        yield [_join_points(columns, iter(row)) for row in batch]
+
+
+def _join_points(columns: Sequence[Column], values: Iterator[Any]) -> list[Any]:
+    return [
+        _point(next(values), next(values)) if each.definition.is_compound else next(values)
+        for each in columns
+    ]
+
+
+def _point(lon: object, lat: object) -> str | None:
+    return None if lon is None or lat is None else f"POINT ({lon} {lat})"
 
 
 def write(name: str, columns: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
@@ -160,7 +202,7 @@ def _csv(columns: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
     return _csv_file([column.name for column in columns], batches, Dialect())
 
 
-def _csv_file(names: Sequence[str], batches: Batches, dialect: Dialect) -> Iterator[bytes]:
+def _csv_file(names: Sequence[str] | None, batches: Batches, dialect: Dialect) -> Iterator[bytes]:
     buffer = io.StringIO()
     writer = csv.writer(
         buffer,
@@ -170,7 +212,8 @@ def _csv_file(names: Sequence[str], batches: Batches, dialect: Dialect) -> Itera
         lineterminator="\r\n",  # RFC 4180
     )
     try:
-        writer.writerow(names)
+        if names is not None:
+            writer.writerow(names)
         for batch in batches:
             writer.writerows([_cell(value) for value in row] for row in batch)
             yield _take(buffer, dialect.encoding)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from sluice.datasets.identifiers import quote, view
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Field
@@ -42,18 +43,29 @@ class RowsRequest:
 
     Attributes:
         fields: the columns of the result.
+        has_select: whether the client chose them.
         limit: rows of a page; None for all.
         after: sort values of the last row of the previous page.
     """
 
     dataset: Dataset
     fields: tuple[Field, ...]
+    has_select: bool
     filters: tuple[Filter, ...]
     order: Order
     has_order: bool
     limit: int | None
     after: tuple[str | None, ...]
     grouping: Grouping | None
+
+    @property
+    def is_of_headerless_files(self) -> bool:
+        """Whether a CSV of the result has no header, as the files of the dataset have none."""
+        return not (self.dataset.dialect.header or self.has_select or self.grouping)
+
+    def as_file(self) -> Self:
+        """Return the request for the columns of a CSV; a file without header has the declared ones."""
+        return replace(self, fields=self.dataset.fields) if self.is_of_headerless_files else self
 
     def page(self, max_rows: int) -> Statement:
         """Return the statement that reads the rows.
@@ -130,6 +142,7 @@ def parse_rows_request(
     return RowsRequest(
         dataset=dataset,
         fields=_selected(given.get("select", ""), answered),
+        has_select="select" in given,
         filters=parse_filters([pair for pair in pairs if pair[0] not in RESERVED], columns),
         order=order,
         has_order="order" in given,

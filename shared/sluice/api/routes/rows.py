@@ -15,6 +15,7 @@ from sluice.api.formats import (
     negotiate,
     write,
     write_file,
+    write_headerless_file,
     write_page,
 )
 from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
@@ -107,19 +108,25 @@ def list_rows(call: Call, connection: Connection, found: DatasetVersion) -> Resp
 
     JSON without a limit is a page of 1000 rows; `next` is the cursor of the following page. The
     other formats have all rows, up to the limit of the service, above which the request is
-    refused. With a limit, the header Link has the following page in every format. Values of type
-    numeric are decimals in parquet and arrow, or texts if they have more digits than a decimal.
+    refused. With a limit, the header Link has the following page in every format. A CSV is a file
+    that the dataset loads; if its files have no header, neither has the CSV, unless `select` is
+    given, and the media type has `header=absent`. Values of type numeric are decimals in parquet
+    and arrow, or texts if they have more digits than a decimal.
     """
     kind = negotiate(call.request)
     max_rows = call.settings.max_rows
     wanted = parse_rows_request(found.dataset, call.arguments, max_rows)
     if kind == "json" and wanted.limit is None:
         wanted = replace(wanted, limit=min(PAGE_ROWS, max_rows))
+    if kind == "csv":
+        wanted = wanted.as_file()
     cursor = _next_cursor(connection, wanted, max_rows)
     headers = {"Link": f'<{_next_url(call, cursor)}>; rel="next"'} if cursor else {}
     response = stream_response(_body(connection, wanted, kind, cursor, max_rows), kind, headers)
     if kind == "csv" and wanted.grouping is None:
         response.mimetype_params["charset"] = found.dataset.dialect.encoding
+    if kind == "csv" and wanted.is_of_headerless_files:
+        response.mimetype_params["header"] = "absent"  # RFC 4180
     return response
 
 
@@ -137,6 +144,8 @@ def _body(
         counts_digits=kind in COLUMNAR_FORMATS,
     )
     if kind == "csv" and wanted.grouping is None:
+        if wanted.is_of_headerless_files:
+            return write_headerless_file(wanted.dataset, columns, batches)
         return write_file(wanted.dataset, columns, batches)
     return write_page(batches, "rows", cursor) if kind == "json" else write(kind, columns, batches)
 
