@@ -272,5 +272,6 @@ UPDATE sluice.ingestions
 SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NULL, chunks_loaded = 0, bytes_loaded = 0,
     records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, warnings = '[]', problem = NULL, finished_at = NULL, resends = 0,
     output = NULL, content_sha256 = NULL, replaced_by = NULL,
-    declaration_version = NULL
+    declaration_version = NULL,
+    started_at = clock_timestamp() -- the transaction may have waited for handlers of the earlier attempt
 WHERE id = :ingestion;

@@ -12,7 +12,10 @@ import pytest
 from problems import assert_problem
 from serving import GUESTS, advance, receive
 
-from sluice.documents.ingestions import State
+from sluice.documents.document import decode
+from sluice.documents.ingestions import Ingestion, State
+from sluice.postgres.connection import transaction
+from sluice.postgres.named_sql import composed
 
 if TYPE_CHECKING:
     from serving import Serve
@@ -123,6 +126,25 @@ def test_an_ingestion_is_cancelled_and_retried(
     assert intake.post(f"/v1/ingestions/{number}/cancel").json["state"] == "cancelled"
     assert_problem(intake.post(f"/v1/ingestions/{number}/cancel"), "API308", 409)
     assert intake.post(f"/v1/ingestions/{number}/retry").json["state"] == "received"
+
+
+def test_the_time_of_a_retried_ingestion_counts_from_the_retry(
+    intake: Client, engine: Engine, topics: PubsubServer
+) -> None:
+    number = receive(engine, "trips")
+    with transaction(engine) as connection:
+        aged = "UPDATE sluice.ingestions SET received_at = received_at - interval '1 day'"
+        connection.execute(composed(aged))
+    first = decode(intake.post(f"/v1/ingestions/{number}/cancel").data, Ingestion)
+    assert first.started_at == first.received_at
+    assert first.took_s
+    assert first.took_s > 86_000
+    restarted = decode(intake.post(f"/v1/ingestions/{number}/retry").data, Ingestion)
+    assert (restarted.finished_at, restarted.took_s) == (None, None)
+    second = decode(intake.post(f"/v1/ingestions/{number}/cancel").data, Ingestion)
+    assert second.received_at == first.received_at
+    assert second.took_s is not None
+    assert 0 <= second.took_s < 60
 
 
 def test_a_published_ingestion_is_undone(

@@ -219,6 +219,7 @@ def ingestion(state: str = "done", **members: object) -> dict[str, object]:
         "declaration_version": None,
         "replaced_by": None,
         "received_at": "2026-11-21T12:00:00Z",
+        "started_at": "2026-11-21T12:00:00Z",
         "updated_at": "2026-11-21T12:00:01.500000Z",
         "finished_at": "2026-11-21T12:00:01.500000Z",
     } | members

@@ -74,6 +74,7 @@ def test_an_event_and_an_ingestion_share_their_members() -> None:
         "declaration_version",
         "replaced_by",
         "received_at",
+        "started_at",
         "updated_at",
         "finished_at",
     }

@@ -112,15 +112,16 @@ class Ingestion(IngestionProgress, frozen=True, kw_only=True):
     declaration_version: int | None = None
     replaced_by: int | None
     received_at: Time
+    started_at: Annotated[Time, Meta(description="Its arrival, or the newest retry.")]
     updated_at: Time
     finished_at: Time | None
 
     @property
     def took_s(self) -> float | None:
-        """Seconds from the arrival of the object to the end; None before it, and after an undo."""
+        """Seconds from the start of the newest attempt to its end; None before it, and after an undo."""
         if self.finished_at is None or self.state is State.UNDONE:
             return None
-        return (self.finished_at - self.received_at).total_seconds()
+        return (self.finished_at - self.started_at).total_seconds()
 
 
 class EventData(

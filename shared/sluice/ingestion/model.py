@@ -46,6 +46,7 @@ class Ingestion:
         problem: problem document of a failure.
         replaced_by: the ingestion that replaced this one, or in whose favour it was skipped.
         resends: how often recovery sent its messages again.
+        started_at: when its newest attempt started: its arrival, or the newest retry.
     """
 
     id: int
@@ -69,6 +70,7 @@ class Ingestion:
     replaced_by: int | None
     resends: int
     received_at: datetime
+    started_at: datetime
     updated_at: datetime
     finished_at: datetime | None
 
@@ -108,6 +110,7 @@ class Ingestion:
             replaced_by=row["replaced_by"],
             resends=row["resends"],
             received_at=row["received_at"],
+            started_at=row["started_at"] or row["received_at"],
             updated_at=row["updated_at"],
             finished_at=row["finished_at"],
         )

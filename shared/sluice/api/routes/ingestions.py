@@ -115,6 +115,7 @@ def ingestion_document(ingestion: Ingestion) -> documents.Ingestion:
         declaration_version=ingestion.declaration_version,
         replaced_by=ingestion.replaced_by,
         received_at=ingestion.received_at,
+        started_at=ingestion.started_at,
         updated_at=ingestion.updated_at,
         finished_at=ingestion.finished_at,
     )
