@@ -1,4 +1,4 @@
-"""The real files of `../shared/data`, and what must come of them; tests skip where the folder is absent."""
+"""The real files of `../shared/data` and reported files, and what must come of them; tests skip where absent."""
 
 from __future__ import annotations
 
@@ -20,15 +20,25 @@ def _shared() -> Path:
 
 DATA = _shared() / "data"
 EXPECTED = _shared() / "expected"
+REPORTS = _shared() / "cases" / "reports"
 
 needs_real_files = pytest.mark.skipif(
     not DATA.is_dir(), reason="needs the real files of ../shared/data"
+)
+needs_reports = pytest.mark.skipif(
+    not REPORTS.is_dir(), reason="needs the reported files of ../shared/cases/reports"
 )
 of_each_real_file = pytest.mark.parametrize(
     "path",
     [pytest.param(path, id=str(path.relative_to(DATA))) for path in sorted(DATA.rglob("*.csv"))]
     or [pytest.param(DATA, id="none", marks=needs_real_files)],
 )
+
+
+def reported_file(path: str) -> Path:
+    """Return a file of the reports, whose folders begin with a number that `path` lacks."""
+    folder, _, name = path.partition("/")
+    return next(REPORTS.glob(f"*-{folder}")) / name
 
 
 def expected_records(name: str) -> list[list[str]]:
