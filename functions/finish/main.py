@@ -38,7 +38,7 @@ def handle(message: Message) -> None:
         ingestion = int(message.attributes["ingestion"])
     except (KeyError, ValueError):
         raise BodyError(f"message {message.id}: no attribute `ingestion`") from None
-    finish_ingestion(env, ingestion)
+    finish_ingestion(env, ingestion, message.delivery)
     LOGGER.info("finished", extra={"fields": {"ingestion": ingestion}})
 
 

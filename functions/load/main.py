@@ -24,7 +24,7 @@ LOGGER = configure_logging("load", SETTINGS.log_level)
 def handle(message: Message) -> None:
     """Load the chunk."""
     chunk = Chunk.from_message(message.json())
-    load_chunk(open_environment(SETTINGS), chunk)
+    load_chunk(open_environment(SETTINGS), chunk, message.delivery)
     fields = {"ingestion": chunk.ingestion, "chunk": chunk.number, "dataset": chunk.dataset}
     LOGGER.info("loaded", extra={"fields": fields})
 

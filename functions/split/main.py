@@ -27,7 +27,7 @@ def handle(message: Message) -> None:
     if file is None:
         LOGGER.info("ignored", extra={"fields": {"object": message.attributes.get("objectId")}})
         return
-    ingestion = split_file(open_environment(SETTINGS), file, message.delivery_attempt or 1)
+    ingestion = split_file(open_environment(SETTINGS), file, message.delivery)
     LOGGER.info("split", extra={"fields": {"ingestion": ingestion, "object": file.name}})
 
 

@@ -30,6 +30,7 @@ ORDER BY random();
 
 -- name: record_failed_attempt
 -- Counts a failed attempt of a step. The attempts of split count from 1 again once it has recorded a chunk.
+-- An attempt whose start was counted is no longer unanswered.
 INSERT INTO sluice.failed_attempts AS known (ingestion, step, progress, problem)
 VALUES (
     :ingestion, :step,
@@ -39,14 +40,37 @@ VALUES (
 )
 ON CONFLICT ON CONSTRAINT failed_attempts_pk DO UPDATE
 SET attempts = CASE WHEN known.progress = excluded.progress THEN known.attempts + 1 ELSE 1 END,
-    first_at = CASE WHEN known.progress = excluded.progress THEN known.first_at ELSE now() END,
+    first_at = CASE WHEN known.progress = excluded.progress AND known.attempts > 0 THEN known.first_at ELSE now() END,
+    unanswered = CASE WHEN known.progress = excluded.progress
+        THEN greatest(known.unanswered - CAST(:started AS integer), 0) ELSE 0 END,
     progress = excluded.progress, problem = excluded.problem, last_at = now()
 RETURNING attempts, CAST(extract(epoch FROM now() - first_at) AS double precision) AS age_s;
+
+-- name: count_start
+-- Counts the start of an attempt as unanswered, if the ingestion has the step to do; those of split count from 1
+-- again once it has recorded a chunk.
+INSERT INTO sluice.failed_attempts AS known (ingestion, step, progress, attempts, unanswered)
+SELECT id, :step,
+    CASE WHEN :step = 'split'
+        THEN (SELECT count(*) FROM sluice.chunks WHERE chunks.ingestion = :ingestion) ELSE 0 END,
+    0, 1
+FROM sluice.ingestions
+WHERE id = :ingestion AND CAST(state AS text) = ANY (CAST(:states AS text[]))
+ON CONFLICT ON CONSTRAINT failed_attempts_pk DO UPDATE
+SET unanswered = CASE WHEN known.progress = excluded.progress THEN known.unanswered + 1 ELSE 1 END,
+    attempts = CASE WHEN known.progress = excluded.progress THEN known.attempts ELSE 0 END,
+    progress = excluded.progress, last_at = now()
+RETURNING unanswered;
+
+-- name: count_answer
+-- An attempt whose start was counted has ended without an error.
+UPDATE sluice.failed_attempts SET unanswered = greatest(unanswered - 1, 0)
+WHERE ingestion = :ingestion AND step = :step;
 
 -- name: newest_failed_attempt
 -- The last recorded error of an ingestion.
 SELECT step, problem FROM sluice.failed_attempts
-WHERE ingestion = :ingestion
+WHERE ingestion = :ingestion AND problem IS NOT NULL
 ORDER BY last_at DESC
 LIMIT 1;
 

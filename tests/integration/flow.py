@@ -202,14 +202,14 @@ class Flow:
         storage = self.storages.get(function, self.bucket)
         return Environment(self.settings, engine, storage, self.topics)
 
-    def split(self, file: StoredObject, attempt: int = 1) -> int:
-        return split_file(self.env("split"), file, attempt)
+    def split(self, file: StoredObject, delivery: int = 1) -> int:
+        return split_file(self.env("split"), file, delivery)
 
-    def load(self, chunk: Chunk) -> None:
-        load_chunk(self.env("load"), chunk)
+    def load(self, chunk: Chunk, delivery: int = 1) -> None:
+        load_chunk(self.env("load"), chunk, delivery)
 
-    def finish(self, ingestion: int) -> None:
-        finish_ingestion(self.env("finish"), ingestion)
+    def finish(self, ingestion: int, delivery: int = 1) -> None:
+        finish_ingestion(self.env("finish"), ingestion, delivery)
 
     def recover(self) -> Recovered:
         return recover(self.env("finish"))

@@ -10,10 +10,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flow import HEADER, IDLE_S, Flow, lines
+from flow import HEADER, IDLE_S, Flow, Killed, die, lines
 from sqlalchemy import event
 
-from sluice.errors import PubsubUnavailableError, RowsRefusedError, StorageUnavailableError
+from sluice.errors import (
+    ChunkInProgressError,
+    PubsubUnavailableError,
+    RowsRefusedError,
+    StorageUnavailableError,
+)
 from sluice.ingestion.chunks import CHUNKS_TOPIC
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.postgres.connection import copy_in, transaction
@@ -259,6 +264,104 @@ def test_an_ingestion_whose_handlers_are_killed_fails_when_it_was_resent_too_oft
     assert found.problem["code"] == "CSV121"
     assert "no error was recorded" in found.problem["detail"]
     assert flow.event_names(ingestion)[-1] == "failed"
+
+
+def deliver_and_kill(flow: Flow, handle: Callable[[int], object], deliveries: range) -> None:
+    """Deliver a message several times; its function is killed each time."""
+    for delivery in deliveries:
+        with pytest.raises(Killed):
+            handle(delivery)
+
+
+KILLED = range(1, 7)
+#: The delivery that ends what was killed before.
+LAST = 7
+
+
+def test_a_chunk_that_kills_its_loader_each_time_fails_the_ingestion(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    first, poisoned, *_ = flow.chunks(ingestion)
+    flow.load(first)
+    flow.bucket.before_read = lambda _: die()
+    deliver_and_kill(flow, lambda delivery: flow.load(poisoned, delivery), KILLED)
+    assert flow.state(ingestion) == "loading"
+    flow.load(poisoned, LAST)
+    found = flow.ingestion(ingestion)
+    assert str(found.state) == "failed"
+    assert found.problem["code"] == "CSV121"
+    assert "load of chunk 1 stopped 5 times without an answer" in found.problem["detail"]
+    assert flow.event_names(ingestion)[-1] == "failed"
+    flow.bucket.before_read = lambda _: None
+    flow.retry(ingestion)
+    flow.deliver()
+    assert flow.state(ingestion) == "done"
+
+
+def test_a_split_that_is_killed_each_time_fails_the_ingestion(flow: Flow) -> None:
+    stored = flow.put(FILE)
+    with flow.before("store_layout", die):
+        deliver_and_kill(flow, lambda delivery: flow.split(stored, delivery), range(4, 9))
+        flow.split(stored, 9)
+    found = newest_ingestion(flow)
+    assert str(found.state) == "failed"
+    assert "split stopped 5 times without an answer" in found.problem["detail"]
+
+
+def test_a_split_that_makes_progress_may_be_killed_often(flow: Flow) -> None:
+    stored = flow.put(FILE)
+    with flow.before("store_layout", die):
+        for delivery in range(4, 24):
+            deliver_and_kill(
+                flow, lambda each: flow.split(stored, each), range(delivery, delivery + 1)
+            )
+            # The next attempt finds a chunk more than this one.
+            flow.run_sql("UPDATE sluice.failed_attempts SET progress = progress - 1")
+    flow.split(stored, 24)
+    flow.deliver()
+    assert str(newest_ingestion(flow).state) == "done"
+
+
+def test_a_finish_that_is_killed_each_time_fails_the_ingestion(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    for each in flow.chunks(ingestion):
+        flow.load(each)
+    with flow.before("touch_freshness", die):
+        deliver_and_kill(flow, lambda delivery: flow.finish(ingestion, delivery), KILLED)
+        flow.finish(ingestion, LAST)
+    assert flow.state(ingestion) == "failed"
+    assert "finish stopped 5 times" in flow.ingestion(ingestion).problem["detail"]
+
+
+def test_deliveries_that_find_another_handler_at_work_are_not_counted(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    chunk = flow.chunks(ingestion)[0]
+    with flow.engine.begin() as connection:
+        key = {"ingestion": ingestion, "chunk": chunk.number}
+        assert connection.scalar(statement("lock_chunk"), key)
+        for delivery in range(2, 20):
+            with pytest.raises(ChunkInProgressError):
+                flow.load(chunk, delivery)
+    flow.load(chunk, 20)
+    flow.deliver()
+    assert flow.state(ingestion) == "done"
+
+
+def test_deliveries_that_end_with_an_error_are_not_counted_as_killed(flow: Flow) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    chunk = flow.chunks(ingestion)[0]
+    flow.bucket.before_read = Fault(ERRORS["transient"])
+    for delivery in range(2, 20):
+        with pytest.raises(StorageUnavailableError):
+            flow.load(chunk, delivery)
+    assert flow.state(ingestion) == "loading"
+
+
+def test_late_deliveries_of_an_ended_ingestion_are_not_counted(flow: Flow) -> None:
+    ingestion = flow.run(FILE)
+    flow.deliver()
+    flow.load(flow.chunks(ingestion)[0], 3)
+    flow.finish(ingestion, 3)
+    assert flow.all("SELECT * FROM sluice.failed_attempts") == []
 
 
 def test_recovery_names_the_last_error_that_was_recorded(flow: Flow) -> None:

@@ -23,12 +23,16 @@ _MAX_REQUEST_BYTES = 5 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Message:
-    """A message as a push subscription delivers it."""
+    """A message as a push subscription delivers it.
+
+    Attributes:
+        delivery: how often it was delivered, from 1.
+    """
 
     data: bytes
     attributes: Mapping[str, str]
     id: str
-    delivery_attempt: int | None = None
+    delivery: int = 1
 
     def json(self) -> dict[str, Any]:
         """Return the data as a JSON object.
@@ -62,8 +66,14 @@ def read_push(envelope: object) -> Message:
         data=data,
         attributes=message.get("attributes") or {},
         id=str(message.get("messageId") or message.get("message_id") or ""),
-        delivery_attempt=envelope.get("deliveryAttempt") if isinstance(envelope, dict) else None,
+        delivery=_delivery(envelope),
     )
+
+
+def _delivery(envelope: object) -> int:
+    """Return how often a message was delivered; Pub/Sub counts where there is a dead-letter policy."""
+    number = envelope.get("deliveryAttempt") if isinstance(envelope, dict) else None
+    return number if isinstance(number, int) and number > 0 else 1
 
 
 class PubsubPublisher:

@@ -10,7 +10,7 @@ from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Reupload, Rollup
 from sluice.documents.ingestions import State
 from sluice.errors import OutdatedDeclarationError, UnknownDatasetError
-from sluice.ingestion.failures import failures_recorded
+from sluice.ingestion.failures import Step, attempt
 from sluice.ingestion.ingestions import (
     NEWER_GENERATION,
     SAME_CONTENT,
@@ -42,18 +42,19 @@ if TYPE_CHECKING:
     from sluice.ports import Environment, StoredObject
 
 
-def finish_ingestion(env: Environment, ingestion: int) -> None:
+def finish_ingestion(env: Environment, ingestion: int, delivery: int = 1) -> None:
     """Publish an ingestion in state `publishing`; do nothing in any other state.
 
     Args:
-        env: settings `project`, `outbox`, and those of `failures_recorded`.
+        env: settings `project`, `outbox`, and those of `attempt`.
         ingestion: its chunks all have their receipts.
+        delivery: how often the message was delivered.
 
     Raises:
         TransientError: deliver the message again.
     """
-    with failures_recorded(env, ingestion, "finish", (State.PUBLISHING,)):
-        _finish(env, ingestion)
+    step = Step(ingestion, "finish", delivery, (State.PUBLISHING,))
+    attempt(env, step, lambda: _finish(env, ingestion))
     with transaction(env.engine) as connection:
         key = {"ingestion": ingestion}
         withdrawn = connection.scalars(statement("withdrawn_by"), key).all()

@@ -18,7 +18,7 @@ from sluice.errors import (
     UnknownDatasetError,
 )
 from sluice.ingestion.constraint_errors import constraint_errors
-from sluice.ingestion.failures import failures_recorded
+from sluice.ingestion.failures import Step, attempt
 from sluice.ingestion.ingestions import count_chunk, insert_receipt
 from sluice.ingestion.outbox import relay
 from sluice.parsing.chunk import ParsedChunk, copied_columns, copied_rollup_columns
@@ -43,18 +43,19 @@ if TYPE_CHECKING:
 _LOADABLE = (State.SPLITTING, State.LOADING)
 
 
-def load_chunk(env: Environment, chunk: Chunk) -> None:
+def load_chunk(env: Environment, chunk: Chunk, delivery: int = 1) -> None:
     """Load a chunk exactly once, however often its message is delivered.
 
     Args:
-        env: settings `project`, `copy_block_bytes`, and those of `failures_recorded`.
+        env: settings `project`, `copy_block_bytes`, and those of `attempt`.
         chunk: the message.
+        delivery: how often it was delivered.
 
     Raises:
         TransientError: deliver the message again.
     """
-    with failures_recorded(env, chunk.ingestion, f"load of chunk {chunk.number}"):
-        _load(env, chunk)
+    step = Step(chunk.ingestion, f"load of chunk {chunk.number}", delivery)
+    attempt(env, step, lambda: _load(env, chunk))
     relay(env.engine, env.publisher, chunk.ingestion)
 
 

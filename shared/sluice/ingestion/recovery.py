@@ -59,7 +59,7 @@ def recover(env: Environment) -> Recovered:
 
     Args:
         env: settings `project`, `recovery_idle_s`, `max_resends`, `outbox`, and those of
-            `failures_recorded`.
+            `attempt`.
 
     Raises:
         TransientError: part of it is done; run it again later.

@@ -23,7 +23,7 @@ from sluice.errors import (
     UnknownDatasetError,
 )
 from sluice.ingestion.dispatch import publish_chunks
-from sluice.ingestion.failures import failures_recorded
+from sluice.ingestion.failures import Step, attempt
 from sluice.ingestion.group_commit import load_in_group
 from sluice.ingestion.ingestions import (
     SAME_CONTENT,
@@ -62,43 +62,45 @@ _GROUP_ATTEMPTS = 3
 _SLOTS = threading.BoundedSemaphore(4)
 
 
-def split_file(env: Environment, file: StoredObject, attempt: int = 1) -> int:
+def split_file(env: Environment, file: StoredObject, delivery: int = 1) -> int:
     """Load a small file by group commit, split any other; return the ingestion.
 
     Args:
         env: settings `project`, `chunk_bytes`, `copy_block_bytes`, `outbox`, and those of
-            `failures_recorded`.
+            `attempt`.
         file: the object.
-        attempt: how often its notification was delivered. After several failures a file is split like
+        delivery: how often its notification was delivered. After several failures a file is split like
             a large one, which records its progress from the start.
 
     Raises:
         TransientError: deliver the notification again.
     """
-    if attempt <= _GROUP_ATTEMPTS:
+    if delivery <= _GROUP_ATTEMPTS:
         ingestion = load_in_group(env, file)
         if ingestion is not None:
             return ingestion
     with _SLOTS:
-        return _split_alone(env, file)
+        return _split_alone(env, file, delivery)
 
 
-def _split_alone(env: Environment, file: StoredObject) -> int:
+def _split_alone(env: Environment, file: StoredObject, delivery: int) -> int:
     with transaction(env.engine) as connection:
         received = receive(connection, file, env.settings.project)
     _relay(env, received.id)
     if received.state in _DUE:
-        with (
-            failures_recorded(env, received.id, "split"),
-            _exclusive(env.engine, received.id),
-        ):
-            _split(env, received.id)
+        step = Step(received.id, "split", delivery)
+        attempt(env, step, lambda: _split_exclusively(env, received.id))
         _relay(env, received.id)
     return received.id
 
 
 def _relay(env: Environment, ingestion: int) -> None:
     relay(env.engine, env.publisher, ingestion)
+
+
+def _split_exclusively(env: Environment, ingestion: int) -> None:
+    with _exclusive(env.engine, ingestion):
+        _split(env, ingestion)
 
 
 @contextmanager
