@@ -23,7 +23,7 @@ from sluice.cli.reference import render as cli_reference  # noqa: E402
 from sluice.datasets.declarations import read_folders  # noqa: E402
 from sluice.datasets.model import Dangling, Dataset, Parameter, Query  # noqa: E402
 from sluice.datasets.types import TYPES  # noqa: E402
-from sluice.errors import SluiceError, TransientError  # noqa: E402
+from sluice.errors import FileError, SluiceError, TransientError  # noqa: E402
 from sluice.routes import RESERVED, ROUTES  # noqa: E402
 from sluice.settings import PREFIX, Settings  # noqa: E402
 
@@ -73,10 +73,18 @@ def errors_table() -> str:
     """Return all error codes that are raised."""
     rows = [
         (f"`{each.code}`", str(each.status), each.title, "yes" if _is_transient(each) else "",
-         _first_sentence(each.__doc__))
+         _first_sentence(each.__doc__) + _remedy(each))
         for each in errors()
     ]  # fmt: skip
     return _table(("Code", "HTTP", "Title", "Retryable", "When"), rows)
+
+
+def _remedy(error: type[SluiceError]) -> str:
+    """Return the sentence of what to do about a file that fails."""
+    if not issubclass(error, FileError):
+        return ""
+    remedy = error.remedy.format(ingestion="N")
+    return f" {remedy[0].upper()}{remedy[1:]}."
 
 
 def datasets_table() -> str:

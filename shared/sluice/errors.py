@@ -57,6 +57,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+#: The remedy of a file that does not fit its declaration: either of them may be wrong.
+_FIX_EITHER = (
+    "fix the file and load it again, or fix the declaration and run `sluice retry {ingestion}`"
+)
+_RETRY = "run `sluice retry {ingestion}` to start it again"
 PROBLEM_TYPE_BASE = "https://sluice.dev/problems/"
 
 
@@ -105,11 +110,16 @@ class TransientError(SluiceError):
 
 
 class FileError(PermanentError):
-    """The file cannot be loaded."""
+    """The file cannot be loaded.
+
+    Attributes:
+        remedy: what to do next, with `{ingestion}` for the number of the failed ingestion.
+    """
 
     code = "CSV100"
     title = "The file cannot be loaded"
     status = 422
+    remedy: ClassVar[str] = "fix the file and load it again"
 
 
 class EmptyFileError(FileError):
@@ -131,6 +141,7 @@ class UnknownDatasetError(FileError):
 
     code = "CSV103"
     title = "No dataset for this prefix"
+    remedy = "declare the dataset and run `sluice retry {ingestion}`, or load the file into another dataset"
 
 
 class HeaderMismatchError(FileError):
@@ -138,6 +149,7 @@ class HeaderMismatchError(FileError):
 
     code = "CSV104"
     title = "The header does not fit the dataset"
+    remedy = _FIX_EITHER
 
 
 class ObjectGoneError(FileError):
@@ -145,6 +157,7 @@ class ObjectGoneError(FileError):
 
     code = "CSV105"
     title = "The object is gone"
+    remedy = "load the file again"
 
 
 class TooManyRejectsError(FileError):
@@ -152,6 +165,7 @@ class TooManyRejectsError(FileError):
 
     code = "CSV106"
     title = "Too many rejects"
+    remedy = _FIX_EITHER
 
 
 class AllRowsRejectedError(FileError):
@@ -159,6 +173,7 @@ class AllRowsRejectedError(FileError):
 
     code = "CSV201"
     title = "All rows are rejected"
+    remedy = _FIX_EITHER
 
 
 class AccountImbalanceError(FileError):
@@ -166,6 +181,7 @@ class AccountImbalanceError(FileError):
 
     code = "CSV107"
     title = "The account does not balance"
+    remedy = "run `sluice retry {ingestion}`; if it fails again, report it with the file"
 
 
 class EncodingMismatchError(FileError):
@@ -173,6 +189,7 @@ class EncodingMismatchError(FileError):
 
     code = "CSV108"
     title = "The encoding does not fit"
+    remedy = _FIX_EITHER
 
 
 class CompressionError(FileError):
@@ -187,6 +204,7 @@ class RecordTooLongError(FileError):
 
     code = "CSV112"
     title = "A record is too long"
+    remedy = _FIX_EITHER
 
 
 class RepeatedFailureError(FileError):
@@ -194,6 +212,7 @@ class RepeatedFailureError(FileError):
 
     code = "CSV121"
     title = "A step failed too often"
+    remedy = "fix the cause and run `sluice retry {ingestion}`"
 
 
 class OutdatedDeclarationError(FileError):
@@ -201,6 +220,7 @@ class OutdatedDeclarationError(FileError):
 
     code = "CSV122"
     title = "The dataset was declared meanwhile"
+    remedy = "run `sluice retry {ingestion}`"
 
     def __init__(self, dataset: str) -> None:
         super().__init__(
@@ -214,6 +234,7 @@ class OutputRefusedError(FileError):
 
     code = "CSV120"
     title = "The output cannot be made"
+    remedy = "fix the query, declare it and run `sluice retry {ingestion}`"
 
 
 class RowsRefusedError(FileError):
@@ -221,6 +242,14 @@ class RowsRefusedError(FileError):
 
     code = "CSV111"
     title = "The database refuses a row"
+    remedy = _FIX_EITHER
+
+
+def remedy_of(code: str, ingestion: int) -> str:
+    """Return what to do about an ingestion that failed with a code."""
+    kinds: list[type[FileError]] = [FileError, *FileError.__subclasses__()]
+    known = {each.code: each.remedy for each in kinds}
+    return known.get(code, _RETRY).format(ingestion=ingestion)
 
 
 class RequestError(PermanentError):

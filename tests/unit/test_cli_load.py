@@ -184,15 +184,38 @@ def test_the_first_rejects_are_shown_with_line_column_and_reason(
 def test_a_failure_prints_the_problem_on_stderr(cloud: Callable[..., Replay], file: Path) -> None:
     result = run(cloud("failed", problem=PROBLEM), "load", file)
     assert "failed: trips.csv: the header lacks region (CSV104)" in result.stderr
-    assert "retry" not in result.stderr
+    assert result.stderr.endswith(
+        "fix the file and load it again, or fix the declaration and run `sluice retry 7`\n"
+    )
 
 
-@pytest.mark.parametrize("code", ["SYS903", "CSV103", "CSV107", "CSV120"])
+@pytest.mark.parametrize("code", ["SYS903", "CSV103", "CSV107", "CSV120", "CSV121", "CSV122"])
 def test_a_retry_is_suggested_where_it_can_help(
     cloud: Callable[..., Replay], file: Path, code: str
 ) -> None:
     result = run(cloud("failed", problem={**PROBLEM, "code": code}), "load", file)
+    assert "run `sluice retry 7`" in result.stderr
+
+
+@pytest.mark.parametrize("code", ["CSV101", "CSV102", "CSV105", "CSV109"])
+def test_a_file_that_cannot_succeed_is_to_be_loaded_again(
+    cloud: Callable[..., Replay], file: Path, code: str
+) -> None:
+    result = run(cloud("failed", problem={**PROBLEM, "code": code}), "load", file)
+    assert "load" in result.stderr.splitlines()[-1]
+    assert "again" in result.stderr.splitlines()[-1]
+    assert "retry" not in result.stderr
+
+
+def test_a_cancelled_file_may_be_retried(cloud: Callable[..., Replay], file: Path) -> None:
+    result = run(cloud("cancelled"), "load", file)
     assert "run `sluice retry 7` to start it again" in result.stderr
+
+
+def test_rows_of_a_request_are_to_be_sent_again(cloud: Callable[..., Replay], file: Path) -> None:
+    problem = {**PROBLEM, "code": "CSV121"}
+    result = run(cloud("failed", problem=problem, bucket=""), "watch", 7)
+    assert "retry" not in result.stderr
 
 
 def test_warnings_are_printed_with_the_rows_they_concern(

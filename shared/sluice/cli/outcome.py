@@ -9,6 +9,7 @@ import click
 
 from sluice.cli.options import EXIT_FAILED, EXIT_REJECTS, EXIT_USAGE
 from sluice.cli.output import cell, count, print_rows
+from sluice.errors import remedy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from sluice.errors import SluiceError
 
 REJECTS_SHOWN = 5
-#: Codes of failures for which trying the same file again can help: the system's, an account that does not
-#: balance, and what is declared or fixed apart from the file.
-RETRIED_CODES = ("SYS", "CSV103", "CSV107", "CSV120")
 #: Statuses of a wrong request, as opposed to a failure of the system.
 USAGE_STATUSES = frozenset((400, 404, 405, 406, 413, 422))
 _LISTING = re.compile(r"GET /v1/(datasets|backups) lists them")
@@ -101,8 +99,14 @@ def _print_problem(ingestion: Ingestion) -> None:
     problem = ingestion.problem
     why = f": {cell(problem.detail)} ({problem.code})" if problem else ""
     click.echo(f"{ingestion.object}: {state}{why}", err=True)
-    if ingestion.state == "cancelled" or (problem and problem.code.startswith(RETRIED_CODES)):
-        click.echo(f"  run `sluice retry {ingestion.id}` to start it again", err=True)
+    if ingestion.state in ("failed", "cancelled"):
+        code = problem.code if problem else ""
+        click.echo(f"  {_remedy(ingestion, code)}", err=True)
+
+
+def _remedy(ingestion: Ingestion, code: str) -> str:
+    """Return what to do next; rows of a request have no file to read again."""
+    return remedy_of(code, ingestion.id) if ingestion.bucket else "send the rows again"
 
 
 def _print_rejects(client: Client, ingestion: Ingestion) -> None:

@@ -93,7 +93,7 @@ def _chunks(
             dialect = replace(layout.dialect, encoding=encoding)
             layout = replace(layout, dialect=dialect, is_detected=True)
         if block is None and layout is None:
-            raise EmptyFileError(f"{path} has no header")
+            raise EmptyFileError(f"{path} has no header; add one, or declare header = false")
         for cut in cuts:
             assert layout is not None  # noqa: S101  # there is a header before each chunk
             yield bytes(buffer[cut.first_byte - begin : cut.end_byte - begin]), cut, layout

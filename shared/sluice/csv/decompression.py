@@ -101,7 +101,9 @@ def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
                 is_fresh = False
                 data = member.unconsumed_tail or member.unused_data
     except zlib.error as error:
-        raise CompressionError(f"the gzip stream is damaged: {error}") from None
+        raise CompressionError(
+            f"the gzip stream is damaged: {error}; compress and upload the file again"
+        ) from None
     if not member.eof and not is_fresh:
         raise CompressionError("the gzip stream is truncated; upload the file again")
 
@@ -119,7 +121,9 @@ def _unzstd(blocks: Iterable[bytes]) -> Iterator[bytes]:
                 yield frame.decompress(left)
                 left = frame.unused_data if frame.eof else b""
     except zstandard.ZstdError as error:
-        raise CompressionError(f"the zstd stream is damaged: {error}") from None
+        raise CompressionError(
+            f"the zstd stream is damaged: {error}; compress and upload the file again"
+        ) from None
     if frame is not None and not frame.eof:
         raise CompressionError("the zstd stream is truncated; upload the file again")
 

@@ -213,7 +213,8 @@ def _translated(bucket: str, name: str, generation: int) -> Iterator[None]:
         yield
     except (NotFound, RequestRangeNotSatisfiable):
         detail = "this generation no longer exists; upload the file again"
-        raise ObjectGoneError(_message(bucket, name, generation, detail)) from None
+        message = f"{_message(bucket, name, generation, detail)}; upload the file again"
+        raise ObjectGoneError(message) from None
     except (
         GoogleAPICallError,
         InvalidResponse,

@@ -73,7 +73,9 @@ def _finish(env: Environment, ingestion: int) -> None:
         if found is None or found.state != State.PUBLISHING:
             return
         if dataset is None:
-            raise UnknownDatasetError(f"dataset {name} is not declared any more")
+            raise UnknownDatasetError(
+                f"dataset {name} is not declared any more; declare it and retry"
+            )
         publish(connection, found, dataset, env.settings.project, output=output)
 
 

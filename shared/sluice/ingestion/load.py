@@ -112,7 +112,9 @@ def _claim(connection: Connection, chunk: Chunk) -> tuple[Layout, Dataset] | Non
         return None
     dataset = dataset_of_version(connection, chunk.dataset, found.declaration_version)
     if dataset is None:
-        raise UnknownDatasetError(f"dataset {chunk.dataset} is not declared any more")
+        raise UnknownDatasetError(
+            f"dataset {chunk.dataset} is not declared any more; declare it and retry"
+        )
     return Layout.from_json(found.layout), dataset
 
 
@@ -157,7 +159,8 @@ def store_rows(
     written = copy_stream(connection, table, copied_columns(dataset), rows)
     if written != len(parsed.rows):
         raise AccountImbalanceError(
-            f"ingestion {ingestion}: PostgreSQL wrote {written} of {len(parsed.rows)} rows of a chunk"
+            f"ingestion {ingestion}: PostgreSQL wrote {written} of {len(parsed.rows)} rows of a chunk."
+            " Nothing of it is published; retry it"
         )
     for rollup in dataset.rollups:
         table = identifiers.rollup_table(dataset.name, rollup.name)

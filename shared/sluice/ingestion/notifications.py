@@ -84,5 +84,5 @@ def dataset_of(file: StoredObject) -> str:
             f"{file.url}: the object is in no folder; upload it to gs://{file.bucket}/<dataset>/"
         )
     if not is_csv_name(file.name):
-        raise NotCsvError(f"{file.url}: the name does not end in {ENDINGS}")
+        raise NotCsvError(f"{file.url}: the name does not end in {ENDINGS}; rename the file")
     return dataset

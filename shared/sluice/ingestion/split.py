@@ -191,7 +191,9 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
     cuts = splitter.finish()
     if not has_layout:
         if dataset.dialect.header and splitter.header is None:
-            raise EmptyFileError(f"{ingestion.file.url} has no header")
+            raise EmptyFileError(
+                f"{ingestion.file.url} has no header; add one, or declare header = false"
+            )
         _store_layout(env, ingestion.id, dataset, splitter, source, watch.take(), b"")
     _store_encoding(env, ingestion.id, watch)
     if _dispatch(env, ingestion, source, cuts):

@@ -204,5 +204,6 @@ def check_account(records: int, rows: int, rejects: int, first_line: int) -> Non
     """
     if records != rows + rejects:
         raise AccountImbalanceError(
-            f"lines from {first_line}: {records} records gave {rows} rows and {rejects} rejects"
+            f"lines from {first_line}: {records} records gave {rows} rows and {rejects} rejects."
+            " Nothing of the file is published; retry it, and if it fails again report it with the file"
         )

@@ -192,6 +192,7 @@ class NothingLoadedError(RowsRefusedError):
     """The dataset loads all rows of a request or none, and one is rejected."""
 
     code = "CSV113"
+    remedy = "fix the row and send all of them again"
     title = "No row is loaded"
 
 
