@@ -1,4 +1,4 @@
-"""The real files of `../shared/data` and reported files, and what must come of them; tests skip where absent."""
+"""The real and reported files of `../shared` and what must come of them; tests skip where it is absent."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ LIMIT CAST(:limit AS integer);
 -- name: events_after
 -- The events of an ingestion after a sequence, in order.
 SELECT sequence, body FROM sluice.events
-WHERE ingestion = :ingestion AND sequence > :sequence
+WHERE ingestion = :ingestion AND sequence > CAST(:sequence AS bigint)
 ORDER BY sequence;
 
 -- name: events_named
@@ -71,9 +71,20 @@ WHERE ingestions.updated_at >= CAST(:since AS timestamptz)
     AND events.created_at >= CAST(:since AS timestamptz)
 ORDER BY events.created_at, events.ingestion, events.sequence;
 
--- name: event_created_at
--- When an event was written.
-SELECT created_at FROM sluice.events WHERE ingestion = :ingestion AND sequence = :sequence;
+-- name: events_missed
+-- The events of all ingestions that were not committed when an event was written, and the later ones of its
+-- transaction; the client may have some of them already. Without such an event there are none.
+SELECT events.ingestion, events.sequence, events.body
+FROM sluice.events AS seen
+JOIN sluice.ingestions ON ingestions.updated_at >= seen.created_at - CAST(:margin AS interval)
+JOIN sluice.events ON events.ingestion = ingestions.id
+    AND events.created_at >= seen.created_at - CAST(:margin AS interval)
+WHERE seen.ingestion = CAST(:ingestion AS bigint) AND seen.sequence = CAST(:sequence AS bigint)
+    AND CASE
+        WHEN events.transaction = seen.transaction THEN events.created_at >= seen.created_at
+        ELSE NOT pg_visible_in_snapshot(events.transaction, seen.snapshot)
+    END
+ORDER BY events.created_at, events.ingestion, events.sequence;
 
 -- name: insert_subscription
 -- Stores a push subscription made through the API.

@@ -16,6 +16,8 @@ from sqlalchemy import text
 
 from sluice.api import sse as streams
 from sluice.documents.ingestions import State
+from sluice.ingestion.ingestions import move
+from sluice.postgres.connection import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,8 +161,8 @@ def test_a_stream_resumes_after_the_last_event_id(status: Client, guests: int) -
     path = f"/v1/ingestions/{guests}/events"
     messages = list(Stream(status, path, **{"Last-Event-ID": "3"}))
     assert [number for number, _ in messages] == ["4", "5"]
-    assert list(Stream(status, path, **{"Last-Event-ID": "5"})) == []
-    assert_problem(status.get(path, headers={**LIVE, "Last-Event-ID": "last"}), "API301", 400)
+    for last in ("5", "9" * 18):
+        assert list(Stream(status, path, **{"Last-Event-ID": last})) == []
 
 
 def test_events_arrive_live(status: Client, engine: Engine) -> None:
@@ -196,6 +198,59 @@ def test_one_stream_has_the_events_of_all_ingestions(status: Client, engine: Eng
     advance(engine, first, State.SPLITTING)
     messages = iter(Stream(status, "/v1/ingestions", **{"Last-Event-ID": f"{second}:1"}))
     assert next(messages)[0] == f"{first}:2"
+
+
+def test_a_resumed_stream_has_an_event_that_was_written_before_the_last_seen_one_and_committed_later(
+    status: Client, engine: Engine
+) -> None:
+    slow, quick = receive(engine, "trips", "slow.csv"), receive(engine, "trips", "quick.csv")
+    stream = Stream(status, "/v1/ingestions")
+    stream.open()
+    messages = iter(stream)
+    with transaction(engine) as connection:
+        move(connection, slow, State.SPLITTING, "local")
+        advance(engine, quick, State.SPLITTING)
+        assert next(messages)[0] == f"{quick}:2"
+        stream.close()
+    resumed = iter(Stream(status, "/v1/ingestions", **{"Last-Event-ID": f"{quick}:2"}))
+    assert next(resumed)[0] == f"{slow}:2"
+    advance(engine, slow, State.LOADING)
+    assert next(resumed)[0] == f"{slow}:3"
+
+
+def test_a_resumed_stream_has_the_later_events_of_a_transaction(
+    status: Client, engine: Engine
+) -> None:
+    number = receive(engine, "trips")
+    with transaction(engine) as connection:
+        for state in WORKING:
+            move(connection, number, state, "local")
+    resumed = iter(Stream(status, "/v1/ingestions", **{"Last-Event-ID": f"{number}:2"}))
+    assert [next(resumed)[0] for _ in range(2)] == [f"{number}:3", f"{number}:4"]
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    ["last", "1", "1:", ":1", "-1:1", "²:1", "1:1:1", "9" * 30 + ":1", "1:" + "9" * 30],
+)
+def test_a_malformed_last_event_id_is_refused(status: Client, identifier: str) -> None:
+    headers = {**LIVE, "Last-Event-ID": identifier}
+    assert_problem(status.get("/v1/ingestions", headers=headers), "API301", 400)
+
+
+def test_an_unknown_last_event_id_begins_now(status: Client, engine: Engine) -> None:
+    stream = Stream(status, "/v1/ingestions", **{"Last-Event-ID": "9" * 18 + ":1"})
+    messages = iter(stream)
+    stream.open()
+    number = receive(engine, "trips")
+    assert next(messages)[0] == f"{number}:1"
+
+
+@pytest.mark.parametrize("identifier", ["last", "-1", "²", "1:1", "9" * 30])
+def test_a_malformed_sequence_is_refused(status: Client, guests: int, identifier: str) -> None:
+    path = f"/v1/ingestions/{guests}/events"
+    headers = {**LIVE, "Last-Event-ID": identifier}
+    assert_problem(status.get(path, headers=headers), "API301", 400)
 
 
 def test_a_stream_survives_the_loss_of_its_database_connection(

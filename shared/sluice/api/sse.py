@@ -6,6 +6,7 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html, sect
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 EVENT_STREAM = "text/event-stream"
 HEARTBEAT_S = 15.0
+#: A number that `bigint` holds.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 #: A comment that opens the response, keeps it open, and detects a client that has disconnected.
 HEARTBEAT = b": still here\n\n"
 #: Longest time from the start to the commit of a transaction that writes an event.
@@ -103,7 +106,7 @@ def _all_events(engine: Engine, position: tuple[int, int] | None, box: Mailbox) 
     seen: dict[int, int] = {}
     if position is not None:
         seen[position[0]] = position[1]
-        yield _fresh(_since(engine, _written_at(engine, position)), seen)
+        yield _fresh(_missed(engine, position), seen)
     while True:
         news = box.wait(HEARTBEAT_S)
         now = datetime.now(UTC)
@@ -140,11 +143,14 @@ def _since(engine: Engine, moment: datetime) -> Sequence[Row[Any]]:
         return connection.execute(statement("events_since"), {"since": moment}).all()
 
 
-def _written_at(engine: Engine, position: tuple[int, int]) -> datetime:
-    values = {"ingestion": position[0], "sequence": position[1]}
+def _missed(engine: Engine, position: tuple[int, int]) -> Sequence[Row[Any]]:
+    values = {
+        "ingestion": position[0],
+        "sequence": position[1],
+        "margin": LONGEST_TRANSACTION,
+    }
     with transaction(engine) as connection:
-        found = connection.execute(statement("event_created_at"), values).scalar_one_or_none()
-    return found or datetime.now(UTC)
+        return connection.execute(statement("events_missed"), values).all()
 
 
 def _message(identifier: str, body: dict[str, Any]) -> bytes:
@@ -155,7 +161,7 @@ def _message(identifier: str, body: dict[str, Any]) -> bytes:
 def _sequence(text: str) -> int:
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit()):
+    if not _NUMBER.fullmatch(text):
         raise ParameterError(f'Last-Event-ID: "{text}" is not the sequence number of an event')
     return int(text)
 
@@ -164,6 +170,6 @@ def _position(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     ingestion, _, sequence = text.partition(":")
-    if not (ingestion.isdigit() and sequence.isdigit()):
+    if not (_NUMBER.fullmatch(ingestion) and _NUMBER.fullmatch(sequence)):
         raise ParameterError(f'Last-Event-ID: "{text}" is not ingestion:sequence of an event')
     return int(ingestion), int(sequence)
