@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sluice.csv.dialects import Dialect
 from sluice.datasets.declarations import parse_document, read_folder
 from sluice.datasets.types import ColumnType
 from sluice.errors import DeclarationError
@@ -74,6 +75,14 @@ def test_the_trips_folder_is_a_valid_dataset() -> None:
             "",
             id="delimiter",
         ),
+        pytest.param(
+            'quote = "\'"\nescape = "\'"\n[[columns]]\nname="a"\ntype="text"',
+            2,
+            "escape",
+            "is also the quote",
+            id="escape",
+        ),
+        pytest.param("skip_lines = true\n", 1, "skip_lines", "a number of lines", id="boolean"),
     ],
 )
 def test_an_error_names_file_line_and_key(
@@ -85,6 +94,27 @@ def test_an_error_names_file_line_and_key(
     assert caught.value.extra["line"] == line
     assert caught.value.extra["key"] == key
     assert words in caught.value.detail
+
+
+def test_each_key_of_a_dialect_is_read_from_toml(tmp_path: Path) -> None:
+    toml = """
+        delimiter = "~|~"
+        quote = "'"
+        encoding = "cp1252"
+        header = true
+        escape = "\\\\"
+        comment = "#"
+        skip_lines = 2
+        header_lines = 2
+        footer_lines = 1
+        spaces_around_quotes = true
+        trailing_delimiter = true
+        [[columns]]
+        name = "a"
+        type = "text"
+    """
+    expected = Dialect("~|~", "'", "cp1252", True, "\\", "#", 2, 2, 1, True, True)
+    assert read_folder(_folder(tmp_path, toml)).dialect == expected
 
 
 def test_an_error_in_a_query_names_its_file_and_line(tmp_path: Path) -> None:

@@ -11,6 +11,17 @@ from sluice.errors import DeclarationError
 def test_a_dialect_survives_json() -> None:
     dialect = Dialect(delimiter="\t", quote="'", encoding="cp1252", header=False)
     assert Dialect.from_json(dialect.to_json()) == dialect
+    dialect = Dialect(
+        "~|~",
+        escape="\\",
+        comment="//",
+        skip_lines=2,
+        header_lines=2,
+        footer_lines=1,
+        spaces_around_quotes=True,
+        trailing_delimiter=True,
+    )
+    assert Dialect.from_json(dialect.to_json()) == dialect
 
 
 def test_missing_keys_have_their_defaults() -> None:
@@ -22,12 +33,52 @@ def test_delimiter_and_quote_are_bytes_of_the_file() -> None:
     assert (dialect.delimiter_byte, dialect.quote_byte) == (b"\x14", b"\xfe")
 
 
+@pytest.mark.parametrize("delimiter", ["||", "¦", ", ", "<|>", "::"])
+def test_a_delimiter_has_any_number_of_bytes(delimiter: str) -> None:
+    assert Dialect(delimiter).delimiter_byte == delimiter.encode()
+
+
+@pytest.mark.parametrize(
+    ("dialect", "is_plain"),
+    [
+        (Dialect(";", "'", skip_lines=1, footer_lines=1, trailing_delimiter=True), True),
+        (Dialect("||"), False),
+        (Dialect("þ", encoding="latin-1"), False),
+        (Dialect(escape="\\"), False),
+        (Dialect(comment="#"), False),
+        (Dialect(spaces_around_quotes=True), False),
+    ],
+    ids=str,
+)
+def test_a_plain_dialect_has_records_of_rfc_4180(dialect: Dialect, is_plain: bool) -> None:
+    assert dialect.is_plain is is_plain
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
         ({"delimiter": ""}, "delimiter: '' is not one character"),
-        ({"delimiter": "||"}, "delimiter: '||' is not one character"),
-        ({"delimiter": "¦"}, "delimiter: '¦' is not one character of one byte in utf-8"),
+        ({"delimiter": "ab"}, "delimiter: 'ab' occurs in the data"),
+        ({"delimiter": "|" * 33}, "is not one character of utf-8, or up to 32 of them"),
+        ({"delimiter": "|\n"}, "occurs in the data"),
+        ({"delimiter": '"|'}, "is part of the delimiter"),
+        ({"delimiter": "||", "encoding": "shift_jis"}, "is part of other characters in shift_jis"),
+        ({"quote": "¦"}, "quote: '¦' is not one character of one byte in utf-8"),
+        ({"escape": "\\\\"}, "is not one character of one byte in utf-8"),
+        ({"escape": '"'}, "escape: '\"' is also the quote; a doubled quote is literal without"),
+        ({"escape": ","}, "escape: ',' is also the delimiter"),
+        ({"escape": "n"}, "escape: 'n' occurs in the data"),
+        ({"escape": "\\", "encoding": "shift_jis"}, "is part of other characters in shift_jis"),
+        ({"comment": "#,"}, "comment: '#,' contains the delimiter"),
+        ({"comment": '"'}, "comment: '\"' contains the quote"),
+        ({"comment": "x"}, "comment: 'x' occurs in the data"),
+        ({"comment": " "}, "comment: ' ' is white space"),
+        ({"skip_lines": -1}, "skip_lines: -1 is not between 0 and 100,000"),
+        ({"skip_lines": True}, "skip_lines: True is not a whole number"),
+        ({"header_lines": 3}, "header_lines: 3 is not between 1 and 2"),
+        ({"header_lines": 2, "header": False}, "header_lines: 2 needs header = true"),
+        ({"footer_lines": 1_001}, "footer_lines: 1001 is not between 0 and 1,000"),
+        ({"trailing_delimiter": 1}, "trailing_delimiter: 1 is not a boolean"),
         ({"delimiter": "€", "encoding": "latin-1"}, "delimiter: '€' is not one character"),
         ({"delimiter": "\n"}, "occurs in the data"),
         ({"delimiter": "x"}, "occurs in the data"),
@@ -37,7 +88,7 @@ def test_delimiter_and_quote_are_bytes_of_the_file() -> None:
         ({"encoding": "klingon"}, "'klingon' is unknown"),
         ({"header": "yes"}, "header: 'yes' is not a boolean"),
         ({"quote": None}, "quote: None is not a string"),
-        ({"escape": "\\"}, "escape: is unknown; the keys of a dialect are delimiter, encoding"),
+        ({"escaped": "\\"}, "escaped: is unknown; the keys of a dialect are comment, delimiter,"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

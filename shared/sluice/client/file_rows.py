@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 JSON_SUFFIXES = (".ndjson", ".jsonl")
 _BLOCK_BYTES = 1024 * 1024
 _MAX_RECORD_BYTES = 32 * 1024 * 1024
-#: What of a declaration decides how a file is read; the API checks the values.
-_FILE_KEYS = ("header", "delimiter", "quote", "encoding", "stray_quotes", "ragged")
+#: What of a column decides how a file is read; the API checks the values.
 _COLUMN_KEYS = ("name", "type", "header", "required")
 
 
@@ -63,12 +62,15 @@ def _json_lines(path: Path) -> Iterator[Line]:
 
 
 def _dataset_of(declaration: Mapping[str, Any]) -> Dataset:
-    from sluice.datasets.declarations import parse_document  # noqa: PLC0415  # only for CSV files
+    from sluice.datasets.declarations import (  # noqa: PLC0415  # only for CSV files
+        FILE_KEYS,
+        parse_document,
+    )
 
     columns = [
         {key: each[key] for key in _COLUMN_KEYS if key in each} for each in declaration["columns"]
     ]
-    given = {key: declaration[key] for key in _FILE_KEYS if key in declaration}
+    given = {key: declaration[key] for key in FILE_KEYS if key in declaration}
     return parse_document({"name": declaration.get("name", "file"), "columns": columns, **given})
 
 

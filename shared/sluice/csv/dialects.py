@@ -1,4 +1,4 @@
-"""The dialect of a CSV file: delimiter, quote, encoding, header."""
+"""The dialect of a CSV file: delimiter, quote, escape, encoding, header, and lines that are no records."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 _ASCII = bytes(range(128))
 _LEAD_BYTES = range(0x80, 0x100)
+_KINDS: dict[type, str] = {bool: "boolean", int: "whole number", str: "string"}
+#: Lines of a preamble, of a header and of a footer, at most.
+_MOST_LINES = {"skip_lines": 100_000, "header_lines": 2, "footer_lines": 1_000}
+_LONGEST_MARK = 32
 
 
 def _fail(key: str, detail: str) -> DeclarationError:
@@ -20,12 +24,27 @@ def _fail(key: str, detail: str) -> DeclarationError:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file separates and quotes fields; a quote inside quotes is doubled (RFC 4180).
+    """How a file separates and quotes fields, and which of its lines are no records.
 
-    Without quote, every byte but delimiters and line ends is part of a value.
+    A quote inside quotes is doubled (RFC 4180). Without quote, every byte but delimiters, escapes and
+    line ends is part of a value.
 
-    Delimiter and quote are single bytes, and the encoding is a superset of ASCII in which no other
-    character contains those bytes. Therefore bytes can be scanned without decoding them.
+    Quote and escape are single bytes, and the encoding is a superset of ASCII in which no other
+    character contains those bytes or the delimiter. Therefore bytes can be scanned without decoding
+    them.
+
+    Attributes:
+        delimiter: one character or more.
+        quote: one character; empty: there is none.
+        escape: makes the next character literal, inside and outside quotes; empty: there is none. An
+            unquoted cell that is the escape and `N` is null.
+        comment: lines that begin with it, outside quotes, are no records; empty: there are none.
+        header: whether there is a header.
+        header_lines: records of the header, 1 or 2; the names of two are joined with a space.
+        skip_lines: physical lines before the header or the first record.
+        footer_lines: physical lines at the end of the file that are no records.
+        spaces_around_quotes: spaces and tabs between delimiter and quote are no part of a field.
+        trailing_delimiter: a record may end with one more delimiter.
 
     Raises:
         DeclarationError: a value has the wrong type, or bytes could not be scanned with it.
@@ -35,20 +54,35 @@ class Dialect:
     quote: str = '"'
     encoding: str = "utf-8"
     header: bool = True
+    escape: str = ""
+    comment: str = ""
+    skip_lines: int = 0
+    header_lines: int = 1
+    footer_lines: int = 0
+    spaces_around_quotes: bool = False
+    trailing_delimiter: bool = False
 
     def __post_init__(self) -> None:
         for each in fields(self):
             _check_type(each.name, getattr(self, each.name), type(each.default))
         _check_encoding(self.encoding)
-        _check_mark("delimiter", self.delimiter, self.encoding)
-        if self.quote:
-            _check_mark("quote", self.quote, self.encoding)
-        if self.delimiter == self.quote:
-            raise _fail("quote", f"{self.quote!r} is also the delimiter; choose another")
+        _check_delimiter(self.delimiter, self.encoding)
+        for key in ("quote", "escape"):
+            if mark := getattr(self, key):
+                _check_mark(key, mark, self.encoding)
+                _check_is_other(key, mark, self.delimiter)
+        if self.escape and self.escape == self.quote:
+            raise _fail(
+                "escape",
+                f"{self.escape!r} is also the quote; a doubled quote is literal without an escape",
+            )
+        if self.comment:
+            _check_comment(self)
+        _check_lines(self)
 
     @property
     def delimiter_byte(self) -> bytes:
-        """The encoded delimiter."""
+        """The encoded delimiter, of several bytes if it has several characters."""
         return self.delimiter.encode(self.encoding)
 
     @property
@@ -56,11 +90,35 @@ class Dialect:
         """The encoded quote, empty where there is none."""
         return self.quote.encode(self.encoding)
 
+    @property
+    def escape_byte(self) -> bytes:
+        """The encoded escape, empty where there is none."""
+        return self.escape.encode(self.encoding)
+
+    @property
+    def comment_bytes(self) -> bytes:
+        """The encoded prefix of comments, empty where there are none."""
+        return self.comment.encode(self.encoding)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether records are those of RFC 4180, with a delimiter and a quote of one ASCII character."""
+        return (
+            len(self.delimiter) == 1
+            and (self.delimiter + self.quote).isascii()
+            and not (self.escape or self.comment or self.spaces_around_quotes)
+        )
+
+    @property
+    def header_records(self) -> int:
+        """Number of records before the first row."""
+        return self.header_lines if self.header else 0
+
     def has_quotes(self, data: bytes) -> bool:
         """Whether there are quotes in data."""
         return bool(self.quote) and self.quote_byte in data
 
-    def to_json(self) -> dict[str, str | bool]:
+    def to_json(self) -> dict[str, str | bool | int]:
         """Return the dialect as a JSON object."""
         return asdict(self)
 
@@ -81,8 +139,8 @@ class Dialect:
 
 
 def _check_type(key: str, value: object, wanted: type) -> None:
-    if not isinstance(value, wanted):
-        raise _fail(key, f"{value!r} is not a {'boolean' if wanted is bool else 'string'}")
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        raise _fail(key, f"{value!r} is not a {_KINDS[wanted]}")
 
 
 def _check_encoding(encoding: str) -> None:
@@ -96,18 +154,70 @@ def _check_encoding(encoding: str) -> None:
         raise _fail("encoding", f"{encoding!r} does not contain ASCII; save the file as utf-8")
 
 
+def _check_delimiter(mark: str, encoding: str) -> None:
+    if len(mark) == 1 and len(_encoded(mark, encoding)) == 1:
+        _check_mark("delimiter", mark, encoding)
+        return
+    _check_text("delimiter", mark, encoding)
+    if encoding != "utf-8" and any(_is_shared(each, encoding) for each in mark):
+        raise _fail("delimiter", f"{mark!r} is part of other characters in {encoding}")
+
+
+def _check_text(key: str, mark: str, encoding: str) -> None:
+    """Check a mark of any number of characters."""
+    if not (_encoded(mark, encoding) and len(mark) <= _LONGEST_MARK):
+        raise _fail(
+            key, f"{mark!r} is not one character of {encoding}, or up to {_LONGEST_MARK} of them"
+        )
+    if set(mark) & set("\r\n\0") or (mark.isascii() and mark.isalnum()):
+        raise _fail(key, f"{mark!r} occurs in the data; choose a punctuation character")
+
+
 def _check_mark(key: str, mark: str, encoding: str) -> None:
-    try:
-        encoded = mark.encode(encoding)
-    except UnicodeError:
-        encoded = b""
-    if len(mark) != 1 or len(encoded) != 1:
+    """Check a mark of one character."""
+    if len(mark) != 1 or len(_encoded(mark, encoding)) != 1:
         raise _fail(key, f"{mark!r} is not one character of one byte in {encoding}")
     if mark in "\r\n\0" or (mark.isascii() and mark.isalnum()):
         raise _fail(key, f"{mark!r} occurs in the data; choose a punctuation character")
-    if any(_forms_character(bytes((lead, encoded[0])), encoding) for lead in _LEAD_BYTES):
+    if _is_shared(mark, encoding):
         raise _fail(key, f"{mark!r} is part of other characters in {encoding}; choose another")
 
 
-def _forms_character(pair: bytes, encoding: str) -> bool:
-    return len(pair.decode(encoding, "replace")) == 1
+def _encoded(mark: str, encoding: str) -> bytes:
+    try:
+        return mark.encode(encoding)
+    except UnicodeError:
+        return b""
+
+
+def _is_shared(mark: str, encoding: str) -> bool:
+    """Whether other characters contain a character's bytes."""
+    encoded = mark.encode(encoding)
+    pairs = (bytes((lead, encoded[0])) for lead in _LEAD_BYTES)
+    return len(encoded) > 1 or any(len(each.decode(encoding, "replace")) == 1 for each in pairs)
+
+
+def _check_is_other(key: str, mark: str, delimiter: str) -> None:
+    if mark == delimiter:
+        raise _fail(key, f"{mark!r} is also the delimiter; choose another")
+    if mark in delimiter:
+        raise _fail(key, f"{mark!r} is part of the delimiter {delimiter!r}; choose another")
+
+
+def _check_comment(dialect: Dialect) -> None:
+    _check_text("comment", dialect.comment, dialect.encoding)
+    for key in ("delimiter", "quote", "escape"):
+        mark = getattr(dialect, key)
+        if mark and mark in dialect.comment:
+            raise _fail("comment", f"{dialect.comment!r} contains the {key}; choose another")
+    if dialect.comment.isspace():
+        raise _fail("comment", f"{dialect.comment!r} is white space; choose another")
+
+
+def _check_lines(dialect: Dialect) -> None:
+    for key, most in _MOST_LINES.items():
+        least, found = int(key == "header_lines"), getattr(dialect, key)
+        if not least <= found <= most:
+            raise _fail(key, f"{found} is not between {least} and {most:,}")
+    if dialect.header_lines > 1 and not dialect.header:
+        raise _fail("header_lines", f"{dialect.header_lines} needs header = true")

@@ -40,12 +40,21 @@ from sluice.errors import DeclarationError
 #: Keys of the document that are not keys of `dataset.toml`.
 _BESIDE_TOML = ("name", "version", "table", "rollups", "projections", "queries")
 
+#: Keys that decide how a file is read.
+FILE_KEYS = (*(each.name for each in fields(Dialect)), "stray_quotes", "ragged")
 #: Keys of `dataset.toml`: the type of the value, and its description for errors.
 _DATASET_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "description": (str, "a sentence"),
     "header": (bool, "true or false"),
-    "delimiter": (str, "one character"),
+    "delimiter": (str, "one character or more"),
     "quote": (str, "one character"),
+    "escape": (str, "one character"),
+    "comment": (str, "what a comment begins with"),
+    "skip_lines": (int, "a number of lines"),
+    "header_lines": (int, "1 or 2"),
+    "footer_lines": (int, "a number of lines"),
+    "spaces_around_quotes": (bool, "true or false"),
+    "trailing_delimiter": (bool, "true or false"),
     "encoding": (str, "the name of an encoding, such as utf-8"),
     "key": (list, "a list of column names"),
     "duplicates": (str, "ignore, update or error"),
