@@ -1,0 +1,122 @@
+"""What a file consists of, apart from its form: preamble, comments, header, rows, footer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sluice.inference.comments import Comments, find_comments
+from sluice.inference.footer import NONE as NO_FOOTER
+from sluice.inference.footer import Footer, find_footer
+from sluice.inference.forms import Choice
+from sluice.inference.header import Header, find_header, plain
+from sluice.inference.reading import QUOTED, Reading, Record
+from sluice.inference.sampling import Sample
+from sluice.inference.table import Table, find_table
+
+#: Lines after the table that a dialect can leave out (`footer_lines`).
+_MAX_FOOTER_LINES = 1_000
+
+
+@dataclass(frozen=True)
+class FileParts:
+    """The parts of a file.
+
+    Attributes:
+        reading: the sample, read in its form.
+        comments: the lines that are comments.
+        table: the first table.
+        is_trailing: whether its records end with a delimiter.
+        header: whether it has names.
+        footer: the lines at the end that are no records.
+        width: number of its columns.
+    """
+
+    reading: Reading
+    comments: Comments
+    table: Table
+    is_trailing: bool
+    header: Header
+    footer: Footer
+    width: int
+
+    @classmethod
+    def of(cls, sample: Sample, choice: Choice, known: Mapping[str, object]) -> FileParts:
+        """Divide a file whose form is known into its parts."""
+        found = choice.score
+        reading = found.reading
+        comments = find_comments(reading, found.width)
+        if "comment" in known:
+            comments = Comments(str(known["comment"]), "declared")
+        skip = known.get("skip_lines")
+        table = find_table(found, comments.prefix, None if skip is None else int(str(skip)))
+        is_trailing = bool(known.get("trailing_delimiter", _is_trailing(table, reading)))
+        rows = [_cells(each, reading, trailing=is_trailing) for each in table.records]
+        width = table.width - is_trailing
+        header = _header(rows, width, known)
+        body = rows[header.lines if header.is_present else 0 :]
+        footer = _footer(
+            sample, table, reading, [row for row in body if len(row) == width], comments
+        )
+        return cls(reading, comments, table, is_trailing, header, footer, width)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the columns, none without header; two header lines are joined."""
+        lines = self.header.lines if self.header.is_present else 0
+        rows = [self._values(each) for each in self.table.records[:lines]]
+        if not rows:
+            return ()
+        longest = max(map(len, rows))
+        padded = [[*row, *[""] * (longest - len(row))] for row in rows]
+        return tuple(" ".join(filter(None, parts)) for parts in zip(*padded, strict=True))
+
+    def _values(self, record: Record) -> list[str]:
+        values = [each.strip() for each in self.reading.values(record)]
+        return values[:-1] if self.is_trailing and len(values) > 1 and not values[-1] else values
+
+
+def _is_trailing(table: Table, reading: Reading) -> bool:
+    """Whether records end with a delimiter that separates nothing."""
+    if table.width < 2 or not table.records:
+        return False
+    last = [reading.cells(each)[-1] for each in table.records if each.width == table.width]
+    ending = sum(not plain(each) and not each.startswith(QUOTED) for each in last)
+    head = reading.cells(table.records[0])
+    is_unnamed = len(head) < table.width or not plain(head[-1])
+    return is_unnamed and len(last) == ending
+
+
+def _cells(record: Record, reading: Reading, *, trailing: bool) -> list[str]:
+    cells = reading.cells(record)
+    return cells[:-1] if trailing and len(cells) > 1 and not plain(cells[-1]) else cells
+
+
+def _header(rows: Sequence[Sequence[str]], width: int, known: Mapping[str, object]) -> Header:
+    if not rows:
+        return Header(False, 1, "there is no record", False)
+    found = find_header(rows[0], [row for row in rows[1:] if len(row) == width])
+    if "header" in known:
+        found = replace(found, is_present=bool(known["header"]), is_certain=True)
+    if "header_lines" in known:
+        found = replace(found, lines=int(str(known["header_lines"])))
+    return found
+
+
+def _footer(
+    sample: Sample,
+    table: Table,
+    reading: Reading,
+    rows: Sequence[Sequence[str]],
+    comments: Comments,
+) -> Footer:
+    first_line = 0
+    if sample.tail_is_text and table.records:
+        first_line = table.records[0].line
+    if table.next_line and sample.is_whole:
+        lines = sum(each.lines for each in reading.records if each.line >= table.next_line)
+        if lines > _MAX_FOOTER_LINES:
+            return NO_FOOTER
+        return Footer(lines, f"another table, from line {table.next_line}")
+    if not sample.tail or not rows:
+        return NO_FOOTER
+    return find_footer(sample.tail, reading.form, table.width, rows, comments.prefix, first_line)

@@ -1,0 +1,142 @@
+"""Chooses delimiter, quote and escape: reads the sample in each form it may have, and compares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sluice.inference.candidates import candidate_forms
+from sluice.inference.reading import DELIMITER, LF, Form, read
+from sluice.inference.sampling import Sample
+from sluice.inference.scoring import Score, score
+
+#: Characters with which all forms are compared; the best of them with the whole sample.
+_FIRST_CHARS = 16 * 1024
+_MAX_FINALISTS, _FINALIST_SHARE = 5, 0.6
+#: From which share of the best score on another delimiter is reported as possible.
+_AMBIGUOUS_SHARE = 0.92
+#: Delimiters of a file of one column, in which none of them occurs.
+_UNUSED = (",", ";", "\t", "|", "\x1f")
+_SPACED = "{0} ", " {0} "
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The form of a file.
+
+    Attributes:
+        score: the sample in that form.
+        others: the best scores of other delimiters, best first.
+        delimiter: the delimiter; for a file of one column, one that does not occur.
+    """
+
+    score: Score
+    others: tuple[Score, ...]
+    delimiter: str
+
+    @property
+    def rival(self) -> Score | None:
+        """The best score of another delimiter, if it is about as good."""
+        best = self.others[0] if self.others else None
+        is_close = best and best.total >= self.score.total * _AMBIGUOUS_SHARE
+        return best if is_close else None
+
+
+def choose_form(sample: Sample, known: Mapping[str, object]) -> Choice:
+    """Choose the form in which a sample reads best."""
+    text = _without_lines(sample.text, int(str(known.get("skip_lines", 0))))
+    scores = _compare(text, known)
+    best = scores[0]
+    if "delimiter" not in known:
+        best = _refined(best, text)
+    if sample.late:
+        best = _with_late_quotes(best, text, sample.late, known)
+    others = tuple(
+        each for each in scores if each.reading.form.delimiter != best.reading.form.delimiter
+    )
+    return Choice(best, others, best.reading.form.delimiter or _unused(best.reading.form, text))
+
+
+def _without_lines(text: str, count: int) -> str:
+    """Empty the first lines, so that later ones keep their numbers."""
+    if not count:
+        return text
+    lines = text.splitlines(keepends=True)
+    return "\n" * min(count, len(lines)) + "".join(lines[count:])
+
+
+def _compare(text: str, known: Mapping[str, object]) -> list[Score]:
+    """Return the scores of the possible forms, best first."""
+    forms = candidate_forms(text, known)
+    start = text[: text.rfind("\n", 0, _FIRST_CHARS) + 1] or text[:_FIRST_CHARS]
+    is_all = len(text) <= _FIRST_CHARS
+    scores = _sorted([score(read(text if is_all else start, form)) for form in forms])
+    if is_all:
+        return scores
+    finalists = [each for each in scores if each.total >= scores[0].total * _FINALIST_SHARE]
+    return _sorted([score(read(text, each.reading.form)) for each in finalists[:_MAX_FINALISTS]])
+
+
+def _sorted(scores: list[Score]) -> list[Score]:
+    return sorted(scores, key=lambda each: -each.total)
+
+
+def _refined(best: Score, text: str) -> Score:
+    """Return the score with a longer delimiter, if all delimiters are part of it."""
+    delimiter = best.reading.form.delimiter
+    if len(delimiter) != 1 or best.width == 1:
+        return best
+    for longer in _longer(best):
+        form = replace(best.reading.form, delimiter=longer, spaces=False)
+        found = score(read(text, form))
+        if found.width > 1 and found.consistency >= best.consistency - 0.01:
+            return found
+    return best
+
+
+def _longer(best: Score) -> Iterator[str]:
+    """Yield the doubled delimiter, and the one with a space, if each delimiter of the file is so."""
+    delimiter = best.reading.form.delimiter
+    texts = [each.text for each in best.reading.contents if each.width == best.width]
+    mark = re.escape(delimiter)
+    runs = [len(run) for text in texts for run in re.findall(f"{mark}+", text)]
+    if len(texts) > 1 and runs and all(run % 2 == 0 for run in runs):
+        yield delimiter * 2
+    if delimiter.isspace() or len(texts) < 3:
+        return
+    count = sum(text.count(delimiter) for text in texts)
+    if count == sum(len(re.findall(rf"(?<! ){mark} (?! )", text)) for text in texts):
+        yield f"{delimiter} "
+    if count == sum(len(re.findall(rf"(?<=[^ ]) {mark} (?=[^ ]|$)", text)) for text in texts):
+        yield f" {delimiter} "
+
+
+def _with_late_quotes(best: Score, text: str, late: str, known: Mapping[str, object]) -> Score:
+    """Return the score with the quotes that first occur in a later part of the file."""
+    delimiter = best.reading.form.delimiter
+    if not delimiter:
+        return best
+    found = _compare(late, {**known, "delimiter": delimiter})[0]
+    return score(read(text, found.reading.form)) if found.total > 0 else best
+
+
+def _unused(form: Form, text: str) -> str:
+    """Return a delimiter that does not occur outside quotes."""
+    for delimiter in _UNUSED:
+        reading = read(text, replace(form, delimiter=delimiter))
+        if all(each.width == 1 for each in reading.records):
+            return delimiter
+    return _UNUSED[-1]
+
+
+def widths_of(found: Score) -> str:
+    """Describe the numbers of fields of the records."""
+    widths: Sequence[int] = [each.width for each in found.reading.contents] or [1]
+    low, high = min(widths), max(widths)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def encloses_marks(found: Score) -> bool:
+    """Whether any quotes enclose a delimiter or line end."""
+    return any(DELIMITER in each.text or LF in each.text for each in found.reading.contents)

@@ -1,0 +1,188 @@
+"""Reads a sample in one form: where records and fields end, by the automaton of `csv/scanning.py`.
+
+A quoted field, or an escaped character, is replaced by text in which delimiters, quotes and line ends
+are noncharacters. What is left splits at line ends and delimiters, in C. Noncharacters (U+FDD0 and
+following) occur in no text (Unicode, section 23.7).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+DELIMITER, QUOTE, LF, CR, ESCAPE, CUT, QUOTED = map(chr, range(0xFDD0, 0xFDD7))
+#: What stands for a line end inside quotes.
+_INNER_LINE_ENDS = re.compile(f"[{LF}{CR}]")
+
+
+@dataclass(frozen=True)
+class Form:
+    """The marks with which a sample is read.
+
+    Attributes:
+        delimiter: one or more characters; empty: each line is one field.
+        quote: a character, or empty.
+        escape: a character, or empty.
+        spaces: whether white space between delimiter and quote is no part of a field.
+    """
+
+    delimiter: str
+    quote: str = '"'
+    escape: str = ""
+    spaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record of a sample.
+
+    Attributes:
+        line: number of its first physical line, from 1.
+        lines: number of its physical lines.
+        text: its text, masked.
+        width: number of its fields.
+    """
+
+    line: int
+    lines: int
+    text: str
+    width: int
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it is an empty line or has only white space."""
+        return not self.text or self.text.isspace()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A sample, read in one form.
+
+    Attributes:
+        form: the form.
+        records: all lines outside quotes, also blank ones.
+        quoted: number of quoted fields that end before a delimiter or line end.
+        junk: number of quoted fields with other text after the closing quote.
+        is_open: whether the last quoted field is not closed.
+    """
+
+    form: Form
+    records: tuple[Record, ...]
+    quoted: int
+    junk: int
+    is_open: bool
+
+    def cells(self, record: Record) -> list[str]:
+        """Return the masked fields of a record; those in quotes begin with `QUOTED`."""
+        mark = mark_of(self.form)
+        return record.text.split(mark) if mark else [record.text]
+
+    def values(self, record: Record) -> list[str]:
+        """Return the values of the fields of a record."""
+        return [unmask(cell, self.form) for cell in self.cells(record)]
+
+    @cached_property
+    def contents(self) -> tuple[Record, ...]:
+        """The records that are not blank."""
+        return tuple(each for each in self.records if not each.is_blank)
+
+
+def mark_of(form: Form) -> str:
+    """Return the character at which masked text splits into fields."""
+    return form.delimiter if len(form.delimiter) < 2 else CUT
+
+
+def read(text: str, form: Form) -> Reading:
+    """Read text as records of a form."""
+    masked, quoted, junk, is_open = _mask(text, form)
+    if "\r" in masked:
+        masked = masked.replace("\r\n", "\n").replace("\r", "\n")
+    lines = masked.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return Reading(form, tuple(_number(lines, mark_of(form))), quoted, junk, is_open)
+
+
+def _number(lines: list[str], mark: str) -> list[Record]:
+    records, line = [], 1
+    for text in lines:
+        has_inner = LF in text or CR in text
+        count = 1 + len(_INNER_LINE_ENDS.findall(text)) if has_inner else 1
+        records.append(Record(line, count, text, text.count(mark) + 1 if mark else 1))
+        line += count
+    return records
+
+
+def _mask(text: str, form: Form) -> tuple[str, int, int, bool]:
+    """Mask quoted and escaped text; count quoted fields, those with junk, and whether one is open."""
+    if form.escape:
+        text = _mask_escapes(text, form)
+    if len(form.delimiter) > 1:
+        text = text.replace(form.delimiter, CUT)
+    if not form.quote or form.quote not in text:
+        return text, 0, 0, False
+    table = _inner_table(form.delimiter, form.quote)
+    quoted = junk = 0
+    is_open = False
+
+    def mask(found: re.Match[str]) -> str:
+        nonlocal quoted, junk, is_open
+        body = found[1].replace("\r\n", LF).translate(table)
+        if found[2] is not None:
+            junk += 1
+            return form.quote + body + form.quote
+        if found[3] is not None:
+            is_open = True
+            return form.quote + body
+        quoted += 1
+        return QUOTED + body
+
+    return _quoted_pattern(form).sub(mask, text), quoted, junk, is_open
+
+
+@lru_cache(maxsize=64)
+def _inner_table(delimiter: str, quote: str) -> dict[int, str]:
+    table = {quote: QUOTE, "\n": LF, "\r": CR}
+    if len(delimiter) == 1:
+        table[delimiter] = DELIMITER
+    elif delimiter:
+        table[CUT] = DELIMITER
+    return str.maketrans(table)
+
+
+@lru_cache(maxsize=64)
+def _quoted_pattern(form: Form) -> re.Pattern[str]:
+    """Return the pattern of a quoted field from its border; linear in the length of the text."""
+    mark, quote = re.escape(mark_of(form)), re.escape(form.quote)
+    white = "".join(each for each in " \t" if each != form.delimiter)
+    spaces = f"[{white}]*+" if form.spaces else ""
+    border = f"{mark}\r\n"
+    return re.compile(
+        rf"(?<![^{border}]){spaces}{quote}((?:[^{quote}]++|{quote}{quote})*+)"
+        rf"(?:{quote}{spaces}(?=[{border}]|\Z)|({quote})|(\Z))"
+    )
+
+
+def _mask_escapes(text: str, form: Form) -> str:
+    if form.escape not in text:
+        return text
+    names = {"\r\n": LF, "\n": LF, "\r": CR, form.quote: QUOTE, form.escape: ESCAPE}
+    names |= {form.delimiter[:1]: DELIMITER} if form.delimiter else {}
+
+    def mask(found: re.Match[str]) -> str:
+        return names.get(found[1], found[0])
+
+    return re.sub(re.escape(form.escape) + r"(\r\n|[\s\S])", mask, text)
+
+
+def unmask(cell: str, form: Form) -> str:
+    """Return the value of a masked field."""
+    if cell.startswith(QUOTED):
+        cell = cell[1:].replace(QUOTE * 2, QUOTE)
+    cell = cell.replace(QUOTE, form.quote).replace(LF, "\n").replace(CR, "\r")
+    return (
+        cell.replace(DELIMITER, form.delimiter)
+        .replace(CUT, form.delimiter)
+        .replace(ESCAPE, form.escape)
+    )

@@ -1,0 +1,130 @@
+"""Says why: a sentence for each decision, and one for each doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sluice.inference.file_parts import FileParts
+from sluice.inference.forms import Choice, widths_of
+from sluice.inference.reading import Reading
+from sluice.inference.sampling import Sample
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why a key of a dialect has its value, in a sentence."""
+
+    key: str
+    value: object
+    reason: str
+
+
+def explain_form(sample: Sample, choice: Choice, separator: str) -> Iterator[Evidence]:
+    """Explain encoding, delimiter, quote and escape."""
+    found, form = choice.score, choice.score.reading.form
+    if sample.is_encoding_certain:
+        yield Evidence("encoding", sample.encoding, f"the text is {sample.encoding}")
+    yield Evidence("delimiter", choice.delimiter, _delimiter_reason(choice, separator))
+    yield Evidence("quote", form.quote, _quote_reason(found.reading))
+    yield Evidence("escape", form.escape, _escape_reason(form.escape))
+    if form.spaces:
+        reason = "white space between delimiters and quotes, and quotes pair only without it"
+        yield Evidence("spaces_around_quotes", True, f"there is {reason}")
+    else:
+        yield Evidence("spaces_around_quotes", False, "no quotes are apart from the delimiters")
+
+
+def _delimiter_reason(choice: Choice, separator: str) -> str:
+    found = choice.score
+    total = len(found.reading.contents)
+    if separator:
+        return f"line 1 names it: sep={separator}"
+    if not found.reading.form.delimiter:
+        return "no delimiter divides the lines into equal numbers of fields; there is one column"
+    reason = f"{found.fitting} of {total} records have {_fields(found.width)} with it"
+    other = next((each for each in choice.others if each.reading.form.delimiter), None)
+    if other is None:
+        return reason
+    return f"{reason}; with {other.reading.form.delimiter!r} they have {widths_of(other)}"
+
+
+def _fields(count: int) -> str:
+    return "1 field" if count == 1 else f"{count} fields"
+
+
+def _quote_reason(reading: Reading) -> str:
+    quote = reading.form.quote
+    if not quote:
+        return "quotes do not enclose fields"
+    if not (reading.quoted or reading.junk or reading.is_open):
+        return "no field is quoted; this is the usual one"
+    reason = f"{_count(reading.quoted, 'field is', 'fields are')} enclosed in it"
+    return f"{reason}, {reading.junk} have text after the closing one" if reading.junk else reason
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _escape_reason(escape: str) -> str:
+    if not escape:
+        return "quotes in quoted fields are doubled, or there are none"
+    return "backslashes precede quotes, delimiters or line ends, and records are regular only so"
+
+
+def explain_parts(parts: FileParts) -> Iterator[Evidence]:
+    """Explain comments, preamble, header and footer."""
+    yield Evidence("comment", parts.comments.prefix, parts.comments.reason)
+    skip = parts.table.skip_lines
+    reason = f"the table begins in line {skip + 1}"
+    yield Evidence(
+        "skip_lines", skip, f"{reason}, after {parts.table.skipped!r}" if skip else reason
+    )
+    yield Evidence("header", parts.header.is_present, parts.header.reason)
+    is_double = parts.header.lines > 1
+    reason = "the second line is text above values too" if is_double else "the second line is a row"
+    yield Evidence("header_lines", parts.header.lines, reason)
+    reason = "all records end with one" if parts.is_trailing else "not all records end with one"
+    yield Evidence("trailing_delimiter", parts.is_trailing, reason)
+    reason = (
+        f"the file ends with {parts.footer.text!r}"
+        if parts.footer.lines
+        else "the last line is a row"
+    )
+    yield Evidence("footer_lines", parts.footer.lines, reason)
+
+
+def find_doubts(choice: Choice, parts: FileParts, names: Sequence[str]) -> Iterator[str]:
+    """Report what is ambiguous, and what will be rejected."""
+    rival = choice.rival
+    if rival:
+        other = (
+            repr(rival.reading.form.delimiter) if rival.reading.form.delimiter else "no delimiter"
+        )
+        yield f"the delimiter is probably {choice.delimiter!r}, but {other} fits about as well; declare it"
+    if not parts.header.is_certain:
+        yield f"it is not certain whether there is a header: {parts.header.reason}; declare `header`"
+    if parts.table.next_line:
+        yield f"line {parts.table.next_line} begins another table; only the first one is read"
+    yield from _header_warnings(parts, names)
+    reading = parts.reading
+    if reading.is_open:
+        yield "a quoted field is not closed"
+
+
+def _header_warnings(parts: FileParts, names: Sequence[str]) -> Iterator[str]:
+    if not names:
+        return
+    first = parts.table.records[0]
+    again = [each.line for each in parts.table.records[1:] if each.text == first.text]
+    if again:
+        yield f"line {again[0]} repeats the header and will be rejected"
+    empty = [index + 1 for index, name in enumerate(names) if not name]
+    if empty:
+        yield f"column {empty[0]} has no name"
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        yield f"more than one column is called {twice[0]!r}"
+    if len(names) != parts.width:
+        yield f"the header has {_fields(len(names))}, most records have {parts.width}"

@@ -1,0 +1,187 @@
+"""Where the table of a file begins, how wide it is, and where another one begins.
+
+The first table of a file is loaded. Titles, metadata and blank lines before it are its preamble.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from sluice.inference.cell_kinds import VALUES, kind_of
+from sluice.inference.header import plain
+from sluice.inference.reading import Reading, Record
+from sluice.inference.scoring import Score
+
+#: Records of equal width that make a table, with and without a border before it.
+_TABLE, _TABLE_AFTER_BORDER = 4, 2
+#: Records of a preamble of `key, value` lines, and how many times longer the table must be.
+_MAX_METADATA, _MUCH_LONGER = 12, 2
+_TITLE = re.compile(r":|\d{4}")
+#: Lines above a table that may be its preamble.
+MAX_PREAMBLE = 60
+
+
+@dataclass(frozen=True)
+class Table:
+    """The first table of a file.
+
+    Attributes:
+        records: its records, with the header, and with ragged ones among them.
+        width: number of fields of most of them.
+        skip_lines: number of physical lines before its first record that are no records.
+        skipped: the preamble, as text.
+        next_line: physical line of the first record of another table; 0 if there is none.
+    """
+
+    records: tuple[Record, ...]
+    width: int
+    skip_lines: int
+    skipped: str
+    next_line: int
+
+
+def find_table(found: Score, comment: str, skip_lines: int | None) -> Table:
+    """Find the first table.
+
+    Args:
+        found: the form of the file.
+        comment: the prefix of comments.
+        skip_lines: number of lines that are skipped, if that is known.
+    """
+    reading = found.reading
+    contents = [each for each in reading.contents if not _is_comment(each, comment)]
+    if skip_lines is not None:
+        contents = [each for each in contents if each.line > skip_lines]
+    if not contents:
+        return Table((), found.width, skip_lines or 0, "", 0)
+    width, start = found.width, 0
+    if skip_lines is None:
+        width, start = _find_start(contents, found.width, reading)
+    table = contents[start:]
+    end = _find_next(table, width, reading)
+    skipped = contents[:start]
+    return Table(
+        records=tuple(table[:end]),
+        width=width,
+        skip_lines=_skip_lines(skipped, table[0], reading, comment)
+        if skip_lines is None
+        else skip_lines,
+        skipped=" / ".join(" ".join(filter(None, map(plain, reading.cells(r)))) for r in skipped)[
+            :100
+        ],
+        next_line=table[end].line if end < len(table) else 0,
+    )
+
+
+def _is_comment(record: Record, comment: str) -> bool:
+    return bool(comment) and record.text.startswith(comment)
+
+
+def _skip_lines(skipped: Sequence[Record], first: Record, reading: Reading, comment: str) -> int:
+    """Return the lines before the first record; comments alone need not be skipped."""
+    is_commented = any(
+        _is_comment(each, comment) for each in reading.contents if each.line < first.line
+    )
+    return first.line - 1 if skipped or not is_commented else 0
+
+
+def _find_start(contents: Sequence[Record], width: int, reading: Reading) -> tuple[int, int]:
+    """Return the width of the first table, and the index of its first record."""
+    fits = [index for index, each in enumerate(contents) if each.width == width]
+    if not fits:
+        return width, 0
+    earlier = _find_earlier(contents[: fits[0]], width, len(fits))
+    if earlier:
+        return earlier
+    start = next((i for i in fits if not _is_title(i, contents, reading)), fits[0])
+    if start and _is_ragged_header(contents, start, reading):
+        start -= 1
+    return width, start if start <= MAX_PREAMBLE else 0
+
+
+def _find_earlier(before: Sequence[Record], width: int, count: int) -> tuple[int, int] | None:
+    """Find a table of another width before the one with most records."""
+    start = 0
+    for other, group in groupby(before, key=lambda each: each.width):
+        size = len(list(group))
+        is_metadata = other <= 2 < width and size <= _MAX_METADATA and count >= size * _MUCH_LONGER
+        if other > 1 and size >= _TABLE and not is_metadata:
+            return other, start
+        start += size
+    return None
+
+
+def _is_title(index: int, contents: Sequence[Record], reading: Reading) -> bool:
+    """Whether a record of full width has only one text, or none, above a record with names."""
+    if index + 2 >= len(contents) or contents[index].width < 3:
+        return False
+    texts = [plain(each) for each in reading.cells(contents[index])]
+    filled = [i for i, text in enumerate(texts) if text]
+    if filled and filled != [0]:
+        return False
+    below = next((r for r in contents[index + 1 :] if _filled(r, reading) > 1), None)
+    if below is None or below.width != contents[index].width:
+        return False
+    is_prose = texts[0].count(" ") > 1 or _TITLE.search(texts[0]) is not None
+    return is_prose or not any(kind_of(each) in VALUES for each in reading.cells(below))
+
+
+def _filled(record: Record, reading: Reading) -> int:
+    return sum(bool(plain(each)) for each in reading.cells(record))
+
+
+def _is_ragged_header(contents: Sequence[Record], start: int, reading: Reading) -> bool:
+    """Whether the record before the first of full width has names, and that one has none."""
+    header, first = contents[start - 1], contents[start]
+    names = reading.cells(header)
+    is_near = header.width > 1 and abs(header.width - first.width) <= max(1, first.width // 3)
+    is_named = all(kind_of(each) not in VALUES for each in names) and all(map(plain, names))
+    has_values = any(kind_of(each) in VALUES for each in reading.cells(first))
+    return is_near and is_named and has_values and header.line + header.lines == first.line
+
+
+def _find_next(table: Sequence[Record], width: int, reading: Reading) -> int:
+    """Return the index of the first record of another table, or the number of records."""
+    index = 0
+    for other, group in groupby(table, key=lambda each: each.width):
+        run = list(group)
+        if index and other != width and other > 1 and _is_table(run, table[index - 1]):
+            return _with_title(table, index)
+        for at in range(index, index + len(run)):
+            if at > 1 and other == width and _is_new_header(table, at, reading):
+                return _with_title(table, at)
+        index += len(run)
+    return len(table)
+
+
+def _is_table(run: Sequence[Record], before: Record) -> bool:
+    has_border = run[0].line > before.line + before.lines or before.width == 1
+    return len(run) >= (_TABLE_AFTER_BORDER if has_border else _TABLE)
+
+
+def _with_title(table: Sequence[Record], index: int) -> int:
+    """Return the index of the line of text directly above the record at an index, or that index."""
+    is_titled = table[0].width > 1 and index > 1 and table[index - 1].width == 1
+    return index - 1 if is_titled else index
+
+
+def _is_new_header(table: Sequence[Record], index: int, reading: Reading) -> bool:
+    """Whether names of columns come after a blank line, in a table with values."""
+    before, record = table[index - 1], table[index]
+    if record.line == before.line + before.lines or index + 1 >= len(table) or record.width < 2:
+        return False
+    cells = reading.cells(record)
+    if any(kind_of(each) in VALUES or not plain(each) for each in cells):
+        return False
+    return (
+        any(
+            kind_of(a) in VALUES and kind_of(b) in VALUES
+            for a, b in zip(
+                reading.cells(table[index - 1]), reading.cells(table[index + 1]), strict=False
+            )
+        )
+        and record.text != table[0].text
+    )
