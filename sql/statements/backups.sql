@@ -81,6 +81,12 @@ SELECT id FROM sluice.ingestions
 WHERE dataset = :dataset AND state IN ('received', 'splitting', 'loading', 'publishing') AND id <> :ingestion
 ORDER BY id;
 
+-- name: in_order_of_uploads
+-- Ingestions in the order of their uploads.
+SELECT id FROM sluice.ingestions
+WHERE id = ANY (CAST(:ingestions AS integer[]))
+ORDER BY uploaded_at, generation, id;
+
 -- name: delete_dataset
 -- Deletes a declaration.
 WITH versions AS (DELETE FROM sluice.declarations WHERE dataset = :dataset)

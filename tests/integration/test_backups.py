@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import fastavro
 import pytest
 from flow import HEADER, THINGS, Flow, Killed, lines
+from outbox import Store
 from test_names import WORDS, words
 
 from sluice.backups import backup as backup_module
@@ -30,6 +31,8 @@ from sluice.errors import (
 from sluice.postgres.catalog import dataset_versions
 from sluice.postgres.migrations import migrate
 
+#: Deliveries after which a small file is split on its own.
+ALONE = 9
 Clone = Callable[..., AbstractContextManager[str]]
 
 #: A column of each type.
@@ -81,25 +84,6 @@ ZOO_ROWS = """\
     '1582-10-15', '0001-01-01 00:00+00', '00:00', '00000000-0000-0000-0000-000000000000', 0, -0.0),
 (1, E'two\\nlines, "quotes" \u2713 \U0001f6b2', 2, 0, 0, '-Infinity', 0, true, 'infinity',
     '-infinity', 'infinity', '24:00', 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1e-300, 12.5)"""
-
-
-class Store:
-    """The outbox in memory; `before_keep` may raise an error."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.before_keep: Callable[[str], object] = lambda _name: None
-
-    def fetch(self, bucket: str, name: str) -> bytes | None:
-        return self.objects.get(name)
-
-    def keep(self, bucket: str, name: str, data: bytes, content_type: str) -> None:
-        self.before_keep(name)
-        self.objects[name] = data
-
-    def folders(self, bucket: str, prefix: str) -> list[str]:
-        found = {n.removeprefix(prefix).split("/")[0] for n in self.objects if n.startswith(prefix)}
-        return sorted(found)
 
 
 class Backups:
@@ -473,6 +457,75 @@ def test_a_load_of_keyed_rows_continues_while_they_are_restored(keyed: Backups) 
     flow.deliver()
     assert flow.state(ingestion) == "done"
     assert jobs(flow) == [(1, "Nurse"), (2, "Judge"), *((n, f"job {n}") for n in range(3, 30))]
+
+
+@pytest.fixture
+def chain(flow: Flow) -> tuple[Backups, list[int]]:
+    """A dataset whose only key three files have updated."""
+    flow.declare(JOBS)
+    names = ("Nurse", "Judge", "Baker")
+    files = [flow.run(f"id,job\n1,{each}\n".encode(), f"posts/{each}.csv") for each in names]
+    return Backups(flow), files
+
+
+def undo_each(flow: Flow, ingestions: Sequence[int]) -> list[str]:
+    """Undo ingestions one after the other; return what the key has after each."""
+    seen = []
+    for each in ingestions:
+        flow.undo(each)
+        seen += [name for _, name in jobs(flow)] or ["nothing"]
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("order", "seen"),
+    [
+        ("RBA", ["Judge", "Nurse", "nothing"]),
+        ("RAB", ["Judge", "Judge", "nothing"]),
+        ("BRA", ["Baker", "Nurse", "nothing"]),
+        ("BAR", ["Baker", "Baker", "nothing"]),
+        ("ARB", ["Baker", "Judge", "nothing"]),
+        ("ABR", ["Baker", "Baker", "nothing"]),
+    ],
+)
+def test_a_row_that_a_restore_brought_back_is_undone_like_an_update(
+    chain: tuple[Backups, list[int]], order: str, seen: list[str]
+) -> None:
+    backups, (a, b, c) = chain
+    saved = backups.save("posts")
+    backups.flow.undo(c)
+    (restored,) = backups.restore(saved, "posts", suffix="")
+    assert jobs(backups.flow) == [(1, "Baker")]
+    numbers = {"A": a, "B": b, "R": restored.ingestion}
+    assert undo_each(backups.flow, [numbers[each] for each in order]) == seen
+
+
+def test_an_update_after_a_restore_in_place_is_undone(chain: tuple[Backups, list[int]]) -> None:
+    backups, (a, b, c) = chain
+    saved = backups.save("posts")
+    backups.flow.undo(c)
+    (restored,) = backups.restore(saved, "posts", suffix="")
+    later = backups.flow.run(b"id,job\n1,Chef\n", "posts/later.csv")
+    (again,) = backups.restore(backups.save("posts"), "posts", suffix="")
+    seen = undo_each(backups.flow, [restored.ingestion, later, a, again.ingestion, b])
+    assert seen == ["Chef", "Judge", "Judge", "Judge", "nothing"]
+
+
+def test_a_restore_in_place_keeps_what_was_replaced_around_a_withdrawn_file(flow: Flow) -> None:
+    flow.declare(JOBS)
+    first = flow.run(b"id,job\n1,Nurse\n", "posts/a.csv")
+    late = flow.split(flow.put(b"id,job\n1,Judge\n", "posts/late.csv"), ALONE)
+    flow._delivered = len(flow.topics.sent)
+    newest = flow.run(b"id,job\n1,Baker\n", "posts/c.csv")
+    backups = Backups(flow)
+    saved = backups.save("posts")
+    for each in flow.chunks(late):
+        flow.load(each)
+    flow.finish(late)
+    assert flow.state(late) == "done"
+    backups.restore(saved, "posts", suffix="")
+    assert flow.state(late) == "undone"
+    assert undo_each(flow, [newest, first]) == ["Nurse", "nothing"]
 
 
 # Backups that do not match

@@ -1,4 +1,4 @@
-"""Sequences of uploads, undos, retries and requests end in the state that a plain model predicts."""
+"""Sequences of uploads, undos, retries, requests and restores end as a plain model predicts."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from outbox import Store
 
+from sluice.backups.backup import Backup
+from sluice.backups.manifest import Format
+from sluice.backups.restore import Restore
 from sluice.ingestion.insert_rows import insert_rows
 from sluice.ingestion.row_groups import RowGroup
 from sluice.postgres.catalog import cached_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from flow import Flow
 
+    from sluice.backups.manifest import Manifest
     from sluice.ports import StoredObject
 
 Row = tuple[int, str]
@@ -64,7 +69,7 @@ objects = st.sampled_from(["things/a.csv", "things/b.csv"])
 
 @dataclass(eq=False)
 class Upload:
-    """A file or the rows of a request, as the model knows it.
+    """A file, the rows of a request or those of a restore, as the model knows it.
 
     Attributes:
         place: in the order of uploads.
@@ -80,6 +85,14 @@ class Upload:
     kept: dict[int, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A backup: its manifest, and the visible rows of each upload."""
+
+    manifest: Manifest
+    rows: Mapping[Upload, tuple[Row, ...]]
+
+
 class Model:
     """What readers see after each step, from the rules in `docs/datasets.md`."""
 
@@ -92,12 +105,28 @@ class Model:
         return [each for each in self.uploads if each.state in states]
 
     def visible(self) -> Counter[Row]:
+        return Counter(row for rows in self.rows_by_upload().values() for row in rows)
+
+    def rows_by_upload(self) -> dict[Upload, tuple[Row, ...]]:
+        """The visible rows of each published upload."""
         done = sorted(self.in_state("done"), key=lambda each: each.place)
         if self._duplicates is None:
-            return Counter(row for each in done for row in each.content)
-        if self._duplicates == "update":
-            return Counter(dict(row for each in done for row in each.content).items())
-        return Counter(row for each in done for row in each.kept.items())
+            return {each: each.content for each in done}
+        if self._duplicates != "update":
+            return {each: tuple(each.kept.items()) for each in done}
+        newest = {key: each for each in done for key, _ in each.content}
+        return {
+            each: tuple(row for row in dict(each.content).items() if newest[row[0]] is each)
+            for each in done
+        }
+
+    def restore(self, saved: Saved) -> tuple[Row, ...]:
+        """Withdraw what was published after a backup; return the rows that the restore has itself."""
+        for each in self.in_state("done"):
+            if each not in saved.rows:
+                each.state = "undone"
+        gone = [each for each in saved.rows if each.state != "done"]
+        return tuple(row for each in gone for row in saved.rows[each])
 
     def states_after(self, upload: Upload) -> set[str]:
         """The states in which the publication of an upload may end."""
@@ -141,6 +170,10 @@ class Sequences(RuleBasedStateMachine):
         self._model = Model(policies)
         keyed = ", store.things__staging, store.things__replaced" if "key" in policies else ""
         flow.run_sql(f"TRUNCATE {STATE}{keyed} CASCADE")
+        store = Store()
+        self._back_up = Backup(flow.settings, flow.engine, store)
+        self._restore = Restore(flow.settings, flow.engine, store, flow.topics)
+        self._saved: list[Saved] = []
         flow.topics.sent.clear()
 
     @initialize(content=contents)
@@ -200,6 +233,20 @@ class Sequences(RuleBasedStateMachine):
             self._check_published(upload)
         else:
             self._publish(upload)
+
+    @rule()
+    def back_up(self) -> None:
+        manifest = self._back_up(["things"], Format.AVRO)
+        self._saved.append(Saved(manifest, self._model.rows_by_upload()))
+
+    @precondition(lambda self: self._saved)
+    @rule(data=st.data())
+    def restore(self, data: st.DataObject) -> None:
+        saved = data.draw(st.sampled_from(self._saved))
+        upload = self._add("", self._model.restore(saved))
+        upload.kept, upload.state = dict(upload.content), "done"
+        (restored,) = self._restore(saved.manifest, None, "")
+        upload.ingestion = restored.ingestion
 
     @invariant()
     def readers_see_what_the_model_predicts(self) -> None:

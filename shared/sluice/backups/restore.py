@@ -31,7 +31,7 @@ from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.documents.ingestions import State
 from sluice.errors import BackupMismatchError, DamagedBackupError, ParameterError
 from sluice.ingestion.ingestions import move
-from sluice.ingestion.merge import forget_replaced, withdraw
+from sluice.ingestion.merge import relink_replaced, withdraw
 from sluice.ingestion.outbox import relay
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare_within
@@ -385,15 +385,12 @@ def _swap_tables(connection: Connection, target: _Target, project: str) -> None:
         shadow_tables.swap(connection, table, views)
     if target.in_place:
         shadow_tables.run_all(connection, view_sql(dataset))
-        if dataset.key:
-            shadow_tables.forget_replaced(connection, name, target.kept - target.gone)
     else:
         shadow_tables.drop_companions(connection, name)
         connection.execute(statement("delete_dataset"), {"dataset": name})
         declare_within(connection, target.document, origin="restored", has_table=True)
-    # None: their rows are no longer in the table, and nothing that they replaced may come back.
+    # None: their rows are no longer in the tables.
     withdraw(connection, None, target.withdrawn, target.ingestion, project)
-    forget_replaced(connection, dataset, target.withdrawn)
     rows = {"ingestion": target.ingestion, "rows": target.own_rows}
     connection.execute(statement("count_restored_rows"), rows)
     connection.execute(statement("publish"), key)
@@ -414,3 +411,7 @@ def _include_concurrent_changes(connection: Connection, target: _Target) -> None
         target.own_rows += adopted if table == rows else 0
         if target.in_place:
             shadow_tables.copy_loading_rows(connection, table, shape.columns, loading)
+    if target.in_place:
+        ids = {"ingestions": list(target.kept - target.gone)}
+        kept = connection.scalars(statement("in_order_of_uploads"), ids)
+        relink_replaced(connection, target.dataset, kept, shadow_tables.shadow_of(rows))

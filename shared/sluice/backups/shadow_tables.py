@@ -15,7 +15,6 @@ from sluice.datasets.identifiers import quote, replaced_table, staging_table
 from sluice.datasets.model import INGESTION_COLUMN, Rollup
 from sluice.errors import BackupMismatchError, DatabaseUnavailableError
 from sluice.postgres.connection import copy_in, message_of, run_script, sqlstate
-from sluice.postgres.merge_sql import REPLACED_BY
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
@@ -204,16 +203,6 @@ def swap(connection: Connection, table: str, views: Iterable[str]) -> None:
     run_all(connection, (f"DROP VIEW IF EXISTS {each}" for each in views))
     run_script(connection, f"DROP TABLE IF EXISTS {table}")
     run_script(connection, f"ALTER TABLE {shadow_of(table)} SET SCHEMA store")
-
-
-def forget_replaced(connection: Connection, dataset: str, kept: Iterable[int]) -> None:
-    """Delete replaced rows, except those that one kept ingestion replaced of another."""
-    listed = ", ".join(["0", *(str(each) for each in kept)])
-    run_script(
-        connection,
-        f"DELETE FROM {replaced_table(dataset)}"
-        f" WHERE {REPLACED_BY} NOT IN ({listed}) OR {INGESTION_COLUMN} NOT IN ({listed})",
-    )
 
 
 def drop_companions(connection: Connection, dataset: str) -> None:

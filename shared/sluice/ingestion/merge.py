@@ -162,11 +162,20 @@ def withdraw(
         move(connection, ingestion, State.UNDONE, project, Changes(replaced_by=by))
 
 
-def forget_replaced(connection: Connection, dataset: Dataset, ingestions: Sequence[int]) -> None:
-    """Delete the rows that ingestions replaced which will not be undone."""
-    if dataset.key and ingestions:
-        sql = composed(MergeStatements(dataset).forget_replaced())
-        connection.execute(sql, {"ingestions": list(ingestions)})
+def relink_replaced(
+    connection: Connection, dataset: Dataset, kept: Iterable[int], restored: str
+) -> None:
+    """Keep the replaced rows of a table that a restored one will replace.
+
+    Args:
+        connection: a transaction that holds the dataset's lock.
+        dataset: its dataset.
+        kept: ingestions that stay published, in the order of their uploads.
+        restored: the restored table.
+    """
+    if dataset.key:
+        sql = composed(MergeStatements(dataset).relink(restored))
+        connection.execute(sql, {"kept": list(kept)})
 
 
 class _Work:

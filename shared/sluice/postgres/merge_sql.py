@@ -270,9 +270,28 @@ class MergeStatements:
         """Empty the staging table of the ingestion."""
         return f"DELETE FROM {self._staging} AS s WHERE {_MINE}"
 
-    def forget_replaced(self) -> str:
-        """Delete the rows that `:ingestions` replaced."""
-        return f"DELETE FROM {self._replaced} WHERE {REPLACED_BY} = ANY (CAST(:ingestions AS integer[]))"
+    def relink(self, restored: str) -> str:
+        """Build the chains anew for a restored table, from the rows that are stored now.
+
+        They have the rows of `:kept`, published ingestions in the order of their uploads, which are not those
+        of the restored table; the last one of a key is replaced by the restored row.
+
+        Args:
+            restored: the table that will be the stored one.
+        """
+        columns = f"{self._names}, {INGESTION_COLUMN}"
+        return (
+            f"WITH former AS (DELETE FROM {self._replaced} RETURNING {columns}),\n"
+            f"stored AS (SELECT {columns} FROM former UNION ALL SELECT {columns} FROM {self._main}),\n"
+            f"below AS (SELECT s.*, k.place, t.{INGESTION_COLUMN} AS _top FROM stored AS s\n"
+            f"JOIN unnest(CAST(:kept AS integer[])) WITH ORDINALITY AS k (number, place)"
+            f" ON k.number = s.{INGESTION_COLUMN}\n"
+            f"JOIN {restored} AS t ON {self._same('s', 't')}"
+            f" AND t.{INGESTION_COLUMN} <> s.{INGESTION_COLUMN})\n"
+            f"INSERT INTO {self._replaced} ({columns}, {REPLACED_BY})\n"
+            f"SELECT {columns}, coalesce(lead({INGESTION_COLUMN})"
+            f" OVER (PARTITION BY {self._keys} ORDER BY place), _top) FROM below"
+        )
 
     def take_back(self) -> tuple[str, ...]:
         """Withdraw the ingestion's rows, and restore what they replaced.
