@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
+import pickle
+import tarfile
 import zipfile
+import zlib
+from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.orc
+import pyarrow.parquet
 import pytest
 import zstandard
 
@@ -21,6 +30,10 @@ from sluice.csv.decompression import to_utf_8
 from sluice.csv.dialects import Dialect
 from sluice.errors import EncodingMismatchError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROWS = b"".join(b"%d,row %d\n" % (number, number * number) for number in range(50))
 TEXT = "id\tnäme\n1\tŻółć\n2\t\U0001f600\n"
 
 
@@ -30,6 +43,27 @@ def archive(*names: str) -> bytes:
         for name in names:
             written.writestr(name, "text")
     return file.getvalue()
+
+
+def tar_archive() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as written_to:
+        member = tarfile.TarInfo("a.csv")
+        member.size = len(ROWS)
+        written_to.addfile(member, io.BytesIO(ROWS))
+    return file.getvalue()
+
+
+def written(write: Callable[[pa.Table, io.BytesIO], object]) -> bytes:
+    """Return a table as a file of another format."""
+    file = io.BytesIO()
+    write(pa.table({"id": [1, 2], "name": ["a", "b"]}), file)
+    return file.getvalue()
+
+
+def write_stream(table: pa.Table, file: io.BytesIO) -> None:
+    with pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +89,7 @@ def test_the_content_type_follows_from_the_name() -> None:
 def test_compression_is_known_by_the_first_bytes() -> None:
     assert compression_of(gzip.compress(b"a,b\n")) == "gzip"
     assert compression_of(zstandard.compress(b"a,b\n")) == "zstd"
+    assert compression_of(b"\x5f\x2a\x4d\x18\x04\0\0\0abcd") == "zstd"
     assert compression_of(b"a,b\n") == ""
 
 
@@ -74,6 +109,19 @@ def test_compression_is_known_by_the_first_bytes() -> None:
         (b'\xef\xbb\xbf[\n  {\n  "id" : 1}]', "JSON"),
         (b"BZh91AY&SY", "bzip2"),
         (b"\xfd7zXZ\0", "xz"),
+        (lzma.compress(b"a,b\n1,2\n", lzma.FORMAT_ALONE), "LZMA"),
+        (zlib.compress(ROWS), "zlib"),
+        (zlib.compress(ROWS, 1), "zlib"),
+        (b"\x1f\x9d\x90n\xe8", "compress"),
+        (b"\xff\x06\0\0sNaPpY", "Snappy"),
+        (written(pyarrow.feather.write_feather), "Arrow"),
+        (written(write_stream), "Arrow"),
+        (written(pyarrow.orc.write_table), "ORC"),
+        (written(pyarrow.parquet.write_table), "Parquet"),
+        (tar_archive(), "tar"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (pickle.dumps([{"a": 1}]), "pickle"),
+        (archive("word/document.xml"), "Word"),
     ],
 )
 def test_other_kinds_are_named(data: bytes, what: str) -> None:
@@ -94,6 +142,10 @@ def test_other_kinds_are_named(data: bytes, what: str) -> None:
         b"{x},y\n",
         b"<b>,y\n",
         b"\0\0,\n",
+        b"ORC\n1\n",
+        b"x^,y\n1,2\n",
+        b"x\x9c,y\x01\n1,2\n",
+        b"a.csv,ustar\n",
     ],
 )
 def test_text_that_begins_alike_may_be_csv(data: bytes) -> None:
