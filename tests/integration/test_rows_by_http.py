@@ -169,8 +169,13 @@ def test_zero_and_1001_rows_are_refused(intake: Client, query: Client, count: in
     assert rows(query) == []
 
 
+DEEP = [f'[{{"id": 1, "guest": {"[" * depth}{"]" * depth}}}]' for depth in (70, 500, 9999)]
+
+
 @pytest.mark.parametrize(
-    "body", ["", "{", "7", '{"lines": []}', '{"rows": {"id": 1}}', '[{"id": NaN}]', "[" * 9999]
+    "body",
+    ["", "{", "7", '{"lines": []}', '{"rows": {"id": 1}}', '[{"id": NaN}]', "[" * 9999, *DEEP],
+    ids=lambda body: body[:20],
 )
 def test_a_body_without_rows_is_refused(intake: Client, body: str) -> None:
     assert_problem(intake.post(ROUTE, data=body), "API303", 400)

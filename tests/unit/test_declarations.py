@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,6 +151,40 @@ def test_a_document_sent_to_the_api_is_read_like_a_folder() -> None:
         "columns": [{"name": "a", "type": "integer", "header": ["A", "ay"]}],
     }
     assert parse_document(document).columns[0].headers == ("A", "ay")
+
+
+@pytest.mark.parametrize(
+    ("column", "more", "key", "words"),
+    [
+        ({"header": ["a", "b\0"]}, {}, "columns[0].header[1]", "NUL"),
+        (
+            {"checks": [{"sql": "a > 1", "message": "\0"}]},
+            {},
+            "columns[0].checks[0].message",
+            "NUL",
+        ),
+        ({}, {"description": "\0"}, "description", "NUL"),
+        ({}, {"queries": {"all": "-- All.\nSELECT '\0'"}}, "queries.all", "NUL"),
+        ({"minimum": float("inf")}, {}, "columns[0].minimum", "not finite"),
+        ({"maximum": float("nan")}, {}, "columns[0].maximum", "not finite"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(
+    column: dict[str, Any], more: dict[str, Any], key: str, words: str
+) -> None:
+    columns = [{"name": "a", "type": "integer", **column}]
+    with pytest.raises(DeclarationError, match=words) as caught:
+        parse_document({"name": "things", "columns": columns, **more})
+    assert caught.value.extra["key"] == key
+
+
+@pytest.mark.parametrize("depth", [20, 500, 100_000])
+def test_a_document_that_is_nested_too_deep_is_refused(depth: int) -> None:
+    nested: list[Any] = []
+    for _ in range(depth):
+        nested = [nested]
+    with pytest.raises(DeclarationError, match="nested too deep"):
+        parse_document({"name": "things", "columns": nested})
 
 
 def test_an_error_of_a_json_document_names_no_toml_file() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 # Every module with documents.
@@ -29,6 +31,11 @@ def test_an_error_in_a_body_names_the_field(body: bytes, message: str) -> None:
     with pytest.raises(DocumentError) as caught:
         decode(body, ingestions.UploadRequest)
     assert str(caught.value).startswith(message)
+
+
+def test_a_text_that_is_nested_too_deep_is_no_document() -> None:
+    with pytest.raises(DocumentError, match="nested too deep"):
+        decode(b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", dict[str, Any])
 
 
 def test_an_error_in_a_list_names_the_place() -> None:

@@ -6,6 +6,7 @@ The JSON document has the keys of `dataset.toml` and `name`, `table` (SQL text),
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -124,6 +125,8 @@ _NUMBER_KEYS = (
 _NEGATIVES = ("parentheses", "trailing_minus", "minus_sign")
 #: PostgreSQL's numeric has more, but no table needs them.
 _MOST_DIGITS = 1000
+#: Lists and tables in each other; a declaration needs five.
+_MAX_DEPTH = 16
 
 
 class _Toml:
@@ -215,6 +218,8 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
             f"{name!r} is not a name: lowercase letters, digits and _, 48 at most", "name"
         )
     top = {key: value for key, value in document.items() if key not in _BESIDE_TOML}
+    for key, value in document.items():
+        _check_storable(source, key, value)
     _check_keys(source, top, _DATASET_KEYS, None)
     columns = tuple(
         _column(source, number, each) for number, each in enumerate(top.get("columns", []))
@@ -281,6 +286,23 @@ def _dialect(source: _Toml, top: Mapping[str, Any]) -> Dialect:
     except DeclarationError as error:
         key = str(error.extra["key"]).removeprefix("dialect.")
         raise source.error(error.detail.partition(": ")[2], key) from None
+
+
+def _check_storable(source: _Toml, path: str, value: object, depth: int = 1) -> None:
+    """Refuse what JSON may contain and PostgreSQL cannot store."""
+    if depth > _MAX_DEPTH:
+        raise source.error("is nested too deep", path.partition("[")[0].partition(".")[0])
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            _check_storable(source, path, key, depth + 1)
+            _check_storable(source, f"{path}.{key}", each, depth + 1)
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            _check_storable(source, f"{path}[{number}]", each, depth + 1)
+    elif isinstance(value, str) and "\0" in value:
+        raise source.error("contains a NUL character, which PostgreSQL cannot store", path)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise source.error(f"{value} is not finite", path)
 
 
 def _check_keys(

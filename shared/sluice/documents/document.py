@@ -76,6 +76,8 @@ def decode(data: bytes, kind: type[T]) -> T:
         raise DocumentError(_explain(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DocumentError(f"the text is not JSON: {error}") from None
+    except RecursionError:
+        raise DocumentError("the text is not JSON: it is nested too deep") from None
 
 
 def parse(value: object, kind: type[T]) -> T:

@@ -16,6 +16,9 @@ from sluice.datasets.types import ColumnType
 from sluice.parsing.layout import Layout
 
 _SHOWN_CHARACTERS = 200
+#: Lists and objects in each other; rows need three.
+_MAX_DEPTH = 64
+_TOO_DEEP = "it is nested too deep"
 
 
 class Numeral(str):
@@ -31,9 +34,26 @@ def read_json(text: str | bytes) -> Any:  # any JSON value
         ValueError: it is no JSON, or nested too deep.
     """
     try:
-        return json.loads(text, parse_float=Numeral, parse_int=Numeral, parse_constant=_refuse)
+        value = json.loads(text, parse_float=Numeral, parse_int=Numeral, parse_constant=_refuse)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError(_TOO_DEEP) from None
+    if _is_deeper(value, _MAX_DEPTH):
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth + 1):
+        inner = (
+            each.values() if isinstance(each, dict) else each
+            for each in level
+            if isinstance(each, (dict, list))
+        )
+        level = [each for members in inner for each in members if isinstance(each, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def _refuse(name: str) -> None:
