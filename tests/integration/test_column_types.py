@@ -45,6 +45,26 @@ def test_a_value_of_each_type_and_a_null_arrive(flow: Flow, kind: str) -> None:
     assert [row.value for row in rows] == [shown, None]
 
 
+@pytest.mark.flow(chunk_bytes=200_000, declared=None)
+@pytest.mark.parametrize("form", [{}, {"thousands_separator": "_"}], ids=["plain", "localized"])
+def test_a_numeric_with_too_many_digits_for_postgresql_is_a_reject(
+    flow: Flow, form: dict[str, str]
+) -> None:
+    columns = [{"name": "id", "type": "integer"}, {"name": "x", "type": "numeric", **form}]
+    flow.declare({"name": "things", "columns": columns})
+    longest = ["9" * 15_000, "0." + "1" * 14_998]
+    cells = [*longest, "9" * 140_000, "0." + "1" * 17_000, "1"]
+    lines = "".join(f"{number},{each}\n" for number, each in enumerate(cells))
+    ingestion = flow.run(f"id,x\n{lines}".encode())
+    flow.deliver()
+    assert [(each.line, each.rule) for each in flow.rejects(ingestion)] == [
+        (4, "type"),
+        (5, "type"),
+    ]
+    rows = flow.all("SELECT CAST(x AS text) AS value FROM things ORDER BY id")
+    assert [row.value for row in rows] == [*longest, "1"]
+
+
 def test_columns_may_bear_any_name_but_the_engines(flow: Flow) -> None:
     columns = [{"name": name, "type": "text"} for name in ("ok", "c0", "c1", "f0", "typed", "rows")]
     flow.declare({"name": "things", "columns": columns})

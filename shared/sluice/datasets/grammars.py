@@ -51,6 +51,8 @@ _FIXED = {
     "%S": "[0-5][0-9]",
 }
 _SIGN = "[+-]"
+#: PostgreSQL's numeric has 131072 digits before the point and 16383 after it; exponents take 999 of these.
+MAX_NUMERIC_LENGTH = 15_000
 _EXPONENT = "(?:[eE][+-]?[0-9]{1,3})?"
 
 

@@ -516,7 +516,8 @@ _DEFINITIONS = (
             "$5",
             "1,000",
         ),
-        note="Stored with every digit it has, unless `precision` and `scale` limit them.",
+        note="Stored with every digit it has, unless `precision` and `scale` limit them. A text of more"
+        " than 15,000 characters is rejected.",
     ),
     TypeDefinition(
         name=ColumnType.BOOLEAN,

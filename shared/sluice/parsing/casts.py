@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sluice.datasets.grammars import WHITE_SPACE, cell_grammar
+from sluice.datasets.grammars import MAX_NUMERIC_LENGTH, WHITE_SPACE, cell_grammar
 from sluice.datasets.model import Column
 from sluice.datasets.types import ColumnType, TypeDefinition
 from sluice.parsing.plan import MAX_LATITUDE, MAX_LONGITUDE
@@ -147,6 +147,8 @@ def _matched(grammar: str, cells: pa.Array) -> Cast:
 
     cells = _trimmed(cells)
     is_value = compute.match_substring_regex(cells, rf"\A(?:{grammar})\z")
+    is_short = compute.less_equal(compute.binary_length(cells), MAX_NUMERIC_LENGTH)
+    is_value = compute.and_(is_value, is_short)
     irregular = ~np.asarray(compute.fill_null(is_value, fill_value=True))
     if not irregular.any():
         return Cast([cells])

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from sluice.datasets.grammars import (
+    MAX_NUMERIC_LENGTH,
     WHITE_SPACE,
     cell_grammar,
     format_grammar,
@@ -200,7 +201,10 @@ class _Cell:
 
     def _if_grammar(self, text: str, value: str) -> str:
         grammar = literal(cell_grammar(self.column))
-        return f"CASE WHEN regexp_full_match({text}, {grammar}) THEN {value} END"
+        in_grammar = f"regexp_full_match({text}, {grammar})"
+        if self.column.type is ColumnType.NUMERIC:
+            in_grammar += f" AND length({text}) <= {MAX_NUMERIC_LENGTH}"
+        return f"CASE WHEN {in_grammar} THEN {value} END"
 
     def _value(self, text: str) -> str:
         """The value of a text that is in the grammar."""
