@@ -178,7 +178,7 @@ def test_the_first_rejects_are_shown_with_line_column_and_reason(
     result = run(cloud(account=REJECTED), "load", file)
     assert "trips/trips.csv: 2 rows rejected" in result.stdout
     assert re.search(r'17 +age +type +old +"old" is not a whole number', result.stdout)
-    assert "and 1 more: sluice rejects 7" in result.stdout
+    assert "and 1 more: `sluice rejects 7` lists them" in result.stdout
 
 
 def test_a_failure_prints_the_problem_on_stderr(cloud: Callable[..., Replay], file: Path) -> None:

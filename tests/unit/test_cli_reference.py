@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sluice.cli import options
 from sluice.cli.main import sluice
 from sluice.cli.reference import main, render
 
@@ -23,3 +24,9 @@ def test_the_page_has_a_section_for_each_command() -> None:
 def test_the_page_is_written_to_the_given_file(tmp_path: Path) -> None:
     main(["--write", str(tmp_path / "cli.md")])
     assert (tmp_path / "cli.md").read_text("utf-8") == render()
+
+
+def test_the_page_has_each_exit_code() -> None:
+    codes = [value for name, value in vars(options).items() if name.startswith("EXIT_")]
+    assert codes
+    assert [code for code in codes if f"\n| {code} | " not in render()] == []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sluice.cli.options import as_called
 from sluice.local.demo import STEPS, _steps
 from sluice.local.shell import program
 
@@ -36,6 +37,24 @@ def test_another_sluice_on_path_is_not_taken_for_this_one(
     (tmp_path / "sluice").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert program().endswith(f"{OURS.parent.name}/sluice")
+
+
+def test_a_program_without_a_command_beside_it_is_called_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert program() == "sluice"
+
+
+def test_advice_names_the_program_as_it_can_be_called(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(OURS.parents[1])
+    text = "run `sluice up`, or `sluice retry 7`; `sluice` alone, sluice.toml and my sluice stay"
+    assert as_called(text) == text
+    monkeypatch.setenv("PATH", str(tmp_path))
+    called = f"`{OURS.parent.name}/sluice "
+    assert as_called(text) == text.replace("`sluice ", called)
 
 
 def test_the_demo_ends_with_commands_that_work_unchanged() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sluice.cli.options import EXIT_REJECTS, connect, examples, json_option
+from sluice.cli.options import EXIT_REJECTS, as_called, connect, examples, json_option
 from sluice.cli.output import count, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def backups(context: click.Context, as_json: bool) -> None:
     elif found:
         print_rows([_row(each) for each in found])
     else:
-        click.echo("no backups; `sluice backup` creates one", err=True)
+        click.echo(as_called("no backups; `sluice backup` creates one"), err=True)
 
 
 @click.command(
@@ -134,7 +134,7 @@ def _find(client: Client, backup_id: str) -> str:
     for each in client.backups.all():
         if each["state"] == "done":
             return str(each["id"])
-    raise click.UsageError("there is no backup yet; `sluice backup` creates one")
+    raise click.UsageError(as_called("there is no backup yet; `sluice backup` creates one"))
 
 
 def _row(found: Mapping[str, Any]) -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sluice.cli.options import EXIT_INTERRUPTED, connect, examples, json_option
+from sluice.cli.options import EXIT_INTERRUPTED, as_called, connect, examples, json_option
 from sluice.cli.outcome import COLORS, exit_code, print_accounts, print_outcome, reject_rows
 from sluice.cli.output import print_json, print_json_line, print_rows, save
 from sluice.cli.progress import describe
@@ -71,7 +71,7 @@ def ingestions(
     elif found:
         print_accounts(found)
     else:
-        click.echo("no ingestions; `sluice load FILE` starts one", err=True)
+        click.echo(as_called("no ingestions; `sluice load FILE` starts one"), err=True)
 
 
 @click.command(

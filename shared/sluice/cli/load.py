@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sluice.cli.options import EXIT_INTERRUPTED, connect, examples, json_option
+from sluice.cli.options import EXIT_INTERRUPTED, as_called, connect, examples, json_option
 from sluice.cli.outcome import error_code, exit_code, print_accounts, print_outcome, sentence
 from sluice.cli.output import print_json_line
 from sluice.cli.progress import choose_view
@@ -190,10 +190,10 @@ class _Report:
             if path in self.running:
                 number = self.running[path].id
                 text = f"ingestion {number} continues in the background; `sluice watch {number}`"
-                click.echo(f"{path}: {text} follows it", err=True)
+                click.echo(as_called(f"{path}: {text} follows it"), err=True)
             elif path in self.uploads:
                 text = "uploaded, and its ingestion continues in the background; `sluice watch`"
-                click.echo(f"{path}: {text} follows it", err=True)
+                click.echo(as_called(f"{path}: {text} follows it"), err=True)
             else:
                 click.echo(f"{path}: not uploaded, nothing is loaded", err=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,15 @@ EXIT_FAILED = 4
 EXIT_INTERRUPTED = 130
 #: As of a process that SIGPIPE ended: what reads the output has closed it.
 EXIT_PIPE_CLOSED = 141
+
+_OUR_COMMAND = re.compile(r"(?<=`)sluice(?= [a-z])")
+
+
+def as_called(text: str) -> str:
+    """Return a text whose commands, such as `sluice up`, are written as they work in this shell."""
+    from sluice.local.shell import program  # noqa: PLC0415  # not needed without advice
+
+    return _OUR_COMMAND.sub(lambda _: program(), text) if _OUR_COMMAND.search(text) else text
 
 
 def connect(context: click.Context) -> Client:

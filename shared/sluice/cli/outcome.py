@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sluice.cli.options import EXIT_FAILED, EXIT_REJECTS, EXIT_USAGE
+from sluice.cli.options import EXIT_FAILED, EXIT_REJECTS, EXIT_USAGE, as_called
 from sluice.cli.output import cell, count, print_rows
 from sluice.errors import remedy_of
 
@@ -42,7 +42,7 @@ def error_code(error: SluiceError) -> int:
 
 def sentence(error: SluiceError) -> str:
     """Return what an error says, with commands instead of routes."""
-    return _LISTING.sub(r"`sluice \1` lists them", error.detail)
+    return as_called(_LISTING.sub(r"`sluice \1` lists them", error.detail))
 
 
 def account_row(ingestion: Ingestion) -> dict[str, object]:
@@ -101,7 +101,7 @@ def _print_problem(ingestion: Ingestion) -> None:
     click.echo(f"{ingestion.object}: {state}{why}", err=True)
     if ingestion.state in ("failed", "cancelled"):
         code = problem.code if problem else ""
-        click.echo(f"  {_remedy(ingestion, code)}", err=True)
+        click.echo(f"  {as_called(_remedy(ingestion, code))}", err=True)
 
 
 def _remedy(ingestion: Ingestion, code: str) -> str:
@@ -115,4 +115,5 @@ def _print_rejects(client: Client, ingestion: Ingestion) -> None:
     click.echo(f"\n{ingestion.object}: {count(rejected, 'row')} rejected")
     print_rows(reject_rows(found))
     if rejected > len(found):
-        click.echo(f"and {rejected - len(found):,} more: sluice rejects {ingestion.id}")
+        more = f"and {rejected - len(found):,} more: `sluice rejects {ingestion.id}` lists them"
+        click.echo(as_called(more))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sluice.cli.options import connect, examples, json_option, parse_assignments
+from sluice.cli.outcome import sentence
 from sluice.cli.output import print_json, print_record, print_rows, save
 from sluice.errors import TransientError
 
@@ -77,7 +78,7 @@ def find_verb(context: click.Context, verb: str) -> click.Command | None:
         query = _find_query(client, verb)
     except TransientError as error:
         raise click.UsageError(
-            f"{verb!r} is not a built-in command; a query may declare it, but {error.detail}"
+            f"{verb!r} is not a built-in command; a query may declare it, but {sentence(error)}"
         ) from error
     return None if query is None else _command(client, query)
 

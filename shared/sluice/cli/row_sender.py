@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sluice.cli.options import EXIT_FAILED, EXIT_REJECTS
+from sluice.cli.options import EXIT_FAILED, EXIT_REJECTS, as_called
 from sluice.cli.outcome import REJECTS_SHOWN, error_code, reject_rows, sentence
 from sluice.cli.output import count, print_json_line, print_rows
 from sluice.errors import SluiceError
@@ -105,4 +105,6 @@ def _print(files: Sequence[_Sent]) -> None:
             if len(each.rejects) > REJECTS_SHOWN:
                 click.echo(f"and {len(each.rejects) - REJECTS_SHOWN:,} more: --json prints all")
         if each.error:
-            click.echo(f"{each.plan.path}: {sentence(each.error)}{each.published}", err=True)
+            click.echo(
+                f"{each.plan.path}: {sentence(each.error)}{as_called(each.published)}", err=True
+            )

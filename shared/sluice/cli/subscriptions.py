@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sluice.cli.options import connect, examples, json_option
+from sluice.cli.options import as_called, connect, examples, json_option
 from sluice.cli.output import print_json, print_rows
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def subscriptions(context: click.Context, as_json: bool) -> None:
     elif found:
         print_rows([_row(each) for each in found])
     else:
-        click.echo("no subscriptions; `sluice subscribe ENDPOINT` creates one", err=True)
+        click.echo(as_called("no subscriptions; `sluice subscribe ENDPOINT` creates one"), err=True)
 
 
 @click.command(epilog=examples("sluice unsubscribe sub-4f2a"))

@@ -87,7 +87,7 @@ def _say(text: str) -> None:
 def _run(
     *arguments: str, environment: dict[str, str] | None = None, expected: tuple[int, ...] = (0,)
 ) -> None:
-    click.secho(f"$ sluice {' '.join(arguments)}", dim=True)
+    click.secho(f"$ {program()} {' '.join(arguments)}", dim=True)
     command = [sys.executable, "-m", "sluice.cli.main", *arguments]
     code = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603  # our own program
     if code not in expected:

@@ -13,8 +13,8 @@ import click
 def program() -> str:
     """Return the command that runs this `sluice`: its name if it is on PATH, else its path."""
     ours = Path(sys.executable).with_name("sluice")
-    found = shutil.which("sluice")
-    if found and Path(found).samefile(ours):
+    found = shutil.which(ours.name)
+    if not ours.exists() or (found and Path(found).samefile(ours)):
         return ours.name
     here = Path.cwd()
     return str(ours.relative_to(here) if ours.is_relative_to(here) else ours)
