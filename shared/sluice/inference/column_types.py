@@ -1,0 +1,85 @@
+"""Decides the type of a column from the forms of its cells; knows no name and no file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sluice.datasets.types import ColumnType
+from sluice.inference.cell_forms import BOOLEANS, NULL_MARK, NULL_WORDS, TEXT
+from sluice.inference.decisions import Decision, Forms, contrast, first_of, show, text_because
+from sluice.inference.number_types import decide_number
+from sluice.inference.observations import Witness
+from sluice.inference.time_types import decide_time
+
+#: Words that are a boolean alone, and words that are one together with the other of their pair.
+_ALONE = {"true", "false"}
+_PAIRS = ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"})
+
+
+def kind_of(form: str) -> str:
+    """Return what kind of form it is: the first word, of words `null`, `boolean` or `not_finite`."""
+    kind, _, rest = form.partition(" ")
+    if kind != "word":
+        return kind
+    if rest in NULL_WORDS:
+        return "null"
+    return "boolean" if rest.lower() in BOOLEANS else "not_finite"
+
+
+def word_of(form: str) -> str:
+    """Return the word of a form."""
+    return form.partition(" ")[2]
+
+
+def decide_type(forms: Forms) -> Decision:
+    """Return the narrowest type that admits all forms without changing the value of a cell."""
+    kinds: dict[str, dict[str, Witness]] = {}
+    for form in sorted(forms):
+        kinds.setdefault(kind_of(form), {})[form] = forms[form]
+    nulls = kinds.pop("null", {})
+    if "number" in kinds:
+        kinds.setdefault("not_finite", {}).update(
+            {form: nulls.pop(form) for form in list(nulls) if word_of(form).lower() == "nan"}
+        )
+    found = _decide_kinds({kind: each for kind, each in kinds.items() if each}, nulls)
+    words = tuple(word_of(form) for form in nulls)
+    if found.type is ColumnType.TEXT:
+        words = tuple(each for each in words if each == NULL_MARK)
+    return replace(found, keys={**found.keys, "nulls": list(words)}) if words else found
+
+
+def _decide_kinds(kinds: Mapping[str, Forms], nulls: Forms) -> Decision:
+    """Return the type of the forms that do not mean null, by kind."""
+    if TEXT in kinds:
+        return text_because(show(first_of(kinds[TEXT])))
+    if not kinds:
+        return text_because(f"only {_listed(nulls)}" if nulls else "every cell is empty")
+    if set(kinds) <= {"number", "not_finite"} and "number" in kinds:
+        return decide_number(kinds["number"], kinds.get("not_finite", {}))
+    if len(kinds) > 1:
+        return contrast("no other type has all of these", *map(first_of, kinds.values()))
+    return _decide_kind(*next(iter(kinds.items())))
+
+
+def _decide_kind(kind: str, forms: Forms) -> Decision:
+    if kind == "time":
+        return decide_time(forms)
+    if kind == "boolean":
+        return _decide_boolean(forms)
+    if kind == "not_finite":
+        return text_because(f"no number, only {_listed(forms)}")
+    return Decision(ColumnType(kind))
+
+
+def _listed(forms: Forms) -> str:
+    return ", ".join(f'"{word_of(form)}"' for form in forms)
+
+
+def _decide_boolean(forms: Forms) -> Decision:
+    words = {word_of(form).lower() for form in forms}
+    if words in _PAIRS or words <= _ALONE:
+        return Decision(ColumnType.BOOLEAN, {}, (f"every value is {_listed(forms)}",))
+    if any(words < pair for pair in _PAIRS):
+        return text_because(f"every value is {_listed(forms)}, which alone need not be a boolean")
+    return text_because(f"values are {_listed(forms)}, which are no pair of a boolean")

@@ -1,0 +1,143 @@
+"""Decides the columns of a file from what all its cells admit: the only place that does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sluice.datasets.types import TYPES, ColumnType
+from sluice.inference.column_types import decide_type
+from sluice.inference.decisions import Decision, text_because
+from sluice.inference.names import ColumnName
+from sluice.inference.observations import ColumnObservation, Observations
+from sluice.inference.toml import toml_line
+
+#: Texts that repeat are stored once if there are so many cells, and so many for each text.
+_DICTIONARY_CELLS, _DICTIONARY_REPEATS = 10_000, 100
+#: Texts are proposed as the only allowed ones if they are so few, and each is so frequent on average.
+_MAX_CHOICES, _CHOICE_REPEATS = 12, 20
+_LATITUDE = re.compile("(?:.*_)?lat(?:itude)?(?:_.*)?")
+_LONGITUDE = re.compile("(?:.*_)?(?:lon|lng|long|longitude)(?:_.*)?")
+_NUMBERS = (ColumnType.NUMERIC, ColumnType.FLOAT)
+
+
+@dataclass(frozen=True)
+class InferredColumn:
+    """A column of a file as it would be declared.
+
+    Attributes:
+        document: the keys of a `[[columns]]` table.
+        evidence: why, as sentences without a point.
+        proposals: keys that the file suggests and that a person decides, as lines of TOML.
+        is_unique: whether the values are proven to be unique and complete.
+    """
+
+    document: Mapping[str, Any]
+    evidence: tuple[str, ...] = ()
+    proposals: tuple[str, ...] = ()
+    is_unique: bool = False
+
+
+def decide(observations: Observations, names: Sequence[ColumnName]) -> tuple[InferredColumn, ...]:
+    """Return the columns of a file.
+
+    Args:
+        observations: what all cells of the file admit.
+        names: the names of the columns, see `sluice.inference.names`.
+    """
+    columns = observations.padded(len(names))
+    decisions = [decide_type(each.forms) for each in columns]
+    decisions = _with_coordinates(decisions, [each.name for each in names])
+    taken = {each.name for each in names}
+    return tuple(
+        _column(name, column, _storable(decision, name, taken))
+        for name, column, decision in zip(names, columns, decisions, strict=False)
+    )
+
+
+def _with_coordinates(decisions: list[Decision], names: Sequence[str]) -> list[Decision]:
+    """Make pairs of latitude and longitude floats, which keep all digits of a position."""
+    found = dict(zip(names, decisions, strict=False))
+    for lat, lon in _pairs(names):
+        pair = (lat, lon)
+        if all(found[each].type in _NUMBERS and found[each].fits_double for each in pair):
+            for each, other in (pair, pair[::-1]):
+                reason = f"a position together with {other}"
+                decision = found[each]
+                found[each] = replace(
+                    decision, type=ColumnType.FLOAT, reasons=(reason, *decision.reasons)
+                )
+    return [found[name] for name in names]
+
+
+def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the names of latitudes, each with that of its longitude."""
+    longitudes = {_stem(name): name for name in names if _LONGITUDE.fullmatch(name)}
+    return [
+        (name, longitudes[_stem(name)])
+        for name in names
+        if _LATITUDE.fullmatch(name) and _stem(name) in longitudes
+    ]
+
+
+def _stem(name: str) -> str:
+    return re.sub("(?:^|(?<=_))(?:lat(?:itude)?|lon(?:g(?:itude)?)?|lng)(?=_|$)", "*", name)
+
+
+def _storable(decision: Decision, name: ColumnName, taken: Collection[str]) -> Decision:
+    """Return text instead of a type whose stored columns have the names of others."""
+    stored = {name.name + suffix for suffix in TYPES[decision.type].suffixes} - {name.name}
+    if clash := stored & set(taken):
+        return text_because(f"a {decision.type} would be stored as {min(clash)}, which is a column")
+    return decision
+
+
+def _column(name: ColumnName, column: ColumnObservation, decision: Decision) -> InferredColumn:
+    document: dict[str, Any] = {"name": name.name, "type": str(decision.type)}
+    if name.header is not None and name.header != name.name:
+        document["header"] = name.header
+    document |= decision.keys
+    if decision.type is ColumnType.TEXT:
+        document |= _text_keys(column)
+    evidence = (*_cells(column), *decision.reasons, *_notes(column, decision))
+    return InferredColumn(document, evidence, _proposals(column, decision), _is_unique(column))
+
+
+def _text_keys(column: ColumnObservation) -> dict[str, bool]:
+    keys = {"trim": False} if column.spaced else {}
+    count = len(column.distinct or ())
+    is_repeated = count and column.cells >= max(_DICTIONARY_CELLS, count * _DICTIONARY_REPEATS)
+    return {**keys, "dictionary": True} if is_repeated else keys
+
+
+def _cells(column: ColumnObservation) -> tuple[str, ...]:
+    counted = f"{column.cells:,} cells"
+    return (f"{counted}, {column.nulls:,} of them empty" if column.nulls else counted,)
+
+
+def _notes(column: ColumnObservation, decision: Decision) -> tuple[str, ...]:
+    """Return what a reader may want to know about a decision."""
+    notes = []
+    if decision.type is ColumnType.TEXT and column.spaced:
+        notes.append("white space around values is kept")
+    if decision.type is ColumnType.INTEGER and column.shortest == column.longest == 8:
+        notes.append('for dates such as 20180528, declare type = "date" and formats = ["%Y%m%d"]')
+    return tuple(notes)
+
+
+def _proposals(column: ColumnObservation, decision: Decision) -> tuple[str, ...]:
+    values = sorted(column.distinct or ())
+    is_choice = 1 < len(values) <= _MAX_CHOICES and column.cells >= len(values) * _CHOICE_REPEATS
+    if decision.type is not ColumnType.TEXT or not is_choice:
+        return ()
+    return (toml_line("one_of", values),)
+
+
+def _is_unique(column: ColumnObservation) -> bool:
+    """Whether the values are proven to be unique, by their order or because all are known."""
+    if column.nulls or not column.cells:
+        return False
+    is_known = column.distinct is not None and len(column.distinct) == column.cells
+    return bool(column.runs) or is_known

@@ -1,0 +1,267 @@
+"""Dates and times: which strptime formats a shape has, and which of them its digits are valid in.
+
+The form of a date or time is `time <format>|...`: the formats by which the cell is a valid date or time. A
+format that begins with `=` is ISO 8601 as a column without formats reads it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sluice.inference.shapes import Digits
+
+#: Marks a format that a column reads without declaring it.
+ISO = "="
+#: An offset that columns without formats read, but no directive: `+02`, or `UTC`.
+OFFSET = "%#"
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september",
+    "october", "november", "december",
+)  # fmt: skip
+_MONTH_NAME = "(?i:" + "|".join((*_MONTHS, *(each[:3] for each in _MONTHS))) + ")"
+_DAY_NAME = "(?i:(?:mon|tues|wednes|thurs|fri|satur|sun)day|mon|tue|wed|thu|fri|sat|sun)"
+_CLOCK = re.compile(
+    r"(?P<H>99?):(?P<M>99)(?::(?P<S>99)(?:(?P<point>[.,])(?P<f>9{1,6}))?)?"
+    r"(?:(?P<p_space> ?)(?P<p>[AaPp][Mm]))?"
+    r"(?:(?P<z_space> ?)(?P<z>Z|UTC|[+-]99(?::?99)?))?\Z"
+)
+_ISO = re.compile(
+    r"9999-99-99(?:[T ]99:99(?::99(?:\.9{1,6})?)?(?: ?(?:Z|UTC|[+-]99(?::?99)?))?)?"
+    r"|99:99(?::99(?:\.9{1,6})?)?"
+)
+_DATES = (
+    re.compile(r"(?P<a>9{4})(?P<s>[-/. ])(?P<b>99?)(?P=s)(?P<c>99?)"),
+    re.compile(r"(?P<a>99?)(?P<s>[-/. ])(?P<b>99?)(?P=s)(?P<c>9{4}|99)"),
+)
+_NAMED = (
+    re.compile(rf"(?P<d>99?)(?P<s>[-/. ]?)(?P<b>{_MONTH_NAME})(?P<t>[-/. ]?)(?P<y>9{{4}}|99)"),
+    re.compile(rf"(?P<d>99?)(?P<s>\. )(?P<b>{_MONTH_NAME})(?P<t> )(?P<y>9{{4}})"),
+    re.compile(rf"(?P<b>{_MONTH_NAME})(?P<s>[-/. ])(?P<d>99?)(?P<t>[-/. ]|, )(?P<y>9{{4}}|99)"),
+    re.compile(rf"(?P<y>9{{4}})(?P<s>[-/. ])(?P<b>{_MONTH_NAME})(?P<t>[-/. ])(?P<d>99?)"),
+)
+_BASIC = re.compile("(?P<Y>9{4})(?P<m>99)(?P<d>99)T(?P<H>99)(?P<M>99)(?P<S>99)(?P<z>Z?)")
+_COMPACT = re.compile("(?P<Y>9{4})(?P<m>99)(?P<d>99)")
+#: Most days of each month; February has one more in leap years.
+_DAYS = np.array((0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31))
+_PIVOT = 69
+_LIMITS = {
+    "%H": (0, 23),
+    "%I": (1, 12),
+    "%M": (0, 59),
+    "%S": (0, 59),
+    "%zH": (0, 15),
+    "%zM": (0, 59),
+}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a directive's number is in the cells of a shape, or the number itself.
+
+    Attributes:
+        at, length: position and number of its digits, in bytes.
+        value: the number of a name, which is part of the shape.
+    """
+
+    at: int
+    length: int
+    value: int = 0
+
+    def numbers(self, digits: Digits) -> NDArray[np.int64]:
+        """Return the number in each cell."""
+        if self.value:
+            return np.full(len(digits), self.value)
+        return digits.number(self.at, self.length)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A format that a shape has, and where its numbers are."""
+
+    written: str
+    slots: tuple[tuple[str, Slot], ...]
+
+    @property
+    def has_all_digits(self) -> bool:
+        """Whether numbers next to another directive have two digits, which they need there."""
+        short = {directive for directive, slot in self.slots if slot.length == 1}
+        return not any(f"{each}%" in self.written for each in short)
+
+    def is_valid(self, digits: Digits) -> NDArray[np.bool_]:
+        """Return whether each cell is a date or time that exists."""
+        numbers = {directive: slot.numbers(digits) for directive, slot in self.slots}
+        valid = np.ones(len(digits), bool)
+        for directive, (low, high) in _LIMITS.items():
+            if directive in numbers:
+                valid &= (numbers[directive] >= low) & (numbers[directive] <= high)
+        if "%d" in numbers:
+            valid &= self._has_day(numbers)
+        return valid
+
+    def _has_day(self, numbers: dict[str, NDArray[np.int64]]) -> NDArray[np.bool_]:
+        month, day = numbers["%m"], numbers["%d"]
+        year = numbers["%Y"] if "%Y" in numbers else _century(numbers["%y"])
+        is_leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+        most = _DAYS[np.where(month <= 12, month, 0)] + (is_leap & (month == 2))
+        # A zone may move the first and the last day to another year.
+        first, last = (2, 9998) if "%zH" in numbers else (1, 9999)
+        valid: NDArray[np.bool_] = (day >= 1) & (day <= most) & (year >= first) & (year <= last)
+        return valid
+
+
+def _century(year: NDArray[np.int64]) -> NDArray[np.int64]:
+    return year + np.where(year >= _PIVOT, 1900, 2000)
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """All formats that a shape has; a variant is a set of them, as bits."""
+
+    each: tuple[Layout, ...]
+
+    @cached_property
+    def forms(self) -> tuple[str, ...]:
+        """The form of each variant."""
+        subsets = itertools.product((False, True), repeat=len(self.each))
+        return tuple(self._form(tuple(reversed(chosen))) for chosen in subsets)
+
+    def _form(self, chosen: tuple[bool, ...]) -> str:
+        names = [
+            each.written for each, is_chosen in zip(self.each, chosen, strict=True) if is_chosen
+        ]
+        return f"time {'|'.join(names)}" if names else "text"
+
+    def variants(self, digits: Digits) -> NDArray[np.uint8]:
+        """Return for each cell which formats are valid."""
+        found = np.zeros(len(digits), np.uint8)
+        for bit, layout in enumerate(self.each):
+            found |= layout.is_valid(digits).astype(np.uint8) << bit
+        return found
+
+
+def formats_of(form: str) -> tuple[str, ...]:
+    """Return the formats in the form of a date or time."""
+    return tuple(form.partition(" ")[2].split("|"))
+
+
+def read_time(text: str, at: int) -> Layouts | None:
+    """Return the formats of a shape that begins at a position of its cells; None if it is no date or time."""
+    if basic := _BASIC.fullmatch(text):
+        slots = tuple((f"%{name}", _slot(basic, name, at)) for name in "YmdHMS")
+        zone = "%z" if basic["z"] else ""
+        return Layouts((Layout(f"%Y%m%dT%H%M%S{zone}", slots),))
+    clocks = list(_clocks(text, at)) if ":" in text else [(text, Layout("", ()))]
+    found = [
+        Layout(day.written + clock.written, day.slots + clock.slots)
+        for date, clock in clocks
+        for day in _days(date, at, is_alone=not clock.written)
+    ]
+    if _ISO.fullmatch(text):
+        found = [Layout(ISO + each.written, each.slots) for each in found]
+    else:
+        found = [each for each in found if OFFSET not in each.written and each.has_all_digits]
+    return Layouts(tuple(found)) if found else None
+
+
+def _clocks(text: str, at: int) -> Iterator[tuple[str, Layout]]:
+    """Yield the text before a time of day at the end of a text, and the layout of the time."""
+    colon = text.index(":")
+    for begin in (colon - 2, colon - 1):
+        found = _CLOCK.match(text, begin) if begin >= 0 else None
+        if found and text[:begin][-1:] != "9":
+            link = re.search("(T| |, )?\\Z", text[:begin])
+            linked = link[0] if link else ""
+            date = text[: begin - len(linked)]
+            layout = _clock(found, at)
+            yield date, Layout(linked + layout.written, layout.slots)
+            return
+
+
+def _clock(found: re.Match[str], at: int) -> Layout:
+    """Return the layout of a time of day."""
+    hour = "%I" if found["p"] else "%H"
+    named = {hour: "H", "%M": "M", "%S": "S"}
+    written = (
+        f"{hour}:%M"
+        + (":%S" if found["S"] else "")
+        + ((found["point"] or "") + "%f" if found["f"] else "")
+    )
+    written += f"{found['p_space']}%p" if found["p"] else ""
+    slots = [(name, _slot(found, group, at)) for name, group in named.items() if found[group]]
+    zone = found["z"] or ""
+    if zone:
+        is_read = zone == "Z" or len(zone) >= len("+9999")
+        written += found["z_space"] + ("%z" if is_read else OFFSET)
+    if zone[1:2] == "9":
+        begin = found.start("z") + at
+        slots.append(("%zH", Slot(begin + 1, 2)))
+        slots += [("%zM", Slot(begin + len(zone) - 2, 2))] if len(zone) > 3 else []
+    elif zone:
+        slots.append(("%zH", Slot(0, 0)))
+    return Layout(written, tuple(slots))
+
+
+def _slot(found: re.Match[str], group: str, at: int) -> Slot:
+    return Slot(at + found.start(group), len(found[group]))
+
+
+def _days(text: str, at: int, *, is_alone: bool) -> Iterator[Layout]:
+    """Yield the layouts of a date; of an empty text the empty layout."""
+    if not text:
+        yield Layout("", ())
+        return
+    if not is_alone and (compact := _COMPACT.fullmatch(text)):
+        slots = tuple((f"%{name}", _slot(compact, name, at)) for name in "Ymd")
+        yield Layout("%Y%m%d", slots)
+    for pattern in _DATES:
+        if found := pattern.fullmatch(text):
+            yield from _numeric(found, at)
+    weekday = re.match(rf"({_DAY_NAME})(,? )", text)
+    prefix = ""
+    if weekday:
+        prefix = ("%a" if len(weekday[1]) == 3 else "%A") + weekday[2]
+        at, text = at + weekday.end(), text[weekday.end() :]
+    for pattern in _NAMED:
+        if found := pattern.fullmatch(text):
+            yield from _named(found, at, prefix)
+            return
+
+
+def _numeric(found: re.Match[str], at: int) -> Iterator[Layout]:
+    """Yield the orders that day, month and year may have."""
+    lengths = [len(found[group]) for group in "abc"]
+    orders = ("Ymd",) if lengths[0] == 4 else ("dmY", "mdY") if lengths[2] == 4 else ("dmy", "mdy")
+    if lengths[0] == lengths[2] == 2 and found["s"] != ".":  # nobody writes 17.05.28
+        orders = (*orders, "ymd")
+    for order in orders:
+        slots = tuple(
+            (f"%{name}", _slot(found, group, at)) for name, group in zip(order, "abc", strict=True)
+        )
+        yield Layout(found["s"].join(f"%{name}" for name in order), slots)
+
+
+def _named(found: re.Match[str], at: int, prefix: str) -> Iterator[Layout]:
+    """Yield the formats of a date with the name of its month: `May` is both short and long."""
+    name = found["b"].lower()
+    month = next(n for n, each in enumerate(_MONTHS, 1) if each.startswith(name))
+    year = "%Y" if len(found["y"]) == 4 else "%y"
+    slots = (
+        ("%d", _slot(found, "d", at)),
+        ("%m", Slot(0, 0, month)),
+        (year, _slot(found, "y", at)),
+    )
+    for directive in ("%b", "%B"):
+        if (len(name) == 3) if directive == "%b" else (name == _MONTHS[month - 1]):
+            groups = {"d": "%d", "b": directive, "y": year, "s": found["s"], "t": found["t"]}
+            order = sorted(groups, key=found.start)
+            yield Layout(prefix + "".join(groups[each] for each in order), slots)

@@ -1,0 +1,133 @@
+"""Decides how the numbers of a column are written, and the narrowest type that keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from sluice.datasets.types import ColumnType
+from sluice.inference.decisions import Decision, Forms, contrast, first_of, show, text_because
+from sluice.inference.numbers import CONVENTIONS, marks_of, number_keys, sizes_of
+
+#: The convention of numbers as most programs write them.
+_PLAIN = "p"
+_WHOLE = (("w", ColumnType.NUMERIC), ("l", ColumnType.BIGINT), ("i", ColumnType.INTEGER))
+_DECIMALS = frozenset("dDxX")
+#: What a double keeps: whole numbers of 32 bits, and at most 17 digits with or without exponent.
+_KEPT_BY_DOUBLE = frozenset("idx")
+
+
+def decide_number(forms: Forms, not_finite: Forms) -> Decision:
+    """Return the type of numbers; `not_finite` are NaN and infinities, which only a float has."""
+    marks = {form: marks_of(form) for form in forms}
+    found = {mark for each in marks.values() for mark in each}
+    if problem := _problem_of_marks(forms, marks, found):
+        return problem
+    common = frozenset.intersection(*(frozenset(sizes_of(form)) for form in forms))
+    if not common:
+        return _clash(forms)
+    convention = next(each for each in CONVENTIONS if each in common)
+    if convention != _PLAIN and len({CONVENTIONS[each][0] for each in common}) > 1:
+        return _unclear(forms)
+    sizes = {sizes_of(form)[convention] for form in forms}
+    keys = number_keys(convention, tuple(sorted(found)))
+    if not_finite:
+        return _with_not_finite(forms, not_finite, sizes, keys)
+    reasons = (*_reasons_of_convention(convention, forms), *_reasons_of_marks(found))
+    return Decision(_type_of(sizes), keys, reasons, fits_double=sizes <= _KEPT_BY_DOUBLE)
+
+
+def _type_of(sizes: Collection[str]) -> ColumnType:
+    if "x" in sizes and set(sizes) <= _KEPT_BY_DOUBLE:
+        return ColumnType.FLOAT
+    if _DECIMALS & set(sizes):
+        return ColumnType.NUMERIC
+    return next(kind for size, kind in _WHOLE if size in sizes)
+
+
+def _with_not_finite(
+    forms: Forms, not_finite: Forms, sizes: Collection[str], keys: Mapping[str, object]
+) -> Decision:
+    example = first_of(not_finite)
+    if not set(sizes) <= _KEPT_BY_DOUBLE:
+        return contrast(
+            "only a float has the one, and it would round the other", example, first_of(forms)
+        )
+    if keys:
+        return contrast("no type has both", example, first_of(forms))
+    return Decision(ColumnType.FLOAT, {}, (show(example),), fits_double=True)
+
+
+def _problem_of_marks(
+    forms: Forms, marks: Mapping[str, tuple[str, ...]], found: Collection[str]
+) -> Decision | None:
+    """Return the decision for text if marks contradict each other."""
+    symbols = sorted(each for each in found if each.startswith("$"))
+    if len(symbols) > 1:
+        first = [first_of({f: forms[f] for f in forms if each in marks[f]}) for each in symbols]
+        return contrast("a number would not keep the currency", *first)
+    for sign, why in (("%", "some are percentages and some are not"),):
+        without = {form: forms[form] for form in forms if sign not in marks[form]}
+        if sign in found and without:
+            others = {form: forms[form] for form in forms if form not in without}
+            return contrast(why, first_of(without), first_of(others))
+    if all("()" in each for each in marks.values()):
+        return text_because(
+            f"{show(first_of(forms))}: all are in parentheses, which need not mean minus"
+        )
+    return None
+
+
+def _clash(forms: Forms) -> Decision:
+    """Return the decision for numbers that are not written in one way."""
+    ordered = sorted(forms, key=lambda form: forms[form])
+    common = frozenset(CONVENTIONS)
+    for form in ordered:
+        if not common & frozenset(sizes_of(form)):
+            other = next(
+                (e for e in ordered if not frozenset(sizes_of(e)) & frozenset(sizes_of(form))),
+                ordered[0],
+            )
+            return contrast("they are not written in the same way", forms[other], forms[form])
+        common &= frozenset(sizes_of(form))
+    return text_because(show(first_of(forms)))
+
+
+def _unclear(forms: Forms) -> Decision:
+    """Return the decision for a comma that may separate decimals or thousands."""
+    unclear = {
+        form: each
+        for form, each in forms.items()
+        if len({CONVENTIONS[name][0] for name in sizes_of(form)}) > 1
+        and _PLAIN not in sizes_of(form)
+    }
+    return text_because(
+        f"{show(first_of(unclear or forms))}: the comma may separate decimals or thousands, and no other"
+        " cell shows which"
+    )
+
+
+def _reasons_of_convention(convention: str, forms: Forms) -> tuple[str, ...]:
+    """Return the cell that decides a convention, and the one that leaves it open."""
+    if convention != _PLAIN:
+        others = {form: each for form, each in forms.items() if _PLAIN not in sizes_of(form)}
+        return (show(first_of(others)),) if others else ()
+    open_ = {
+        form: each
+        for form, each in forms.items()
+        if sizes_of(form)[_PLAIN] in _DECIMALS and sizes_of(form).get("d", "d") not in _DECIMALS
+    }
+    has_proof = any(
+        sizes_of(form)[_PLAIN] in _DECIMALS and "d" not in sizes_of(form) for form in forms
+    )
+    if not open_ or has_proof:
+        return ()
+    return (
+        f"{show(first_of(open_))}, read with a decimal point; if it separates thousands, declare it",
+    )
+
+
+def _reasons_of_marks(found: Collection[str]) -> tuple[str, ...]:
+    symbols = [each[1:] for each in found if each.startswith("$")]
+    reasons = [f"the symbol {each} is not stored" for each in symbols]
+    reasons += ["12% is stored as 0.12"] if "%" in found else []
+    return tuple(reasons)

@@ -1,0 +1,149 @@
+"""What the cells of a file admit so far: `observe` makes them, `columns` decides.
+
+An observation is a set of forms, see `cell_forms`, each with the first cell that has it. Merging unites them,
+so that the order and number of batches make no difference. Once a column has a cell that only a text admits,
+its other forms do not matter, and are neither looked for nor kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+from typing import Any
+
+from sluice.inference.cell_forms import NULL_MARK, TEXT
+from sluice.inference.runs import Run, join_runs
+
+#: Most distinct values that are kept, and their longest; columns with more have `many`.
+MAX_DISTINCT, MAX_DISTINCT_LENGTH = 256, 64
+
+
+@dataclass(frozen=True, order=True)
+class Witness:
+    """A cell that shows something: the position of its record in the file, from 0, and its text."""
+
+    record: int
+    value: str
+
+
+@dataclass(frozen=True)
+class ColumnObservation:
+    """What the cells of one column admit.
+
+    Attributes:
+        cells, nulls: how many cells there are, and how many of them are empty.
+        shortest, longest: bytes of the shortest and longest cell that is not empty; 0 if there is none.
+        forms: the forms of the cells, each with the first cell that has it.
+        spaced: the first cell with white space around it.
+        distinct: the different cells; None if there are many, or long ones.
+        runs: ranges of records in which the column ascends; None if it does not.
+    """
+
+    cells: int = 0
+    nulls: int = 0
+    shortest: int = 0
+    longest: int = 0
+    forms: Mapping[str, Witness] = field(default_factory=dict)
+    spaced: Witness | None = None
+    distinct: frozenset[str] | None = frozenset()
+    runs: tuple[Run, ...] | None = ()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether no type but text admits all cells."""
+        return TEXT in self.forms
+
+    def merge(self, other: ColumnObservation) -> ColumnObservation:
+        """Return what both admit together."""
+        return ColumnObservation(
+            cells=self.cells + other.cells,
+            nulls=self.nulls + other.nulls,
+            shortest=min(filter(None, (self.shortest, other.shortest)), default=0),
+            longest=max(self.longest, other.longest),
+            forms=_merge_forms(self.forms, other.forms),
+            spaced=min(filter(None, (self.spaced, other.spaced)), default=None),
+            distinct=_merge_distinct(self.distinct, other.distinct),
+            runs=join_runs(self.runs, other.runs),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        document = asdict(self)
+        document["forms"] = {form: [each.record, each.value] for form, each in self.forms.items()}
+        document["spaced"] = [self.spaced.record, self.spaced.value] if self.spaced else None
+        document["distinct"] = None if self.distinct is None else sorted(self.distinct)
+        document["runs"] = None if self.runs is None else [list(each) for each in self.runs]
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ColumnObservation:
+        """Read it from JSON."""
+        given = dict(document)
+        spaced, distinct, runs = (given.pop(key) for key in ("spaced", "distinct", "runs"))
+        forms = {form: Witness(*each) for form, each in given.pop("forms").items()}
+        return cls(
+            **given,
+            forms=forms,
+            spaced=Witness(*spaced) if spaced else None,
+            distinct=None if distinct is None else frozenset(distinct),
+            runs=None if runs is None else tuple(Run(*each) for each in runs),
+        )
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What the cells of a file admit, by column."""
+
+    columns: tuple[ColumnObservation, ...] = ()
+
+    def merge(self, other: Observations) -> Observations:
+        """Return what both admit together; of different numbers of columns, the larger."""
+        width = max(len(self.columns), len(other.columns))
+        pairs = zip(self.padded(width), other.padded(width), strict=True)
+        return Observations(tuple(left.merge(right) for left, right in pairs))
+
+    def padded(self, width: int) -> tuple[ColumnObservation, ...]:
+        """Return the columns, and empty ones up to a number."""
+        return self.columns + (ColumnObservation(),) * (width - len(self.columns))
+
+    def to_json(self) -> str:
+        """Return it as a compact JSON text."""
+        columns = [each.to_json() for each in self.columns]
+        return json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Observations:
+        """Read it from a JSON text."""
+        return cls(tuple(ColumnObservation.from_json(each) for each in json.loads(text)))
+
+
+def merge_all(observations: Sequence[Observations]) -> Observations:
+    """Return what all observations admit together."""
+    return reduce(Observations.merge, observations, Observations())
+
+
+def _merge_forms(
+    left: Mapping[str, Witness], right: Mapping[str, Witness]
+) -> Mapping[str, Witness]:
+    merged = dict(left)
+    for form, witness in right.items():
+        merged[form] = min(witness, merged.get(form, witness))
+    return _without_others(merged)
+
+
+def _without_others(forms: Mapping[str, Witness]) -> Mapping[str, Witness]:
+    """Return only what matters of the forms of a column with texts."""
+    if TEXT not in forms:
+        return forms
+    return {form: each for form, each in forms.items() if form in (TEXT, f"word {NULL_MARK}")}
+
+
+def _merge_distinct(
+    left: frozenset[str] | None, right: frozenset[str] | None
+) -> frozenset[str] | None:
+    if left is None or right is None:
+        return None
+    merged = left | right
+    return merged if len(merged) <= MAX_DISTINCT else None
