@@ -129,6 +129,8 @@ def test_cells_without_spaces_have_a_type(cells: str, kind: str) -> None:
         (["29/02/2017"], None),
         (["29/02/2016"], ("date", ["%d/%m/%Y"])),
         (["01/02/2017"], None),
+        (["25-05-13"], None),
+        (["25-05-13", "32-05-13"], ("date", ["%y-%m-%d"])),
         (["13/01/2017", "01/13/2017"], None),
     ],
 )
