@@ -130,6 +130,12 @@ def test_cells_without_spaces_have_a_type(cells: str, kind: str) -> None:
         (["29/02/2016"], ("date", ["%d/%m/%Y"])),
         (["01/02/2017"], None),
         (["25-05-13"], None),
+        (["31-12-17"], None),
+        (["31/12/17"], ("date", ["%d/%m/%y"])),
+        (["90.01.01", "02.02.02", "04.12.13"], ("date", ["%y.%m.%d"])),
+        ([f"{day:02}-01-17" for day in range(1, 32)], ("date", ["%d-%m-%y"])),
+        ([f"17.12.{day:02}" for day in range(1, 32)], ("date", ["%y.%m.%d"])),
+        (["17/12/01", "17/12/02", "18/12/03"], None),
         (["25-05-13", "32-05-13"], ("date", ["%y-%m-%d"])),
         (["13/01/2017", "01/13/2017"], None),
     ],
@@ -230,6 +236,34 @@ def test_words_mean_null_beside_other_types_only(
 def test_the_evidence_says_why(cells: list[str], reason: str) -> None:
     text = dataset_toml("things", Detected(), (inferred(cells),))
     assert reason in text.replace("\n# ", " ")
+
+
+@pytest.mark.parametrize(
+    ("other", "cells", "expected"),
+    [
+        (["13/01/2017"], ["01/02/2017"], {"type": "date", "formats": ["%d/%m/%Y"]}),
+        (["1/13/17"], ["01/02/2017 10:00"], {"type": "timestamp", "formats": ["%m/%d/%Y %H:%M"]}),
+        (["2017-01-13"], ["01/02/2017"], {"type": "text"}),
+        (["1,5"], ["1,234"], {"type": "numeric", "decimal_separator": ","}),
+        (["1.5"], ["1,234"], {"type": "integer", "thousands_separator": ","}),
+        (
+            ["1,5"],
+            ["1.234"],
+            {"type": "integer", "decimal_separator": ",", "thousands_separator": "."},
+        ),
+        (["5"], ["1,234"], {"type": "text"}),
+    ],
+)
+def test_what_a_column_leaves_open_other_columns_decide(
+    other: list[str], cells: list[str], expected: dict[str, Any]
+) -> None:
+    names = name_columns(["other", "a"])
+    assert decide(observed(other, cells), names)[1].document == {"name": "a", **expected}
+
+
+def test_columns_that_contradict_each_other_decide_nothing() -> None:
+    found = decide(observed(["13/01/2017"], ["01/13/2017"], ["01/02/2017"]), name_columns("abc"))
+    assert [each.document["type"] for each in found] == ["date", "date", "text"]
 
 
 def test_coordinates_are_floats() -> None:

@@ -56,7 +56,9 @@ def test_a_file_name_becomes_a_name_of_a_dataset(text: str, name: str) -> None:
     assert dataset_name(text) == name
 
 
-@given(st.lists(st.text(max_size=60), min_size=1, max_size=8))
+@given(
+    st.lists(st.text(st.characters(exclude_characters="\0"), max_size=60), min_size=1, max_size=8)
+)
 def test_any_headers_can_be_declared(headers: list[str]) -> None:
     columns = [
         {"name": each.name, "header": each.header, "type": "text"} for each in name_columns(headers)

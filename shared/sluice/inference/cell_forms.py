@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.types import TYPES, ColumnType
+from sluice.inference.ends import Ends
 from sluice.inference.moments import read_time
 from sluice.inference.numbers import read_number
 from sluice.parsing.plan import MAX_LATITUDE, MAX_LONGITUDE
@@ -65,7 +66,9 @@ class Values(Protocol):
 
     def variants(self, digits: Digits) -> NDArray[np.uint8]:
         """Return the variant of each cell."""
-        ...  # pragma: no cover
+
+    def ends(self, digits: Digits, variants: NDArray[np.uint8]) -> Ends:
+        """Return the numbers at both ends of dates that may begin with a year of two digits."""
 
 
 @dataclass(frozen=True)

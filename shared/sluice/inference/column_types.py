@@ -7,7 +7,16 @@ from dataclasses import replace
 
 from sluice.datasets.types import ColumnType
 from sluice.inference.cell_forms import BOOLEANS, NULL_MARK, NULL_WORDS, TEXT
-from sluice.inference.decisions import Decision, Forms, contrast, first_of, show, text_because
+from sluice.inference.decisions import (
+    Decision,
+    Forms,
+    Habits,
+    contrast,
+    first_of,
+    show,
+    text_because,
+)
+from sluice.inference.ends import Ends
 from sluice.inference.number_types import decide_number
 from sluice.inference.observations import Witness
 from sluice.inference.time_types import decide_time
@@ -32,8 +41,14 @@ def word_of(form: str) -> str:
     return form.partition(" ")[2]
 
 
-def decide_type(forms: Forms) -> Decision:
-    """Return the narrowest type that admits all forms without changing the value of a cell."""
+def decide_type(forms: Forms, ends: Ends | None = None, habits: Habits | None = None) -> Decision:
+    """Return the narrowest type that admits all forms without changing the value of a cell.
+
+    Args:
+        forms: the forms of all cells.
+        ends: the numbers at both ends of dates with a year of two digits.
+        habits: how other columns of the file are written.
+    """
     kinds: dict[str, dict[str, Witness]] = {}
     for form in sorted(forms):
         kinds.setdefault(kind_of(form), {})[form] = forms[form]
@@ -42,29 +57,30 @@ def decide_type(forms: Forms) -> Decision:
         kinds.setdefault("not_finite", {}).update(
             {form: nulls.pop(form) for form in list(nulls) if word_of(form).lower() == "nan"}
         )
-    found = _decide_kinds({kind: each for kind, each in kinds.items() if each}, nulls)
+    present = {kind: each for kind, each in kinds.items() if each}
+    found = _decide_kinds(present, nulls, ends or Ends(), habits or Habits())
     words = tuple(word_of(form) for form in nulls)
     if found.type is ColumnType.TEXT:
         words = tuple(each for each in words if each == NULL_MARK)
     return replace(found, keys={**found.keys, "nulls": list(words)}) if words else found
 
 
-def _decide_kinds(kinds: Mapping[str, Forms], nulls: Forms) -> Decision:
+def _decide_kinds(kinds: Mapping[str, Forms], nulls: Forms, ends: Ends, habits: Habits) -> Decision:
     """Return the type of the forms that do not mean null, by kind."""
     if TEXT in kinds:
         return text_because(show(first_of(kinds[TEXT])))
     if not kinds:
         return text_because(f"only {_listed(nulls)}" if nulls else "every cell is empty")
     if set(kinds) <= {"number", "not_finite"} and "number" in kinds:
-        return decide_number(kinds["number"], kinds.get("not_finite", {}))
+        return decide_number(kinds["number"], kinds.get("not_finite", {}), habits)
     if len(kinds) > 1:
         return contrast("no other type has all of these", *map(first_of, kinds.values()))
+    if "time" in kinds:
+        return decide_time(kinds["time"], ends, habits)
     return _decide_kind(*next(iter(kinds.items())))
 
 
 def _decide_kind(kind: str, forms: Forms) -> Decision:
-    if kind == "time":
-        return decide_time(forms)
     if kind == "boolean":
         return _decide_boolean(forms)
     if kind == "not_finite":

@@ -9,7 +9,7 @@ from typing import Any
 
 from sluice.datasets.types import TYPES, ColumnType
 from sluice.inference.column_types import decide_type
-from sluice.inference.decisions import Decision, text_because
+from sluice.inference.decisions import Decision, Habits, text_because
 from sluice.inference.names import ColumnName
 from sluice.inference.observations import ColumnObservation, Observations
 from sluice.inference.toml import toml_line
@@ -48,13 +48,28 @@ def decide(observations: Observations, names: Sequence[ColumnName]) -> tuple[Inf
         names: the names of the columns, see `sluice.inference.names`.
     """
     columns = observations.padded(len(names))
-    decisions = [decide_type(each.forms) for each in columns]
+    decisions = _decisions(columns)
     decisions = _with_coordinates(decisions, [each.name for each in names])
     taken = {each.name for each in names}
     return tuple(
         _column(name, column, _storable(decision, name, taken))
         for name, column, decision in zip(names, columns, decisions, strict=False)
     )
+
+
+def _decisions(columns: Sequence[ColumnObservation]) -> list[Decision]:
+    """Decide each column, and what it leaves open by the habits that all others share."""
+    alone = [decide_type(each.forms, each.ends) for each in columns]
+    orders = {each.proven.order for each in alone} - {""}
+    separators = {each.proven.decimal for each in alone} - {""}
+    habits = Habits(
+        order=orders.pop() if len(orders) == 1 else "",
+        decimal=separators.pop() if len(separators) == 1 else "",
+    )
+    return [
+        decide_type(column.forms, column.ends, habits) if decision.is_open else decision
+        for column, decision in zip(columns, alone, strict=True)
+    ]
 
 
 def _with_coordinates(decisions: list[Decision], names: Sequence[str]) -> list[Decision]:

@@ -12,6 +12,19 @@ Forms = Mapping[str, Witness]
 
 
 @dataclass(frozen=True)
+class Habits:
+    """How a file writes what can be written in several ways; empty where it is not known.
+
+    Attributes:
+        order: of day, month and year: `dmy`, `mdy` or `ymd`.
+        decimal: the decimal separator.
+    """
+
+    order: str = ""
+    decimal: str = ""
+
+
+@dataclass(frozen=True)
 class Decision:
     """The type of a column.
 
@@ -19,12 +32,16 @@ class Decision:
         keys: further keys of its declaration.
         reasons: why it is this type.
         fits_double: whether a float would have the same values.
+        proven: the habits that the cells prove.
+        is_open: whether a habit of the file may decide otherwise.
     """
 
     type: ColumnType
     keys: Mapping[str, object] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     fits_double: bool = False
+    proven: Habits = field(default_factory=Habits)
+    is_open: bool = False
 
 
 def text_because(*reasons: str) -> Decision:

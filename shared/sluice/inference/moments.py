@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sluice.inference.ends import Ends
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -148,6 +150,15 @@ class Layouts:
             found |= layout.is_valid(digits).astype(np.uint8) << bit
         return found
 
+    def ends(self, digits: Digits, variants: NDArray[np.uint8]) -> Ends:
+        """Return the numbers at both ends of the dates that may begin with a year of two digits."""
+        for layout in self.each:
+            if layout.written.startswith("%y"):
+                slots = dict(layout.slots)
+                pair = (slots[each].numbers(digits)[variants > 0] for each in ("%y", "%d"))
+                return Ends(*(frozenset(np.unique(each).tolist()) for each in pair))
+        return Ends()
+
 
 def formats_of(form: str) -> tuple[str, ...]:
     """Return the formats in the form of a date or time."""
@@ -241,7 +252,7 @@ def _numeric(found: re.Match[str], at: int) -> Iterator[Layout]:
     """Yield the orders that day, month and year may have."""
     lengths = [len(found[group]) for group in "abc"]
     orders = ("Ymd",) if lengths[0] == 4 else ("dmY", "mdY") if lengths[2] == 4 else ("dmy", "mdy")
-    if lengths[0] == lengths[2] == 2 and found["s"] != ".":  # nobody writes 17.05.28
+    if lengths[0] == lengths[2] == 2:
         orders = (*orders, "ymd")
     for order in orders:
         slots = tuple(

@@ -59,9 +59,10 @@ def dataset_name(text: str) -> str:
 
 def _identifier(header: str, prefix: str = "column_") -> str:
     """Return a header as a name, empty if nothing of it can be part of one."""
-    plain = unicodedata.normalize("NFKD", header.translate(_ASCII))
+    spaced = _HUMP.sub(" ", header)
+    plain = unicodedata.normalize("NFKD", spaced.translate(_ASCII))
     plain = "".join(each for each in plain if not unicodedata.combining(each))
-    words = re.findall(r"[a-z0-9]+", _HUMP.sub(" ", plain).lower())
+    words = re.findall(r"[a-z0-9]+", plain.lower())
     name = "_".join(words)
     if name and not name[0].isalpha():
         name = prefix + name

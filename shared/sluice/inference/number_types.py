@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from sluice.datasets.types import ColumnType
-from sluice.inference.decisions import Decision, Forms, contrast, first_of, show, text_because
+from sluice.inference.decisions import (
+    Decision,
+    Forms,
+    Habits,
+    contrast,
+    first_of,
+    show,
+    text_because,
+)
 from sluice.inference.numbers import CONVENTIONS, marks_of, number_keys, sizes_of
 
 #: The convention of numbers as most programs write them.
@@ -16,8 +25,14 @@ _DECIMALS = frozenset("dDxX")
 _KEPT_BY_DOUBLE = frozenset("idx")
 
 
-def decide_number(forms: Forms, not_finite: Forms) -> Decision:
-    """Return the type of numbers; `not_finite` are NaN and infinities, which only a float has."""
+def decide_number(forms: Forms, not_finite: Forms, habits: Habits) -> Decision:
+    """Return the type of numbers.
+
+    Args:
+        forms: of finite numbers.
+        not_finite: of NaN and infinities, which only a float has.
+        habits: those of the file, which decide what the column leaves open.
+    """
     marks = {form: marks_of(form) for form in forms}
     found = {mark for each in marks.values() for mark in each}
     if problem := _problem_of_marks(forms, marks, found):
@@ -25,15 +40,37 @@ def decide_number(forms: Forms, not_finite: Forms) -> Decision:
     common = frozenset.intersection(*(frozenset(sizes_of(form)) for form in forms))
     if not common:
         return _clash(forms)
-    convention = next(each for each in CONVENTIONS if each in common)
-    if convention != _PLAIN and len({CONVENTIONS[each][0] for each in common}) > 1:
-        return _unclear(forms)
+    convention, is_open = _convention(forms, common, habits)
+    if not convention:
+        return replace(_unclear(forms), is_open=True)
     sizes = {sizes_of(form)[convention] for form in forms}
     keys = number_keys(convention, tuple(sorted(found)))
     if not_finite:
         return _with_not_finite(forms, not_finite, sizes, keys)
-    reasons = (*_reasons_of_convention(convention, forms), *_reasons_of_marks(found))
-    return Decision(_type_of(sizes), keys, reasons, fits_double=sizes <= _KEPT_BY_DOUBLE)
+    reasons = (*_reasons_of_convention(convention, forms, habits), *_reasons_of_marks(found))
+    separators = {CONVENTIONS[each][0] for each in common}
+    return Decision(
+        _type_of(sizes),
+        keys,
+        reasons,
+        fits_double=sizes <= _KEPT_BY_DOUBLE,
+        proven=Habits(decimal=separators.pop() if len(separators) == 1 else ""),
+        is_open=is_open,
+    )
+
+
+def _convention(forms: Forms, common: Collection[str], habits: Habits) -> tuple[str, bool]:
+    """Return the convention of numbers, empty if it is not certain; and whether a habit may decide it."""
+    usable = [each for each in CONVENTIONS if each in common]
+    if len({_meaning(forms, each) for each in usable}) == 1:
+        return usable[0], False
+    usual = [each for each in usable if CONVENTIONS[each][0] == habits.decimal]
+    return next(iter(usual), _PLAIN if _PLAIN in common else ""), True
+
+
+def _meaning(forms: Forms, convention: str) -> tuple[bool, ...]:
+    """Return which numbers are whole in a convention: the value of `1,234` depends on nothing else."""
+    return tuple(sizes_of(form)[convention] in _DECIMALS for form in forms)
 
 
 def _type_of(sizes: Collection[str]) -> ColumnType:
@@ -94,36 +131,35 @@ def _clash(forms: Forms) -> Decision:
 
 def _unclear(forms: Forms) -> Decision:
     """Return the decision for a comma that may separate decimals or thousands."""
-    unclear = {
-        form: each
-        for form, each in forms.items()
-        if len({CONVENTIONS[name][0] for name in sizes_of(form)}) > 1
-        and _PLAIN not in sizes_of(form)
-    }
+    unclear = {form: each for form, each in forms.items() if _is_unclear(form)}
     return text_because(
-        f"{show(first_of(unclear or forms))}: the comma may separate decimals or thousands, and no other"
+        f"{show(first_of(unclear))}: the comma may separate decimals or thousands, and no other"
         " cell shows which"
     )
 
 
-def _reasons_of_convention(convention: str, forms: Forms) -> tuple[str, ...]:
-    """Return the cell that decides a convention, and the one that leaves it open."""
-    if convention != _PLAIN:
-        others = {form: each for form, each in forms.items() if _PLAIN not in sizes_of(form)}
-        return (show(first_of(others)),) if others else ()
-    open_ = {
-        form: each
-        for form, each in forms.items()
-        if sizes_of(form)[_PLAIN] in _DECIMALS and sizes_of(form).get("d", "d") not in _DECIMALS
-    }
-    has_proof = any(
-        sizes_of(form)[_PLAIN] in _DECIMALS and "d" not in sizes_of(form) for form in forms
-    )
-    if not open_ or has_proof:
+def _reasons_of_convention(convention: str, forms: Forms, habits: Habits) -> tuple[str, ...]:
+    """Return the cell that decides a convention, or the one that leaves it open."""
+    unclear = {form: each for form, each in forms.items() if _is_unclear(form)}
+    clear = {form: each for form, each in forms.items() if _is_clear(form)}
+    if clear:
+        return (show(first_of(clear)),) if convention != _PLAIN else ()
+    if not unclear:
         return ()
-    return (
-        f"{show(first_of(open_))}, read with a decimal point; if it separates thousands, declare it",
-    )
+    example = show(first_of(unclear))
+    if habits.decimal:
+        return (f'{example}, and the decimal separator of other columns is "{habits.decimal}"',)
+    return (f"{example}, read with a decimal point; if it separates thousands, declare it",)
+
+
+def _is_clear(form: str) -> bool:
+    """Whether a number is one with only one of the decimal separators."""
+    return len({CONVENTIONS[each][0] for each in sizes_of(form)}) == 1
+
+
+def _is_unclear(form: str) -> bool:
+    """Whether a number is whole with one of the decimal separators, and not with the other."""
+    return len({size in _DECIMALS for size in sizes_of(form).values()}) > 1
 
 
 def _reasons_of_marks(found: Collection[str]) -> tuple[str, ...]:

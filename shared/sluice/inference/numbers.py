@@ -17,6 +17,7 @@ import numpy as np
 from sluice.datasets.grammars import cell_grammar
 from sluice.datasets.model import Column
 from sluice.datasets.types import ColumnType
+from sluice.inference.ends import Ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +30,8 @@ CONVENTIONS = {
     "c": (",", "", "western"),
     "e": (".", ",", "western"),
     "d": (",", ".", "western"),
-    "f": (",", " ", "western"),
     "s": (".", " ", "western"),
+    "f": (",", " ", "western"),
     "h": (".", "'", "western"),
     "a": (".", "\u2019", "western"),
     "n": (".", ",", "indian"),
@@ -85,6 +86,10 @@ class Measure:
         is_large = (number > _BOUNDARIES[self.digits] - 1) | (number < 0)  # 19 digits may overflow
         found: NDArray[np.uint8] = ((first == 0) + 2 * is_large).astype(np.uint8)
         return found
+
+    def ends(self, digits: Digits, variants: NDArray[np.uint8]) -> Ends:  # noqa: ARG002  # a number
+        """Return nothing: a number is no date."""
+        return Ends()
 
 
 @dataclass(frozen=True)

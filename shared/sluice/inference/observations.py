@@ -14,6 +14,7 @@ from functools import reduce
 from typing import Any
 
 from sluice.inference.cell_forms import NULL_MARK, TEXT
+from sluice.inference.ends import Ends
 from sluice.inference.runs import Run, join_runs
 
 #: Most distinct values that are kept, and their longest; columns with more have `many`.
@@ -39,6 +40,7 @@ class ColumnObservation:
         spaced: the first cell with white space around it.
         distinct: the different cells; None if there are many, or long ones.
         runs: ranges of records in which the column ascends; None if it does not.
+        ends: the numbers at both ends of dates with a year of two digits; empty among texts.
     """
 
     cells: int = 0
@@ -49,6 +51,7 @@ class ColumnObservation:
     spaced: Witness | None = None
     distinct: frozenset[str] | None = frozenset()
     runs: tuple[Run, ...] | None = ()
+    ends: Ends = field(default_factory=Ends)
 
     @property
     def is_text(self) -> bool:
@@ -57,21 +60,24 @@ class ColumnObservation:
 
     def merge(self, other: ColumnObservation) -> ColumnObservation:
         """Return what both admit together."""
+        forms = _merge_forms(self.forms, other.forms)
         return ColumnObservation(
             cells=self.cells + other.cells,
             nulls=self.nulls + other.nulls,
             shortest=min(filter(None, (self.shortest, other.shortest)), default=0),
             longest=max(self.longest, other.longest),
-            forms=_merge_forms(self.forms, other.forms),
+            forms=forms,
             spaced=min(filter(None, (self.spaced, other.spaced)), default=None),
             distinct=_merge_distinct(self.distinct, other.distinct),
             runs=join_runs(self.runs, other.runs),
+            ends=Ends() if TEXT in forms else self.ends.merge(other.ends),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         document = asdict(self)
         document["forms"] = {form: [each.record, each.value] for form, each in self.forms.items()}
+        document["ends"] = self.ends.to_json()
         document["spaced"] = [self.spaced.record, self.spaced.value] if self.spaced else None
         document["distinct"] = None if self.distinct is None else sorted(self.distinct)
         document["runs"] = None if self.runs is None else [list(each) for each in self.runs]
@@ -82,6 +88,7 @@ class ColumnObservation:
         """Read it from JSON."""
         given = dict(document)
         spaced, distinct, runs = (given.pop(key) for key in ("spaced", "distinct", "runs"))
+        ends = Ends.from_json(given.pop("ends"))
         forms = {form: Witness(*each) for form, each in given.pop("forms").items()}
         return cls(
             **given,
@@ -89,6 +96,7 @@ class ColumnObservation:
             spaced=Witness(*spaced) if spaced else None,
             distinct=None if distinct is None else frozenset(distinct),
             runs=None if runs is None else tuple(Run(*each) for each in runs),
+            ends=ends,
         )
 
 

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from sluice.datasets.types import ColumnType
-from sluice.inference.decisions import Decision, Forms, contrast, first_of, show, text_because
+from sluice.inference.decisions import (
+    Decision,
+    Forms,
+    Habits,
+    contrast,
+    first_of,
+    show,
+    text_because,
+)
+from sluice.inference.ends import Ends
 from sluice.inference.moments import ISO, OFFSET, formats_of
 
 #: The orders of day, month and year, as directives.
@@ -13,15 +23,48 @@ _ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
 _DIRECTIVES = re.compile("%([dmyYbB])")
 
 
-def decide_time(forms: Forms) -> Decision:
-    """Return the type and formats of dates and times; text if their order is not certain."""
+def decide_time(forms: Forms, ends: Ends, habits: Habits) -> Decision:
+    """Return the type and formats of dates and times; text if their order is not certain.
+
+    Args:
+        forms: of dates and times.
+        ends: the numbers at both ends of dates with a year of two digits.
+        habits: those of the file, which decide what the column leaves open.
+    """
     orders = [order for order in _ORDERS if all(_formats_in(form, order) for form in forms)]
     if not orders:
         return _clash(forms)
-    if len(orders) > 1 and not all(_is_certain(form) for form in forms):
-        return _unclear(forms, orders)
-    formats = _shared_formats({form: _formats_in(form, orders[0]) for form in forms})
-    return _decide_formats(forms, formats, _reasons(forms, orders[0], formats))
+    if all(_is_certain(form) for form in forms):
+        return _in_order(forms, orders[0])
+    if len(orders) > 1 and "ymd" in orders:
+        orders = _without_year_first(forms, orders, ends)
+    if len(orders) == 1:
+        return _in_order(forms, orders[0], proven=Habits(order=orders[0]))
+    if habits.order in orders:
+        found = _in_order(forms, habits.order)
+        reason = f"{_ORDERS[habits.order]}, as in other columns"
+        return replace(found, reasons=(reason, *found.reasons))
+    return replace(_unclear(forms, orders), is_open=True)
+
+
+def _in_order(forms: Forms, order: str, proven: Habits | None = None) -> Decision:
+    formats = _shared_formats({form: _formats_in(form, order) for form in forms})
+    found = _decide_formats(forms, formats, _reasons(forms, order, formats))
+    return replace(found, proven=proven) if proven else found
+
+
+def _without_year_first(forms: Forms, orders: list[str], ends: Ends) -> list[str]:
+    """Return the orders that are left after a look at how many different numbers are at both ends.
+
+    Days are many and years are few. Where that is not clear, a year comes first only between hyphens.
+    """
+    others = [each for each in orders if each != "ymd"]
+    if ends.are_days_last:
+        return ["ymd"]
+    if ends.are_days_first:
+        return others
+    is_hyphenated = any("-%" in each for form in forms for each in formats_of(form) if _order(each))
+    return orders if is_hyphenated or len(ends.last) > len(ends.first) else others
 
 
 def _order(written: str) -> str:
