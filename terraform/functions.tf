@@ -22,7 +22,7 @@ locals {
       min_instances  = 0, max_instances = var.max_loaders
       pool_size      = 2, extra_connections = 0
       is_for_clients = false
-      settings       = ["project", "copy_block_bytes", "max_attempts", "give_up_after_s"]
+      settings       = ["project", "outbox", "copy_block_bytes", "max_attempts", "give_up_after_s"]
     }
     finish = {
       memory         = "512Mi", cpu = "1", concurrency = 4, timeout_s = 570

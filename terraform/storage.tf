@@ -274,6 +274,21 @@ resource "google_storage_bucket_iam_member" "reaches_outputs" {
   }
 }
 
+# Rejects: the function that ends an ingestion writes them for people to fix; status reads them from the database.
+
+resource "google_storage_bucket_iam_member" "writes_rejects" {
+  for_each = toset(["split", "load", "finish"])
+
+  bucket = google_storage_bucket.outbox.name
+  role   = "roles/storage.objectUser"
+  member = google_service_account.function[each.key].member
+
+  condition {
+    title      = "rejects"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.outbox.name}/objects/rejects/\")"
+  }
+}
+
 resource "google_storage_bucket_iam_member" "backup_writes_outbox" {
   for_each = toset([for each in ["backup"] : each if contains(keys(local.functions), each)])
 

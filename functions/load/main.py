@@ -17,7 +17,7 @@ from sluice.settings import read_settings
 if TYPE_CHECKING:
     from flask import Request
 
-SETTINGS = read_settings(required=("project",))
+SETTINGS = read_settings(required=("project", "outbox"))
 LOGGER = configure_logging("load", SETTINGS.log_level)
 
 

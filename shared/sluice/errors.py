@@ -17,7 +17,8 @@
     |   |   |-- RecordTooLongError
     |   |   |-- RepeatedFailureError
     |   |   |-- OutdatedDeclarationError
-    |   |   `-- OutputRefusedError
+    |   |   |-- OutputRefusedError
+    |   |   `-- FixesRefusedError
     |   |-- RequestError                API3xx  a client's request
     |   |   |-- ParameterError
     |   |   |-- FilterError
@@ -235,6 +236,13 @@ class OutputRefusedError(FileError):
     code = "CSV120"
     title = "The output cannot be made"
     remedy = "fix the query, declare it and run `sluice retry {ingestion}`"
+
+
+class FixesRefusedError(FileError):
+    """A file cannot fix the rejects of the ingestion that its folder names."""
+
+    code = "CSV123"
+    title = "The rejects cannot be fixed by this file"
 
 
 class RowsRefusedError(FileError):

@@ -23,6 +23,7 @@ WITH files AS (
         SELECT FROM sluice.ingestions AS other
         WHERE CAST(:skips_same_content AS boolean) AND other.dataset = :dataset
             AND other.content_sha256 = decode(files.sha256, 'hex') AND other.state = 'done'
+            AND other.fixes IS NULL
     ) AND NOT EXISTS (
         SELECT FROM sluice.ingestions AS other
         WHERE other.bucket = files.bucket AND other.object = files.object AND other.state = 'done'

@@ -1,11 +1,11 @@
 -- name: receive_ingestion
 -- Inserts the ingestion of a generation; no row when there is one already.
 INSERT INTO sluice.ingestions (
-    dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, uploaded_at, sequence
+    dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, uploaded_at, fixes, sequence
 )
 VALUES (
     :dataset, :bucket, :object, :generation, :size_bytes, :crc32c, :content_encoding,
-    coalesce(CAST(:uploaded_at AS timestamptz), now()), 1
+    coalesce(CAST(:uploaded_at AS timestamptz), now()), CAST(:fixes AS integer), 1
 )
 ON CONFLICT (bucket, object, generation) DO NOTHING
 RETURNING *;
@@ -63,6 +63,7 @@ RETURNING *;
 -- it left out might be loaded now.
 SELECT id FROM sluice.ingestions
 WHERE dataset = :dataset AND content_sha256 = :sha256 AND state = 'done' AND id <> :ingestion
+    AND fixes IS NULL
     AND (
         NOT CAST(:is_keyed AS boolean)
         OR rows_loaded = records_read
@@ -81,7 +82,7 @@ LIMIT 1;
 SELECT EXISTS (
     SELECT FROM sluice.ingestions
     WHERE dataset = :dataset AND crc32c = :crc32c AND size_bytes = :size_bytes
-        AND state = 'done' AND id <> :ingestion
+        AND state = 'done' AND id <> :ingestion AND fixes IS NULL
 );
 
 -- name: later_uploads
@@ -214,11 +215,14 @@ SET rows_loaded = rows_loaded - :rejected - :duplicates,
 WHERE id = :ingestion AND state = 'publishing'
 RETURNING *;
 
--- name: withdrawn_by
--- The ingestions that this one withdrew and whose events are not published yet.
+-- name: changed_by
+-- The ingestions that this one withdrew or fixed and whose events are not published yet.
 SELECT DISTINCT ingestions.id
 FROM sluice.events JOIN sluice.ingestions ON ingestions.id = events.ingestion
-WHERE events.published_at IS NULL AND ingestions.replaced_by = :ingestion;
+WHERE events.published_at IS NULL AND (
+    ingestions.replaced_by = :ingestion
+    OR ingestions.id = (SELECT fixes FROM sluice.ingestions AS fix WHERE fix.id = :ingestion)
+);
 
 -- name: publish
 -- Publishes an ingestion: readers see its rows when this commits.
@@ -275,3 +279,47 @@ SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NU
     declaration_version = NULL,
     started_at = clock_timestamp() -- the transaction may have waited for handlers of the earlier attempt
 WHERE id = :ingestion;
+
+-- name: owes_reject_files
+-- Whether an ingestion ended with rejects, and its end is not published yet.
+SELECT EXISTS (
+    SELECT FROM sluice.ingestions
+    WHERE id = :ingestion AND source = 'file' AND rows_rejected > 0 AND state IN ('done', 'failed')
+        AND EXISTS (
+            SELECT FROM sluice.events
+            WHERE events.ingestion = ingestions.id AND published_at IS NULL AND events.state IN ('done', 'failed')
+        )
+);
+
+-- name: page_of_reject_lines
+-- The rejected records after one, up to some megabytes; the first one whatever its size.
+SELECT record, original, line_end
+FROM (
+    SELECT record, original, line_end,
+        sum(length(original)) OVER (ORDER BY record) - length(original) AS bytes_before
+    FROM (
+        SELECT record, original, line_end FROM sluice.rejects
+        WHERE ingestion = :ingestion AND fixed_by IS NULL AND record > CAST(:after AS bigint)
+        ORDER BY record
+        LIMIT 2000
+    ) AS following
+) AS page
+WHERE bytes_before < 4194304
+ORDER BY record;
+
+-- name: page_of_reject_reasons
+-- The reasons of the rejects after one, up to some megabytes; the first one whatever its size.
+SELECT line, record, column_name, rule, value, reason
+FROM (
+    SELECT line, record, column_name, rule, value, reason,
+        sum(coalesce(length(value), 0) + length(reason)) OVER (ORDER BY record ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+            AS length_before
+    FROM (
+        SELECT line, record, column_name, rule, value, reason FROM sluice.rejects
+        WHERE ingestion = :ingestion AND fixed_by IS NULL AND record > CAST(:after AS bigint)
+        ORDER BY record
+        LIMIT 2000
+    ) AS following
+) AS page
+WHERE coalesce(length_before, 0) < 2097152
+ORDER BY record;

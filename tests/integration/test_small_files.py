@@ -96,6 +96,8 @@ def test_events_and_records_are_those_of_a_split_file(flow: Flow) -> None:
         flow.deliver()
         row = flow.one(sql, id=ingestion)
         events = [(each["type"], shown(each["data"])) for each in flow.events(ingestion)]
+        links = events[-1][1].pop("rejects")
+        assert links["object"] == f"rejects/things/{ingestion}/rejects.csv"
         found.append((row.made, row.cut, row.kept, events))
         flow.undo(ingestion)  # or the same content would be skipped
     assert found[0] == found[1]

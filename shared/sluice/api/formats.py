@@ -40,7 +40,7 @@ JSON_FORMATS = ("json", "ndjson")
 COLUMNAR_FORMATS = ("parquet", "arrow")
 #: Precision and scale of decimals: the first that has room for all values of a column is its type.
 DECIMALS = ((38, 9), (76, 38))
-MEDIA_TYPES = {**FORMATS, **SHOWN_FORMATS}
+MEDIA_TYPES = {**FORMATS, **SHOWN_FORMATS, "reasons": "text/csv; charset=utf-8"}
 ROW_GROUP_ROWS = 64 * 1024
 
 
@@ -68,7 +68,9 @@ def negotiate(request: Request, offered: Sequence[str] = tuple(FORMATS)) -> str:
                 f'format: "{wanted}" is not one of {", ".join(offered)}', parameter="format"
             )
         return wanted
-    types = {MEDIA_TYPES[name].split(";")[0]: name for name in offered}
+    types: dict[str, str] = {}
+    for name in offered:
+        types.setdefault(MEDIA_TYPES[name].split(";")[0], name)
     if not request.accept_mimetypes:
         return offered[0]
     best = request.accept_mimetypes.best_match(list(types))

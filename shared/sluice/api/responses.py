@@ -30,6 +30,7 @@ def stream_response(
     kind: str,
     headers: Mapping[str, str] | None = None,
     resources: ExitStack | None = None,
+    encoding: str = "",
 ) -> Response:
     """Return a response with a streamed body.
 
@@ -38,10 +39,14 @@ def stream_response(
         kind: one of `MEDIA_TYPES`.
         headers: of the response.
         resources: what the body reads from; closed when the response ends or breaks off.
+        encoding: of a body that is not UTF-8.
     """
     first = next(body, b"")
+    media_type = MEDIA_TYPES[kind]
+    if encoding:
+        media_type = f"{media_type.split(';')[0]}; charset={encoding}"
     response = Response(
-        itertools.chain((first,), body), content_type=MEDIA_TYPES[kind], headers=dict(headers or {})
+        itertools.chain((first,), body), content_type=media_type, headers=dict(headers or {})
     )
     if resources:
         response.call_on_close(resources.pop_all().close)

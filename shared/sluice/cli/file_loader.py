@@ -26,11 +26,12 @@ ARRIVAL_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """A file and the dataset to load it into."""
+    """A file, the dataset to load it into, and the ingestion whose rejects it fixes, if it does."""
 
     path: Path
     dataset: str
     size_bytes: int
+    fixes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,10 @@ class _Work:
 
     def _load(self, plan: Plan) -> None:
         upload = self._client.upload(
-            plan.path, plan.dataset, lambda sent: self.steps.put(BytesSent(plan, sent))
+            plan.path,
+            plan.dataset,
+            lambda sent: self.steps.put(BytesSent(plan, sent)),
+            fixes=plan.fixes,
         )
         self.steps.put(Uploaded(plan, upload))
         if self._arrivals is None:

@@ -75,13 +75,17 @@ def ingestions(
 
 
 @click.command(
-    epilog=examples("sluice rejects 7", "sluice rejects 7 --format csv -o rejects.csv"),
+    epilog=examples(
+        "sluice rejects 7",
+        "sluice rejects 7 -o fixed.csv",
+        "sluice rejects 7 --format reasons -o reasons.csv",
+    ),
 )
 @_ingestion_argument
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["csv", "json", "ndjson"]),
+    type=click.Choice(["csv", "reasons", "json", "ndjson"]),
     help="Stream all in this format.",
 )
 @click.option(
@@ -106,7 +110,9 @@ def rejects(
 ) -> None:
     """List the rejected rows of an ingestion, with line, column and reason.
 
-    The CSV format also has the original text of each row.
+    With -o, or --format csv, the rejected lines exactly as they came, under the header of the file
+    and in its encoding: fix them and load the file. The format `reasons` is a CSV with the line,
+    record, column, rule, value and reason of each.
     """
     client = connect(context)
     if kind or output:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         "sluice load exports/*.csv.gz --dataset trips",
         "sluice load trips.csv --json | jq .account",
         "sluice load trips.ndjson --via http",
+        "sluice rejects 7 -o fixed.csv  # edit it, then:",
+        "sluice load fixed.csv --fixes 7",
     )
 )
 @click.argument(
@@ -39,6 +41,12 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
 @click.option("--dataset", metavar="D", help="Dataset of all files.  [default: from their names]")
+@click.option(
+    "--fixes",
+    metavar="I",
+    type=click.IntRange(1),
+    help="The files are fixed rejects of this ingestion: their rows join it.",
+)
 @click.option(
     "--via",
     type=click.Choice(["storage", "http"]),
@@ -61,6 +69,7 @@ def load(
     context: click.Context,
     files: tuple[Path, ...],
     dataset: str | None,
+    fixes: int | None,
     via: str,
     no_wait: bool,
     timeout: float,
@@ -71,6 +80,9 @@ def load(
     Files go directly to Cloud Storage, in pieces; a piece that fails is sent again. Without
     --dataset, the name of the file's folder or of the file must be that of a dataset.
 
+    With --fixes, the files are rejects of an ingestion that were fixed: their rows join it, and its
+    account counts them as loaded instead of rejected.
+
     With --via http the rows of CSV or NDJSON files are sent to the API instead, a thousand in a
     request. Their rows are published before the request returns. This needs no access to Cloud
     Storage.
@@ -79,7 +91,9 @@ def load(
     3 loaded, with rejected rows; 4 failed, or no progress within --timeout.
     """
     client = connect(context)
-    plans = _plans(client, files, dataset)
+    if fixes is not None and via == "http":
+        raise click.UsageError("--fixes needs --via storage: the rows join those of a file")
+    plans = _plans(client, files, dataset, fixes)
     if via == "http":
         from sluice.cli.row_sender import send_files  # noqa: PLC0415  # imports the client
 
@@ -102,12 +116,16 @@ def load(
     context.exit(report.exit_code)
 
 
-def _plans(client: Client, files: Sequence[Path], dataset: str | None) -> list[Plan]:
+def _plans(
+    client: Client, files: Sequence[Path], dataset: str | None, fixes: int | None
+) -> list[Plan]:
     from sluice.cli.file_loader import Plan  # noqa: PLC0415  # imports the client
 
+    if fixes is not None and not dataset:
+        dataset = client.ingestion(fixes).dataset
     known = [] if dataset else [str(each["name"]) for each in client.datasets()]
     return [
-        Plan(path, dataset or _guess_dataset(path, known), path.stat().st_size)
+        Plan(path, dataset or _guess_dataset(path, known), path.stat().st_size, fixes)
         for path in dict.fromkeys(files)
     ]
 

@@ -101,13 +101,21 @@ class Client:
                 break
         return self.ingestion(number)
 
-    def upload(self, path: str | Path, dataset: str, progress: Progress = _no_progress) -> Upload:
+    def upload(
+        self,
+        path: str | Path,
+        dataset: str,
+        progress: Progress = _no_progress,
+        *,
+        fixes: int | None = None,
+    ) -> Upload:
         """Upload a file directly to the inbox, resuming after failures.
 
         Args:
             path: the file.
             dataset: the dataset that it belongs to.
             progress: called with the number of bytes sent so far.
+            fixes: the ingestion whose rejects the file fixes, if it does.
 
         Raises:
             EmptyFileError: it has no bytes; Sluice ignores empty objects.
@@ -117,7 +125,8 @@ class Client:
         source = Path(path)
         if not source.stat().st_size:
             raise EmptyFileError(f"{source}: the file is empty; nothing was uploaded")
-        body = {"dataset": dataset, "name": source.name, "size_bytes": source.stat().st_size}
+        name = source.name if fixes is None else f"_fixes/{fixes}/{source.name}"
+        body = {"dataset": dataset, "name": name, "size_bytes": source.stat().st_size}
         session = self._transport.read(UploadSession, "POST", "/v1/uploads", body=body)
         return ResumableUpload(self._transport, session.url, source, progress).run()
 
@@ -194,7 +203,7 @@ class Client:
         return {**page, "rejects": self._list(page, "rejects")}
 
     def download_rejects(self, ingestion: int, kind: str) -> Iterator[bytes]:
-        """Yield the rejected rows as bytes of a format: `csv`, `json` or `ndjson`."""
+        """Yield the rejected rows as bytes of a format: `csv`, `reasons`, `json` or `ndjson`."""
         return self._download(f"/v1/ingestions/{ingestion}/rejects", [("format", kind)])
 
     def download_output(self, ingestion: int) -> Iterator[bytes]:

@@ -130,6 +130,13 @@ def wide_encoding_of(head: bytes) -> str:
     return _ZERO_PATTERNS.get(pattern, "")
 
 
+def with_byte_order(head: bytes, encoding: str) -> str:
+    """Return the name of a wide encoding with its byte order, which a mark may have stated."""
+    if encoding.endswith(("-le", "-be")):
+        return encoding
+    return f"{encoding}-le" if head.startswith(b"\xff\xfe") else f"{encoding}-be"
+
+
 def foreign_kind_of(head: bytes, dialect: Dialect) -> Foreign | None:
     """Return what content is that is not CSV, by its first bytes; None where it may be CSV.
 

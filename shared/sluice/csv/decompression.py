@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sluice.csv.contents import HEAD_BYTES, compression_of, wide_encoding_of
+from sluice.csv.contents import HEAD_BYTES, compression_of, wide_encoding_of, with_byte_order
 from sluice.errors import CompressionError, EncodingMismatchError, NotCsvError
 
 _BLOCK_BYTES = 8 * 1024 * 1024
@@ -25,12 +25,16 @@ class Content:
         blocks: the content, once.
         encoding: of the content, where it was converted.
         is_converted: whether the content differs from the file.
+        written_in: the encoding that was converted, with its byte order; empty where none was.
+        has_mark: whether that began with a byte order mark.
     """
 
     head: bytes
     blocks: Iterator[bytes]
     encoding: str | None
     is_converted: bool
+    written_in: str = ""
+    has_mark: bool = False
 
 
 def read_content(blocks: Iterator[bytes], name: str) -> Content:
@@ -54,9 +58,12 @@ def read_content(blocks: Iterator[bytes], name: str) -> Content:
                 " once"
             )
     encoding = wide_encoding_of(head)
-    if encoding:
-        blocks = to_utf_8(blocks, encoding)
-    return Content(head, blocks, "utf-8" if encoding else None, bool(compression or encoding))
+    if not encoding:
+        return Content(head, blocks, None, bool(compression))
+    written_in = with_byte_order(head, encoding)
+    blocks = to_utf_8(blocks, encoding)
+    has_mark = not encoding.endswith(("-le", "-be"))
+    return Content(head, blocks, "utf-8", True, written_in, has_mark)
 
 
 def _peek(content: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ class Reject:
         rule: `type`, `required`, ... or a kind of `RECORD_REASONS`.
         value: the cell as written, or None.
         original: the bytes of the record in the file, without the line end.
+        line_end: the line end after it; empty at the end of the file, and for a row of a request.
     """
 
     record: int
@@ -42,6 +43,15 @@ class Reject:
     value: str | None
     reason: str
     original: bytes
+    line_end: bytes = b""
+
+
+def line_end_at(data: bytes, at: int) -> bytes:
+    """Return the line end at an offset: CRLF, LF or CR; empty where there is none."""
+    if data[at : at + 2] == b"\r\n":
+        return b"\r\n"
+    one = bytes(data[at : at + 1])
+    return one if one in (b"\r", b"\n") else b""
 
 
 def rejects_of(
@@ -61,6 +71,23 @@ def rejects_of(
             value=value,
             reason=reason,
             original=bytes(data[index.starts[number] : index.ends[number]]),
+            line_end=line_end_at(data, int(index.ends[number])),
         )
         for number, (column, rule, value, reason) in sorted(found.items())
     ]
+
+
+def file_of_rejects(preamble: bytes, records: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    """Yield rejected records as the bytes of a file in the dialect of the one that they came from.
+
+    Args:
+        preamble: what precedes the first record there.
+        records: each with its line end. Where a record has none and another one follows, it gets that of
+            the preamble.
+    """
+    usual = line_end_at(preamble, len(preamble.rstrip(b"\r\n"))) or b"\n"
+    yield preamble
+    owed = b"" if not preamble or preamble.endswith((b"\r", b"\n", b"\xbf")) else usual
+    for original, line_end in records:
+        yield owed + original + line_end
+        owed = b"" if line_end else usual

@@ -76,6 +76,15 @@ class Output(Document, frozen=True, omit_defaults=True):
     url: str = ""
 
 
+class RejectFiles(Document, frozen=True):
+    """The rejects of a file as files: routes, and objects of the outbox."""
+
+    url: Annotated[str, Meta(description="The rejected lines as they came, under the header.")]
+    reasons_url: Annotated[str, Meta(description="Line, record, rule and reason of each.")]
+    object: str
+    reasons_object: str
+
+
 class IngestionProgress(Document, frozen=True, kw_only=True):
     """The fields that an ingestion shares with its events."""
 
@@ -92,6 +101,18 @@ class IngestionProgress(Document, frozen=True, kw_only=True):
     account: Account
     warnings: list[dict[str, Any]]
     output: Output | None
+    rejects: Annotated[
+        RejectFiles | None, Meta(description="When it ended with rejects: where they are.")
+    ] = None
+    fixes: Annotated[
+        int | None,
+        Meta(
+            description="The ingestion whose rejects the file fixes; its rows are in the account of that."
+        ),
+    ] = None
+    fixed: Annotated[
+        int, Meta(description="How many of its rejects were fixed; they count as loaded now.")
+    ] = 0
     problem_document: ProblemDocument | None = msgspec.field(name="problem")
 
     @property
@@ -132,6 +153,7 @@ class EventData(
     id: int
     warnings: list[dict[str, Any]] = msgspec.field(default_factory=list)
     output: Output | None = None
+    rejects: RejectFiles | None = None
     problem_document: ProblemDocument | None = msgspec.field(name="problem", default=None)
 
 

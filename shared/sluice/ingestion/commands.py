@@ -45,7 +45,14 @@ def undo(env: Environment, ingestion: int) -> None:
         NotFoundError: there is no such ingestion.
     """
     with transaction(env.engine) as connection:
-        name = select_ingestion(connection, ingestion).dataset
+        found = select_ingestion(connection, ingestion)
+        if found.fixes is not None:
+            raise IllegalTransitionError(
+                f"ingestion {ingestion} fixed rejects of ingestion {found.fixes}, which has its rows now;"
+                f" undo ingestion {found.fixes}",
+                state=str(found.state),
+            )
+        name = found.dataset
         key = {"ingestion": ingestion, "dataset": name or ""}
         connection.execute(statement("lock_dataset"), {"dataset": name or ""})
         dataset = read_dataset(connection, name or "")

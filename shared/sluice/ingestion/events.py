@@ -68,6 +68,11 @@ class Event:
         return self.body["data"]["dataset"] or ""
 
     @property
+    def has_rejects(self) -> bool:
+        """Whether it reports the end of an ingestion with rejects."""
+        return "rejects" in self.body["data"]
+
+    @property
     def attributes(self) -> dict[str, str]:
         """The attributes of the Pub/Sub message."""
         return {

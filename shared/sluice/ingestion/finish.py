@@ -11,6 +11,7 @@ from sluice.datasets.model import INGESTION_COLUMN, Dataset, Reupload, Rollup
 from sluice.documents.ingestions import State
 from sluice.errors import OutdatedDeclarationError, UnknownDatasetError
 from sluice.ingestion.failures import Step, attempt
+from sluice.ingestion.fixes import join_rows, lock_fixed, same_fix
 from sluice.ingestion.ingestions import (
     NEWER_GENERATION,
     SAME_CONTENT,
@@ -32,6 +33,7 @@ from sluice.ingestion.reconciliation import (
     is_all_rejected,
     too_many_rejects,
 )
+from sluice.ingestion.reject_objects import write_reject_files
 from sluice.postgres.catalog import dataset_of_version, read_dataset
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
@@ -57,8 +59,9 @@ def finish_ingestion(env: Environment, ingestion: int, delivery: int = 1) -> Non
     attempt(env, step, lambda: _finish(env, ingestion))
     with transaction(env.engine) as connection:
         key = {"ingestion": ingestion}
-        withdrawn = connection.scalars(statement("withdrawn_by"), key).all()
-    for each in (ingestion, *withdrawn):
+        changed = connection.scalars(statement("changed_by"), key).all()
+    for each in (ingestion, *changed):
+        write_reject_files(env, each)
         relay(env.engine, env.publisher, each)
 
 
@@ -84,7 +87,7 @@ def _output(
 ) -> StoredObject | None:
     """Write the output of an ingestion that will be published, before anything is locked."""
     found = select_ingestion(connection, ingestion)
-    if not dataset.output or found.state != State.PUBLISHING:
+    if not dataset.output or found.fixes is not None or found.state != State.PUBLISHING:
         return None
     check_accounts(connection, [found])
     if is_all_rejected(found.account) or too_many_rejects(found.account, dataset):
@@ -121,6 +124,9 @@ def publish(
     lock_datasets(connection, dataset)
     _check_stored_form(connection, dataset)
     check_accounts(connection, [ingestion])
+    if ingestion.fixes is not None:
+        _publish_fixes(connection, ingestion, dataset, project)
+        return
     other = _superseding(connection, ingestion, dataset)
     if other is not None:
         why = SAME_CONTENT if dataset.skips_same_content else NEWER_GENERATION
@@ -144,6 +150,25 @@ def publish(
     connection.execute(statement("publish"), key)
     connection.execute(statement("touch_freshness"), key)
     move(connection, ingestion.id, State.DONE, project, Changes(output=output))
+
+
+def _publish_fixes(connection: Connection, fix: Ingestion, dataset: Dataset, project: str) -> None:
+    """Give the rows of a file that fixes rejects to the ingestion whose rejects they were."""
+    same = same_fix(connection, fix, fix.content_sha256)
+    if same is not None:
+        skip(connection, fix.id, same, SAME_CONTENT, project)
+        return
+    fixed = lock_fixed(connection, fix)
+    if dataset.is_staged:
+        fix = reject_rows(connection, fix, dataset, ())
+    refusal = all_rows_rejected(connection, fix)
+    if refusal:
+        fail(connection, fix.id, refusal, project)
+        return
+    join_rows(connection, fix, fixed, dataset, project)
+    for rollup in dataset.rollups:
+        _merge(connection, dataset, rollup, fixed.id)
+    move(connection, fix.id, State.DONE, project)
 
 
 def _check_stored_form(connection: Connection, dataset: Dataset) -> None:

@@ -39,9 +39,10 @@ from sluice.ingestion.ingestions import query_ingestions, write_events
 from sluice.ingestion.load import codes_of_texts, copy_stream, write_rejects
 from sluice.ingestion.merge import lock_datasets
 from sluice.ingestion.model import Ingestion
-from sluice.ingestion.notifications import dataset_of
+from sluice.ingestion.notifications import dataset_of, is_in_fixes
 from sluice.ingestion.outbox import publish_events
 from sluice.ingestion.reconciliation import check_accounts, is_all_rejected, too_many_rejects
+from sluice.ingestion.reject_objects import write_reject_files
 from sluice.parsing.batch import FileOutcome, ParsedFiles, parse_files
 from sluice.parsing.chunk import copied_columns, copied_rollup_columns
 from sluice.parsing.small_file import SmallFile, read_small_file
@@ -95,6 +96,8 @@ def load_in_group(env: Environment, file: StoredObject) -> int | None:
     loaded = _read_and_load(env, file)
     if loaded is None:
         return None
+    if loaded.events[-1].has_rejects:
+        write_reject_files(env, loaded.ingestion)
     _publish(env, loaded)
     return loaded.ingestion
 
@@ -115,7 +118,7 @@ def _read_and_load(env: Environment, file: StoredObject) -> _Loaded | None:
 def _read(env: Environment, file: StoredObject) -> _Waiting | None:
     """Read a file; None where it is unusual."""
     limit = min(MAX_FILE_BYTES, env.settings.chunk_bytes)
-    if not 0 < file.size_bytes <= limit:
+    if not 0 < file.size_bytes <= limit or is_in_fixes(file.name):
         return None
     try:
         dataset = cached_dataset(env.engine, dataset_of(file))

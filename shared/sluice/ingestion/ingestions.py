@@ -11,6 +11,7 @@ from sluice.documents.ingestions import PROGRESS, Account, State
 from sluice.errors import IllegalTransitionError, NotFoundError, SluiceError
 from sluice.ingestion.events import Event
 from sluice.ingestion.model import TRANSITIONS, Ingestion
+from sluice.ingestion.notifications import fixes_of
 from sluice.postgres.named_sql import jsonb, statement
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def receive(connection: Connection, file: StoredObject, project: str) -> Ingesti
         "crc32c": file.crc32c,
         "content_encoding": file.content_encoding,
         "uploaded_at": file.uploaded_at,
+        "fixes": fixes_of(file.name),
     }
     created = query_ingestion(connection, "receive_ingestion", {**key, **facts})
     if created is None:

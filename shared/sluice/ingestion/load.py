@@ -21,8 +21,9 @@ from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.failures import Step, attempt
 from sluice.ingestion.ingestions import count_chunk, insert_receipt
 from sluice.ingestion.outbox import relay
+from sluice.ingestion.reject_objects import write_reject_files
 from sluice.parsing.chunk import ParsedChunk, copied_columns, copied_rollup_columns
-from sluice.parsing.copy_stream import CopyStream, stream_rejects
+from sluice.parsing.copy_stream import REJECT_COLUMNS, CopyStream, stream_rejects
 from sluice.parsing.layout import Layout
 from sluice.parsing.parser import parse_chunk
 from sluice.postgres.catalog import dataset_of_version
@@ -47,7 +48,7 @@ def load_chunk(env: Environment, chunk: Chunk, delivery: int = 1) -> None:
     """Load a chunk exactly once, however often its message is delivered.
 
     Args:
-        env: settings `project`, `copy_block_bytes`, and those of `attempt`.
+        env: settings `project`, `outbox`, `copy_block_bytes`, and those of `attempt`.
         chunk: the message.
         delivery: how often it was delivered.
 
@@ -56,6 +57,7 @@ def load_chunk(env: Environment, chunk: Chunk, delivery: int = 1) -> None:
     """
     step = Step(chunk.ingestion, f"load of chunk {chunk.number}", delivery)
     attempt(env, step, lambda: _load(env, chunk))
+    write_reject_files(env, chunk.ingestion)
     relay(env.engine, env.publisher, chunk.ingestion)
 
 
@@ -183,5 +185,4 @@ def write_rejects(connection: Connection, rejects: Sequence[tuple[int, Reject]])
     """Write rejects, each with its ingestion."""
     if not rejects:
         return
-    columns = ("ingestion", "record", "line", "column_name", "rule", "value", "reason", "original")
-    copy_stream(connection, "sluice.rejects", columns, stream_rejects(rejects))
+    copy_stream(connection, "sluice.rejects", REJECT_COLUMNS, stream_rejects(rejects))

@@ -7,7 +7,7 @@ ingestion or nothing, and no other transaction adds a key meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sluice.datasets.model import Dangling, Dataset, Duplicates
@@ -108,7 +108,65 @@ def merge_rows(connection: Connection, ingestion: Ingestion, dataset: Dataset) -
     """
     later = _later_uploads(connection, ingestion) if dataset.updates else []
     work = _Work(connection, ingestion, later=later)
-    merging = MergeStatements(dataset)
+    merged = _merge(work, MergeStatements(dataset), later)
+    _check_merged(ingestion, merged)
+    return work.adjust_account(
+        duplicates=merged.duplicates, warnings=_merge_warnings(dataset, merged)
+    )
+
+
+def merge_fixes(
+    connection: Connection, fix: Ingestion, fixed: Ingestion, dataset: Dataset
+) -> tuple[int, int]:
+    """Merge the staged rows of a fix as rows of the ingestion whose rejects they were.
+
+    Where rows are updated, a fix replaces a row of that ingestion with the same key, which becomes a
+    duplicate.
+
+    Args:
+        connection: a transaction that holds the dataset's lock.
+        fix: what `reject_rows` returned.
+        fixed: the ingestion that its rows join.
+        dataset: their dataset.
+
+    Returns:
+        By how much the loaded rows and the duplicates of that ingestion grow.
+
+    Raises:
+        AccountImbalanceError: a row was lost.
+        RowsRefusedError: PostgreSQL refuses a row that the declaration allows.
+    """
+    later = _later_uploads(connection, fixed) if dataset.updates else []
+    work, merging = _Work(connection, fixed, later=later), MergeStatements(dataset)
+    connection.execute(composed(merging.adopt()), {"ingestion": fixed.id, "fix": fix.id})
+    replaced = unstaged = 0
+    with constraint_errors():
+        if dataset.updates:
+            replaced = sum(work.change(each) for each in merging.replace_own())
+            unstaged = work.change(merging.unstage_own())
+    merged = _merge(work, merging, later)
+    merged = replace(merged, staged=merged.staged + unstaged, loaded=merged.loaded + replaced)
+    _check_merged(fix, merged)
+    fixing = _Work(connection, fix)
+    fixing.adjust_account(duplicates=merged.duplicates, warnings=_merge_warnings(dataset, merged))
+    return merged.loaded - replaced, merged.duplicates + replaced
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """How many rows were staged and loaded, came late, and lost their key."""
+
+    staged: int
+    loaded: int
+    late: int
+    lost: int
+
+    @property
+    def duplicates(self) -> int:
+        return self.staged - self.loaded
+
+
+def _merge(work: _Work, merging: MergeStatements, later: Sequence[int]) -> _Merged:
     late = unstaged = 0
     with constraint_errors():
         if later:
@@ -117,15 +175,21 @@ def merge_rows(connection: Connection, ingestion: Ingestion, dataset: Dataset) -
             work.change(keeping)
         loaded = late + work.change(merging.merge())
     lost, staged = work.count(merging.lost()), unstaged + work.change(merging.clear())
-    if lost or staged != ingestion.account.loaded:
+    return _Merged(staged, loaded, late, lost)
+
+
+def _check_merged(ingestion: Ingestion, merged: _Merged) -> None:
+    if merged.lost or merged.staged != ingestion.account.loaded:
         raise AccountImbalanceError(
-            f"ingestion {ingestion.id}: {staged} rows were staged instead of {ingestion.account.loaded},"
-            f" and the keys of {lost} are not in the dataset. Nothing of it is published; retry it"
+            f"ingestion {ingestion.id}: {merged.staged} rows were staged instead of"
+            f" {ingestion.account.loaded}, and the keys of {merged.lost} are not in the dataset. Nothing"
+            " of it is published; retry it"
         )
-    duplicates = staged - loaded
-    warnings = [_duplicates_warning(dataset, duplicates)] if duplicates else []
-    warnings += [_late_warning(dataset, late)] if late else []
-    return work.adjust_account(duplicates=duplicates, warnings=warnings)
+
+
+def _merge_warnings(dataset: Dataset, merged: _Merged) -> list[dict[str, object]]:
+    warnings = [_duplicates_warning(dataset, merged.duplicates)] if merged.duplicates else []
+    return warnings + ([_late_warning(dataset, merged.late)] if merged.late else [])
 
 
 def _later_uploads(connection: Connection, ingestion: Ingestion) -> Sequence[int]:

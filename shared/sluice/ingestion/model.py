@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from sluice.documents.ingestions import Account, Chunks, State
+from sluice.documents.ingestions import Account, Chunks, RejectFiles, State
 from sluice.ports import StoredObject
 
 #: The states from which each state can be reached.
@@ -31,6 +31,8 @@ class Ingestion:
     Attributes:
         dataset: its dataset; None where none fits the object's prefix.
         file: the generation of the object.
+        fixes: the ingestion whose rejects the file fixes, which its rows join; None for any other file.
+        rows_fixed: of the rows read, those that were rejects until a later file fixed them.
         source: `file`, `rows` of a request, or `restore` of a backup.
         sequence: sequence number of its newest event.
         layout: dialect and header of the file as JSON, once it was opened.
@@ -53,6 +55,8 @@ class Ingestion:
     dataset: str | None
     file: StoredObject
     source: str
+    fixes: int | None
+    rows_fixed: int
     state: State
     sequence: int
     account: Account
@@ -91,6 +95,8 @@ class Ingestion:
                 uploaded_at=row["uploaded_at"],
             ),
             source=row["source"],
+            fixes=row["fixes"],
+            rows_fixed=row["rows_fixed"],
             state=State(row["state"]),
             sequence=row["sequence"],
             account=Account(
@@ -115,6 +121,29 @@ class Ingestion:
             finished_at=row["finished_at"],
         )
 
+    @property
+    def has_reject_files(self) -> bool:
+        """Whether its rejects are objects of the outbox by the time its end is published."""
+        has_ended = self.state in (State.DONE, State.FAILED)
+        return has_ended and self.source == "file" and self.account.rejected > 0
+
+    @property
+    def reject_object(self) -> str:
+        """The name in the outbox of its rejected lines."""
+        return f"rejects/{self.dataset}/{self.id}/rejects.csv"
+
+    @property
+    def reasons_object(self) -> str:
+        """The name in the outbox of the reasons of its rejects."""
+        return f"rejects/{self.dataset}/{self.id}/reasons.csv"
+
+    def reject_files(self) -> RejectFiles | None:
+        """Return where its rejects are; None where it has none, or has not ended."""
+        if not self.has_reject_files:
+            return None
+        url = f"/v1/ingestions/{self.id}/rejects?format="
+        return RejectFiles(url + "csv", url + "reasons", self.reject_object, self.reasons_object)
+
     def facts(self) -> dict[str, Any]:
         """Return the members that the documents of an ingestion and of its events share."""
         return {
@@ -129,7 +158,10 @@ class Ingestion:
             "bytes_loaded": self.bytes_loaded,
             "chunks": Chunks(self.chunks_total, self.chunks_loaded),
             "account": self.account,
+            "fixes": self.fixes,
+            "fixed": self.rows_fixed,
             "warnings": list(self.warnings),
+            "rejects": self.reject_files(),
             "problem_document": dict(self.problem) if self.problem else None,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,9 @@ from sluice.ports import StoredObject
 
 UPLOADS_TOPIC = "uploads"
 FINALIZE = "OBJECT_FINALIZE"
+#: Folder, in that of a dataset, of files that fix rejects.
+FIXES_FOLDER = "_fixes"
+_FIX = re.compile(rf"[^/]+/{FIXES_FOLDER}/(\d{{1,9}})/.")
 #: Parts of composite uploads of gcloud and gsutil; the composed object has its own notification.
 PART_PREFIXES = ("gcloud/tmp/parallel_composite_uploads/", "gsutil/tmp/parallel_composite_uploads/")
 
@@ -48,6 +52,17 @@ def read_notification(
     if is_part or name.endswith("/") or file.size_bytes == 0:
         return None
     return file
+
+
+def fixes_of(name: str) -> int | None:
+    """Return the ingestion whose rejects an object fixes: `<dataset>/_fixes/<ingestion>/name.csv`."""
+    found = _FIX.match(name)
+    return int(found[1]) if found else None
+
+
+def is_in_fixes(name: str) -> bool:
+    """Whether an object is in the folder of fixes of its dataset."""
+    return name.partition("/")[2].startswith(f"{FIXES_FOLDER}/")
 
 
 def notification_of(file: StoredObject) -> tuple[bytes, dict[str, str]]:

@@ -22,6 +22,7 @@ from sluice.ingestion.garbage_collection import collect_garbage
 from sluice.ingestion.ingestions import query_ingestion, select_chunks
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import publish_events, relay
+from sluice.ingestion.reject_objects import write_reject_files
 from sluice.ingestion.sources import recorded_source
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
@@ -80,6 +81,7 @@ def _publish_overdue(env: Environment) -> int:
 def _relay(env: Environment, ingestion: int) -> int:
     """Publish the overdue events of an ingestion, unless they raise an error that another run would too."""
     try:
+        write_reject_files(env, ingestion)
         return relay(env.engine, env.publisher, ingestion)
     except TransientError:
         raise
@@ -127,6 +129,7 @@ def _resume_one(env: Environment, passed: list[int]) -> int | None:
             raise
         LOGGER.exception("not resumed", extra={"fields": {"ingestion": stalled.id}})
         record_failure(env, stalled.id, "recovery", error)
+    write_reject_files(env, stalled.id)
     relay(env.engine, env.publisher, stalled.id)
     fields = {
         "ingestion": stalled.id,

@@ -42,10 +42,14 @@ class Source:
 
     Attributes:
         encoding: of the content, where it was converted; None where it is as it was uploaded.
+        written_in: the encoding that was converted, with its byte order; empty where none was.
+        has_mark: whether that began with a byte order mark.
         is_copied: whether the chunks are objects of their own.
     """
 
     is_copied = False
+    written_in = ""
+    has_mark = False
 
     def __init__(self, file: StoredObject, content: Iterator[bytes]) -> None:
         self.encoding: str | None = None
@@ -99,6 +103,7 @@ def open_source(
         return Source(file, content.blocks)
     source = _Converted(storage, file, content.blocks, ingestion, outbox)
     source.encoding = content.encoding
+    source.written_in, source.has_mark = content.written_in, content.has_mark
     return source
 
 

@@ -18,12 +18,14 @@ from sluice.csv.splitting import Splitter
 from sluice.documents.ingestions import State
 from sluice.errors import (
     EmptyFileError,
+    FixesRefusedError,
     RecordTooLongError,
     SplitInProgressError,
     UnknownDatasetError,
 )
 from sluice.ingestion.dispatch import publish_chunks
 from sluice.ingestion.failures import Step, attempt
+from sluice.ingestion.fixes import find_fixed, same_fix
 from sluice.ingestion.group_commit import load_in_group
 from sluice.ingestion.ingestions import (
     SAME_CONTENT,
@@ -39,10 +41,11 @@ from sluice.ingestion.ingestions import (
     skip,
 )
 from sluice.ingestion.model import Ingestion
-from sluice.ingestion.notifications import dataset_of
+from sluice.ingestion.notifications import FIXES_FOLDER, dataset_of, is_in_fixes
 from sluice.ingestion.outbox import relay
+from sluice.ingestion.reject_objects import write_reject_files
 from sluice.ingestion.sources import Source, content_sha256, open_source
-from sluice.parsing.layout import lay_out
+from sluice.parsing.layout import lay_out, preamble_json
 from sluice.parsing.mismatches import check_first_records
 from sluice.postgres.catalog import dataset_of_version
 from sluice.postgres.connection import transaction, translated
@@ -95,6 +98,7 @@ def _split_alone(env: Environment, file: StoredObject, delivery: int) -> int:
 
 
 def _relay(env: Environment, ingestion: int) -> None:
+    write_reject_files(env, ingestion)
     relay(env.engine, env.publisher, ingestion)
 
 
@@ -134,6 +138,11 @@ def _split(env: Environment, number: int) -> None:
             f"{ingestion.file.url}: there is no dataset {name}; declare it, or upload to the folder"
             " of one that is declared"
         )
+    if is_in_fixes(ingestion.file.name) and ingestion.fixes is None:
+        raise FixesRefusedError(
+            f"{ingestion.file.url}: the folder does not name an ingestion; upload fixes to"
+            f" gs://{ingestion.file.bucket}/{name}/{FIXES_FOLDER}/<ingestion>/"
+        )
     if ingestion.state == State.RECEIVED and not _begin(env, ingestion, dataset):
         return
     _cut(env, ingestion, dataset)
@@ -142,6 +151,8 @@ def _split(env: Environment, number: int) -> None:
 def _begin(env: Environment, ingestion: Ingestion, dataset: Dataset) -> bool:
     """Begin to split a file, or skip it where its content is published; return whether it began."""
     project = env.settings.project
+    if ingestion.fixes is not None:
+        return _begin_fix(env, ingestion, dataset)
     with transaction(env.engine) as connection:
         is_likely = may_be_loaded(connection, ingestion, dataset)
     sha256 = content_sha256(env.storage, ingestion.file) if is_likely else None
@@ -153,6 +164,20 @@ def _begin(env: Environment, ingestion: Ingestion, dataset: Dataset) -> bool:
             return True
         skip(connection, ingestion.id, same, SAME_CONTENT, project, sha256)
         return False
+
+
+def _begin_fix(env: Environment, fix: Ingestion, dataset: Dataset) -> bool:
+    """Begin to split a file that fixes rejects, or skip it where the same content fixed them before."""
+    sha256 = content_sha256(env.storage, fix.file)
+    with transaction(env.engine) as connection:
+        same = same_fix(connection, fix, sha256)
+        if same is not None:
+            skip(connection, fix.id, same, SAME_CONTENT, env.settings.project, sha256)
+            return False
+        find_fixed(connection, fix, 1)
+        judged_by = Changes(declaration_version=dataset.version)
+        move(connection, fix.id, State.SPLITTING, env.settings.project, judged_by)
+        return True
 
 
 def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
@@ -176,12 +201,14 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
     has_layout = ingestion.layout is not None
     watch = _watch(ingestion, dataset, source)
     count = len(known)
+    head = b""
     for block in source.blocks(splitter.position):
         watch.feed(block)
         cuts = splitter.feed(block)
+        head = b"" if has_layout else head + block
         _check_open_record(splitter, ingestion.file)
         if not has_layout and (splitter.header is not None or not dataset.dialect.header):
-            _store_layout(env, ingestion.id, dataset, splitter, source, watch.take(), block)
+            _store_layout(env, ingestion.id, dataset, splitter, source, watch.take(), head, block)
             has_layout = True
         _store_encoding(env, ingestion.id, watch)
         if not _dispatch(env, ingestion, source, cuts):
@@ -194,8 +221,11 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
             raise EmptyFileError(
                 f"{ingestion.file.url} has no header; add one, or declare header = false"
             )
-        _store_layout(env, ingestion.id, dataset, splitter, source, watch.take(), b"")
+        _store_layout(env, ingestion.id, dataset, splitter, source, watch.take(), head, b"")
     _store_encoding(env, ingestion.id, watch)
+    if ingestion.fixes is not None:
+        with transaction(env.engine) as connection:
+            find_fixed(connection, ingestion, splitter.records)
     if _dispatch(env, ingestion, source, cuts):
         _complete(env, ingestion.id, splitter, count + len(cuts), source.sha256)
 
@@ -224,14 +254,19 @@ def _store_layout(
     splitter: Splitter,
     source: Source,
     encoding: str | None,
+    head: bytes,
     block: bytes,
 ) -> None:
-    """Store how the file is laid out, from its header and first block."""
+    """Store how the file is laid out, from its first bytes and the block in which its header ends."""
     layout = lay_out(dataset, splitter.header, source.encoding or encoding)
     check_first_records(dataset, layout.dialect.encoding, block)
-    document = {**layout.to_json(), "header_end": splitter.header_end}
+    document = layout.to_json()
+    if splitter.header_end is not None:
+        document |= preamble_json(head[: splitter.header_end])
     if source.is_copied:
         document["is_copied"] = True
+    if source.written_in:
+        document |= {"written_in": source.written_in, "has_mark": source.has_mark}
     values = {"ingestion": ingestion, "layout": jsonb(document)}
     with transaction(env.engine) as connection:
         connection.execute(statement("store_layout"), values)

@@ -107,7 +107,10 @@ class ParsedFiles:
 
     def _in_its_file(self, number: int, reject: Reject) -> Reject:
         line = reject.line - 1 - self._first_lines[number] + self._files[number].cut.first_line
-        return replace(reject, record=reject.record - self._firsts[number], line=line)
+        file, record = self._files[number], reject.record - self._firsts[number]
+        is_last = record == file.cut.records - 1
+        line_end = reject.line_end if file.is_ended or not is_last else b""
+        return replace(reject, record=record, line=line, line_end=line_end)
 
     def assign(self, ingestions: Sequence[int | None]) -> None:
         """Give each file its ingestion; the rows of a file without one are not copied."""

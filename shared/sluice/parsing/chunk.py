@@ -183,7 +183,7 @@ def originals_of(
     Args:
         records: their numbers in the file or request, from 0.
         lines: the lines on which they begin, from 1.
-        originals: their bytes as received.
+        originals: their bytes as received, with the line end.
     """
     import pyarrow as pa  # noqa: PLC0415
 

@@ -19,6 +19,12 @@ _BATCH_ROWS = 16 * 1024
 _BATCH_BYTES = 1024 * 1024
 
 
+#: The columns of `sluice.rejects` that `stream_rejects` writes, in order.
+REJECT_COLUMNS = (
+    "ingestion", "record", "line", "column_name", "rule", "value", "reason", "original", "line_end"
+)  # fmt: skip
+
+
 class CopyStream(NamedTuple):
     """The options of a COPY, and the blocks of bytes to send."""
 
@@ -54,6 +60,7 @@ def stream_rejects(rejects: Sequence[tuple[int, Reject]]) -> CopyStream:
         "value": _texts(each.value for _, each in rejects),
         "reason": _texts(each.reason for _, each in rejects),
         "original": pa.array([each.original for _, each in rejects], pa.binary()),
+        "line_end": pa.array([each.line_end for _, each in rejects], pa.binary()),
     }
     return stream(pa.table(columns), None, 1)
 

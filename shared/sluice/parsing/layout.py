@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -44,6 +45,16 @@ class Layout:
         is_detected = document.get("is_detected", False)
         order = (tuple(each) if isinstance(each, list) else each for each in document["order"])
         return cls(tuple(order), document["width"], dialect, is_detected)
+
+
+def preamble_json(preamble: bytes) -> dict[str, Any]:
+    """Return what precedes the first chunk of a file, as members of its layout in the database."""
+    return {"header_end": len(preamble), "preamble": b64encode(preamble).decode()}
+
+
+def preamble_of(document: Mapping[str, Any]) -> bytes:
+    """Return what precedes the first chunk of a file; empty where that was not recorded."""
+    return b64decode(document.get("preamble", ""))
 
 
 def lay_out(dataset: Dataset, header: bytes | None, encoding: str | None = None) -> Layout:

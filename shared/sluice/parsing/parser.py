@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sluice.csv.encodings import contradicts
 from sluice.csv.records import NO_RECORDS, index_records
-from sluice.csv.rejects import rejects_of
+from sluice.csv.rejects import line_end_at, rejects_of
 from sluice.datasets.model import Dataset, Rollup
 from sluice.datasets.types import stored_from_duckdb
 from sluice.errors import EncodingMismatchError
@@ -115,5 +115,5 @@ def _originals(data: bytes, index: RecordIndex, first_line: int, first_record: i
     return originals_of(
         range(first_record, first_record + len(index)),
         (index.lines + first_line).tolist(),
-        [data[start:end] for start, end in places],
+        [data[start:end] + line_end_at(data, end) for start, end in places],
     )

@@ -12,7 +12,7 @@ from sluice.csv.encodings import EncodingWatch
 from sluice.csv.records import count_plain_records
 from sluice.csv.splitting import Splitter
 from sluice.datasets.model import Dataset
-from sluice.parsing.layout import Layout, lay_out
+from sluice.parsing.layout import Layout, lay_out, preamble_json
 from sluice.parsing.mismatches import check_first_records
 
 _BLANK_LINE = re.compile(rb"\A\r?\n|\n\r?\n")
@@ -26,13 +26,13 @@ class SmallFile:
         data: its records; the last one has a line end too.
         cut: the chunk's place in the file.
         layout: how the file is laid out.
-        header_end: first byte of the chunk.
+        preamble: what precedes the chunk: a byte order mark and the header.
     """
 
     data: bytes
     cut: Cut
     layout: Layout
-    header_end: int
+    preamble: bytes
 
     @property
     def kind(self) -> Layout:
@@ -41,7 +41,12 @@ class SmallFile:
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as it is recorded with the ingestion."""
-        return {**self.layout.to_json(), "header_end": self.header_end}
+        return {**self.layout.to_json(), **preamble_json(self.preamble)}
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether its last record has a line end in the file."""
+        return len(self.data) == self.cut.end_byte - self.cut.first_byte
 
 
 def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
@@ -73,7 +78,7 @@ def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
         return None
     if count_plain_records(records, layout.dialect, layout.width) != cut.records:
         return None
-    return SmallFile(records, cut, layout, splitter.header_end)
+    return SmallFile(records, cut, layout, data[: splitter.header_end])
 
 
 def _is_utf8(data: bytes, encoding: str) -> bool:

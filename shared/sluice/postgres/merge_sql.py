@@ -36,7 +36,13 @@ from sluice.datasets.model import (
 _MINE = f"s.{INGESTION_COLUMN} = :ingestion"
 #: Excludes the rows of ingestions that this one replaces: they are deleted with its publication.
 _COUNTS = f"{INGESTION_COLUMN} <> ALL (CAST(:older AS integer[]))"
-_REJECTS = "INSERT INTO sluice.rejects (ingestion, line, record, column_name, rule, value, reason, original)"
+_REJECTS = (
+    "INSERT INTO sluice.rejects"
+    " (ingestion, line, record, column_name, rule, value, reason, original, line_end)"
+)
+#: The bytes of a staged record, and the line end after them.
+_RECORD_ONLY = f"rtrim({ORIGINAL_COLUMN}, '\\x0d0a'::bytea)"
+_RECORD_AND_END = f"{_RECORD_ONLY}, substr({ORIGINAL_COLUMN}, length({_RECORD_ONLY}) + 1)"
 REPLACED_BY = "_replaced_by"
 
 
@@ -153,7 +159,7 @@ class MergeStatements:
             f"SELECT count(*) AS rows, CAST(min(s.{name}) AS text) AS example {where}",
             f"WITH refused AS (DELETE {where} RETURNING s.*)\n{_REJECTS}\n"
             f"SELECT ingestion, {LINE_COLUMN}, {RECORD_COLUMN}, {literal(column.name)}, 'references',"
-            f" CAST({name} AS text), format({reason}, {name}), {ORIGINAL_COLUMN} FROM refused",
+            f" CAST({name} AS text), format({reason}, {name}), {_RECORD_AND_END} FROM refused",
         )
 
     def refuse_repeated(self) -> str | None:
@@ -178,7 +184,7 @@ class MergeStatements:
             f"CASE WHEN s._earlier IS NULL"
             f" THEN format('%s %s is already on line %s', {named}, {value}, s._first_line)\n"
             f"ELSE format('%s %s was loaded before, by ingestion %s', {named}, {value}, s._earlier) END,\n"
-            f"s.{ORIGINAL_COLUMN} FROM refused AS s"
+            f"{_RECORD_AND_END} FROM refused AS s"
         )
 
     def _shown(self) -> Iterator[str]:
@@ -201,6 +207,37 @@ class MergeStatements:
             f" FROM {self._main} AS m\n"
             f"WHERE EXISTS (SELECT FROM {self._staging} AS s WHERE {_MINE} AND {self._same('s', 'm')})"
         )
+
+    def adopt(self) -> str:
+        """Make the staged rows of `:fix` rows of the ingestion."""
+        return (
+            f"UPDATE {self._staging} SET {INGESTION_COLUMN} = :ingestion"
+            f" WHERE {INGESTION_COLUMN} = :fix"
+        )
+
+    def replace_own(self) -> tuple[str, str]:
+        """Replace the ingestion's own rows by the staged ones with the same key, wherever they are."""
+        plain = [each.name for each in self._dataset.fields if each.name not in self._dataset.key]
+        changed = ", ".join(f"{quote(name)} = s.{quote(name)}" for name in plain)
+        newest = (
+            f"(SELECT DISTINCT ON ({self._keys}) * FROM {self._staging} AS s WHERE {_MINE}"
+            f" ORDER BY {self._keys}, {RECORD_COLUMN} DESC) AS s"
+        )
+        main, replaced = (
+            f"UPDATE {table} AS m SET {changed or f'{INGESTION_COLUMN} = :ingestion'} FROM {newest}"
+            f" WHERE m.{INGESTION_COLUMN} = :ingestion AND {self._same('m', 's')}"
+            for table in (self._main, self._replaced)
+        )
+        return main, replaced
+
+    def unstage_own(self) -> str:
+        """Delete the staged rows that `replace_own` has stored."""
+        own = " UNION ALL ".join(
+            f"SELECT FROM {table} AS m WHERE m.{INGESTION_COLUMN} = :ingestion"
+            f" AND {self._same('m', 's')}"
+            for table in (self._main, self._replaced)
+        )
+        return f"DELETE FROM {self._staging} AS s WHERE {_MINE} AND EXISTS ({own})"
 
     def file_under_later(self) -> tuple[str, str]:
         """Insert staged rows into the chains of keys that later uploads have updated, and unstage them.

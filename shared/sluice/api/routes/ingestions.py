@@ -8,29 +8,31 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from sluice.api.downloads import download_output
-from sluice.api.formats import AS_BYTES, JSON_FORMATS, negotiate, write, write_page
+from sluice.api.formats import negotiate, write, write_page
 from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.api.sse import EVENT_STREAM, stream_all, stream_ingestion
 from sluice.datasets.model import Field
 from sluice.documents import ingestions as documents
 from sluice.documents.ingestions import State
-from sluice.errors import ParameterError
+from sluice.errors import NotFoundError, ParameterError
 from sluice.ingestion.ingestions import query_ingestions, select_ingestion
+from sluice.ingestion.reject_files import reject_lines, reject_reasons
 from sluice.postgres.named_sql import statement
 from sluice.querying.filters import Bindings
 from sluice.querying.keysets import Order, Term
-from sluice.querying.reading import ResultColumn, stream
+from sluice.querying.reading import stream
 from sluice.querying.rows import parse_limit
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
     from werkzeug.wrappers import Response
 
     from sluice.ingestion.model import Ingestion
 
 PAGE_INGESTIONS = 50
 PAGE_REJECTS = 1000
-REJECT_FORMATS = ("json", "csv", "ndjson")
+REJECT_FORMATS = ("json", "csv", "ndjson", "reasons")
 _NEWEST_FIRST = Order((Term(Field("id", "integer", nullable=False), is_descending=True),))
 _BY_RECORD = Order((Term(Field("record", "bigint", nullable=False)),))
 
@@ -123,10 +125,8 @@ def ingestion_document(ingestion: Ingestion) -> documents.Ingestion:
 
 _REJECTS = """
 SELECT record, line, column_name AS "column", rule, value, reason, original
-FROM sluice.rejects WHERE ingestion = CAST(:ingestion AS integer)"""
-_REJECT_COLUMNS = tuple(
-    ResultColumn(name, 25) for name in ("line", "column", "rule", "value", "reason", "original")
-)
+FROM sluice.rejects WHERE ingestion = CAST(:ingestion AS integer) AND fixed_by IS NULL"""
+_REJECT_NAMES = ("line", "column", "rule", "value", "reason", "original")
 
 
 @operation(
@@ -145,30 +145,66 @@ _REJECT_COLUMNS = tuple(
 def list_rejects(call: Call) -> Response:
     """List the rejected rows of an ingestion, each in full, with position, rule and reason.
 
-    In CSV, the column `original` has the bytes of the file, whatever their encoding.
+    With `format=csv`, the rejected lines of the file exactly as they came, under its header, in its
+    dialect and encoding: fix them and load the file. With `format=reasons`, a CSV with line, record,
+    column, rule, value and reason of each.
     """
     kind = negotiate(call.request, REJECT_FORMATS)
     arguments = _arguments(call, ("limit", "cursor", "format"))
     limit = parse_limit(arguments.get("limit"), call.settings.max_rows)
-    if limit is None and kind == "json":
-        limit = PAGE_REJECTS
-    bindings = Bindings({"ingestion": str(call.ingestion)})
-    sql = _REJECTS
-    if arguments.get("cursor"):
-        after = _BY_RECORD.read_cursor(arguments["cursor"])
-        sql += f" AND {_BY_RECORD.after(after, bindings)}"
-    sql += " ORDER BY record" + (f" LIMIT {limit + 1}" if limit else "")
+    cursor = arguments.get("cursor")
+    after = _BY_RECORD.read_cursor(cursor) if cursor else None
     with ExitStack() as stack:
         connection = stack.enter_context(call.snapshot())
-        encoding = _encoding_of(select_ingestion(connection, call.ingestion))
+        ingestion = select_ingestion(connection, call.ingestion)
+        if kind in _FILES:
+            last = -1 if after is None else int(str(after[0]))
+            body = _FILES[kind](connection, ingestion, last, limit)
+            headers = {"Content-Disposition": _disposition(ingestion, kind)}
+            return stream_response(body, "csv", headers, stack, encoding=_written_in(ingestion))
+        if limit is None and kind == "json":
+            limit = PAGE_REJECTS
+        bindings = Bindings({"ingestion": str(call.ingestion)})
+        sql = _REJECTS + (f" AND {_BY_RECORD.after(after, bindings)}" if after else "")
+        sql += " ORDER BY record" + (f" LIMIT {limit + 1}" if limit else "")
         _, batches = stream(connection, sql, bindings.values)
-        return stream_response(_rejects_body(kind, batches, limit, encoding), kind, {}, stack)
+        body = _rejects_body(kind, batches, limit, _encoding_of(ingestion))
+        return stream_response(body, kind, {}, stack)
+
+
+def _lines(
+    connection: Connection, ingestion: Ingestion, after: int, limit: int | None
+) -> Iterator[bytes]:
+    """Yield the rejected lines of a file.
+
+    Raises:
+        NotFoundError: the rows came in a request.
+    """
+    if ingestion.source != "file":
+        raise NotFoundError(
+            f"ingestion {ingestion.id} came as rows in a request, and has no lines of a file; format=json"
+            " and format=ndjson have its rejects"
+        )
+    return reject_lines(connection, ingestion, after, limit)
+
+
+_FILES = {"csv": _lines, "reasons": reject_reasons}
+
+
+def _disposition(ingestion: Ingestion, kind: str) -> str:
+    name = "rejects" if kind == "csv" else "reasons"
+    return f'attachment; filename="{name}_{ingestion.id}.csv"'
 
 
 def _encoding_of(ingestion: Ingestion) -> str:
     """Return the encoding of a file, which may be declared or detected."""
     dialect = (ingestion.layout or {}).get("dialect", {})
     return str(dialect.get("encoding", "utf-8"))
+
+
+def _written_in(ingestion: Ingestion) -> str:
+    """Return the encoding of a file as it was uploaded."""
+    return str((ingestion.layout or {}).get("written_in") or _encoding_of(ingestion))
 
 
 def _rejects_body(
@@ -181,10 +217,7 @@ def _rejects_body(
         cursor = _BY_RECORD.cursor(json.dumps([str(page[-1][0])])) if has_more else None
         return write_page([[(_reject_json(row, encoding),) for row in page]], "rejects", cursor)
     cut = _first(batches, limit)
-    if kind in JSON_FORMATS:
-        lines = ([(_reject_json(row, encoding),) for row in batch] for batch in cut)
-        return write(kind, (), lines)
-    return write(kind, _REJECT_COLUMNS, ([_reject_cells(row) for row in batch] for batch in cut))
+    return write(kind, (), ([(_reject_json(row, encoding),) for row in batch] for batch in cut))
 
 
 def _first(
@@ -196,15 +229,9 @@ def _first(
         left = None if left is None else left - len(batch[:left])
 
 
-def _reject_cells(row: Sequence[Any]) -> Sequence[Any]:
-    """Return a reject without its record number, its original bytes as they are."""
-    return (*row[1:-1], bytes(row[-1]).decode("utf-8", AS_BYTES))
-
-
 def _reject_json(row: Sequence[Any], encoding: str) -> str:
-    names = [each.name for each in _REJECT_COLUMNS]
     cells = (*row[1:-1], bytes(row[-1]).decode(encoding, "replace"))
-    return json.dumps(dict(zip(names, cells, strict=True)), ensure_ascii=False)
+    return json.dumps(dict(zip(_REJECT_NAMES, cells, strict=True)), ensure_ascii=False)
 
 
 @operation(
