@@ -7,11 +7,19 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner, Result
 
+from sluice.cli.main import sluice
 from sluice.cli.output import TargetError, save
+
+if TYPE_CHECKING:
+    from replay import Replay
 
 BLOCKS = (b"a,b\n", b"1,2\n")
 TEXT = b"a,b\n1,2\n"
@@ -98,6 +106,81 @@ def test_what_cannot_be_written_is_an_error_with_its_reason(
         save(BLOCKS, str(tmp_path / target))
     assert reason in raised.value.message
     assert raised.value.exit_code == 4
+
+
+DOWNLOADS = {
+    "rows": ("GET /v1/datasets/trips/rows", ("rows", "trips", "--format", "csv", "-o")),
+    "output": ("GET /v1/ingestions/7/output", ("output", "7", "-o")),
+    "plot": ("GET /v1/datasets/trips/queries/weekly", ("query", "trips", "weekly", "--plot")),
+}
+
+
+@pytest.fixture(params=DOWNLOADS)
+def download(api: Replay, request: pytest.FixtureRequest) -> Callable[[Path | str], Result]:
+    """Run a command that downloads to a file."""
+    route, arguments = DOWNLOADS[request.param]
+    api.answer_bytes(route, TEXT, "text/csv")
+    return lambda target: CliRunner().invoke(sluice, ["--url", api.url, *arguments, str(target)])
+
+
+Download = Callable[[Path], Result]
+
+
+def test_a_download_replaces_a_file_and_keeps_its_mode(download: Download, tmp_path: Path) -> None:
+    path = tmp_path / "a.svg"
+    path.write_text("old")
+    path.chmod(0o640)
+    result = download(path)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (TEXT, 0o640)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_download_goes_through_a_link(download: Download, tmp_path: Path) -> None:
+    path, link = tmp_path / "there", tmp_path / "link.svg"
+    link.symlink_to(path)
+    assert download(link).exit_code == 0
+    assert link.is_symlink()
+    assert path.read_bytes() == TEXT
+
+
+def test_a_download_goes_into_a_pipe(download: Download, tmp_path: Path) -> None:
+    path = tmp_path / "pipe.svg"
+    os.mkfifo(path)
+    with ThreadPoolExecutor() as threads:
+        reading = threads.submit(path.read_bytes)
+        assert download(path).exit_code == 0
+        assert reading.result(10) == TEXT
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("name", ["rows", "output"])
+def test_a_download_goes_into_a_device(api: Replay, name: str) -> None:
+    route, arguments = DOWNLOADS[name]
+    api.answer_bytes(route, TEXT, "text/csv")
+    run = ["--url", api.url, *arguments]
+    assert CliRunner().invoke(sluice, [*run, os.devnull]).exit_code == 0
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+    result = CliRunner().invoke(sluice, [*run, "/dev/full"])
+    assert result.exit_code == 4
+    assert result.stderr == "Error: /dev/full: no space left on device; nothing is saved\n"
+
+
+def test_a_download_into_a_missing_folder_is_an_error(download: Download, tmp_path: Path) -> None:
+    result = download(tmp_path / "missing" / "a.svg")
+    assert result.exit_code == 4
+    assert "no such file or directory; create the folder first" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_output_leaves_the_file_as_it_was(api: Replay, tmp_path: Path) -> None:
+    api.refuse("GET /v1/ingestions/7/output", 404, "API305", "ingestion 7 has no output")
+    path = tmp_path / "totals.csv"
+    path.write_text("old")
+    result = CliRunner().invoke(sluice, ["--url", api.url, "output", "7", "-o", str(path)])
+    assert result.exit_code == 2
+    assert result.stderr == "Error: ingestion 7 has no output (API305)\n"
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]
 
 
 def _command(stdout: int) -> subprocess.CompletedProcess[bytes]:
