@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +72,7 @@ def database_server() -> postgres.Server:
     state = State(_run_folder() / "postgres")
     server = postgres.Server(state.data / "postgres", _ports_of(state).postgres)
     with state.lock():
-        parts.ensure(state, postgres.part(server, postgres.TEST_FLAGS))
+        _ensure(state, postgres.part(server, postgres.TEST_FLAGS))
         _create_template(server)
     return server
 
@@ -113,7 +114,7 @@ def storage_server() -> Iterator[storage_part.Server]:
     ports = Ports.free()
     server = storage_part.Server(state.data, ports.storage, ports.storage_https)
     with state.lock():
-        parts.ensure(state, storage_part.part(server, None))
+        _ensure(state, storage_part.part(server, None))
     yield server
     parts.stop(state, "storage")
 
@@ -145,6 +146,11 @@ def local_cloud() -> Cloud:
     )
     cloud.up()
     return cloud
+
+
+def _ensure(state: State, part: parts.Part) -> None:
+    if parts.make_room(state, part):
+        parts.start(state, part)
 
 
 def _ports_of(state: State) -> Ports:
@@ -181,8 +187,18 @@ def _run_folder() -> Path:
 
 
 def _end_run(folder: Path) -> None:
-    processes.end_below(folder)
+    found = [each for each in psutil.process_iter() if _is_below(each, folder)]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda each: processes.end(each, timeout_s=5), found))
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_below(process: psutil.Process, folder: Path) -> bool:
+    """Whether a process is a part of a local cloud whose state directory is in a folder."""
+    try:
+        return process.environ().get(processes.MARK, "").startswith(f"{folder}/")
+    except (psutil.Error, OSError):
+        return False
 
 
 def _end_runs_that_were_killed() -> None:

@@ -20,6 +20,7 @@ from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
+from pubsub_control import clear_faults, wait_until_drained
 from sluice.local import parts, postgres
 from sluice.local.cloud import Cloud
 from sluice.local.pubsub.control import ControlClient
@@ -79,7 +80,7 @@ def subscriber(cloud: Cloud) -> Iterator[SubscriberClient]:
 def control(cloud: Cloud) -> Iterator[ControlClient]:
     with ControlClient(cloud.pubsub_address) as client:
         yield client
-        client.clear_faults()
+        clear_faults(client)
 
 
 @pytest.fixture
@@ -315,8 +316,8 @@ def test_messages_whose_acknowledgements_are_lost_load_once(
         control.inject(Faults(drop_acks=0.5, seed=3, subscription=CHUNKS))
         name = upload(cloud, region)
         assert_exact(cloud, engine, subscriber, name)
-        control.clear_faults()
-        control.wait_until_drained(CHUNKS, timeout_s=40)
+        clear_faults(control)
+        wait_until_drained(control, CHUNKS, timeout_s=40)
     assert_exact_rows(cloud, engine, name)
 
 

@@ -29,7 +29,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     cloud = Cloud(state, Ports.free(), loaders=2, functions=TOYS)
     gateway = next(part for part in cloud.parts() if part.name == "gateway")
     with state.lock():
-        parts.ensure(state, gateway)
+        assert parts.make_room(state, gateway)
+        parts.start(state, gateway)
     yield cloud
     cloud.down()
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
+#: Datasets to wait for at the same time; the other threads publish.
+_MAX_WAITING = 2
+
+
 class DebouncedCompact:
     """Compacts a dataset once nothing of it was published for a while. Make one for a process.
 
@@ -24,15 +28,11 @@ class DebouncedCompact:
     Args:
         pause_s: how long nothing may be published before compaction begins.
         max_wait_s: wait no longer than this.
-        max_waiting: datasets to wait for at the same time; the other threads publish.
     """
 
-    def __init__(
-        self, *, pause_s: float = 1.0, max_wait_s: float = 20.0, max_waiting: int = 2
-    ) -> None:
+    def __init__(self, *, pause_s: float = 1.0, max_wait_s: float = 20.0) -> None:
         self._pause_s = pause_s
         self._max_wait_s = max_wait_s
-        self._max_waiting = max_waiting
         self._lock = threading.Lock()
         self._waiting: set[str] = set()
 
@@ -51,7 +51,7 @@ class DebouncedCompact:
         with self._lock:
             if dataset in self._waiting:
                 return False
-            max_wait_s = self._max_wait_s if len(self._waiting) < self._max_waiting else 0.0
+            max_wait_s = self._max_wait_s if len(self._waiting) < _MAX_WAITING else 0.0
             self._waiting.add(dataset)
         try:
             until = time.monotonic() + max_wait_s

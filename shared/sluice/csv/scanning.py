@@ -245,10 +245,12 @@ class Scanner:
         begins_inside, previous = self.is_inside, self._previous
         has_cr = data.find(b"\r", start, end) >= 0
         self._previous = data[end - 1]
-        quotes = None
-        if self._quote_byte and data.find(self._quote_byte, start, end) >= 0:
-            quotes = self._resolve(codes, previous, _marks(data, start, end, previous), has_cr)
-        if data.endswith(BOM, start, end) and end - start - 1 in _marks(data, start, end, previous):
+        quotes, ends_with_mark = None, data.endswith(BOM, start, end)
+        has_quote = bool(self._quote_byte) and data.find(self._quote_byte, start, end) >= 0
+        marks = _marks(data, start, end, previous) if has_quote or ends_with_mark else []
+        if has_quote:
+            quotes = self._resolve(codes, previous, marks, has_cr)
+        if ends_with_mark and len(codes) - 1 in marks:
             self._previous = self._delimiter
         is_after_closing = previous == self._quote and not begins_inside
         return Tile(

@@ -92,19 +92,6 @@ def is_alive(state: State, name: str) -> bool:
     return process is not None and processes.is_alive(process)
 
 
-def ensure(state: State, part: Part) -> bool:
-    """Start a part unless it is running; return whether it was started.
-
-    Raises:
-        PortBusyError: another program listens on one of its ports.
-        PartFailedError: it ended, or did not answer in time.
-    """
-    if not make_room(state, part):
-        return False
-    start(state, part)
-    return True
-
-
 def make_room(state: State, part: Part) -> bool:
     """Return whether a part must be started; if so, end its remaining processes and check its ports.
 

@@ -104,14 +104,6 @@ def end_marked(root: Path, part: str, *, timeout_s: float = 5) -> None:
     _end(found, found, timeout_s, signal.SIGTERM)
 
 
-def end_below(folder: Path, *, timeout_s: float = 5) -> None:
-    """End all parts of all local clouds whose state directory is in a folder."""
-    found = [
-        each for each in psutil.process_iter() if (_mark_of(each) or "").startswith(f"{folder}/")
-    ]
-    _end(found, found, timeout_s, signal.SIGTERM)
-
-
 def _end(
     signalled: Sequence[psutil.Process],
     awaited: Sequence[psutil.Process],

@@ -84,19 +84,19 @@ class Server:
         return [str(binary()), *(word for option in options.items() for word in option)]
 
 
-def notification_options(topic: str = UPLOADS_TOPIC, bucket: str = INBOX) -> list[str]:
-    """Return the options that publish each finished upload as OBJECT_FINALIZE."""
+def _notification_options() -> list[str]:
+    """Return the options that publish each finished upload to the inbox as OBJECT_FINALIZE."""
     return [
         "-event.pubsub-project-id", PROJECT,
-        "-event.pubsub-topic", topic,
-        "-event.bucket", bucket,
+        "-event.pubsub-topic", UPLOADS_TOPIC,
+        "-event.bucket", INBOX,
         "-event.list", "finalize",
     ]  # fmt: skip
 
 
 def part(server: Server, pubsub_address: str | None) -> Part:
     """Describe the server as a part of the local cloud; without Pub/Sub it publishes no notifications."""
-    notifications = notification_options() if pubsub_address else []
+    notifications = _notification_options() if pubsub_address else []
     return Part(
         name="storage",
         command=[*server.command(), *notifications],

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sluice.api.operations import Call
     from sluice.datasets.aliases import AliasMatch
     from sluice.datasets.model import Dataset
-    from sluice.ingestion.multipart_upload import UploadPart
+    from sluice.ingestion.uploads import UploadPart
 
 MAX_PART_BYTES = 16 * 1024 * 1024
 #: How long an upload waits for the end of its ingestion before it answers.
@@ -133,7 +133,7 @@ def take_part(call: Call, match: AliasMatch) -> Response:
 
 
 def _take_part(call: Call, dataset: str) -> int | None:
-    from sluice.ingestion.multipart_upload import upload_part  # noqa: PLC0415  # paid where first used
+    from sluice.ingestion.uploads import upload_part  # noqa: PLC0415  # paid where first used
 
     given: dict[str, str] = {}
     held: tuple[str, bytes] | None = None
@@ -193,7 +193,7 @@ def _read_part(blocks: Iterator[bytes]) -> bytes:
 
 
 def _part(dataset: str, name: str, given: Mapping[str, str], data: bytes) -> UploadPart:
-    from sluice.ingestion.multipart_upload import UploadPart  # noqa: PLC0415
+    from sluice.ingestion.uploads import UploadPart  # noqa: PLC0415
 
     upload = given["dzuuid"]
     if not _UPLOAD_ID.fullmatch(upload):
@@ -237,7 +237,7 @@ def _check_name(name: str) -> str:
 
 
 def _upload(call: Call, name: str, blocks: Iterator[bytes]) -> int:
-    from sluice.ingestion.stream_upload import upload_stream  # noqa: PLC0415  # paid where first used
+    from sluice.ingestion.uploads import upload_stream  # noqa: PLC0415  # paid where first used
 
     return upload_stream(call.environment(), name, blocks)
 

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
 from sluice.local.pubsub.deliveries import BacklogCounts
-from sluice.local.pubsub.faults import NO_FAULTS, Faults
+from sluice.local.pubsub.faults import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 SERVICE = "sluice.local.Control"
 # HealthCheckResponse{status: SERVING}, https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 _SERVING = b"\x08\x01"
-_POLL_S = 0.01
 
 
 def control_service(broker: Broker) -> Any:
@@ -76,46 +74,14 @@ class ControlClient:
         """Close the connection."""
         self._channel.close()
 
-    def is_serving(self, timeout_s: float = 1.0) -> bool:
-        """Return whether the server answers within `timeout_s`."""
-        check = self._channel.unary_unary("/grpc.health.v1.Health/Check")
-        try:
-            return bool(check(b"", timeout=timeout_s, wait_for_ready=True) == _SERVING)
-        except grpc.RpcError:
-            return False
-
     def inject(self, faults: Faults) -> None:
         """Inject faults into all further deliveries."""
         self._call("InjectFaults", faults.to_json())
-
-    def clear_faults(self) -> None:
-        """Stop injecting faults."""
-        self.inject(NO_FAULTS)
 
     def backlogs(self) -> dict[str, BacklogCounts]:
         """Return the counts of every subscription, by its full name."""
         answer = self._call("Backlogs", {})
         return {name: BacklogCounts(**counts) for name, counts in answer.items()}
-
-    def wait_until_drained(self, *subscriptions: str, timeout_s: float = 10.0) -> None:
-        """Wait until these subscriptions (full names; none means all) hold no message.
-
-        Raises:
-            TimeoutError: if some still hold messages at the end.
-        """
-        deadline = time.monotonic() + timeout_s
-        while busy := self._busy(subscriptions):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"messages are left after {timeout_s:g} s: {busy}")
-            time.sleep(_POLL_S)
-
-    def _busy(self, subscriptions: tuple[str, ...]) -> dict[str, BacklogCounts]:
-        return {
-            name: counts
-            for name, counts in self.backlogs().items()
-            if (counts.undelivered or counts.outstanding)
-            and (not subscriptions or name in subscriptions)
-        }
 
     def _call(self, method: str, request: dict[str, Any]) -> dict[str, Any]:
         call = self._channel.unary_unary(

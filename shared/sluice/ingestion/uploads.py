@@ -1,18 +1,19 @@
-"""The use case of a multipart upload: the parts of a file, in any order, become one object of the inbox.
+"""The use cases of uploads by request: a body, or the parts of a file in any order, become an object.
 
-Safe to repeat at any point. A part is an object of the outbox before it is counted. The request that
-finds all bytes received composes the file while it holds the upload's lock; if it crashes, the next
-repetition of a part continues.
+Parts are safe to repeat at any point. A part is an object of the outbox before it is counted. The
+request that finds all bytes received composes the file while it holds the upload's lock; if it crashes,
+the next repetition of a part continues.
 """
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sluice.errors import PartMismatchError, StorageUnavailableError
+from sluice.errors import BodyError, PartMismatchError, StorageUnavailableError
 from sluice.ingestion.ingestions import receive
 from sluice.ingestion.outbox import relay
 from sluice.postgres.connection import transaction
@@ -27,6 +28,30 @@ if TYPE_CHECKING:
 PARTS_FOLDER = "parts"
 #: Most objects that Cloud Storage composes in one call.
 MAX_SOURCES = 32
+
+
+def upload_stream(env: Environment, name: str, blocks: Iterable[bytes]) -> int:
+    """Store a file under a name of the inbox; return its ingestion.
+
+    Args:
+        env: settings `project`, `inbox`.
+        name: name of the object.
+        blocks: its content.
+
+    Raises:
+        BodyError: the file is empty.
+        StorageUnavailableError: nothing is stored; send it again.
+    """
+    not_empty = (each for each in blocks if each)
+    first = next(not_empty, None)
+    if first is None:
+        raise BodyError(f"{name}: the file is empty")
+    content = itertools.chain((first,), not_empty)
+    stored = env.storage.write_blocks(env.settings.inbox, name, content)
+    with transaction(env.engine) as connection:
+        ingestion = receive(connection, stored, env.settings.project).id
+    relay(env.engine, env.publisher, ingestion)
+    return ingestion
 
 
 @dataclass(frozen=True)
