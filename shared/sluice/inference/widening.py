@@ -118,12 +118,22 @@ def _number_forms(column: Column) -> list[str]:
     if not name:
         return [TEXT]
     size = _SIZES[column.type]
-    sizes = f"*{size}" if name == "p" and size in "il" else name + size
+    sizes = f"*{size}" if name == "p" and size in "il" else ",".join(_sizes(name, size))
     percent = " %" if column.percent else ""
     marks = [f" ${each}" for each in column.symbols] + [
         f" {_MARKS[each]}" for each in column.negatives
     ]
     return [f"number {sizes}{percent}", *(f"number {sizes}{percent}{mark}" for mark in marks)]
+
+
+def _sizes(name: str, size: str) -> list[str]:
+    """Return the size in a convention, and in those that also accept its numbers."""
+    point, mark, _ = CONVENTIONS[name]
+    is_wider = (
+        not mark and size != _SIZES[ColumnType.FLOAT]
+    )  # no exponent among thousands separators
+    wider = [each for each, (other, _, _) in CONVENTIONS.items() if other == point]
+    return [each + size for each in (wider if is_wider else [name])]
 
 
 def _adds_nothing(column: Column, decision: Decision) -> bool:
