@@ -64,6 +64,7 @@ def test_lines_report_the_progress(client: Client) -> None:
         ("/v1/backups", {"tables": ["guests"]}, 400, "API303"),
         ("/v1/backups/20260101T000000Z-abcdef/restore", {}, 404, "API305"),
         ("/v1/backups/..%2Fx/restore", {}, 404, "API305"),
+        ("/v1/backups/%00/restore", {}, 404, "API305"),
         ("/restore", {}, 404, "API305"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flow import HEADER, THINGS, Flow, lines
 
-from sluice.errors import DeclarationChangedError
+from sluice.errors import DeclarationChangedError, DeclarationError
 from sluice.ingestion.insert_rows import InsertResult, insert_rows
 from sluice.ingestion.row_groups import RowGroup
 from sluice.parsing.json_rows import Numeral
@@ -176,3 +176,23 @@ def test_rows_that_are_sent_while_their_dataset_is_declared_are_to_be_sent_again
     assert flow.ids() == []
     send()
     assert flow.ids() == [11]
+
+
+@pytest.mark.parametrize(
+    ("column", "key"),
+    [
+        ({"type": "text", "pattern": "("}, "pattern"),
+        ({"type": "integer", "minimum": "x"}, "minimum"),
+        ({"type": "date", "maximum": "tomorrow"}, "maximum"),
+        ({"type": "integer", "checks": [{"sql": "missing > 1", "message": "m"}]}, "checks"),
+        ({"type": "integer", "checks": [{"sql": "a >", "message": "m"}]}, "checks"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_rule_that_cannot_be_tested_is_refused(
+    flow: Flow, column: dict[str, Any], key: str
+) -> None:
+    columns = [{"name": "id", "type": "integer"}, {"name": "a", "required": True, **column}]
+    with pytest.raises(DeclarationError) as caught:
+        flow.declare({"name": "ruled", "columns": columns})
+    assert caught.value.extra["key"] == f"columns[1].{key}"

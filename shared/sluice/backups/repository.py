@@ -48,6 +48,8 @@ class Repository:
         Raises:
             NotFoundError: there is no backup with this id.
         """
+        if "\0" in backup:
+            raise _unknown(backup)
         is_running = self._is_running(backup)  # before the manifest: it may finish in between
         if data := self._fetch(backup, "manifest"):
             return backup_document(read_manifest(data))

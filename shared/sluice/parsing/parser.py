@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 from sluice.csv.encodings import contradicts
 from sluice.csv.records import NO_RECORDS, index_records
 from sluice.csv.rejects import line_end_at, rejects_of
-from sluice.datasets.model import Dataset, Rollup
+from sluice.datasets.identifiers import literal
+from sluice.datasets.model import Column, Dataset, Rollup
 from sluice.datasets.types import stored_from_duckdb
 from sluice.errors import EncodingMismatchError
 from sluice.parsing.chunk import ParsedChunk, check_account, originals_of
 from sluice.parsing.columnar import Columnar, NotWellFormedError
 from sluice.parsing.duckdb_session import session
 from sluice.parsing.layout import Layout, lay_out
-from sluice.parsing.plan import compile_dataset
+from sluice.parsing.plan import Plan, Rule, compile_dataset
 from sluice.parsing.well_formed import find_well_formed, pick_well_formed
 
 if TYPE_CHECKING:
@@ -40,6 +41,32 @@ def rollup_types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
         empty.encode({each.name: {} for each in dataset.dictionaries})
         described = empty.describe(rollup)
     return {name: stored_from_duckdb(kind).name for name, kind in described}
+
+
+def try_rule(plan: Plan, rule: Rule) -> None:
+    """Test a rule with a row without values.
+
+    Raises:
+        duckdb.Error: the rule cannot be tested.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    names = [f"_{number}" for number in range(len(plan.columns))]
+    with session().cursor() as cursor:
+        cursor.register("cells", pa.table({name: pa.nulls(1, pa.string()) for name in names}))
+        cursor.execute(plan.testing("cells", rule)).fetchall()
+
+
+def try_bound(column: Column, bound: object) -> None:
+    """Read the minimum or maximum of a column.
+
+    Raises:
+        duckdb.Error: it is no value of the column's type.
+    """
+    with session().cursor() as cursor:
+        cursor.execute(
+            f"SELECT CAST({literal(str(bound))} AS {column.definition.duckdb})"
+        ).fetchall()
 
 
 @contextmanager

@@ -112,6 +112,10 @@ class Plan:
         relation = self._typed(source, others)
         return f"SELECT {names}{_none_broken(rules)} AS _ok FROM {relation}"
 
+    def testing(self, source: str, rule: Rule) -> str:
+        """Return the query of whether rows break a rule."""
+        return f"SELECT {rule.broken} FROM {self._typed(source)}"
+
     def _typed(self, source: str, fields: Iterable[StoredField] | None = None) -> str:
         """Return the relation of raw cells, of what is sent for some stored columns, and of all values."""
         chosen = self.fields if fields is None else fields

@@ -19,7 +19,8 @@ from sluice.datasets.model import (
 )
 from sluice.datasets.types import STORED_TYPES
 from sluice.errors import DeclarationError
-from sluice.parsing.parser import rollup_types
+from sluice.parsing.parser import rollup_types, try_bound, try_rule
+from sluice.parsing.plan import compile_dataset
 from sluice.postgres.catalog import declarations
 from sluice.postgres.connection import refusals, run_script, transaction
 from sluice.postgres.dependencies import (
@@ -89,6 +90,7 @@ def declare_within(
     body = {name: value for name, value in document.items() if name != "version"}
     is_changed = known is None or known.declaration != body
     if is_changed:
+        _check_rules(dataset)
         _check_aliases(dataset, [each.dataset for each in others])
         _check_views(dataset, [each.dataset for each in others])
         if known is None and not has_table:
@@ -279,6 +281,22 @@ def _check_columns(connection: Connection, dataset: Dataset, name: str) -> None:
         raise DeclarationError(
             f"the table has no column {INGESTION_COLUMN} integer NOT NULL", file="table.sql"
         )
+
+
+def _check_rules(dataset: Dataset) -> None:
+    numbers = {column.name: number for number, column in enumerate(dataset.columns)}
+    plan = compile_dataset(dataset)
+    for rule in plan.rules:
+        column = dataset.columns[numbers[rule.column]]
+        bound = {"minimum": column.minimum, "maximum": column.maximum}.get(rule.name)
+        try:
+            if isinstance(bound, str):
+                try_bound(column, bound)
+            try_rule(plan, rule)
+        except Exception as error:  # as in `_types`
+            key = "checks" if rule.name == "check" else rule.name
+            place = f"columns[{numbers[rule.column]}].{key}"
+            raise DeclarationError(str(error).partition("\n")[0], key=place) from error
 
 
 def _types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
