@@ -88,3 +88,14 @@ def test_a_split_that_goes_on_keeps_the_encoding(
     flow.deliver()
     assert flow.state(ingestion) == "done"
     assert names(flow) == ["café", "plain", "thé"]
+
+
+def test_marks_of_joined_files_are_no_part_of_values_in_any_encoding(flow: Flow) -> None:
+    flow.declare({"name": "joined", "columns": COLUMNS[1:], "encoding": "cp1252"})
+    mark = b"\xef\xbb\xbf"
+    ingestion = flow.run(
+        mark + b"name\ncaf\xe9\n" + mark + b"x\n" + mark + b'"y"\n', "joined/a.csv"
+    )
+    flow.deliver()
+    assert flow.account(ingestion) == (3, 3, 0)
+    assert [each.name for each in flow.all("SELECT name FROM joined")] == ["café", "x", "y"]

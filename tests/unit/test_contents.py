@@ -169,6 +169,12 @@ def test_wide_encodings_are_found_and_converted(encoding: str, mark: str, size: 
     assert b"".join(to_utf_8(blocks, found)).decode() == TEXT
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_header_shows_a_wide_encoding_before_other_scripts(encoding: str) -> None:
+    text = "id,name\n" + "漢字漢字漢字\n" * 100
+    assert wide_encoding_of(text.encode(encoding)) == encoding
+
+
 @pytest.mark.parametrize("data", [b"\xff\xfea\0b", b"\xff\xfe\0\xd8a\0"], ids=["odd", "surrogate"])
 def test_invalid_utf_16_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(EncodingMismatchError, match="UTF-16"):

@@ -36,6 +36,8 @@ _ZERO_PATTERNS = {
     "000x": "utf-32-be",
 }
 _MOSTLY = 0.6
+#: Bytes of a file that are those of its header at least.
+_HEADER_BYTES = 16
 _AS_CSV = "export the data as CSV in UTF-8, and upload that"
 _AS_SHEET = "save the sheet as CSV UTF-8, and upload that"
 _UNPACK = "unpack it, or compress the CSV file with gzip or zstd, and upload that"
@@ -122,8 +124,15 @@ def wide_encoding_of(head: bytes) -> str:
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding
-    head = head[: len(head) // 4 * 4]
     if b"\0" not in head or _binary_kind_of(head):
+        return ""
+    # A header in ASCII may come before text of another script, which has few zero bytes.
+    return _zero_pattern_of(head) or _zero_pattern_of(head[:_HEADER_BYTES])
+
+
+def _zero_pattern_of(head: bytes) -> str:
+    head = head[: len(head) // 4 * 4]
+    if not head:
         return ""
     zeros = (head[at::4].count(0) * 4 / len(head) for at in range(4))
     pattern = "".join("0" if share > _MOSTLY else "x" for share in zeros)

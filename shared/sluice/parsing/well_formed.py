@@ -134,7 +134,8 @@ def _in_utf8(data: bytes, encoding: str) -> bytes | None:
 
 
 def _decoded(data: bytes, encoding: str) -> bytes:
-    return data.decode(encoding).encode()
+    # A joined file can have marks of UTF-8, which other encodings would turn into characters.
+    return without_marks(data).decode(encoding).encode()
 
 
 def _flawed_quotes(
