@@ -141,3 +141,10 @@ def test_a_malformed_push_is_logged_and_acknowledged(
 def test_a_chunk_with_unknown_members_is_refused() -> None:
     with pytest.raises(BodyError, match="not the message of a chunk"):
         Chunk.from_message({"ingestion": 1, "colour": "red"})
+
+
+@pytest.mark.parametrize(("given", "delivery"), [({}, 1), ({"deliveryAttempt": 3}, 3)])
+def test_a_push_says_how_often_its_message_was_delivered(
+    given: dict[str, int], delivery: int
+) -> None:
+    assert read_push({**captured("chunk"), **given}).delivery == delivery
