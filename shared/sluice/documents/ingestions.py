@@ -56,6 +56,11 @@ class Account(Document, frozen=True):
     rejected: int = 0
     duplicates: int = 0
 
+    @property
+    def is_balanced(self) -> bool:
+        """Whether every record read is accounted for."""
+        return self.read == self.loaded + self.rejected + self.duplicates
+
 
 class Chunks(Document, frozen=True):
     """How many chunks are loaded; the total is null until the file is read to its end."""
