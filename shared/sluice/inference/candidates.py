@@ -31,15 +31,18 @@ _CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
 CONTROL_PRIOR = 1.0
 #: A delimiter of several characters: a run of marks, in which a letter or digit has no place.
 _RUN = re.compile(
-    r"(?<![^\w\s\"'.)\]])([,;|:^~#&*!@$%<>+\\/=\-\u00a6\u00a7\t]{2,4})(?![^\w\s\"'.(\[+\-])"
+    r"(?<![,;|:^~#&*!\u00a6\u00a7\t])[,;|:^~#&*!\u00a6\u00a7\t\\]{1,3}[,;|:^~#&*!\u00a6\u00a7\t]"
 )
 RUN_PRIOR = 0.9
+COMMA_SPACE = ", "
 _LITERAL_TAB = "\\t"
 _MAX_RUNS = 3
 #: Lines from which runs and rare marks are counted.
 _LINES = 200
 QUOTES = ('"', "'")
 BACKSLASH = "\\"
+_BACKSLASHES = re.compile(r"\\+")
+_MIN_PAIRS = 3
 
 
 def prior_of(delimiter: str) -> float:
@@ -82,7 +85,9 @@ def _runs(lines: list[str]) -> Iterator[str]:
     runs = [run for run, _ in found.most_common(_MAX_RUNS * 2) if _is_in_most(run, lines)]
     if _is_in_most(_LITERAL_TAB, lines):
         runs.append(_LITERAL_TAB)
-    yield from [run for run in runs if run.strip() or run == "\t" * len(run)][:_MAX_RUNS]
+    if _is_in_most(COMMA_SPACE, lines):
+        runs.append(COMMA_SPACE)
+    yield from [run for run in runs if run.strip() or run == "\t" * len(run)][: _MAX_RUNS + 1]
 
 
 def _quotes(text: str, delimiter: str, given: Mapping[str, object]) -> list[str]:
@@ -101,8 +106,16 @@ def _escapes(text: str, delimiter: str, quote: str, given: Mapping[str, object])
     if "escape" in given:
         return [str(given["escape"])]
     marks = re.escape(quote + delimiter[:1] + "\r\n")
-    is_possible = re.search(rf"\\[{marks}]", text) and not delimiter.startswith(BACKSLASH)
+    if delimiter.startswith(BACKSLASH) or BACKSLASH not in text:
+        return [""]
+    is_possible = re.search(rf"\\[{marks}]", text) or has_doubled_backslashes(text)
     return ["", BACKSLASH] if is_possible else [""]
+
+
+def has_doubled_backslashes(text: str) -> bool:
+    """Whether all backslashes of a text are in pairs, and there are some."""
+    runs = _BACKSLASHES.findall(text)
+    return len(runs) >= _MIN_PAIRS and all(len(run) % 2 == 0 for run in runs)
 
 
 def _spaces(text: str, delimiter: str, quote: str, given: Mapping[str, object]) -> list[bool]:

@@ -94,39 +94,47 @@ _PATTERNS = {
 }
 _ANY = re.compile("|".join(f"(?P<{kind.name}>{pattern})" for kind, pattern in _PATTERNS.items()))
 #: Marks that would have separated fields: between two characters, so not in prose.
-_FOREIGN = re.compile(r"[\t|;]|(?<=\S),(?=\S)|[\x01-\x08\x0b\x0c\x0e-\x1f]|\w[~^]\w")
-_TIGHT = re.compile(r"\d *;|[\t|][^\t|]*[\t|]|[\x01-\x08\x0e-\x1f]")
+_FOREIGN = re.compile(r"[\t|;]|(?<=\S),(?=\S)|\w[~^]\w|:[^\s/\\:][^:]*:[^\s/\\]")
+_TIGHT = re.compile(r"\d *;|[\t|][^\t|]*[\t|]|[\x01-\x08\x0b\x0c\x0e-\x1f]")
+#: Weights of a cell that should have been divided: certainly, or perhaps.
+_UNDIVIDED, _PERHAPS_UNDIVIDED = 0.1, 0.3
 
 
 @lru_cache(maxsize=8192)
 def kind_of(cell: str) -> Kind:
     """Return the kind of a masked cell."""
-    if cell.startswith(QUOTED):
-        inner = cell[1:MAX_CHARS].strip()
-        found = _ANY.fullmatch(inner) if inner else None
-        kind = Kind[found.lastgroup or ""] if found else Kind.QUOTED
-        return kind if inner else Kind.EMPTY
-    text = cell[:MAX_CHARS].strip()
+    is_quoted = cell.startswith(QUOTED)
+    text = cell[is_quoted:MAX_CHARS].strip()
     if not text:
         return Kind.EMPTY
-    if text[0] in "\"'`" or text[-1] in '"`':
-        return (
-            Kind.BROKEN
-            if len(text) < 3 or text[0] in "\"'`" or text.count('"') == 1
-            else Kind.OTHER
-        )
+    if not is_quoted and (text[0] in "\"'`" or text[-1] in '"`'):
+        return _broken_kind(text)
     found = _ANY.fullmatch(text)
-    return Kind[found.lastgroup or ""] if found else Kind.OTHER
+    if found:
+        return Kind[found.lastgroup or ""]
+    return Kind.QUOTED if is_quoted else Kind.OTHER
+
+
+def _broken_kind(text: str) -> Kind:
+    """Return the kind of a text that begins or ends with a quote that does not enclose it."""
+    is_enclosed = len(text) > 2 and text[0] == text[-1]
+    is_measure = text[0] not in "\"'`" and text.count('"') > 1
+    return Kind.OTHER if is_enclosed or is_measure else Kind.BROKEN
 
 
 @lru_cache(maxsize=8192)
 def weight_of(cell: str) -> float:
     """Return how much a masked cell speaks for the way it was split off, from 0 to 1."""
     kind = kind_of(cell)
-    weight = WEIGHTS[kind]
-    if kind is Kind.OTHER and not cell.startswith(QUOTED):
-        if _TIGHT.search(cell, 0, MAX_CHARS):
-            return 0.1
-        if _FOREIGN.search(cell, 0, MAX_CHARS):
-            return 0.3
-    return weight
+    if kind is not Kind.OTHER:
+        return WEIGHTS[kind]
+    if _TIGHT.search(cell, 0, MAX_CHARS) or _is_packed(cell[:MAX_CHARS]):
+        return _UNDIVIDED
+    return _PERHAPS_UNDIVIDED if _FOREIGN.search(cell, 0, MAX_CHARS) else WEIGHTS[kind]
+
+
+def _is_packed(text: str) -> bool:
+    """Whether a text is a list of values, divided by spaces."""
+    parts = text.split()
+    values = sum(kind_of(part) in VALUES for part in parts)
+    return values > 1 and values * 10 >= len(parts) * 6

@@ -102,6 +102,8 @@ def _is_note(
         return _is_text_note(present[0], kinds, after_blank=after_blank) or bool(
             _RULE.fullmatch(present[0])
         )
+    if len(cells) != width and _ENDING_MARK.match(texts[0]):
+        return True
     return _is_total(cells, width, kinds, filled)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sluice.inference.candidates import candidate_forms
-from sluice.inference.reading import DELIMITER, LF, Form, read
+from sluice.inference.reading import DELIMITER, LF, QUOTED, Form, read
 from sluice.inference.sampling import Sample
 from sluice.inference.scoring import Score, score
 
@@ -18,7 +18,6 @@ _MAX_FINALISTS, _FINALIST_SHARE = 5, 0.6
 _AMBIGUOUS_SHARE = 0.92
 #: Delimiters of a file of one column, in which none of them occurs.
 _UNUSED = (",", ";", "\t", "|", "\x1f")
-_SPACED = "{0} ", " {0} "
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,10 @@ class Choice:
     def rival(self) -> Score | None:
         """The best score of another delimiter, if it is about as good."""
         best = self.others[0] if self.others else None
-        is_close = best and best.total >= self.score.total * _AMBIGUOUS_SHARE
-        return best if is_close else None
+        if not best or best.total < self.score.total * _AMBIGUOUS_SHARE:
+            return None
+        mark, other = self.score.reading.form.delimiter, best.reading.form.delimiter
+        return None if mark and other and (mark in other or other in mark) else best
 
 
 def choose_form(sample: Sample, known: Mapping[str, object]) -> Choice:
@@ -106,7 +107,10 @@ def _longer(best: Score) -> Iterator[str]:
     if delimiter.isspace() or len(texts) < 3:
         return
     count = sum(text.count(delimiter) for text in texts)
-    if count == sum(len(re.findall(rf"(?<! ){mark} (?! )", text)) for text in texts):
+    quote = re.escape(best.reading.form.quote or QUOTED)
+    single = sum(len(re.findall(rf"(?<! ){mark} (?=[^ {quote}{QUOTED}])", text)) for text in texts)
+    quoted = sum(len(re.findall(rf"(?<! ){mark} ?(?=[{quote}{QUOTED}])", text)) for text in texts)
+    if single and count == single + quoted:
         yield f"{delimiter} "
     if count == sum(len(re.findall(rf"(?<=[^ ]) {mark} (?=[^ ]|$)", text)) for text in texts):
         yield f" {delimiter} "

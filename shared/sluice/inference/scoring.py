@@ -7,6 +7,7 @@ than records, so that a form that joins many lines gains nothing; and a title or
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from itertools import groupby
 
 from sluice.inference.candidates import prior_of
 from sluice.inference.cell_kinds import VALUES, Kind, kind_of, weight_of
-from sluice.inference.reading import DELIMITER, LF, Reading, Record
+from sluice.inference.reading import DELIMITER, ESCAPE, LF, QUOTE, Reading, Record
 
 #: Records and fields whose cells are looked at.
 MAX_RECORDS, MAX_FIELDS = 60, 60
@@ -23,6 +24,11 @@ MAX_AROUND, COST_AROUND = 20, 0.35
 #: What a file of one column is worth, compared with one of two columns.
 SINGLE_PRIOR = 0.62
 COMMENTS = ("#", "//")
+#: What a record costs that has one field more or less.
+COST_RAGGED = 0.65
+#: Records that outweigh how common a form is.
+_MANY = 5
+_MARK_AT_QUOTE = re.compile(r"[\"'][,;\t|]|[,;\t|][\"']")
 #: Records of equal width that make a table.
 _RUN = 4
 
@@ -58,7 +64,7 @@ def score(reading: Reading) -> Score:
     consistency = _consistency(records, width)
     types = _types(reading, fitting)
     total = (
-        _prior(reading)
+        _prior(reading, width, types)
         * consistency**1.5
         * (1.0 if width == 1 else 1 - 0.3 / width)
         * (0.3 if width == 1 and reading.form.delimiter else 1.0)
@@ -74,14 +80,32 @@ def _is_incomplete(record: Record, reading: Reading) -> bool:
     return is_last and reading.is_open and len(reading.records) > 1 and record.lines <= 30
 
 
-def _prior(reading: Reading) -> float:
-    delimiter = reading.form.delimiter
-    prior = prior_of(delimiter) if delimiter else SINGLE_PRIOR
-    if reading.form.quote == "'":
+def _prior(reading: Reading, width: int, types: float) -> float:
+    """Return how common a form is; less so if many recognised cells speak for it."""
+    form = reading.form
+    prior = prior_of(form.delimiter) if form.delimiter else SINGLE_PRIOR
+    if width > 2 and form.delimiter:
+        prior += (1 - prior) * 0.7 * max(0.0, types - 0.8) / 0.2 * (1 - 2 / width)
+    if not form.delimiter and _has_marks_at_quotes(reading):
+        prior *= 0.6
+    if form.quote == "'":
         prior *= 0.97
-    if reading.form.escape:
-        prior *= 0.985
-    return prior * (0.985 if reading.form.spaces else 1.0)
+    if form.escape:
+        prior *= _escape_prior(reading)
+    return prior * (0.985 if form.spaces else 1.0)
+
+
+def _escape_prior(reading: Reading) -> float:
+    """Return more than 1 if all escapes are escaped, as by a writer that knows them."""
+    text = "".join(each.text for each in reading.contents[:500])
+    is_doubled = ESCAPE in text and reading.form.escape not in text and QUOTE * 2 not in text
+    return 1.01 if is_doubled else 0.985
+
+
+def _has_marks_at_quotes(reading: Reading) -> bool:
+    """Whether most lines have a quote next to a common delimiter."""
+    lines = reading.contents[:200]
+    return sum(bool(_MARK_AT_QUOTE.search(each.text)) for each in lines) * 2 >= len(lines)
 
 
 def _main_width(records: Sequence[Record], reading: Reading) -> int:
@@ -113,11 +137,15 @@ def _consistency(records: Sequence[Record], width: int) -> float:
         is_around = (index < first <= MAX_AROUND) or index >= max(last, len(fits) - MAX_AROUND)
         if is_fitting:
             good += each.lines
-        elif is_commented(each):
+            total += each.lines
             continue
-        elif is_around and each.width == 1:
+        if is_commented(each):
+            continue
+        if is_around and each.width == 1:
             total += COST_AROUND * each.lines
             continue
+        if abs(each.width - width) == 1 and min(width, each.width) > 1:
+            good += (1 - COST_RAGGED) * min(each.lines, 3)
         total += each.lines
     one = good / total if total else 0.0
     return max(one, 0.85 * _tables(records)) if width > 1 else one
@@ -163,6 +191,8 @@ def _quoting(reading: Reading) -> float:
         return _unquoted(reading)
     if not (reading.quoted or reading.junk or reading.is_open):
         return 1.0
+    if not (reading.quoted or reading.is_open):
+        return 0.95 if reading.junk * 3 <= max(3, len(reading.contents)) else 0.8
     bad = reading.junk + reading.is_open * (1 if reading.quoted > 1 else 3)
     factor = 1 - 0.6 * bad / (reading.quoted + bad)
     if form.quote == "'" and reading.quoted < 2 and not _encloses_marks(reading):
@@ -182,4 +212,4 @@ def _unquoted(reading: Reading) -> float:
             text = cell.strip()
             starts += text[:1] in ('"', "'")
             pairs += len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
-    return 1 - 0.7 * pairs / starts if starts else 1.0
+    return 0.93 - 0.65 * pairs / starts if starts else 1.0

@@ -96,7 +96,7 @@ def _find_start(contents: Sequence[Record], width: int, reading: Reading) -> tup
     earlier = _find_earlier(contents[: fits[0]], width, len(fits))
     if earlier:
         return earlier
-    start = next((i for i in fits if not _is_title(i, contents, reading)), fits[0])
+    start = _after_titles(fits, contents, reading)
     if start and _is_ragged_header(contents, start, reading):
         start -= 1
     return width, start if start <= MAX_PREAMBLE else 0
@@ -114,19 +114,32 @@ def _find_earlier(before: Sequence[Record], width: int, count: int) -> tuple[int
     return None
 
 
+def _after_titles(fits: Sequence[int], contents: Sequence[Record], reading: Reading) -> int:
+    """Return the index of the first record of full width that is no title."""
+    has_title = False
+    for index in fits:
+        is_empty = not _filled(contents[index], reading)
+        if not (has_title and is_empty) and not _is_title(index, contents, reading):
+            return index
+        has_title = True
+    return fits[0]
+
+
 def _is_title(index: int, contents: Sequence[Record], reading: Reading) -> bool:
     """Whether a record of full width has only one text, or none, above a record with names."""
-    if index + 2 >= len(contents) or contents[index].width < 3:
-        return False
-    texts = [plain(each) for each in reading.cells(contents[index])]
+    record = contents[index]
+    texts = [plain(each) for each in reading.cells(record)]
     filled = [i for i, text in enumerate(texts) if text]
-    if filled and filled != [0]:
+    if index + 2 >= len(contents) or record.width < 2 or (filled and filled != [0]):
         return False
     below = next((r for r in contents[index + 1 :] if _filled(r, reading) > 1), None)
-    if below is None or below.width != contents[index].width:
+    if below is None or below.width != record.width:
         return False
+    is_apart = contents[index + 1].line > record.line + record.lines
     is_prose = texts[0].count(" ") > 1 or _TITLE.search(texts[0]) is not None
-    return is_prose or not any(kind_of(each) in VALUES for each in reading.cells(below))
+    if record.width == 2 and not (is_apart or is_prose):
+        return False
+    return is_apart or is_prose or not any(kind_of(each) in VALUES for each in reading.cells(below))
 
 
 def _filled(record: Record, reading: Reading) -> int:
