@@ -18,6 +18,7 @@ PRIORS = {
     "^": 0.85,
     "~": 0.85,
     " ": 0.6,
+    ", ": 0.97,
     "\u00a7": 0.8,
     "\u00a6": 0.85,
     "\u00ac": 0.8,
@@ -30,9 +31,8 @@ _RARE = "#&*!@$+<>\u00b7\u2022\u00a4\u00b0"
 _CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
 CONTROL_PRIOR = 1.0
 #: A delimiter of several characters: a run of marks, in which a letter or digit has no place.
-_RUN = re.compile(
-    r"(?<![,;|:^~#&*!\u00a6\u00a7\t])[,;|:^~#&*!\u00a6\u00a7\t\\]{1,3}[,;|:^~#&*!\u00a6\u00a7\t]"
-)
+MARKS = r",;|:^~#&*!\u00a6\u00a7\t"
+_RUN = re.compile(rf"(?<![{MARKS}])[{MARKS}\\]{{1,3}}[{MARKS}]")
 RUN_PRIOR = 0.9
 COMMA_SPACE = ", "
 _LITERAL_TAB = "\\t"
@@ -69,7 +69,7 @@ def candidate_forms(text: str, given: Mapping[str, object]) -> list[Form]:
 
 def _delimiters(text: str) -> list[str]:
     lines = [line for line in text.splitlines()[:_LINES] if line.strip()]
-    common = [each for each in PRIORS if each in text]
+    common = [each for each in PRIORS if each in text and each != COMMA_SPACE]
     control = sorted(set(_CONTROL.findall(text[:20_000])))[:4]
     rare = [each for each in _RARE if _is_in_most(each, lines)]
     return [*common, *control, *_runs(lines), *rare, ""]
@@ -91,14 +91,14 @@ def _runs(lines: list[str]) -> Iterator[str]:
 
 
 def _quotes(text: str, delimiter: str, given: Mapping[str, object]) -> list[str]:
-    """Return the quotes that begin a field somewhere; none, if one does; else the usual one."""
+    """Return the quotes that begin a field somewhere, and the usual one; if it does, none too."""
     if "quote" in given:
         return [str(given["quote"])]
     begins = "\r\n" + (delimiter[-1:] or "\n")
     found = [
         quote for quote in QUOTES if re.search(rf"(?<![^{re.escape(begins)}])[ \t]*{quote}", text)
     ]
-    return [*found, ""] if found else ['"']
+    return [*found, "" if '"' in found else '"']
 
 
 def _escapes(text: str, delimiter: str, quote: str, given: Mapping[str, object]) -> list[str]:

@@ -85,17 +85,20 @@ _PATTERNS = {
     Kind.ADDRESS: (
         r"[\w.+\-%]+@[\w\-]+(?:\.[\w\-]+)+|(?:https?|ftps?|s3|gs|file)://[^\s\"]+|www\.[^\s\"]+"
         r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?:\d{1,3}\.){3}\d{1,3}(?:[/:]\d+)?"
-        r"|(?:[0-9a-fA-F]{2}[:\-]){5}[0-9a-fA-F]{2}"
+        r"|(?:/[\w.\-]+)+/?|(?:[0-9a-fA-F]{2}[:\-]){5}[0-9a-fA-F]{2}"
         r"|(?:[0-9a-fA-F]{0,4}:){3,7}[0-9a-fA-F]{1,4}"
         r"|\+?\d{0,3}[ \-]?\(?\d{2,4}\)?[ \-/]\d{3,4}[ \-]\d{2,5}"
     ),
     Kind.CODE: r"(?=[^\s]*\d)[^\W_](?:[\w.\-/#:]*\w)?|\w+(?:[.\-/]\w+)*\d\w*",
-    Kind.WORDS: r"[^\W\d_][\w .'\u2019\-()&/!?+:%]*|\w+(?:[._\-]\w+)*",
+    Kind.WORDS: r"[^\W\d_](?:[\w .'\u2019\-()&/!?+%]|[,:] )*:?|\w+(?:[._\-]\w+)*",
 }
 _ANY = re.compile("|".join(f"(?P<{kind.name}>{pattern})" for kind, pattern in _PATTERNS.items()))
 #: Marks that would have separated fields: between two characters, so not in prose.
 _FOREIGN = re.compile(r"[\t|;]|(?<=\S),(?=\S)|\w[~^]\w|:[^\s/\\:][^:]*:[^\s/\\]")
-_TIGHT = re.compile(r"\d *;|[\t|][^\t|]*[\t|]|[\x01-\x08\x0b\x0c\x0e-\x1f]")
+_TIGHT = re.compile(
+    r"\d *;|[\t|][^\t|]*[\t|]|[\x01-\x08\x0b\x0c\x0e-\x1f]|[:,;|\t^~]\"|\"[:,;|\t^~]"
+    r"|(?::[^\s/\\:][^:]*){3}"
+)
 #: Weights of a cell that should have been divided: certainly, or perhaps.
 _UNDIVIDED, _PERHAPS_UNDIVIDED = 0.1, 0.3
 

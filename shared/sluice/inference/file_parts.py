@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from sluice.inference.table import Table, find_table
 
 #: Lines after the table that a dialect can leave out (`footer_lines`).
 _MAX_FOOTER_LINES = 1_000
+_TERMINATORS = re.compile(r"[|\x01-\x08\x0e-\x1f]")
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,11 @@ class FileParts:
             comments = Comments(str(known["comment"]), "declared")
         skip = known.get("skip_lines")
         table = find_table(found, comments.prefix, None if skip is None else int(str(skip)))
-        is_trailing = bool(known.get("trailing_delimiter", _is_trailing(table, reading)))
+        header = _header([reading.cells(each) for each in table.records], table.width, known)
+        is_trailing = _is_trailing(table, reading, has_header=header.is_present)
+        is_trailing = bool(known.get("trailing_delimiter", is_trailing))
         rows = [_cells(each, reading, trailing=is_trailing) for each in table.records]
         width = table.width - is_trailing
-        header = _header(rows, width, known)
         body = rows[header.lines if header.is_present else 0 :]
         footer = _footer(
             sample, table, reading, [row for row in body if len(row) == width], comments
@@ -75,15 +78,21 @@ class FileParts:
         return values[:-1] if self.is_trailing and len(values) > 1 and not values[-1] else values
 
 
-def _is_trailing(table: Table, reading: Reading) -> bool:
-    """Whether records end with a delimiter that separates nothing."""
+def _is_trailing(table: Table, reading: Reading, *, has_header: bool) -> bool:
+    """Whether records end with a delimiter that separates nothing.
+
+    Without header, an empty last column looks the same. Files with pipes or control characters end
+    their records so, as those of TPC-H; others rarely do.
+    """
     if table.width < 2 or not table.records:
         return False
     last = [reading.cells(each)[-1] for each in table.records if each.width == table.width]
-    ending = sum(not plain(each) and not each.startswith(QUOTED) for each in last)
-    head = reading.cells(table.records[0])
-    is_unnamed = len(head) < table.width or not plain(head[-1])
-    return is_unnamed and len(last) == ending
+    if any(plain(each) or each.startswith(QUOTED) for each in last):
+        return False
+    if not has_header:
+        return len(last) > 1 and bool(_TERMINATORS.search(reading.form.delimiter))
+    names = reading.cells(table.records[0])
+    return len(names) < table.width or not plain(names[-1])
 
 
 def _cells(record: Record, reading: Reading, *, trailing: bool) -> list[str]:

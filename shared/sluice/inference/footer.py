@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sluice.inference.cell_kinds import VALUES, Kind, kind_of
 from sluice.inference.header import main_kind, plain
-from sluice.inference.reading import Form, Reading, read
+from sluice.inference.reading import Form, Reading, Record, read
 
 #: Lines that may be a footer.
 MAX_FOOTER = 30
@@ -61,11 +61,18 @@ def find_footer(
             start = index
         elif any(map(plain, reading.cells(record))):
             break
+    while 0 < start < len(records) and _is_empty(records[start - 1], reading):
+        start -= 1
     found = records[start:]
     if not found:
         return NONE
     text = " / ".join(" ".join(filter(None, map(plain, reading.cells(r)))) for r in found)
     return Footer(sum(each.lines for each in found), text[:100])
+
+
+def _is_empty(record: Record, reading: Reading) -> bool:
+    """Whether a record has delimiters only."""
+    return record.width > 1 and not any(map(plain, reading.cells(record)))
 
 
 def _read_tail(tail: str, form: Form, width: int) -> Reading:
@@ -119,9 +126,10 @@ def _is_text_note(cell: str, kinds: Sequence[Kind | None], *, after_blank: bool)
     text = plain(cell)
     if _NOTE.match(text) or _ENDING_MARK.fullmatch(text) or after_blank:
         return True
-    kind = kind_of(cell)
-    is_like_first = bool(kinds) and (kind is kinds[0] or kinds[0] is None)
-    return len(text.split()) > 2 and not is_like_first
+    kind, first = kind_of(cell), kinds[0] if kinds else None
+    if first in VALUES:
+        return kind in (Kind.WORDS, Kind.OTHER)
+    return len(text.split()) > 2 and first is not None and kind is not first
 
 
 def _is_total(

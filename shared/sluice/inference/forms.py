@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sluice.inference.candidates import candidate_forms
+from sluice.inference.candidates import MARKS, candidate_forms
 from sluice.inference.reading import DELIMITER, LF, QUOTED, Form, read
 from sluice.inference.sampling import Sample
 from sluice.inference.scoring import Score, score
@@ -100,15 +100,22 @@ def _longer(best: Score) -> Iterator[str]:
     """Yield the doubled delimiter, and the one with a space, if each delimiter of the file is so."""
     delimiter = best.reading.form.delimiter
     texts = [each.text for each in best.reading.contents if each.width == best.width]
+    if not any(text.strip(delimiter) for text in texts):
+        return
     mark = re.escape(delimiter)
     runs = [len(run) for text in texts for run in re.findall(f"{mark}+", text)]
     if len(texts) > 1 and runs and all(run % 2 == 0 for run in runs):
         yield delimiter * 2
+    wider = {run for text in texts for run in re.findall(f"[{MARKS}]*{mark}[{MARKS}]*", text)}
+    if len(texts) > 1 and len(wider) == 1:
+        yield from (run for run in wider if len(run) > 1)
     if delimiter.isspace() or len(texts) < 3:
         return
     count = sum(text.count(delimiter) for text in texts)
     quote = re.escape(best.reading.form.quote or QUOTED)
-    single = sum(len(re.findall(rf"(?<! ){mark} (?=[^ {quote}{QUOTED}])", text)) for text in texts)
+    single = sum(
+        len(re.findall(rf"(?<! ){mark} (?=[^ {quote}{QUOTED}]|$)", text)) for text in texts
+    )
     quoted = sum(len(re.findall(rf"(?<! ){mark} ?(?=[{quote}{QUOTED}])", text)) for text in texts)
     if single and count == single + quoted:
         yield f"{delimiter} "

@@ -60,7 +60,8 @@ def find_header(first: Row, rows: Sequence[Row]) -> Header:
         return _alone(first)
     votes = [_vote(name, column) for name, column in zip(first, _columns(rows), strict=False)]
     if _is_years(first, rows):
-        return Header(True, 1, "the first record has successive years, the rows have not", True)
+        reason = "the first record has successive years, the rows have not"
+        return Header(True, _header_lines(first, rows), reason, True)
     names, values = votes.count(1), votes.count(-1)
     if names > values:
         lines = _header_lines(first, rows)

@@ -107,6 +107,12 @@ def find_doubts(choice: Choice, parts: FileParts, names: Sequence[str]) -> Itera
         yield f"it is not certain whether there is a header: {parts.header.reason}; declare `header`"
     if parts.table.next_line:
         yield f"line {parts.table.next_line} begins another table; only the first one is read"
+    skipped = parts.table.ragged_line
+    if skipped and not names:
+        yield (
+            f"line {skipped} may be the header, but has not {_fields(parts.width)}; it is skipped,"
+            " and the columns have no names"
+        )
     yield from _header_warnings(parts, names)
     reading = parts.reading
     if reading.is_open:

@@ -23,6 +23,8 @@ MAX_RECORDS, MAX_FIELDS = 60, 60
 MAX_AROUND, COST_AROUND = 20, 0.35
 #: What a file of one column is worth, compared with one of two columns.
 SINGLE_PRIOR = 0.62
+#: The same if a name is followed by values of one kind.
+NAMED_PRIOR = 0.95
 COMMENTS = ("#", "//")
 #: What a record costs that has one field more or less.
 COST_RAGGED = 0.65
@@ -83,16 +85,33 @@ def _is_incomplete(record: Record, reading: Reading) -> bool:
 def _prior(reading: Reading, width: int, types: float) -> float:
     """Return how common a form is; less so if many recognised cells speak for it."""
     form = reading.form
-    prior = prior_of(form.delimiter) if form.delimiter else SINGLE_PRIOR
+    prior = prior_of(form.delimiter) if form.delimiter else _single_prior(reading)
     if width > 2 and form.delimiter:
-        prior += (1 - prior) * 0.7 * max(0.0, types - 0.8) / 0.2 * (1 - 2 / width)
-    if not form.delimiter and _has_marks_at_quotes(reading):
-        prior *= 0.6
+        evidence = min(1.0, (len(reading.contents) - 1) / _MANY)
+        prior += (1 - prior) * 0.7 * evidence * max(0.0, types - 0.8) / 0.2 * (1 - 2 / width)
+    if width == 2 and form.delimiter.strip() == ",":
+        prior *= 0.75 if _is_prose(reading) else 1.0
     if form.quote == "'":
         prior *= 0.97
     if form.escape:
         prior *= _escape_prior(reading)
     return prior * (0.985 if form.spaces else 1.0)
+
+
+def _single_prior(reading: Reading) -> float:
+    """Return more if all lines after a name are of one kind, less if quotes are next to delimiters."""
+    if _has_marks_at_quotes(reading):
+        return SINGLE_PRIOR * 0.6
+    name, *values = [kind_of(each.text) for each in reading.contents[:MAX_RECORDS]]
+    is_named = name is Kind.WORDS and len(set(values)) == 1 and values[0] in VALUES
+    return NAMED_PRIOR if is_named else SINGLE_PRIOR
+
+
+def _is_prose(reading: Reading) -> bool:
+    """Whether the two fields of a record are text with a comma and a space between, as in "Last, First"."""
+    rows = [reading.cells(each) for each in reading.contents[:MAX_RECORDS] if each.width == 2]
+    is_spaced = reading.form.delimiter != "," or all(row[1][:1] == " " for row in rows)
+    return is_spaced and all(kind_of(cell) is Kind.WORDS for row in rows for cell in row)
 
 
 def _escape_prior(reading: Reading) -> float:
@@ -190,7 +209,7 @@ def _quoting(reading: Reading) -> float:
     if not form.quote:
         return _unquoted(reading)
     if not (reading.quoted or reading.junk or reading.is_open):
-        return 1.0
+        return 1.0 if form.quote == "'" else _unquoted(reading)
     if not (reading.quoted or reading.is_open):
         return 0.95 if reading.junk * 3 <= max(3, len(reading.contents)) else 0.8
     bad = reading.junk + reading.is_open * (1 if reading.quoted > 1 else 3)

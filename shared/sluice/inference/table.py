@@ -34,6 +34,7 @@ class Table:
         skip_lines: number of physical lines before its first record that are no records.
         skipped: the preamble, as text.
         next_line: physical line of the first record of another table; 0 if there is none.
+        ragged_line: the skipped line directly above, if it is divided but not like the table; else 0.
     """
 
     records: tuple[Record, ...]
@@ -41,6 +42,7 @@ class Table:
     skip_lines: int
     skipped: str
     next_line: int
+    ragged_line: int
 
 
 def find_table(found: Score, comment: str, skip_lines: int | None) -> Table:
@@ -56,7 +58,7 @@ def find_table(found: Score, comment: str, skip_lines: int | None) -> Table:
     if skip_lines is not None:
         contents = [each for each in contents if each.line > skip_lines]
     if not contents:
-        return Table((), found.width, skip_lines or 0, "", 0)
+        return Table((), found.width, skip_lines or 0, "", 0, 0)
     width, start = found.width, 0
     if skip_lines is None:
         width, start = _find_start(contents, found.width, reading)
@@ -73,7 +75,14 @@ def find_table(found: Score, comment: str, skip_lines: int | None) -> Table:
             :100
         ],
         next_line=table[end].line if end < len(table) else 0,
+        ragged_line=_ragged_line(skipped, table[0]),
     )
+
+
+def _ragged_line(skipped: Sequence[Record], first: Record) -> int:
+    last = skipped[-1] if skipped else None
+    is_ragged = last and 1 < last.width != first.width and last.line + last.lines == first.line
+    return last.line if last and is_ragged else 0
 
 
 def _is_comment(record: Record, comment: str) -> bool:
@@ -151,7 +160,8 @@ def _is_ragged_header(contents: Sequence[Record], start: int, reading: Reading) 
     header, first = contents[start - 1], contents[start]
     names = reading.cells(header)
     is_near = header.width > 1 and abs(header.width - first.width) <= max(1, first.width // 3)
-    is_named = all(kind_of(each) not in VALUES for each in names) and all(map(plain, names))
+    is_named = all(kind_of(each) not in VALUES for each in names)
+    is_named = is_named and _filled(header, reading) * 2 > len(names)
     has_values = any(kind_of(each) in VALUES for each in reading.cells(first))
     return is_near and is_named and has_values and header.line + header.lines == first.line
 
