@@ -112,10 +112,10 @@ def _escapes(text: str, delimiter: str, quote: str, given: Mapping[str, object])
     return ["", BACKSLASH] if is_possible else [""]
 
 
-def has_doubled_backslashes(text: str) -> bool:
+def has_doubled_backslashes(text: str, at_least: int = _MIN_PAIRS) -> bool:
     """Whether all backslashes of a text are in pairs, and there are some."""
     runs = _BACKSLASHES.findall(text)
-    return len(runs) >= _MIN_PAIRS and all(len(run) % 2 == 0 for run in runs)
+    return len(runs) >= at_least and all(len(run) % 2 == 0 for run in runs)
 
 
 def _spaces(text: str, delimiter: str, quote: str, given: Mapping[str, object]) -> list[bool]:

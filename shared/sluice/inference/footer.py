@@ -128,7 +128,7 @@ def _is_text_note(cell: str, kinds: Sequence[Kind | None], *, after_blank: bool)
         return True
     kind, first = kind_of(cell), kinds[0] if kinds else None
     if first in VALUES:
-        return kind in (Kind.WORDS, Kind.OTHER)
+        return kind in (Kind.WORDS, Kind.OTHER) and kind_of(text.split()[0]) not in VALUES
     return len(text.split()) > 2 and first is not None and kind is not first
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sluice.inference.candidates import MARKS, candidate_forms
+from sluice.inference.candidates import MARKS, candidate_forms, has_doubled_backslashes
 from sluice.inference.reading import DELIMITER, LF, QUOTED, Form, read
 from sluice.inference.sampling import Sample
 from sluice.inference.scoring import Score, score
@@ -28,11 +28,13 @@ class Choice:
         score: the sample in that form.
         others: the best scores of other delimiters, best first.
         delimiter: the delimiter; for a file of one column, one that does not occur.
+        has_pairs_of_backslashes: whether all backslashes could be escaped, and nothing else is.
     """
 
     score: Score
     others: tuple[Score, ...]
     delimiter: str
+    has_pairs_of_backslashes: bool
 
     @property
     def rival(self) -> Score | None:
@@ -56,7 +58,17 @@ def choose_form(sample: Sample, known: Mapping[str, object]) -> Choice:
     others = tuple(
         each for each in scores if each.reading.form.delimiter != best.reading.form.delimiter
     )
-    return Choice(best, others, best.reading.form.delimiter or _unused(best.reading.form, text))
+    return Choice(
+        best,
+        others,
+        best.reading.form.delimiter or _unused(best.reading.form, text),
+        "escape" not in known and _has_pairs_only(text),
+    )
+
+
+def _has_pairs_only(text: str) -> bool:
+    """Whether all backslashes are in pairs."""
+    return has_doubled_backslashes(text, at_least=1)
 
 
 def _without_lines(text: str, count: int) -> str:

@@ -34,6 +34,7 @@ _NAMES = re.compile(
     r"(?:[ _.\-]?(?:id|\d+|name|at|code|no))?\W*"
 )
 _LETTER = re.compile(r"[^\W\d_]")
+_UNIT = re.compile(r"[\[(].*[\])]")
 _YEARS = range(1900, 2101)
 _SINGLE_LETTERS = re.compile(r"[A-Za-z]\w?")
 
@@ -184,6 +185,7 @@ def _header_lines(first: Row, rows: Sequence[Row]) -> int:
         vote == 1 and is_typed and kind_of(cell) not in (Kind.NOTHING, Kind.CODE)
         for vote, is_typed, cell in zip(votes, typed, second, strict=False)
     )
-    is_second = misfits and misfits == sum(typed) and -1 not in votes
-    is_alike = [plain(each) for each in second] != [plain(each) for each in first]
-    return 2 if is_second and is_alike and (misfits > 1 or len(first) < 3) else 1
+    has_units = any(_UNIT.fullmatch(plain(each)) for each in second)
+    is_second = misfits >= (1 if has_units else 2) and misfits == sum(typed) and -1 not in votes
+    is_repeated = [plain(each) for each in second] == [plain(each) for each in first]
+    return 2 if is_second and not is_repeated else 1

@@ -107,6 +107,10 @@ def find_doubts(choice: Choice, parts: FileParts, names: Sequence[str]) -> Itera
         yield f"it is not certain whether there is a header: {parts.header.reason}; declare `header`"
     if parts.table.next_line:
         yield f"line {parts.table.next_line} begins another table; only the first one is read"
+    if choice.has_pairs_of_backslashes:
+        is_escape = choice.score.reading.form.escape
+        found, other = ("an escape", "text") if is_escape else ("text", "an escape")
+        yield f"all backslashes are in pairs, and the first is {found}; declare `escape` if it is {other}"
     skipped = parts.table.ragged_line
     if skipped and not names:
         yield (
