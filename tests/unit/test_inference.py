@@ -332,6 +332,12 @@ def test_observations_are_json() -> None:
     assert Observations.from_json(seen.to_json()) == seen
 
 
+def test_a_nul_is_replaced_in_json() -> None:
+    seen = Observations.from_json(observed(["a\0b", " \0"]).to_json())
+    assert seen.columns[0].distinct == {"a\ufffdb", " \ufffd"}
+    assert "\0" not in repr(seen)
+
+
 def test_columns_that_a_record_lacks_are_empty() -> None:
     merged = observed(["1"]).merge(observed(["2"], ["x"], first_record=1))
     assert merged.padded(3)[1].cells == 1

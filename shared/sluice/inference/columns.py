@@ -128,7 +128,9 @@ def _text_keys(column: ColumnObservation) -> dict[str, bool]:
 
 
 def _cells(column: ColumnObservation) -> tuple[str, ...]:
-    counted = f"{column.cells:,} cells"
+    if column.nulls == column.cells:
+        return ()
+    counted = f"{column.cells:,} cell{'s' if column.cells > 1 else ''}"
     return (f"{counted}, {column.nulls:,} of them empty" if column.nulls else counted,)
 
 

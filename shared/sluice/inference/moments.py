@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,8 +53,8 @@ _NAMED = (
 )
 _BASIC = re.compile("(?P<Y>9{4})(?P<m>99)(?P<d>99)T(?P<H>99)(?P<M>99)(?P<S>99)(?P<z>Z?)")
 _COMPACT = re.compile("(?P<Y>9{4})(?P<m>99)(?P<d>99)")
-#: Most days of each month; February has one more in leap years.
-_DAYS = np.array((0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31))
+_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_LEAP_DAY = 2
 _PIVOT = 69
 _LIMITS = {
     "%H": (0, 23),
@@ -64,6 +64,18 @@ _LIMITS = {
     "%zH": (0, 15),
     "%zM": (0, 59),
 }
+
+
+def _calendar() -> NDArray[np.uint8]:
+    """Return for each number of month and day whether the day exists: always, or in leap years."""
+    days = np.zeros(100 * 100, np.uint8)
+    for month, most in enumerate(_DAYS, 1):
+        days[month * 100 + 1 : month * 100 + most + 1] = 1
+    days[229] = _LEAP_DAY
+    return days
+
+
+_CALENDAR = _calendar()
 
 
 @dataclass(frozen=True)
@@ -79,10 +91,10 @@ class Slot:
     length: int
     value: int = 0
 
-    def numbers(self, digits: Digits) -> NDArray[np.int64]:
+    def numbers(self, digits: Digits) -> NDArray[Any]:
         """Return the number in each cell."""
         if self.value:
-            return np.full(len(digits), self.value)
+            return np.full(len(digits), self.value, np.int16)
         return digits.number(self.at, self.length)
 
 
@@ -102,26 +114,30 @@ class Layout:
     def is_valid(self, digits: Digits) -> NDArray[np.bool_]:
         """Return whether each cell is a date or time that exists."""
         numbers = {directive: slot.numbers(digits) for directive, slot in self.slots}
-        valid = np.ones(len(digits), bool)
+        valid = self._has_day(numbers) if "%d" in numbers else np.ones(len(digits), bool)
         for directive, (low, high) in _LIMITS.items():
             if directive in numbers:
-                valid &= (numbers[directive] >= low) & (numbers[directive] <= high)
-        if "%d" in numbers:
-            valid &= self._has_day(numbers)
+                valid &= numbers[directive] <= high
+                if low:
+                    valid &= numbers[directive] >= low
         return valid
 
-    def _has_day(self, numbers: dict[str, NDArray[np.int64]]) -> NDArray[np.bool_]:
+    def _has_day(self, numbers: dict[str, NDArray[Any]]) -> NDArray[np.bool_]:
         month, day = numbers["%m"], numbers["%d"]
         year = numbers["%Y"] if "%Y" in numbers else _century(numbers["%y"])
-        is_leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-        most = _DAYS[np.where(month <= 12, month, 0)] + (is_leap & (month == 2))
+        found = _CALENDAR[month.astype(np.intp) * 100 + day]
         # A zone may move the first and the last day to another year.
         first, last = (2, 9998) if "%zH" in numbers else (1, 9999)
-        valid: NDArray[np.bool_] = (day >= 1) & (day <= most) & (year >= first) & (year <= last)
+        valid: NDArray[np.bool_] = (found > 0) & (year >= first) & (year <= last)
+        leap_days = np.flatnonzero(found == _LEAP_DAY)
+        if len(leap_days):
+            years = year[leap_days]
+            is_leap = (years % 4 == 0) & ((years % 100 != 0) | (years % 400 == 0))
+            valid[leap_days] &= is_leap
         return valid
 
 
-def _century(year: NDArray[np.int64]) -> NDArray[np.int64]:
+def _century(year: NDArray[Any]) -> NDArray[Any]:
     return year + np.where(year >= _PIVOT, 1900, 2000)
 
 

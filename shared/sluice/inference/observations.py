@@ -21,12 +21,21 @@ from sluice.inference.runs import Run, join_runs
 MAX_DISTINCT, MAX_DISTINCT_LENGTH = 256, 64
 
 
+def _storable(text: str) -> str:
+    """Return a text without NUL, which PostgreSQL does not store in JSON."""
+    return text.replace("\0", "\ufffd")
+
+
 @dataclass(frozen=True, order=True)
 class Witness:
     """A cell that shows something: the position of its record in the file, from 0, and its text."""
 
     record: int
     value: str
+
+    def to_json(self) -> list[int | str]:
+        """Return it as JSON."""
+        return [self.record, _storable(self.value)]
 
 
 @dataclass(frozen=True)
@@ -76,10 +85,12 @@ class ColumnObservation:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         document = asdict(self)
-        document["forms"] = {form: [each.record, each.value] for form, each in self.forms.items()}
+        document["forms"] = {form: each.to_json() for form, each in self.forms.items()}
         document["ends"] = self.ends.to_json()
-        document["spaced"] = [self.spaced.record, self.spaced.value] if self.spaced else None
-        document["distinct"] = None if self.distinct is None else sorted(self.distinct)
+        document["spaced"] = self.spaced.to_json() if self.spaced else None
+        document["distinct"] = (
+            None if self.distinct is None else sorted(map(_storable, self.distinct))
+        )
         document["runs"] = None if self.runs is None else [list(each) for each in self.runs]
         return document
 

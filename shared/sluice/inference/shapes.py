@@ -7,7 +7,7 @@ column are found in one pass over its bytes; everything else is decided for each
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 _DIGITS = b"0123456789"
+#: Digits of numbers that 16 bits hold.
+_SHORT = 4
 _HEXADECIMAL = b"0123456789abcdefABCDEF"
 
 
@@ -142,15 +144,15 @@ class Digits:
             begin = int(cells.places[0])
             whole = cells.codes[begin : begin + len(rows) * length]
             self._matrix = whole.reshape(len(rows), length)
-        self._numbers: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._numbers: dict[tuple[int, int], NDArray[Any]] = {}
 
     def __len__(self) -> int:
         return len(self._starts)
 
-    def number(self, at: int, length: int) -> NDArray[np.int64]:
+    def number(self, at: int, length: int) -> NDArray[Any]:
         """Return the number that digits at a position of each cell form."""
         if (at, length) not in self._numbers:
-            number = np.zeros(len(self), np.int64)
+            number: NDArray[Any] = np.zeros(len(self), np.int64 if length > _SHORT else np.int16)
             for place in range(at, at + length):
                 number *= 10
                 number += self._byte(place)
