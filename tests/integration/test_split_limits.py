@@ -1,4 +1,4 @@
-"""The limit of split: a record without an end."""
+"""The limits of split: a quote that is not closed, a record without an end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ MIB = 1024 * 1024
 pytestmark = pytest.mark.flow(chunk_bytes=32 * MIB)
 
 
-def test_an_unclosed_quote_fails_the_ingestion_and_its_line_is_named(flow: Flow) -> None:
+def test_an_unclosed_quote_in_a_large_file_costs_only_its_record(flow: Flow) -> None:
     line = b"2,fine,a\n"
     ingestion = flow.run(HEADER + b"1,fine,a\n" + b'7,"open,a\n' + line * (40 * MIB // len(line)))
+    flow.deliver()
+    assert flow.state(ingestion) == "done"
+    rejects = [(each.line, each.rule, each.original) for each in flow.rejects(ingestion)]
+    assert rejects == [(3, "unclosed_quote", b'7,"open,a')]
+    loaded = 1 + 40 * MIB // len(line)
+    assert flow.account(ingestion) == (loaded + 1, loaded, 1)
+
+
+def test_a_line_without_an_end_fails_the_ingestion_and_is_named(flow: Flow) -> None:
+    ingestion = flow.run(HEADER + b"1,fine,a\n7," + b"x" * (40 * MIB))
     flow.deliver()
     assert flow.state(ingestion) == "failed"
     problem = flow.ingestion(ingestion).problem

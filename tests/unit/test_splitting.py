@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from real_files import DATA, needs_real_files, of_each_real_file
-from sluice.csv import scanning
+from sluice.csv import scanning, splitting
 from sluice.csv.cuts import Cut
 from sluice.csv.dialects import Dialect
 from sluice.csv.records import index_records
@@ -287,6 +287,47 @@ def test_an_endless_header_is_refused_without_being_buffered() -> None:
     splitter.feed(b'"' + b"a\n" * (MAX_HEADER_BYTES // 2 - 1))
     with pytest.raises(HeaderMismatchError, match=r"line 1: the header is longer .* unclosed"):
         splitter.feed(b"a\n")
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 100, 10_000])
+@pytest.mark.parametrize("chunk_bytes", [1, 50, 500, 10_000])
+def test_a_quote_open_for_too_long_ends_its_record_and_a_chunk(
+    block_bytes: int, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitting, "MAX_RECORD_BYTES", 300)
+    lines = [b"%d,plain\r\n" % number for number in range(60)]
+    lines[7] = b'7,"open\r\n'
+    lines[8] = b'8,""\r\n'
+    lines[45] = b'45,"two\r\nlines","open\r\n'
+    data = b"".join(lines)
+    splitter = Splitter(WITHOUT_HEADER, chunk_bytes)
+    cuts = feed(splitter, data, block_bytes)
+    chunks = pieces(data, cuts)
+    assert b"".join(chunks) == data
+    indexes = [index_records(each, WITHOUT_HEADER) for each in chunks]
+    assert [cut.records for cut in cuts] == [len(each) - each.recovered for each in indexes]
+    assert splitter.records == sum(map(len, indexes)) - sum(each.recovered for each in indexes)
+    found = [
+        (cut.first_line + int(line), each[start:end])
+        for cut, each, index in zip(cuts, chunks, indexes, strict=True)
+        for start, end, line in zip(index.starts, index.ends, index.lines, strict=True)
+    ]
+    assert [record for _, record in found] == [line[:-2] for line in lines]
+    assert [line for line, _ in found] == [*range(1, 47), *range(48, 62)]
+    flaws = [each.kind for index in indexes for each in index.malformed]
+    assert flaws == ["unclosed_quote", "unclosed_quote"]
+    assert all(len(each) <= max(chunk_bytes, 300) for each in chunks)
+
+
+def test_a_split_resumed_after_an_unclosed_quote_finds_the_same_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(splitting, "MAX_RECORD_BYTES", 100)
+    data = b"1,a\n" + b'2,"open\n' + b"3,c\n" * 100
+    cuts = split(data, chunk_bytes=40)
+    for known in cuts:
+        resumed = Splitter.resume(WITHOUT_HEADER, known, 40)
+        assert feed(resumed, data[known.end_byte :], 10) == cuts[known.number + 1 :]
 
 
 def test_a_chunk_size_of_zero_is_refused() -> None:

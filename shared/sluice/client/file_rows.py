@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from sluice.datasets.model import Dataset
     from sluice.parsing.layout import Layout
     from sluice.parsing.mismatches import Place
+    from sluice.parsing.well_formed import WellFormed
 
 JSON_SUFFIXES = (".ndjson", ".jsonl")
 _BLOCK_BYTES = 1024 * 1024
-_MAX_RECORD_BYTES = 32 * 1024 * 1024
 #: What of a column decides how a file is read; the API checks the values.
 _COLUMN_KEYS = ("name", "type", "header", "required")
 
@@ -108,7 +108,10 @@ def _scanned(
 ) -> Iterator[tuple[bytes | None, list[Cut], bytes | None, str | None]]:
     """Yield each block, None at the end, with the chunks that end in it, the header and what it shows."""
     from sluice.csv.encodings import EncodingWatch  # noqa: PLC0415  # only for CSV files
-    from sluice.csv.splitting import Splitter  # noqa: PLC0415  # imports NumPy
+    from sluice.csv.splitting import (  # noqa: PLC0415  # imports NumPy
+        MAX_RECORD_BYTES,
+        Splitter,
+    )
 
     dialect = dataset.dialect
     if content.encoding:
@@ -118,10 +121,10 @@ def _scanned(
     for block in content.blocks:
         watch.feed(block)
         cuts = splitter.feed(block)
-        if splitter.open_bytes > _MAX_RECORD_BYTES:
+        if splitter.open_bytes > MAX_RECORD_BYTES:
             raise RecordTooLongError(
                 f"the record on line {splitter.open_line} does not end within"
-                f" {_MAX_RECORD_BYTES // 1024**2} MiB; look for a quote there that is not closed"
+                f" {MAX_RECORD_BYTES // 1024**2} MiB; look for data there that has no line ends"
             )
         yield block, cuts, splitter.header, watch.take()
     watch.finish()
@@ -141,7 +144,6 @@ def _layout(dataset: Dataset, header: bytes | None, encoding: str | None, begin:
 def _records(data: bytes, cut: Cut, layout: Layout, dataset: Dataset) -> Iterator[Line]:
     """Yield the records of a chunk: well-formed ones as cells, malformed ones with their flaw."""
     from sluice.csv.encodings import contradicts  # noqa: PLC0415  # only for CSV files
-    from sluice.csv.records import index_records  # noqa: PLC0415  # imports NumPy
     from sluice.parsing.well_formed import pick_well_formed  # noqa: PLC0415
 
     encoding = layout.dialect.encoding
@@ -151,8 +153,9 @@ def _records(data: bytes, cut: Cut, layout: Layout, dataset: Dataset) -> Iterato
             " one encoding, or declare one"
         )
     found = pick_well_formed(data, dataset, layout)
-    index = index_records(data, layout.dialect)
-    rows = _cells(found.data.decode(), layout)
+    index = found.index
+    assert index is not None  # noqa: S101  # each record was checked
+    rows = _cells(found, layout)
     for number, line in enumerate(index.lines.tolist()):
         if flaw := found.malformed.get(number):
             original = data[index.starts[number] : index.ends[number]].decode(encoding, "replace")
@@ -161,15 +164,14 @@ def _records(data: bytes, cut: Cut, layout: Layout, dataset: Dataset) -> Iterato
             yield Line(cut.first_line + line, next(rows))
 
 
-def _cells(text: str, layout: Layout) -> Iterator[list[str | None]]:
+def _cells(found: WellFormed, layout: Layout) -> Iterator[list[str | None]]:
     """Yield the cells of well-formed records, in the order of the declared columns."""
-    csv.field_size_limit(_MAX_RECORD_BYTES)
-    dialect = layout.dialect
+    csv.field_size_limit(max(len(found.data), csv.field_size_limit()))
     reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=dialect.delimiter,
-        quotechar=dialect.quote or None,
-        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+        io.StringIO(found.data.decode(), newline=""),
+        delimiter=found.delimiter,
+        quotechar=found.quote or None,
+        quoting=csv.QUOTE_MINIMAL if found.quote else csv.QUOTE_NONE,
     )
     for cells in filter(None, reader):
         yield [_cell(cells, place) for place in layout.order]

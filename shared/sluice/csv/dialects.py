@@ -207,9 +207,10 @@ def _check_is_other(key: str, mark: str, delimiter: str) -> None:
 def _check_comment(dialect: Dialect) -> None:
     _check_text("comment", dialect.comment, dialect.encoding)
     for key in ("delimiter", "quote", "escape"):
-        mark = getattr(dialect, key)
-        if mark and mark in dialect.comment:
-            raise _fail("comment", f"{dialect.comment!r} contains the {key}; choose another")
+        if set(getattr(dialect, key)) & set(dialect.comment):
+            raise _fail(
+                "comment", f"{dialect.comment!r} contains a character of the {key}; choose another"
+            )
     if dialect.comment.isspace():
         raise _fail("comment", f"{dialect.comment!r} is white space; choose another")
 

@@ -1,16 +1,65 @@
-"""Counts the fields of well-formed records, and repairs stray quotes."""
+"""Counts the fields of well-formed records, splits a record into its fields, and repairs stray quotes."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from sluice.csv.masking import ESCAPE, PADDING, REST, Mask, Offsets, mask_of, scanned_marks
+from sluice.csv.scanning import BOM, Scanner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sluice.csv.dialects import Dialect
+
+_NULL = b"N"
+
+
+class _Field(NamedTuple):
+    """A field of a record, as written and as it is scanned."""
+
+    written: bytes
+    scanned: bytes
+    is_quoted: bool
+
+
+def scanned_form(data: bytes, dialect: Dialect) -> bytes | bytearray:
+    """Return bytes that begin with a record as they are scanned: masked if the dialect is not plain."""
+    mask = mask_of(dialect)
+    if mask is None or not dialect.comment:
+        return mask.apply(data) if mask else data
+    scanner = Scanner(dialect)
+    for _ in scanner.tiles(data):
+        pass
+    return scanner.masked
+
+
+def cells_of(record: bytes, dialect: Dialect) -> list[bytes | None]:
+    """Return the cells of a record, resolved; None for an escaped N alone, which is null."""
+    while record.startswith(BOM):
+        record = record.removeprefix(BOM)
+    mask, quote = mask_of(dialect), dialect.quote_byte
+    return [_resolved(each, mask, quote) for each in _fields(record, dialect) or ()]
+
+
+def _resolved(field: _Field, mask: Mask | None, quote: bytes) -> bytes | None:
+    written, scanned = field.written, field.scanned
+    if field.is_quoted:
+        first, last = scanned.index(quote) + 1, scanned.rindex(quote)
+        written, scanned = written[first:last], scanned[first:last]
+    elif mask and len(written) == len(_NULL) + 1 and scanned[0] == ESCAPE and written[1:] == _NULL:
+        return None
+    kept, is_second = bytearray(), False
+    for byte, code in zip(written, scanned, strict=True):
+        is_first = field.is_quoted and code == quote[0] and not is_second
+        if not (is_first or (mask and code == ESCAPE)):
+            kept.append(byte)
+        is_second = is_first
+    return bytes(kept)
 
 
 def quote_strays(record: bytes, dialect: Dialect) -> bytes | None:
@@ -19,30 +68,78 @@ def quote_strays(record: bytes, dialect: Dialect) -> bytes | None:
     Returns:
         The record, or None if text follows a closing quote, which is ambiguous.
     """
-    mark, delimiter = dialect.quote_byte, dialect.delimiter_byte
-    one, end = re.escape(mark), re.escape(delimiter)
-    field = re.compile(b"(%b(?:[^%b]|%b%b)*%b)|([^%b]*)" % (one, one, one, one, one, end))
+    fields = _fields(record, dialect, is_strict=True)
+    if fields is None:
+        return None
+    quote = dialect.quote_byte
+    return dialect.delimiter_byte.join(
+        each.written if each.is_quoted or quote not in each.scanned else _quoted(each, quote)
+        for each in fields
+    )
+
+
+def _quoted(field: _Field, quote: bytes) -> bytes:
+    """Return a field in quotes, with each quote in it that is not escaped doubled."""
+    written = bytearray(quote)
+    for byte, code in zip(field.written, field.scanned, strict=True):
+        written.append(byte)
+        if code == quote[0]:
+            written.append(byte)
+    return bytes(written + quote)
+
+
+@lru_cache(maxsize=64)
+def _patterns(dialect: Dialect) -> tuple[re.Pattern[bytes], re.Pattern[bytes], re.Pattern[bytes]]:
+    """Return what matches a quoted field, a plain one, and a delimiter, of a scanned record."""
+    scanned = scanned_marks(dialect)
+    delimiter = re.escape(scanned.delimiter)
+    plain = re.compile(b"[^%b]*+" % delimiter)
+    after = b"" if dialect.is_plain else b"\\x%02x*+" % REST
+    padding = b"" if dialect.is_plain else b"\\x%02x*+" % PADDING
+    quoted = b"(?!)"
+    if quote := re.escape(scanned.quote):
+        parts = {b"p": padding, b"q": quote}
+        quoted = b"%(p)b%(q)b[^%(q)b]*+(?:%(q)b%(q)b[^%(q)b]*+)*+%(q)b%(p)b" % parts
+    return re.compile(quoted), plain, re.compile(delimiter + after)
+
+
+def _fields(record: bytes, dialect: Dialect, *, is_strict: bool = False) -> list[_Field] | None:
+    """Return the fields of a record.
+
+    Args:
+        record: the record.
+        dialect: its dialect.
+        is_strict: return None if text follows a closing quote; otherwise the quotes are text then.
+    """
+    mask, (quoted, plain, delimiter) = mask_of(dialect), _patterns(dialect)
+    scanned = mask.apply(record) if mask else record
     fields, at = [], 0
     while True:
-        found = field.match(record, at)
-        assert found is not None  # noqa: S101  # the second branch matches anything
-        quoted, plain = found.groups()
-        if quoted is None and mark in plain:
-            quoted = mark + plain.replace(mark, mark + mark) + mark
-        fields.append(plain if quoted is None else quoted)
-        at = found.end()
-        if at == len(record):
-            return delimiter.join(fields)
-        if not record.startswith(delimiter, at):
+        found = quoted.match(scanned, at)
+        if found and not is_strict and not _ends_at(scanned, found.end(), delimiter):
+            found = None
+        is_quoted = found is not None
+        end = (found or plain.match(scanned, at)).end()  # type: ignore[union-attr]  # matches anything
+        fields.append(_Field(record[at:end], scanned[at:end], is_quoted))
+        if end == len(scanned):
+            return fields
+        after = delimiter.match(scanned, end)
+        if after is None:
             return None
-        at += len(delimiter)
+        at = after.end()
 
 
-def count_fields(data: bytes, starts: NDArray[np.int64], dialect: Dialect) -> NDArray[np.int64]:
+def _ends_at(scanned: bytes, end: int, delimiter: re.Pattern[bytes]) -> bool:
+    return end == len(scanned) or delimiter.match(scanned, end) is not None
+
+
+def count_fields(
+    scanned: bytes | bytearray, starts: Offsets, dialect: Dialect
+) -> NDArray[np.int64]:
     """Count the fields of each record.
 
     Args:
-        data: well-formed records.
+        scanned: well-formed records, see `scanned_form`.
         starts: offset of each record's first byte; the first is 0.
         dialect: their dialect.
 
@@ -51,17 +148,36 @@ def count_fields(data: bytes, starts: NDArray[np.int64], dialect: Dialect) -> ND
     """
     if not len(starts):
         return np.zeros(0, np.int64)
-    mask = _delimiters(data, dialect)
+    mask = _delimiters(scanned, dialect)
     counts: NDArray[np.int64] = np.add.reduceat(mask, starts, dtype=np.int64) + 1
     return counts
 
 
-def _delimiters(data: bytes, dialect: Dialect) -> NDArray[np.bool_]:
+def ends_with_delimiter(
+    scanned: bytes | bytearray, ends: Offsets, dialect: Dialect
+) -> NDArray[np.bool_]:
+    """Return which well-formed records end with a delimiter outside quotes.
+
+    Args:
+        scanned: the records, see `scanned_form`.
+        ends: offset after each record's last byte; no record is empty.
+        dialect: their dialect.
+    """
+    marks = scanned_marks(dialect)
+    is_long = len(dialect.delimiter_byte) > 1
+    last: NDArray[np.bool_] = np.frombuffer(scanned, np.uint8)[ends - 1] == (
+        REST if is_long else marks.delimiter[0]
+    )
+    return last
+
+
+def _delimiters(data: bytes | bytearray, dialect: Dialect) -> NDArray[np.bool_]:
     """Mark the delimiters outside quotes, those after an even number of quotes."""
+    marks = scanned_marks(dialect)
     codes = np.frombuffer(data, np.uint8)
-    is_delimiter: NDArray[np.bool_] = codes == dialect.delimiter_byte[0]
-    if not dialect.quote:
+    is_delimiter: NDArray[np.bool_] = codes == marks.delimiter[0]
+    if not marks.quote:
         return is_delimiter
-    is_inside = np.logical_xor.accumulate(codes == dialect.quote_byte[0])
+    is_inside = np.logical_xor.accumulate(codes == marks.quote[0])
     outside: NDArray[np.bool_] = is_delimiter & ~is_inside
     return outside

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sluice.csv.scanning import NOWHERE, Offsets, Scanner, Tile
+from sluice.csv.masking import NOWHERE, PADDING, REST, Offsets, mask_of, scanned_marks
+from sluice.csv.scanning import BOM, Scanner, Tile
 
 if TYPE_CHECKING:
     from sluice.csv.dialects import Dialect
+    from sluice.csv.masking import Mask
 
 _LINE_FEED = 0x0A
 _LINE_END = re.compile(rb"\r\n|\r|\n")
+#: What follows the first byte of a masked delimiter, and what precedes a quote.
+_MASKED_MARKS = {b"r": b"\\x%02x*+" % REST, b"p": b"\\x%02x*+" % PADDING}
 
 
 class Flaw(StrEnum):
@@ -29,6 +33,9 @@ class Flaw(StrEnum):
 
     UNCLOSED_QUOTE = "unclosed_quote"
     """A quoted field that ends with the data."""
+
+    OPEN_ESCAPE = "open_escape"
+    """An escape that ends the data."""
 
 
 class Malformed(NamedTuple):
@@ -92,16 +99,30 @@ def index_records(data: bytes, dialect: Dialect, width: int | None = None) -> Re
         width: number of fields of a record; if it is known, a malformed record does not take such records
             with it, see `_recover_inside`.
     """
-    if not dialect.has_quotes(data) and b"\r" not in data:
+    has_only_lines = not (dialect.has_quotes(data) or dialect.escape or dialect.comment)
+    if has_only_lines and b"\r" not in data:
         return _index_lines(data)
     scanner = Scanner(dialect)
     builder = _Builder()
     for tile in scanner.tiles(data):
         builder.take(tile)
-    if not scanner.is_inside and scanner.is_in_line:
-        builder.end_record(len(data))
-    index = builder.recover(data, dialect) if scanner.is_inside else builder.index()
+    if scanner.is_inside:
+        index = builder.recover(data, scanner.masked, dialect)
+    else:
+        if scanner.is_in_record:
+            builder.end_record(len(data))
+        index = builder.index()
+        if scanner.has_open_escape:
+            index = _with_open_escape(index, len(data) - 1)
     return index if width is None else _recover_inside(index, data, dialect, width)
+
+
+def _with_open_escape(index: RecordIndex, offset: int) -> RecordIndex:
+    last = len(index) - 1
+    if index.malformed and index.malformed[-1].record == last:
+        return index
+    flaw = Malformed(last, Flaw.OPEN_ESCAPE, offset)
+    return replace(index, malformed=(*index.malformed, flaw))
 
 
 def _index_lines(data: bytes) -> RecordIndex:
@@ -122,9 +143,11 @@ def _recover_inside(index: RecordIndex, data: bytes, dialect: Dialect, width: in
     them are indexed by themselves.
     """
     parts, recovered, done = [], index.recovered, 0
+    mask = mask_of(dialect)
     for flaw in index.malformed:
         start, end = int(index.starts[flaw.record]), int(index.ends[flaw.record])
-        first_end, resume = _line_end(data, start)
+        first_end, resume = line_end_after(data[start:end], 0, mask)
+        first_end, resume = start + first_end, start + resume
         if resume >= end:
             continue
         rest = index_records(data[resume:end], dialect, width)
@@ -136,7 +159,7 @@ def _recover_inside(index: RecordIndex, data: bytes, dialect: Dialect, width: in
         parts.append(_part(index, done, flaw.record))
         own = (np.array([start]), np.array([first_end]), np.array([line]))
         parts.append(RecordIndex(*own, (first,), 0))
-        parts.append(_shifted(rest, resume, line + 1))
+        parts.append(_shifted(rest, resume, line + count_line_ends(data, start, resume)))
         recovered += len(rest)
         done = flaw.record + 1
     if not parts:
@@ -153,7 +176,8 @@ def _has_whole_record(index: RecordIndex, data: bytes, dialect: Dialect, width: 
         if number not in malformed
     )
     clean = (count_clean(each, dialect) for each in texts)
-    return any(each is not None and each.delimiters == width - 1 for each in clean)
+    counts = (width - 1, width) if dialect.trailing_delimiter else (width - 1,)
+    return any(each is not None and each.delimiters in counts for each in clean)
 
 
 def _part(index: RecordIndex, first: int, end: int) -> RecordIndex:
@@ -191,14 +215,16 @@ def _concatenated(parts: list[RecordIndex]) -> RecordIndex:
 def count_clean(data: bytes, dialect: Dialect) -> CleanCount | None:
     """Count the records and delimiters of a chunk, or return None if a record is malformed."""
     scanner = Scanner(dialect)
-    delimiter = dialect.delimiter_byte[0]
+    delimiter = scanned_marks(dialect).delimiter[0]
     records = delimiters = 0
     for tile in scanner.tiles(data):
         if len(tile.strays()) or len(tile.junk()):
             return None
         records += tile.count()[1]
         delimiters += tile.count_outside(delimiter)
-    return None if scanner.is_inside else CleanCount(records + scanner.is_in_line, delimiters)
+    if scanner.is_inside or scanner.has_open_escape:
+        return None
+    return CleanCount(records + scanner.is_in_record, delimiters)
 
 
 def count_plain_records(data: bytes, dialect: Dialect, width: int) -> int | None:
@@ -260,15 +286,15 @@ class _Builder:
             recovered=0,
         )
 
-    def recover(self, data: bytes, dialect: Dialect) -> RecordIndex:
+    def recover(self, data: bytes, masked: bytes | bytearray, dialect: Dialect) -> RecordIndex:
         """Return the index of the tiles added, the unclosed record, and the records after it."""
         start, line, record = self._open_start, self._open_line, sum(map(len, self._starts))
-        opening = _unclosed_opening(data, start, dialect)
-        end, resume = _line_end(data, opening)
+        opening = unclosed_opening(masked, start, dialect)
+        end, resume = _line_end(masked, opening)
         self.end_record(end)
         unclosed = Malformed(record, Flaw.UNCLOSED_QUOTE, opening)
         rest = index_records(data[resume:], dialect)
-        rest_line = line + len(_LINE_END.findall(data, start, resume))
+        rest_line = line + count_line_ends(data, start, resume)
         found = self.index()
         malformed = [each for each in found.malformed if each.record < record]
         first = replace(found, malformed=(*malformed, unclosed))
@@ -290,20 +316,40 @@ def _first_flaws(starts: Offsets, strays: Offsets, junk: Offsets) -> tuple[Malfo
     )
 
 
-def _unclosed_opening(data: bytes, start: int, dialect: Dialect) -> int:
-    """Return the offset of the quote that opens the last field of a record ending inside quotes."""
-    marks = {
-        b"q": re.escape(dialect.quote_byte),
-        b"d": re.escape(dialect.delimiter_byte),
-    }
-    quoted = b"%(q)b[^%(q)b]*+(?:%(q)b%(q)b[^%(q)b]*+)*+%(q)b[^%(d)b\\r\\n]*+" % marks
-    unquoted = b"(?!%(q)b)[^%(d)b\\r\\n]*+" % marks
-    fields = re.compile(b"(?:(?:%b|%b)%b)*+" % (quoted, unquoted, marks[b"d"]))
+def unclosed_opening(data: bytes | bytearray, start: int, dialect: Dialect) -> int:
+    """Return the offset of the quote that opens the last field of a record ending inside quotes.
+
+    Args:
+        data: the bytes as they are scanned, masked if the dialect is not plain.
+        start: offset of the first byte of the record.
+        dialect: its dialect.
+    """
+    scanned = scanned_marks(dialect)
+    marks = {b"q": re.escape(scanned.quote), b"d": re.escape(scanned.delimiter)}
+    marks |= {b"r": b"", b"p": b""} if dialect.is_plain else _MASKED_MARKS
+    quoted = b"%(p)b%(q)b[^%(q)b]*+(?:%(q)b%(q)b[^%(q)b]*+)*+%(q)b[^%(d)b\\r\\n]*+" % marks
+    unquoted = b"(?!%(p)b%(q)b)[^%(d)b\\r\\n]*+" % marks
+    fields = re.compile(b"(?:(?:%b|%b)%b%b)*+" % (quoted, unquoted, marks[b"d"], marks[b"r"]))
+    opening = re.compile(marks[b"p"])
+    while data.startswith(BOM, start):
+        start += len(BOM)
     found = fields.match(data, start)
-    return found.end() if found else start
+    at = found.end() if found else start
+    padding = opening.match(data, at)
+    return padding.end() if padding else at
 
 
-def _line_end(data: bytes, offset: int) -> tuple[int, int]:
+def count_line_ends(data: bytes, start: int, end: int) -> int:
+    """Count the physical lines that end in a range of bytes."""
+    return len(_LINE_END.findall(data, start, end))
+
+
+def line_end_after(data: bytes, offset: int, mask: Mask | None) -> tuple[int, int]:
+    """Return the start and end of the first line end at or after an offset that is not escaped."""
+    return _line_end(data if mask is None else mask.apply(data), offset)
+
+
+def _line_end(data: bytes | bytearray, offset: int) -> tuple[int, int]:
     """Return the start and end of the line end of the physical line at an offset."""
     found = _LINE_END.search(data, offset)
     return found.span() if found else (len(data), len(data))

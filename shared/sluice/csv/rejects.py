@@ -16,6 +16,7 @@ RECORD_REASONS = {
     "stray_quote": "a quote is inside an unquoted field; quote the field and double the quote",
     "junk_after_quote": "text follows a closing quote; double the quotes inside the field",
     "unclosed_quote": "a quoted field is not closed",
+    "open_escape": "ends with an escape, and the file with it: the character after it is missing",
     "columns": "has {found} columns instead of {expected}",
     "encoding": "is not text in {encoding}",
     "nul": "contains a NUL byte, which text cannot",

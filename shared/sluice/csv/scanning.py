@@ -13,37 +13,46 @@ was exact, by induction over the quotes. The first quote that fails is stray; it
 parity is computed again. If a tile has more than a few stray quotes, its quotes (and only they)
 go through the automaton. (Speculation and check: Ge et al., SIGMOD 2019. Parity of 64 bytes in one
 step: Langdale and Lemire, VLDB Journal 2019.)
+
+Of a dialect that is not plain, a masked copy is scanned, see `sluice.csv.masking`.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sluice.csv.masking import (
+    CR,
+    LF,
+    NEUTRAL,
+    NOWHERE,
+    PADDING,
+    REST,
+    Offsets,
+    mask_of,
+    scanned_marks,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sluice.csv.dialects import Dialect
+    from sluice.csv.masking import Mask
 
 Codes = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
-Offsets = NDArray[np.intp]
 
-CR, LF = 0x0D, 0x0A
 BOM = b"\xef\xbb\xbf"
 _NO_QUOTE = -1
 """Equal to no byte: where the dialect has no quote."""
-NEUTRAL = 0x00
-"""Replaces a stray quote as the byte before a tile: neither delimiter, quote nor line end."""
-
 TILE_BYTES = 128 * 1024
 """Large enough to amortise the cost of a call, small enough for the L2 cache."""
-
-NOWHERE: Offsets = np.empty(0, np.intp)
 
 _MAX_GUESSES = 3
 """Number of stray quotes of a tile above which the automaton is cheaper than dropping each."""
@@ -67,6 +76,7 @@ class Boundaries:
         ends: offset after its CR, LF or CRLF.
         lines: number of physical lines from the start of the tile to there.
         line_count: number of physical lines that end in the tile, including those inside quotes.
+        is_record: which of them end a record, rather than a blank line or a comment.
     """
 
     starts: Offsets
@@ -74,11 +84,7 @@ class Boundaries:
     ends: Offsets
     lines: Offsets
     line_count: int
-
-    @property
-    def is_record(self) -> Flags:
-        """Which of them end a record rather than a blank line."""
-        return self.starts < self.content_ends
+    is_record: Flags
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,9 +115,11 @@ class Tile:
         begins_in_record: whether the byte before it is neither CR nor LF.
         begins_with_junk: whether its first byte is junk after a closing quote.
         quotes: its resolved quotes; None if it has none.
+        hidden: offsets of the last bytes of escaped line ends, which are masked.
+        comments: offsets of the line ends that end a comment.
     """
 
-    data: bytes
+    data: bytes | bytearray
     start: int
     codes: Codes
     has_cr: bool
@@ -119,6 +127,8 @@ class Tile:
     begins_in_record: bool
     begins_with_junk: bool
     quotes: Quotes | None
+    hidden: Offsets
+    comments: Offsets
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -129,12 +139,12 @@ class Tile:
         A record ends where a line end outside quotes follows content.
         """
         is_newline = self.codes == LF
-        lines = int(np.count_nonzero(is_newline))
+        lines = int(np.count_nonzero(is_newline)) + len(self.hidden)
         if self.has_cr:
             is_cr = self.codes == CR
             lines += int(np.count_nonzero(is_cr) - np.count_nonzero(is_cr[:-1] & is_newline[1:]))
             is_newline |= is_cr
-        return lines, self._count_record_ends(is_newline)
+        return lines, self._count_record_ends(is_newline) - len(self.comments)
 
     def _count_record_ends(self, is_newline: Flags) -> int:
         first = bool(is_newline[0]) and self.begins_in_record and not self.begins_inside
@@ -168,7 +178,14 @@ class Tile:
             content_ends = last_bytes - (is_lf_of_crlf & (last_bytes > 0))
         ends = last_bytes + 1
         starts = np.concatenate(([record_start], ends[:-1])) if len(ends) else ends
-        return Boundaries(starts, content_ends, ends, lines + 1, len(line_ends))
+        lines += 1
+        is_record = starts < content_ends
+        if len(self.hidden):
+            lines += np.searchsorted(self.hidden, last_bytes)
+        if len(self.comments):
+            is_record &= ~np.isin(content_ends, self.comments)
+        line_count = len(line_ends) + len(self.hidden)
+        return Boundaries(starts, content_ends, ends, lines, line_count, is_record)
 
     def _line_ends(self) -> Offsets:
         """Find the last byte of each line end, including those inside quotes."""
@@ -210,37 +227,121 @@ class Tile:
 class Scanner:
     """Resolves the quotes of one file or chunk, given in pieces of any size, tile by tile.
 
-    A piece must not end between CR and LF: the caller keeps the CR for the next piece.
+    A piece must not end between CR and LF: the caller keeps the CR for the next piece. If the dialect is
+    not plain, a piece ends with a physical line or with the data.
 
     Attributes:
         is_inside: whether the data so far ends inside quotes.
+        is_in_comment: whether it ends inside a comment.
+        masked: the last piece as it was scanned; complete after its last tile.
+        comment_bytes: number of bytes of comments so far, with their line ends.
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        self.is_inside = False
-        self._quote_byte = dialect.quote_byte
-        self._quote = ord(dialect.quote_byte) if dialect.quote else _NO_QUOTE
-        self._delimiter = ord(dialect.delimiter_byte)
+        marks = scanned_marks(dialect)
+        self.is_inside = self.is_in_comment = False
+        self.masked: bytes | bytearray = b""
+        self.comment_bytes = 0
+        self._mask = mask_of(dialect)
+        self._quote_byte = marks.quote
+        self._quote = ord(marks.quote) if marks.quote else _NO_QUOTE
+        self._delimiter = ord(marks.delimiter)
         self._borders = frozenset((self._delimiter, self._quote, CR, LF))
+        self._masked_borders = (REST, PADDING) if self._mask else ()
+        self._borders |= {*self._masked_borders}
         self._previous = LF
+        self._last_byte = LF
+        self._hidden = NOWHERE
+        self._comments: list[int] = []
 
     @property
     def is_in_line(self) -> bool:
         """Whether the data so far ends within a physical line."""
-        return self._previous not in (CR, LF)
+        return (self._last_byte if self._mask else self._previous) not in (CR, LF)
+
+    @property
+    def is_in_record(self) -> bool:
+        """Whether the data so far ends after content that no line end has ended."""
+        return self._previous not in (CR, LF) and not self.is_in_comment
+
+    @property
+    def has_open_escape(self) -> bool:
+        """Whether the data so far ends with an escape."""
+        is_open = self._mask is not None and self._mask.has_open_escape(self.masked[-1:])
+        return is_open and not self.is_in_comment
 
     def tiles(self, data: bytes) -> Iterator[Tile]:
         """Yield the tiles of the next piece of the data."""
+        if self._mask is None:
+            self.masked = data
+            yield from self._tiles(data, 0, len(data))
+        elif data:
+            yield from self._masked_tiles(data, self._mask)
+
+    def _masked_tiles(self, data: bytes, mask: Mask) -> Iterator[Tile]:
+        """Yield the tiles of a masked copy; a tile ends where a comment may begin, which is then decided."""
+        plain = mask.apply(data, self._previous)
+        self._hidden = mask.escaped_line_ends(data, plain)
+        self._comments.clear()
+        self._last_byte = data[-1]
+        start, at = 0, self._first_comment(mask, plain)
+        self.is_in_comment = False
+        self.masked = masked = plain if at is None else bytearray(plain)
+        while at is not None:
+            yield from self._tiles(masked, start, at)
+            start, resume = at, at + 1
+            if not self.is_inside:
+                resume = self._skip_comments(data, masked, at, mask)
+            at = mask.comment_at_or_after(masked, resume)
+        yield from self._tiles(masked, start, len(data))
+
+    def _first_comment(self, mask: Mask, masked: bytes) -> int | None:
+        """Return where the first comment may begin: with the piece, only if a line does."""
+        if self.is_in_comment:
+            return 0
+        at = mask.comment_at_or_after(masked, 0)
+        is_within_line = at == 0 and self._previous not in (CR, LF)
+        return mask.comment_at_or_after(masked, 1) if is_within_line else at
+
+    def _skip_comments(self, data: bytes, masked: bytes | bytearray, at: int, mask: Mask) -> int:
+        """Mask the consecutive lines that are comments; return the offset after them."""
+        assert isinstance(masked, bytearray)  # noqa: S101  # copied before the first comment
+        start = at
+        while start == at or mask.is_comment_at(masked, at):
+            end, at = mask.mask_comment(data, masked, at)
+            if end == at:
+                self.is_in_comment = True
+                break
+            self._comments.append(end)
+        self.comment_bytes += at - start
+        return at
+
+    def _tiles(self, data: bytes | bytearray, start: int, stop: int) -> Iterator[Tile]:
         codes = np.frombuffer(data, np.uint8)
-        start = 0
-        while start < len(data):
-            end = min(start + TILE_BYTES, len(data))
+        while start < stop:
+            end = min(start + TILE_BYTES, stop)
             end += data[end - 1 : end + 1] == b"\r\n"
             end += 2 * (data[end - 1 : end + 2] == BOM) + (data[end - 2 : end + 1] == BOM)
             yield self._tile(data, codes[start:end], start)
             start = end
 
-    def _tile(self, data: bytes, codes: Codes, start: int) -> Tile:
+    def _hidden_in(self, data: bytes | bytearray, start: int, end: int) -> Offsets:
+        """Return the escaped line ends of a tile; those of comments are not escaped."""
+        if not len(self._hidden):
+            return NOWHERE
+        first, last = np.searchsorted(self._hidden, (start, end))
+        found = self._hidden[first:last]
+        is_hidden = np.frombuffer(data, np.uint8)[found] == NEUTRAL
+        hidden: Offsets = found[is_hidden] - start
+        return hidden
+
+    def _comments_in(self, start: int, end: int) -> Offsets:
+        if not self._comments:
+            return NOWHERE
+        first, last = bisect_left(self._comments, start), bisect_left(self._comments, end)
+        return np.array(self._comments[first:last], np.intp) - start
+
+    def _tile(self, data: bytes | bytearray, codes: Codes, start: int) -> Tile:
         end = start + len(codes)
         begins_inside, previous = self.is_inside, self._previous
         has_cr = data.find(b"\r", start, end) >= 0
@@ -262,6 +363,8 @@ class Scanner:
             begins_in_record=previous not in (CR, LF),
             begins_with_junk=is_after_closing and data[start] not in self._borders,
             quotes=quotes,
+            hidden=self._hidden_in(data, start, end),
+            comments=self._comments_in(start, end),
         )
 
     def _resolve(self, codes: Codes, previous: int, marks: list[int], has_cr: bool) -> Quotes:
@@ -269,6 +372,8 @@ class Scanner:
         is_quote = codes == self._quote
         is_border = is_quote | (codes == self._delimiter)
         is_border |= codes == LF
+        for each in self._masked_borders:
+            is_border |= codes == each
         is_border[marks] = True
         if has_cr:
             is_border |= codes == CR
@@ -325,7 +430,7 @@ class Scanner:
         return b"oo" if previous == self._quote else b""
 
 
-def _marks(data: bytes, start: int, end: int, previous: int) -> list[int]:
+def _marks(data: bytes | bytearray, start: int, end: int, previous: int) -> list[int]:
     """Return the offsets, in a tile, of the last bytes of byte order marks that begin a record."""
     found: list[int] = []
     if data.find(BOM[:1], start, end) < 0:  # one byte is found much faster

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sluice.csv.cuts import Cut
 from sluice.csv.encodings import EncodingWatch
-from sluice.csv.splitting import Splitter
+from sluice.csv.splitting import MAX_RECORD_BYTES, Splitter
 from sluice.documents.ingestions import State
 from sluice.errors import (
     EmptyFileError,
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from sluice.datasets.model import Dataset
     from sluice.ports import Environment, StoredObject
 
-_MAX_RECORD_BYTES = 32 * 1024 * 1024
 _DUE = (State.RECEIVED, State.SPLITTING)
 #: A file is loaded by group commit in its first deliveries, and then on its own.
 _GROUP_ATTEMPTS = 3
@@ -238,11 +237,11 @@ def _watch(ingestion: Ingestion, dataset: Dataset, source: Source) -> EncodingWa
 
 def _check_open_record(splitter: Splitter, file: StoredObject) -> None:
     """Fail on a record without an end: its chunk would exceed the memory of a loader."""
-    if splitter.open_bytes > _MAX_RECORD_BYTES:
+    if splitter.open_bytes > MAX_RECORD_BYTES:
         raise RecordTooLongError(
             f"{file.url}: the record on line {splitter.open_line} does not end within"
-            f" {_MAX_RECORD_BYTES // 1024**2} MiB; look for a quote there that opens a field and is"
-            " not closed, close or double it, and upload the file again",
+            f" {MAX_RECORD_BYTES // 1024**2} MiB; look for data there that has no line ends, and upload"
+            " the file again",
             line=splitter.open_line,
         )
 

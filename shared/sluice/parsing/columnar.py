@@ -107,7 +107,7 @@ class Columnar:
         import pyarrow as pa  # noqa: PLC0415
         from pyarrow import csv  # noqa: PLC0415
 
-        data, dialect = records.data, self._layout.dialect
+        data = records.data
         block_bytes = max(_BLOCK_BYTES, 2 * records.longest_bytes)
         names = [f"f{at}" for at in range(self._layout.width)]
         try:
@@ -115,9 +115,9 @@ class Columnar:
                 pa.BufferReader(data),
                 csv.ReadOptions(use_threads=False, block_size=block_bytes, column_names=names),
                 csv.ParseOptions(
-                    delimiter=dialect.delimiter,
-                    quote_char=dialect.quote or False,
-                    newlines_in_values=dialect.has_quotes(data),
+                    delimiter=records.delimiter,
+                    quote_char=records.quote or False,
+                    newlines_in_values=records.has_quotes,
                 ),
                 csv.ConvertOptions(
                     include_columns=[f"f{at}" for at in _positions(self._layout)],

@@ -76,7 +76,7 @@ def lay_out(dataset: Dataset, header: bytes | None, encoding: str | None = None)
         width = len(dataset.columns)
         return Layout(tuple(range(width)), width, dialect, bool(encoding))
     text = _decoded(header, dialect)
-    names = names_of(text, dialect.delimiter, dialect.quote)
+    names = names_of(text, dialect)
     match = match_names(dataset, names)
     if not match.fits:
         raise header_mismatch(dataset, match, text)

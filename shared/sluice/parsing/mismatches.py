@@ -10,6 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from sluice.csv.dialects import Dialect
+from sluice.csv.field_counts import cells_of
+from sluice.csv.preambles import Preamble
+from sluice.csv.records import index_records
+from sluice.csv.scanning import BOM
 from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.model import INGESTION_COLUMN, Column, Dataset
 from sluice.errors import HeaderMismatchError
@@ -106,13 +111,16 @@ def _by_name(column: Column, positions: dict[str, list[int]]) -> Place | None:
     return positions[lon].pop(0), positions[lat].pop(0)
 
 
-def records_of(text: str, delimiter: str, quote: str) -> Iterator[list[str]]:
-    """Yield the records of a text that are not blank."""
+def records_of(text: str, dialect: Dialect) -> Iterator[list[str]]:
+    """Yield the records of a text that are not blank, malformed ones as far as they can be read."""
+    if not dialect.is_plain:
+        yield from _records_of_bytes(text.encode(), replace(dialect, encoding="utf-8"))
+        return
     reader = csv.reader(
         io.StringIO(text, newline=""),
-        delimiter=delimiter,
-        quotechar=quote or None,
-        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote or None,
+        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
     )
     try:
         yield from filter(None, reader)
@@ -120,9 +128,22 @@ def records_of(text: str, delimiter: str, quote: str) -> Iterator[list[str]]:
         return
 
 
-def names_of(header: str, delimiter: str, quote: str) -> list[str]:
-    """Return the names in a header."""
-    return [name.strip(WHITE_SPACE) for name in next(records_of(header, delimiter, quote), [])]
+def _records_of_bytes(data: bytes, dialect: Dialect) -> Iterator[list[str]]:
+    index = index_records(data, dialect)
+    for start, end in zip(index.starts.tolist(), index.ends.tolist(), strict=True):
+        yield [(each or b"").decode() for each in cells_of(data[start:end], dialect)]
+
+
+def names_of(header: str, dialect: Dialect) -> list[str]:
+    """Return the names in a header; those of several records are joined with a space."""
+    records = [
+        [name.strip(WHITE_SPACE) for name in record]
+        for record in itertools.islice(records_of(header, dialect), dialect.header_lines)
+    ]
+    if dialect.trailing_delimiter:
+        records = [each[:-1] if each[-1:] == [""] else each for each in records]
+    columns = itertools.zip_longest(*records, fillvalue="")
+    return [" ".join(filter(None, parts)) for parts in columns]
 
 
 def header_mismatch(dataset: Dataset, match: Match, header: str) -> HeaderMismatchError:
@@ -131,7 +152,7 @@ def header_mismatch(dataset: Dataset, match: Match, header: str) -> HeaderMismat
     if delimiter is None:
         what = f"line 1: {_differences(dataset, match)}. {_advice(dataset, match)}"
     else:
-        match = match_names(dataset, names_of(header, delimiter, dataset.dialect.quote))
+        match = match_names(dataset, names_of(header, _with_delimiter(dataset, delimiter)))
         what = f"line 1: {_other_delimiter(dataset, delimiter)}"
         if not match.fits:
             what += f". Also, {_differences(dataset, match)}"
@@ -152,8 +173,10 @@ def check_first_records(dataset: Dataset, encoding: str, data: bytes) -> None:
     declared, width = dataset.dialect, len(dataset.columns)
     if declared.header:
         return
+    data = data.removeprefix(BOM)
+    data = data[Preamble(declared).skip(data) :]
     text = data[:_SAMPLE_BYTES].decode(encoding, "replace").lstrip(_BOM)
-    first = next(records_of(text, declared.delimiter, declared.quote), [])
+    first = next(records_of(text, declared), [])
     is_answer = INGESTION_COLUMN in first and len(first) > width
     if _is_header(dataset, first):
         raise HeaderMismatchError(
@@ -162,19 +185,19 @@ def check_first_records(dataset: Dataset, encoding: str, data: bytes) -> None:
             + (f"; also remove the column {INGESTION_COLUMN}" if is_answer else "")
         )
     is_complete = len(data) <= _SAMPLE_BYTES
-    if len(first) == width or width in _widths(text, dataset, declared.delimiter, is_complete):
+    if len(first) == width or width in _widths(text, declared, is_complete):
         return
     for delimiter in _other_delimiters(dataset):
-        if _widths(text, dataset, delimiter, is_complete) == {width}:
+        if _widths(text, _with_delimiter(dataset, delimiter), is_complete) == {width}:
             raise HeaderMismatchError(
                 f"line 1: {_other_delimiter(dataset, delimiter)}. Then each of the first records has"
                 f" {width} columns, as declared; now line 1 has {len(first)}"
             )
 
 
-def _widths(text: str, dataset: Dataset, delimiter: str, is_complete: bool) -> set[int]:
+def _widths(text: str, dialect: Dialect, is_complete: bool) -> set[int]:
     """Return the numbers of fields of the first records, without one that the sample may cut."""
-    found = records_of(text, delimiter, dataset.dialect.quote)
+    found = records_of(text, dialect)
     records = list(itertools.islice(found, _SAMPLE_RECORDS))
     is_cut = not is_complete and 1 < len(records) < _SAMPLE_RECORDS
     return {len(each) for each in (records[:-1] if is_cut else records)}
@@ -189,15 +212,20 @@ def _is_header(dataset: Dataset, record: Sequence[str]) -> bool:
 
 
 def _other_delimiters(dataset: Dataset) -> list[str]:
-    dialect = dataset.dialect
-    return [each for each in _DELIMITERS if each not in (dialect.delimiter, dialect.quote)]
+    marks = dataset.dialect.quote + dataset.dialect.escape + dataset.dialect.comment
+    taken = (dataset.dialect.delimiter, *marks)
+    return [each for each in _DELIMITERS if each not in taken]
+
+
+def _with_delimiter(dataset: Dataset, delimiter: str) -> Dialect:
+    return replace(dataset.dialect, delimiter=delimiter, encoding="utf-8")
 
 
 def _delimiter_of_header(dataset: Dataset, match: Match, header: str) -> str | None:
     """Return the delimiter by which the header has more of the columns, if there is one."""
-    quote, best, most = dataset.dialect.quote, None, match.found
+    best, most = None, match.found
     for each in _other_delimiters(dataset):
-        found = match_names(dataset, names_of(header, each, quote)).found
+        found = match_names(dataset, names_of(header, _with_delimiter(dataset, each))).found
         if found > most:
             best, most = each, found
     return best

@@ -8,6 +8,7 @@ from typing import Any
 
 from sluice.csv.contents import is_csv
 from sluice.csv.cuts import Cut
+from sluice.csv.dialects import Dialect
 from sluice.csv.encodings import EncodingWatch
 from sluice.csv.records import count_plain_records
 from sluice.csv.splitting import Splitter
@@ -60,7 +61,7 @@ def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
         HeaderMismatchError: its header or its first records do not fit the dataset.
         EncodingMismatchError: its header is not text.
     """
-    if not is_csv(data, dataset.dialect):
+    if not is_csv(data, dataset.dialect) or _has_escaped_line_end(data, dataset.dialect):
         return None
     splitter = Splitter(dataset.dialect, max(len(data), 1))
     cuts = [*splitter.feed(data), *splitter.finish()]
@@ -79,6 +80,12 @@ def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
     if count_plain_records(records, layout.dialect, layout.width) != cut.records:
         return None
     return SmallFile(records, cut, layout, data[: splitter.header_end])
+
+
+def _has_escaped_line_end(data: bytes, dialect: Dialect) -> bool:
+    """Whether a line end may be escaped, so that the next file would be joined to it."""
+    escape = dialect.escape_byte
+    return bool(escape) and (escape + b"\n" in data or escape + b"\r" in data)
 
 
 def _is_utf8(data: bytes, encoding: str) -> bool:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sluice.csv.field_counts import count_fields, quote_strays
+from sluice.csv.canonical import Canonical, Records, canonical
+from sluice.csv.field_counts import count_fields, ends_with_delimiter, quote_strays, scanned_form
 from sluice.csv.records import Flaw, RecordIndex, count_plain_records, index_records
 from sluice.csv.rejects import RECORD_REASONS, Finding
 from sluice.csv.scanning import BOM
@@ -47,16 +48,25 @@ class WellFormed:
         recovered: records that follow an unclosed quote and were recovered.
         longest_bytes: size of the longest of them, 0 where it is unknown.
         index: where all records of the chunk are; None where that was not needed.
+        delimiter: of the records.
+        quote: of the records, empty where there is none.
     """
 
     data: bytes
     count: int
     records: int
+    delimiter: str
+    quote: str
     numbers: NDArray[np.intp] | None = None
     malformed: dict[int, Finding] = field(default_factory=dict)
     recovered: int = 0
     longest_bytes: int = 0
     index: RecordIndex | None = None
+
+    @property
+    def has_quotes(self) -> bool:
+        """Whether there are quotes in the records."""
+        return bool(self.quote) and self.quote.encode() in self.data
 
 
 def find_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellFormed:
@@ -71,11 +81,14 @@ def find_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
         dataset: the declaration.
         layout: how the file is laid out.
     """
-    text = _in_utf8(data, layout.dialect.encoding)
-    records = None if text is None else count_plain_records(text, layout.dialect, layout.width)
+    dialect = layout.dialect
+    if not dialect.is_plain or dialect.trailing_delimiter:
+        return pick_well_formed(data, dataset, layout)
+    text = _in_utf8(data, dialect.encoding)
+    records = None if text is None else count_plain_records(text, dialect, layout.width)
     if text is None or records is None:
         return pick_well_formed(data, dataset, layout)
-    return WellFormed(without_marks(text), records, records)
+    return WellFormed(without_marks(text), records, records, dialect.delimiter, dialect.quote)
 
 
 def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellFormed:
@@ -93,20 +106,28 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
     for number in _with_nul(data, index):
         malformed[number] = (None, "nul", None, RECORD_REASONS["nul"])
     kept = _keep(data, index, malformed, rewritten)
-    counts = count_fields(kept.data, kept.starts, dialect)
+    scanned = scanned_form(kept.data, dialect)
+    counts = count_fields(scanned, kept.starts, dialect)
+    if dialect.trailing_delimiter:
+        counts -= (counts == width + 1) & ends_with_delimiter(scanned, kept.ends, dialect)
+    is_repaired = False
     for place in np.flatnonzero(counts != width).tolist():
         number, found = int(kept.numbers[place]), int(counts[place])
+        is_repaired = True
         if found < width and dataset.ragged == "pad":
             record = rewritten.get(number) or data[index.starts[number] : index.ends[number]]
             rewritten[number] = record + dialect.delimiter_byte * (width - found)
         else:
-            reason = RECORD_REASONS["columns"].format(found=found, expected=width)
-            malformed[number] = (None, "columns", None, reason)
-    kept = _keep(data, index, malformed, rewritten)
+            malformed[number] = (None, "columns", None, _width_reason(found, width, dataset))
+    if is_repaired:
+        kept = _keep(data, index, malformed, rewritten)
+        scanned = scanned_form(kept.data, dialect)
+    plain = Canonical(kept.data, dialect.delimiter, dialect.quote)
+    if not dialect.is_plain or dialect.trailing_delimiter:
+        plain = canonical(Records(kept.data, scanned, kept.starts, kept.ends), dialect, width)
+    text = plain.data if dialect.encoding == "utf-8" else _decoded(plain.data, dialect.encoding)
     return WellFormed(
-        data=without_marks(
-            kept.data if dialect.encoding == "utf-8" else _decoded(kept.data, dialect.encoding)
-        ),
+        data=without_marks(text),
         count=len(kept.numbers),
         records=len(index),
         numbers=kept.numbers,
@@ -114,7 +135,16 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
         recovered=index.recovered,
         index=index,
         longest_bytes=_LARGEST_CHARACTER * int((index.ends - index.starts).max(initial=0)),
+        delimiter=plain.delimiter,
+        quote=plain.quote,
     )
+
+
+def _width_reason(found: int, width: int, dataset: Dataset) -> str:
+    reason = RECORD_REASONS["columns"].format(found=found, expected=width)
+    if found > width and dataset.ragged == "pad":
+        return f"{reason}; ragged = pad adds missing columns, and drops none"
+    return reason
 
 
 def without_marks(text: bytes) -> bytes:
@@ -166,9 +196,9 @@ def _undecodable(data: bytes, index: RecordIndex, encoding: str) -> Iterator[int
         try:
             str(view[offset:], encoding)
         except UnicodeDecodeError as error:
-            number = _record_at(index, offset + error.start)
-            yield number
-            offset = int(index.ends[number])
+            number, offset = _record_with(index, offset + error.start, len(data))
+            if number is not None:
+                yield number
         else:
             return
 
@@ -177,13 +207,22 @@ def _with_nul(data: bytes, index: RecordIndex) -> Iterator[int]:
     """Yield the records that contain a NUL byte."""
     offset = data.find(b"\0")
     while offset >= 0:
-        number = _record_at(index, offset)
-        yield number
-        offset = data.find(b"\0", int(index.ends[number]))
+        number, offset = _record_with(index, offset, len(data))
+        if number is not None:
+            yield number
+        offset = data.find(b"\0", offset)
 
 
 def _record_at(index: RecordIndex, offset: int) -> int:
     return int(np.searchsorted(index.starts, offset, side="right")) - 1
+
+
+def _record_with(index: RecordIndex, offset: int, size: int) -> tuple[int | None, int]:
+    """Return the record that holds an offset, None for a comment, and where the search continues."""
+    number = _record_at(index, offset)
+    if number >= 0 and offset < index.ends[number]:
+        return number, int(index.ends[number])
+    return None, int(index.starts[number + 1]) if number + 1 < len(index) else size
 
 
 class _Kept(NamedTuple):
@@ -191,6 +230,7 @@ class _Kept(NamedTuple):
 
     data: bytes
     starts: NDArray[np.intp]
+    ends: NDArray[np.intp]
     numbers: NDArray[np.intp]
 
 
@@ -202,6 +242,7 @@ def _keep(
     is_kept[list(malformed)] = False
     pieces: list[bytes] = []
     starts: list[NDArray[np.intp]] = [np.empty(0, np.intp)]
+    ends: list[NDArray[np.intp]] = [np.empty(0, np.intp)]
     size = 0
     breaks = sorted({*malformed, *rewritten})
     for first, end in zip([0, *(each + 1 for each in breaks)], [*breaks, len(index)], strict=True):
@@ -209,9 +250,13 @@ def _keep(
             begin = index.starts[first]
             pieces.append(data[begin : index.ends[end - 1]] + b"\n")
             starts.append(index.starts[first:end] - begin + size)
+            ends.append(index.ends[first:end] - begin + size)
             size += len(pieces[-1])
         if end in rewritten and end not in malformed:
             pieces.append(rewritten[end] + b"\n")
             starts.append(np.array([size], np.intp))
             size += len(pieces[-1])
-    return _Kept(b"".join(pieces), np.concatenate(starts), np.flatnonzero(is_kept))
+            ends.append(np.array([size - 1], np.intp))
+    return _Kept(
+        b"".join(pieces), np.concatenate(starts), np.concatenate(ends), np.flatnonzero(is_kept)
+    )

@@ -1,0 +1,211 @@
+"""Rewrites well-formed records of any dialect as records that a reader of plain CSV understands.
+
+Delimiters and quotes become control characters that the data lacks, so that all other bytes are text as they
+are. Most records are rewritten in bulk: each byte is kept, replaced or dropped by what it was scanned as.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sluice.csv.field_counts import cells_of
+from sluice.csv.masking import (
+    COMMENT,
+    CR,
+    ESCAPE,
+    LF,
+    PADDING,
+    REST,
+    Offsets,
+    mask_of,
+    scanned_marks,
+)
+from sluice.csv.scanning import BOM
+
+if TYPE_CHECKING:
+    from sluice.csv.dialects import Dialect
+    from sluice.csv.scanning import Codes, Flags
+
+#: Records of so many bytes are rewritten at a time.
+_BATCH_BYTES = 2 * 1024 * 1024
+#: Control characters that may stand for delimiter and quote; not those with a meaning in text or in a
+#: stateful encoding, and not the codes of a mask.
+_FREE = bytes((0x1F, 0x1E, 0x1D, 0x1C, *range(0x10, 0x1B), 0x06, 0x07, 0x08, 0x7F))
+_NULL = ord("N")
+
+
+@dataclass(frozen=True)
+class Records:
+    """Some records of a chunk.
+
+    Attributes:
+        data: their bytes, with line ends.
+        scanned: the same as they were scanned, see `scanned_form`.
+        starts: offset of the first byte of each; the first is 0.
+        ends: offset after its last byte, without line end.
+    """
+
+    data: bytes
+    scanned: bytes | bytearray
+    starts: Offsets
+    ends: Offsets
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """Records as plain CSV: a quote opens a field as its first byte, and is doubled inside."""
+
+    data: bytes
+    delimiter: str
+    quote: str
+
+
+def canonical(records: Records, dialect: Dialect, width: int) -> Canonical:
+    """Rewrite well-formed records of one width, or one more with a trailing delimiter."""
+    free = [each for each in _FREE if each not in records.data][:2]
+    if len(free) < 2:  # a delimiter and a quote
+        writer = _Writer(ord(","), ord('"'), width)
+        pieces: Iterator[bytes] = _one_by_one(records, dialect, writer, range(len(records.starts)))
+    else:
+        writer = _Writer(free[0], free[1], width)
+        pieces = _in_bulk(records, dialect, writer)
+    return Canonical(b"".join(pieces), chr(writer.delimiter), chr(writer.quote))
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """The bytes of the canonical delimiter and quote, and the number of cells of a record."""
+
+    delimiter: int
+    quote: int
+    width: int
+
+    def record(self, cells: list[bytes | None]) -> bytes:
+        """Return a record as plain CSV."""
+        cells = cells[: self.width]
+        return bytes((self.delimiter,)).join(map(self._cell, cells)) + b"\n"
+
+    def _cell(self, cell: bytes | None) -> bytes:
+        quote = bytes((self.quote,))
+        marks = (self.delimiter, self.quote, CR, LF)
+        if cell and not any(mark in cell for mark in marks):
+            return cell
+        return quote + (cell or b"").replace(quote, quote + quote) + quote
+
+
+def _one_by_one(
+    records: Records, dialect: Dialect, writer: _Writer, numbers: range
+) -> Iterator[bytes]:
+    for number in numbers:
+        record = records.data[records.starts[number] : records.ends[number]]
+        yield writer.record(cells_of(record, dialect))
+
+
+def _in_bulk(records: Records, dialect: Dialect, writer: _Writer) -> Iterator[bytes]:
+    """Rewrite runs of records that need only bytes replaced and dropped, and the others one by one."""
+    special = [-1, *_special(records, dialect, writer), len(records.starts)]
+    rewriter = _Rewriter(records, dialect, writer)
+    for before, number in itertools.pairwise(special):
+        for first, end in _batches(records, before + 1, number):
+            yield rewriter.rewrite(first, end)
+        if number < len(records.starts):
+            yield from _one_by_one(records, dialect, writer, range(number, number + 1))
+
+
+def _special(records: Records, dialect: Dialect, writer: _Writer) -> list[int]:
+    """Return the records with an escaped line end, which needs quotes, or that would be a blank line."""
+    mask = mask_of(dialect)
+    found = []
+    if mask and dialect.escape:
+        line_ends = mask.escaped_line_ends(records.data, bytes(records.scanned))
+        found.append(np.searchsorted(records.starts, line_ends, side="right") - 1)
+    if dialect.trailing_delimiter and writer.width == 1:
+        found.append(np.flatnonzero(records.ends - records.starts <= len(dialect.delimiter_byte)))
+    return np.unique(np.concatenate(found)).tolist() if found else []
+
+
+def _batches(records: Records, first: int, stop: int) -> Iterator[tuple[int, int]]:
+    while first < stop:
+        limit = records.starts[first] + _BATCH_BYTES
+        end = int(np.searchsorted(records.starts[:stop], limit, side="left"))
+        end = max(end, first + 1)
+        yield first, end
+        first = end
+
+
+class _Rewriter:
+    """Rewrites batches of records that begin outside quotes and end with a line."""
+
+    def __init__(self, records: Records, dialect: Dialect, writer: _Writer) -> None:
+        marks = scanned_marks(dialect)
+        self._records, self._dialect, self._writer = records, dialect, writer
+        self._is_masked = not dialect.is_plain
+        self._delimiter = marks.delimiter[0]
+        self._quote = marks.quote
+        self._delimiter_bytes = len(dialect.delimiter_byte)
+        self._last_of_delimiter = REST if self._delimiter_bytes > 1 else self._delimiter
+        self._written = np.frombuffer(records.data, np.uint8)
+        self._scanned = np.frombuffer(records.scanned, np.uint8)
+
+    def rewrite(self, first: int, end: int) -> bytes:
+        """Return the records from one to before another."""
+        starts, ends = self._records.starts, self._records.ends
+        begin = int(starts[first])
+        until = int(starts[end]) if end < len(starts) else len(self._written)
+        codes = self._scanned[begin:until]
+        out = self._written[begin:until].copy()
+        inside = self._replace_quotes(codes, out, keep := np.ones(len(codes), bool))
+        is_delimiter = codes == self._delimiter
+        is_delimiter &= ~inside
+        out[is_delimiter] = self._writer.delimiter
+        if self._is_masked:
+            is_dropped = (codes == REST) | (codes == PADDING) | (codes == COMMENT)
+            keep &= inside | ~is_dropped
+            self._drop_escapes(codes, out, keep, inside)
+        if self._dialect.trailing_delimiter:
+            counts = np.add.reduceat(is_delimiter, starts[first:end] - begin, dtype=np.int64)
+            for last in range(1, self._delimiter_bytes + 1):
+                keep[ends[first:end][counts == self._writer.width] - begin - last] = False
+        return out[keep].tobytes()
+
+    def _replace_quotes(self, codes: Codes, out: Codes, keep: Flags) -> Flags:
+        """Replace the quotes around fields, keep one of two inside; return which bytes are inside."""
+        if not self._quote:
+            return np.zeros(len(codes), bool)
+        is_quote = codes == self._quote[0]
+        inside = np.logical_xor.accumulate(is_quote)
+        is_first = is_quote & ~inside
+        is_first[:-1] &= (is_quote & inside)[1:]
+        is_first[-1:] = False
+        keep &= ~is_first
+        is_quote &= ~is_first
+        is_quote[1:] &= ~is_first[:-1]
+        out[is_quote] = self._writer.quote
+        return inside
+
+    def _drop_escapes(self, codes: Codes, out: Codes, keep: Flags, inside: Flags) -> None:
+        """Drop escapes; replace an escaped N that is a whole field by two quotes, which are null."""
+        at = np.flatnonzero(codes == ESCAPE)
+        keep[at] = False
+        at = at[(out[at + 1] == _NULL) & ~inside[at]]
+        before, after = codes[at - 1], codes[np.minimum(at + 2, len(codes) - 1)]
+        begins = (at == 0) | (before == self._last_of_delimiter) | (before == LF) | (before == CR)
+        if BOM in self._records.data:
+            begins |= [self._follows_marks(codes, each) for each in at.tolist()]
+        ends = (after == self._delimiter) | (after == LF) | (after == CR)
+        nulls = at[begins & ends]
+        keep[nulls] = True
+        out[nulls] = out[nulls + 1] = self._writer.quote
+
+    @staticmethod
+    def _follows_marks(codes: Codes, at: int) -> bool:
+        """Whether there are only byte order marks between the start of a line and an offset."""
+        begin = at
+        while codes[max(begin - len(BOM), 0) : begin].tobytes() == BOM:
+            begin -= len(BOM)
+        return begin < at and (begin == 0 or codes[begin - 1] in (CR, LF))

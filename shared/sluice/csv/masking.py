@@ -1,0 +1,157 @@
+"""Masks the bytes of a dialect that is not plain, so that the scanner can read them as plain ones.
+
+A masked copy has as many bytes as the original. An escape and the character after it, a delimiter, the white
+space around quotes and a comment are replaced by codes; all other bytes stay, so quotes and line ends mean
+what they mean in a plain dialect.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sluice.csv.dialects import Dialect
+
+Offsets = NDArray[np.intp]
+NOWHERE: Offsets = np.empty(0, np.intp)
+
+CR, LF = 0x0D, 0x0A
+NEUTRAL = 0x00
+"""Replaces a byte without meaning: neither delimiter, quote nor line end."""
+ESCAPE = 0x01
+"""Replaces an escape; the character after it is neutral."""
+DELIMITER = 0x02
+"""Replaces the first byte of a delimiter."""
+REST = 0x03
+"""Replaces the other bytes of a delimiter."""
+PADDING = 0x04
+"""Replaces white space between a delimiter or line end and a quote."""
+COMMENT = 0x05
+"""Replaces the bytes of a comment, without its line end."""
+_CODES = bytes((ESCAPE, DELIMITER, REST, PADDING, COMMENT))
+_WITHOUT_CODES = bytes.maketrans(_CODES, bytes(len(_CODES)))
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_BOM = rb"(?:\xef\xbb\xbf)*+"
+
+
+class ScannedMarks(NamedTuple):
+    """The bytes that the scanner looks for; the quote is empty where there is none."""
+
+    delimiter: bytes
+    quote: bytes
+
+
+def scanned_marks(dialect: Dialect) -> ScannedMarks:
+    """Return the delimiter and the quote of a dialect as the scanner sees them."""
+    delimiter = dialect.delimiter_byte if dialect.is_plain else bytes((DELIMITER,))
+    return ScannedMarks(delimiter, dialect.quote_byte)
+
+
+@lru_cache(maxsize=64)
+def mask_of(dialect: Dialect) -> Mask | None:
+    """Return the mask of a dialect, None where its bytes are scanned as they are."""
+    return None if dialect.is_plain else Mask(dialect)
+
+
+class Mask:
+    """The mask of a dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._escape, self._delimiter = dialect.escape_byte, dialect.delimiter_byte
+        self._quote = dialect.quote_byte
+        self._pair = re.compile(re.escape(self._escape) + rb"(?:\r\n|.)", re.DOTALL)
+        self._long_delimiter = bytes((DELIMITER,)) + bytes((REST,)) * (len(self._delimiter) - 1)
+        self._padding = None
+        if dialect.spaces_around_quotes and dialect.quote:
+            self._padding = _padding(dialect, self._long_delimiter[-1:])
+        self._comment = None
+        if dialect.comment:
+            start = rb"(?:\A|(?<=[\r\n]))" + _BOM + re.escape(dialect.comment_bytes)
+            self._comment = re.compile(start)
+
+    def apply(self, data: bytes, previous: int = LF) -> bytes:
+        """Return the masked copy of some bytes, in which comments are not masked yet.
+
+        Args:
+            data: the bytes; an escape at their end is open, and stays as it is.
+            previous: the masked byte before them.
+        """
+        masked = data.translate(_WITHOUT_CODES)
+        if self._escape and self._escape in data:
+            if self._escape + b"\r\n" in data:
+                masked = self._pair.sub(_neutral_pair, masked)
+            else:
+                masked = self._pair.sub(bytes((ESCAPE, NEUTRAL)), masked)
+        masked = masked.replace(self._delimiter, self._long_delimiter)
+        return self._padded(masked, previous) if self._padding else masked
+
+    def has_open_escape(self, masked: bytes | bytearray) -> bool:
+        """Whether masked bytes end with an escape that has no character after it."""
+        return bool(self._escape) and masked.endswith(self._escape)
+
+    def escaped_line_ends(self, data: bytes, masked: bytes) -> Offsets:
+        """Return the offsets of the last bytes of escaped line ends."""
+        escape = self._escape
+        if not escape or not (escape + b"\n" in data or escape + b"\r" in data):
+            return NOWHERE
+        codes = np.frombuffer(data, np.uint8)
+        is_end = (codes == LF) | (codes == CR)
+        is_end &= np.frombuffer(masked, np.uint8) == NEUTRAL
+        is_end[:-1] &= ~((codes[:-1] == CR) & (codes[1:] == LF) & is_end[1:])
+        return np.flatnonzero(is_end)
+
+    def comment_at_or_after(self, masked: bytes | bytearray, offset: int) -> int | None:
+        """Return the offset of the next line that begins like a comment."""
+        found = self._comment.search(masked, offset) if self._comment else None
+        return found.start() if found else None
+
+    def is_comment_at(self, masked: bytes | bytearray, offset: int) -> bool:
+        """Whether the line at an offset begins like a comment."""
+        return self._comment is not None and self._comment.match(masked, offset) is not None
+
+    def mask_comment(self, data: bytes, masked: bytearray, start: int) -> tuple[int, int]:
+        """Mask the line at an offset as a comment; return the offsets of its line end, and after that.
+
+        An escape before the line end of a comment does not escape it.
+        """
+        found = _LINE_END.search(data, start)
+        end, after = found.span() if found else (len(data), len(data))
+        masked[start:end] = bytes((COMMENT,)) * (end - start)
+        if masked[end:after] != data[end:after]:
+            masked[end:after] = data[end:after]
+            following = _LINE_END.search(masked, after)
+            until = following.start() if following else len(masked)
+            if self._padding:
+                masked[after:until] = self._padded(bytes(masked[after:until]), LF)
+        return end, after
+
+    def _padded(self, masked: bytes, previous: int) -> bytes:
+        """Mask white space around quotes: single spaces first, since that is fast."""
+        assert self._padding is not None  # noqa: S101  # the caller asked
+        last, first, space = self._long_delimiter[-1:], self._long_delimiter[:1], b" "
+        padding = bytes((PADDING,))
+        masked = masked.replace(last + space + self._quote, last + padding + self._quote)
+        masked = masked.replace(self._quote + space + first, self._quote + padding + first)
+        return self._padding.sub(_all_padding, bytes((previous,)) + masked)[1:]
+
+
+def _neutral_pair(found: re.Match[bytes]) -> bytes:
+    return bytes((ESCAPE,)) + bytes(len(found[0]) - 1)
+
+
+def _all_padding(found: re.Match[bytes]) -> bytes:
+    return bytes((PADDING,)) * len(found[0])
+
+
+def _padding(dialect: Dialect, last: bytes) -> re.Pattern[bytes] | None:
+    """Return what matches spaces and tabs around quotes; they begin with the same set, which is fast."""
+    spaces = b"".join(each for each in (b" ", b"\t") if each != dialect.delimiter_byte)
+    marks = {b"s": spaces, b"q": re.escape(dialect.quote_byte), b"d": b"\x02", b"l": last}
+    before = rb"(?<=[%(l)b\r\n][%(s)b])[%(s)b]*+(?=%(q)b)"
+    after = rb"(?<=%(q)b[%(s)b])[%(s)b]*+(?=[%(d)b\r\n]|\Z)"
+    return re.compile((rb"[%(s)b](?:" + before + b"|" + after + b")") % marks)
