@@ -13,6 +13,7 @@
     |   |   |-- AccountImbalanceError
     |   |   |-- EncodingMismatchError
     |   |   |-- CompressionError
+    |   |   |-- WorkbookError
     |   |   |-- RowsRefusedError
     |   |   |-- RecordTooLongError
     |   |   |-- RepeatedFailureError
@@ -198,6 +199,13 @@ class CompressionError(FileError):
 
     code = "CSV109"
     title = "The compressed file is damaged"
+
+
+class WorkbookError(FileError):
+    """The Excel workbook cannot be read: damaged, too large, without the sheet, or not calculated."""
+
+    code = "CSV114"
+    title = "The workbook cannot be read"
 
 
 class RecordTooLongError(FileError):

@@ -79,7 +79,7 @@ def test_an_upload_that_must_not_overwrite_is_refused(
     [
         ({"dataset": "pets", "name": "a.csv"}, "API305", 404),
         ({"dataset": "trips"}, "API303", 400),
-        ({"dataset": "trips", "name": "a.xlsx"}, "API303", 400),
+        ({"dataset": "trips", "name": "a.xls"}, "API303", 400),
         ({"dataset": "trips", "name": "../plays/a.csv"}, "API303", 400),
         ({"dataset": "trips", "name": "/a.csv"}, "API303", 400),
         ({"dataset": "trips", "name": "a\n.csv"}, "API303", 400),

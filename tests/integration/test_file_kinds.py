@@ -90,11 +90,11 @@ def test_an_empty_compressed_file_is_empty(flow: Flow) -> None:
     assert flow.ingestion(ingestion).problem["code"] == "CSV101"
 
 
-def _workbook() -> bytes:
+def _archive(*names: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("[Content_Types].xml", "<Types/>")
-        archive.writestr("xl/workbook.xml", "<workbook/>")
+        for name in names:
+            archive.writestr(name, "text")
     return file.getvalue()
 
 
@@ -102,10 +102,10 @@ def _workbook() -> bytes:
     ("data", "words"),
     [
         pytest.param(gzip.compress(COMPRESSED["gz"]), "compressed twice", id="twice"),
+        pytest.param(_archive("a.csv"), "a ZIP archive: unpack it", id="zip"),
         pytest.param(
-            _workbook(), "an Excel workbook (XLSX): save the sheet as CSV UTF-8", id="xlsx"
+            gzip.compress(_archive("xl/workbook.xml")), "an Excel workbook", id="xlsx-in-gzip"
         ),
-        pytest.param(gzip.compress(_workbook()), "an Excel workbook", id="xlsx-in-gzip"),
         pytest.param(b"%PDF-1.7\n%", "a PDF document", id="pdf"),
         pytest.param(b'[{"id": 1, "name": "a"}]', "is JSON", id="json"),
         pytest.param(b"<!doctype html><html>", "an HTML page", id="html"),

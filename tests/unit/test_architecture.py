@@ -94,6 +94,16 @@ PURE = {
     "querying.rows",
     "routes",
     "settings",
+    "workbooks.archive",
+    "workbooks.compound_file",
+    "workbooks.fields",
+    "workbooks.markup",
+    "workbooks.notation",
+    "workbooks.number_formats",
+    "workbooks.sheet_rows",
+    "workbooks.sheet_text",
+    "workbooks.values",
+    "workbooks.workbook",
 }
 #: What they may use besides: libraries that compute and reach nowhere.
 PURE_LIBRARIES = {"fastavro", "msgspec", "numpy", "zstandard"}

@@ -67,14 +67,15 @@ def write_stream(table: pa.Table, file: io.BytesIO) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a.csv", "A.CSV", "a.tsv", "a.Txt", "a.csv.gz", "a.TSV.GZ", "a.b.csv.zst"]
+    "name",
+    ["a.csv", "A.CSV", "a.tsv", "a.Txt", "a.csv.gz", "a.TSV.GZ", "a.b.csv.zst", "a.XLSX", "a.xlsm"],
 )
 def test_names_of_csv_files(name: str) -> None:
     assert is_csv_name(name)
 
 
 @pytest.mark.parametrize(
-    "name", ["a.csv.exe", "csv", "a.gz", "a.csvx", "a.csv.gz.gz", "a.xlsx", "a.csv\n"]
+    "name", ["a.csv.exe", "csv", "a.gz", "a.csvx", "a.csv.gz.gz", "a.xlsx.gz", "a.xls", "a.csv\n"]
 )
 def test_other_names(name: str) -> None:
     assert not is_csv_name(name)
@@ -83,6 +84,7 @@ def test_other_names(name: str) -> None:
 def test_the_content_type_follows_from_the_name() -> None:
     names = ("a.CSV", "a.tsv", "a.txt.GZ", "a.csv.zst")
     types = ["text/csv", "text/tab-separated-values", "application/gzip", "application/zstd"]
+    assert content_type_of("a.xlsx").endswith(".spreadsheetml.sheet")
     assert [content_type_of(name) for name in names] == types
 
 

@@ -11,10 +11,15 @@ from sluice.errors import NotCsvError
 
 #: Bytes from which the kind of a file is known.
 HEAD_BYTES = 4096
-#: Names of CSV files; a compressed one has the ending of its compression too.
-ENDINGS = ".csv, .tsv or .txt, also with .gz or .zst"
-_NAME = re.compile(r"\.(?:csv|tsv|txt)(?:\.(gz|zst))?\Z", re.IGNORECASE)
-_CONTENT_TYPES = {"gz": "application/gzip", "zst": "application/zstd"}
+#: Names of CSV files and workbooks; a compressed CSV file has the ending of its compression too.
+ENDINGS = ".csv, .tsv or .txt, also with .gz or .zst, .xlsx or .xlsm"
+_NAME = re.compile(r"\.(?:(?:csv|tsv|txt)(?:\.(gz|zst))?|(xlsx|xlsm))\Z", re.IGNORECASE)
+_CONTENT_TYPES = {
+    "gz": "application/gzip",
+    "zst": "application/zstd",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "xlsm": "application/vnd.ms-excel.sheet.macroEnabled.12",
+}
 #: The first bytes of compressed content; a zstd stream may begin with a skippable frame (RFC 8878, 3.1.2).
 _COMPRESSIONS = {
     b"\x1f\x8b": "gzip",
@@ -43,8 +48,9 @@ _AS_SHEET = "save the sheet as CSV UTF-8, and upload that"
 _UNPACK = "unpack it, or compress the CSV file with gzip or zstd, and upload that"
 _RECOMPRESS = "compress it with gzip or zstd, and upload that"
 #: What files begin with that are no CSV: what they are, and what to do.
+_COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _FOREIGN = (
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook (XLS)", _AS_SHEET),
+    (_COMPOUND, "an Excel workbook (XLS)", _AS_SHEET),
     (b"PAR1\x15", "a Parquet file", _AS_CSV),
     (b"Obj\x01", "an Avro file", _AS_CSV),
     (b"ARROW1\0\0", "an Arrow file", _AS_CSV),
@@ -86,14 +92,14 @@ _UTF_8_MARK = b"\xef\xbb\xbf"
 
 
 def is_csv_name(name: str) -> bool:
-    """Whether a name ends like that of a CSV file, in any case."""
+    """Whether a name ends like that of a CSV file or workbook, in any case."""
     return _NAME.search(name) is not None
 
 
 def content_type_of(name: str) -> str:
     """Return the content type of a CSV file by its name."""
     found = _NAME.search(name)
-    ending = (found[1] or "").lower() if found else ""
+    ending = (found[1] or found[2] or "").lower() if found else ""
     if ending:
         return _CONTENT_TYPES[ending]
     return "text/tab-separated-values" if name.lower().endswith(".tsv") else "text/csv"
@@ -144,6 +150,16 @@ def with_byte_order(head: bytes, encoding: str) -> str:
     if encoding.endswith(("-le", "-be")):
         return encoding
     return f"{encoding}-le" if head.startswith(b"\xff\xfe") else f"{encoding}-be"
+
+
+def is_archive(head: bytes) -> bool:
+    """Whether content is a ZIP archive, as an Excel workbook is, and no OpenDocument."""
+    return head.startswith(_ZIP) and b"opendocument." not in head
+
+
+def is_compound(head: bytes) -> bool:
+    """Whether content is a compound file, as an Excel workbook with a password is."""
+    return head.startswith(_COMPOUND)
 
 
 def foreign_kind_of(head: bytes, dialect: Dialect) -> Foreign | None:

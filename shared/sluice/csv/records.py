@@ -125,6 +125,13 @@ def _with_open_escape(index: RecordIndex, offset: int) -> RecordIndex:
     return replace(index, malformed=(*index.malformed, flaw))
 
 
+def number_by_rows(index: RecordIndex, data: bytes) -> RecordIndex:
+    """Return an index whose lines are the rows of a sheet: line ends inside of records do not count."""
+    places = zip(index.starts.tolist(), index.ends.tolist(), strict=True)
+    inside = np.array([len(_LINE_END.findall(data, *each)) for each in places], index.lines.dtype)
+    return replace(index, lines=index.lines - (np.cumsum(inside) - inside))
+
+
 def _index_lines(data: bytes) -> RecordIndex:
     """Find the records of a chunk without quotes: each line that is not blank is one."""
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _LINE_FEED)

@@ -65,6 +65,7 @@ _DATASET_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "cluster": (list, "a list of stored columns"),
     "stray_quotes": (str, "reject or literal"),
     "ragged": (str, "reject or pad"),
+    "sheet": (str, "the name of a sheet"),
     "output": (str, "the name of a query"),
     "columns": (list, "[[columns]] tables"),
     "aliases": (dict, "a table of routes"),
@@ -239,6 +240,7 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         detects_encoding="encoding" not in top,
         stray_quotes=top.get("stray_quotes", "reject"),
         ragged=top.get("ragged", "reject"),
+        sheet=top.get("sheet", ""),
         rollups=tuple(parse_rollup(*each) for each in document.get("rollups", {}).items()),
         projections=tuple(
             parse_projection(*each) for each in document.get("projections", {}).items()

@@ -362,6 +362,7 @@ class Dataset:
         detects_encoding: whether the encoding of each file is detected: UTF-8 or Windows-1252.
         stray_quotes: `reject` or `literal`, for a quote inside an unquoted field.
         ragged: `reject` or `pad`, for records with too few fields.
+        sheet: the sheet of a workbook that is loaded; empty: the first visible one with a value.
         aliases: routes of other systems that the dataset serves.
         output: name of the query whose result for one ingestion is that file's output, or empty.
     """
@@ -379,6 +380,7 @@ class Dataset:
     detects_encoding: bool = False
     stray_quotes: str = "reject"
     ragged: str = "reject"
+    sheet: str = ""
     rollups: tuple[Rollup, ...] = ()
     projections: tuple[Projection, ...] = ()
     queries: tuple[Query, ...] = ()

@@ -257,7 +257,10 @@ class UploadRequest(Request, frozen=True):
 
     dataset: str
     name: Annotated[
-        str, Meta(description="Ends in .csv, .tsv or .txt, also with .gz or .zst, in any case.")
+        str,
+        Meta(
+            description="Ends in .csv, .tsv or .txt, also with .gz or .zst, or in .xlsx or .xlsm."
+        ),
     ]
     size_bytes: Annotated[int, Meta(ge=0)] | None = None
     size: Annotated[int, Meta(ge=0, description="Another name of size_bytes.")] | None = None

@@ -7,7 +7,7 @@ the last recorded one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -45,7 +45,7 @@ from sluice.ingestion.notifications import FIXES_FOLDER, dataset_of, is_in_fixes
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.reject_objects import write_reject_files
 from sluice.ingestion.sources import Source, content_sha256, open_source
-from sluice.parsing.layout import lay_out, preamble_json
+from sluice.parsing.layout import Layout, lay_out, preamble_json
 from sluice.parsing.mismatches import check_first_records
 from sluice.postgres.catalog import dataset_of_version
 from sluice.postgres.connection import transaction, translated
@@ -154,7 +154,7 @@ def _begin(env: Environment, ingestion: Ingestion, dataset: Dataset) -> bool:
         return _begin_fix(env, ingestion, dataset)
     with transaction(env.engine) as connection:
         is_likely = may_be_loaded(connection, ingestion, dataset)
-    sha256 = content_sha256(env.storage, ingestion.file) if is_likely else None
+    sha256 = content_sha256(env.storage, ingestion.file, dataset) if is_likely else None
     with transaction(env.engine) as connection:
         same = same_content(connection, ingestion.id, dataset, sha256)
         if same is None:
@@ -167,7 +167,7 @@ def _begin(env: Environment, ingestion: Ingestion, dataset: Dataset) -> bool:
 
 def _begin_fix(env: Environment, fix: Ingestion, dataset: Dataset) -> bool:
     """Begin to split a file that fixes rejects, or skip it where the same content fixed them before."""
-    sha256 = content_sha256(env.storage, fix.file)
+    sha256 = content_sha256(env.storage, fix.file, dataset)
     with transaction(env.engine) as connection:
         same = same_fix(connection, fix, sha256)
         if same is not None:
@@ -183,15 +183,11 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
     _relay(env, ingestion.id)
     with transaction(env.engine) as connection:
         known = select_chunks(connection, ingestion.id)
-    source = open_source(
-        env.storage, ingestion.file, dataset.dialect, ingestion.id, env.settings.outbox
-    )
+    source = open_source(env.storage, ingestion.file, dataset, ingestion.id, env.settings.outbox)
     missing = [each.cut for each in known if not each.is_loaded]
     publish_chunks(env.publisher, ingestion, source, missing)
     chunk_bytes = env.settings.chunk_bytes
-    dialect = dataset.dialect
-    if source.encoding:
-        dialect = replace(dialect, encoding=source.encoding)
+    dialect = source.dialect or dataset.dialect
     splitter = (
         Splitter.resume(dialect, known[-1].cut, chunk_bytes)
         if known
@@ -203,7 +199,7 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
     head = b""
     for block in source.blocks(splitter.position):
         watch.feed(block)
-        cuts = splitter.feed(block)
+        cuts = [source.numbered(each) for each in splitter.feed(block)]
         head = b"" if has_layout else head + block
         _check_open_record(splitter, ingestion.file)
         if not has_layout and (splitter.header is not None or not dataset.dialect.header):
@@ -214,7 +210,7 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
             return
         count += len(cuts)
     watch.finish()
-    cuts = splitter.finish()
+    cuts = [source.numbered(each) for each in splitter.finish()]
     if not has_layout:
         if dataset.dialect.header and splitter.header is None:
             raise EmptyFileError(
@@ -257,9 +253,14 @@ def _store_layout(
     block: bytes,
 ) -> None:
     """Store how the file is laid out, from its first bytes and the block in which its header ends."""
+    if source.dialect:
+        dataset = replace(dataset, dialect=source.dialect)
     layout = lay_out(dataset, splitter.header, source.encoding or encoding)
     check_first_records(dataset, layout.dialect.encoding, block)
+    layout = replace(layout, sheet=source.sheet)
     document = layout.to_json()
+    if source.sheet:
+        document["cells"] = _letters_of(dataset, layout, source.letters())
     if splitter.header_end is not None:
         document |= preamble_json(head[: splitter.header_end])
     if source.is_copied:
@@ -269,6 +270,16 @@ def _store_layout(
     values = {"ingestion": ingestion, "layout": jsonb(document)}
     with transaction(env.engine) as connection:
         connection.execute(statement("store_layout"), values)
+
+
+def _letters_of(dataset: Dataset, layout: Layout, letters: Sequence[str]) -> dict[str, str]:
+    """Return the letter of each column of a dataset in the sheet of a workbook."""
+    places = zip(dataset.columns, layout.order, strict=True)
+    return {
+        column.name: letters[place if isinstance(place, int) else place[0]]
+        for column, place in places
+        if place is not None
+    }
 
 
 def _store_encoding(env: Environment, ingestion: int, watch: EncodingWatch) -> None:

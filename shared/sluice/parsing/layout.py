@@ -22,21 +22,25 @@ class Layout:
         width: number of columns of the file.
         dialect: how the file is written.
         is_detected: whether its encoding was found in the file, and not declared.
+        sheet: the name of the sheet where the file is a workbook; then its lines are the rows, whatever
+            line ends cells have.
     """
 
     order: tuple[Place | None, ...]
     width: int
     dialect: Dialect
     is_detected: bool = False
+    sheet: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as a JSON object."""
-        return {
+        document = {
             "order": list(self.order),
             "width": self.width,
             "dialect": self.dialect.to_json(),
             "is_detected": self.is_detected,
         }
+        return {**document, "sheet": self.sheet} if self.sheet else document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -44,7 +48,8 @@ class Layout:
         dialect = Dialect.from_json(document["dialect"])
         is_detected = document.get("is_detected", False)
         order = (tuple(each) if isinstance(each, list) else each for each in document["order"])
-        return cls(tuple(order), document["width"], dialect, is_detected)
+        sheet = document.get("sheet", "")
+        return cls(tuple(order), document["width"], dialect, is_detected, sheet)
 
 
 def preamble_json(preamble: bytes) -> dict[str, Any]:

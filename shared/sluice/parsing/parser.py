@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sluice.csv.encodings import contradicts
-from sluice.csv.records import NO_RECORDS, index_records
+from sluice.csv.records import NO_RECORDS, index_records, number_by_rows
 from sluice.csv.rejects import line_end_at, rejects_of
 from sluice.datasets.identifiers import literal
 from sluice.datasets.model import Column, Dataset, Rollup
@@ -110,6 +110,8 @@ def parse_chunk(
         if index is None:
             needs_index = findings or dataset.keeps_originals
             index = index_records(data, layout.dialect, layout.width) if needs_index else NO_RECORDS
+        if layout.sheet:
+            index = number_by_rows(index, data)
         parsed = ParsedChunk(
             dataset=dataset,
             records_read=records.records,
