@@ -51,7 +51,12 @@ def keys(cells: list[str]) -> dict[str, Any]:
         ("1.5 2 -.5 5.", "numeric"),
         ("1.10 1.1", "numeric"),
         ("1e5 1.5E-7 3", "float"),
-        ("1e300", "numeric"),
+        ("1.5e300", "numeric"),
+        ("12E3 14E5", "text"),
+        ("12E3 14 5e300", "text"),
+        ("1e+5", "float"),
+        ("1e5 1.5", "float"),
+        ("1e5 NaN", "text"),
         ("0.1234567890123456789 1e5", "numeric"),
         ("1.5 NaN inf", "float"),
         ("1 nan", "float"),
@@ -274,10 +279,10 @@ def test_coordinates_are_floats() -> None:
     assert "a position together with start_lng" in found[0].evidence
 
 
-def test_repeated_texts_are_stored_once_and_proposed_as_the_only_ones() -> None:
+def test_repeated_texts_are_proposed_as_the_only_ones_and_to_be_stored_once() -> None:
     column = inferred(["north", "south"] * 5000)
-    assert column.document["dictionary"] is True
-    assert column.proposals == ('one_of = ["north", "south"]',)
+    assert column.document == {"name": "a", "type": "text"}
+    assert column.proposals == ('one_of = ["north", "south"]', "dictionary = true")
 
 
 def test_a_point_is_text_where_its_stored_columns_would_have_the_name_of_another() -> None:

@@ -48,15 +48,15 @@ FILES = {
         starttime timestamp formats=['%m/%d/%y %H:%M']
         stoptime timestamp formats=['%m/%d/%y %H:%M']
         start_station_id integer
-        start_station_name text dictionary=True
+        start_station_name text
         start_station_latitude float
         start_station_longitude float
         end_station_id integer
-        end_station_name text dictionary=True
+        end_station_name text
         end_station_latitude float
         end_station_longitude float
         bikeid integer
-        usertype text dictionary=True
+        usertype text
         birth_year integer
         gender integer
     """,
@@ -106,11 +106,11 @@ FILES = {
         description text
     """,
     "trips/jersey_city_2017.csv": """
-        region text dictionary=True
+        region text
         origin_coord point
         destination_coord point
         datetime timestamp
-        datasource text dictionary=True
+        datasource text
     """,
     "trips/trips.csv": """
         region text

@@ -88,20 +88,22 @@ class Reading:
     is_point: bool = False
 
 
-_TEXT_READING = Reading((TEXT,))
+TEXT_READING = Reading((TEXT,))
+
+
+def read_shape(shape: str) -> Reading:
+    """Return the forms of cells by their shape."""
+    return _read(shape) if len(shape) <= _LONGEST else TEXT_READING
 
 
 @lru_cache(maxsize=16 * 1024)
-def read_shape(shape: str) -> Reading:
-    """Return the forms of cells by their shape."""
+def _read(shape: str) -> Reading:
     text = shape.strip(WHITE_SPACE)
     if not text:
         return Reading((BLANK,))
-    if len(text) > _LONGEST:
-        return _TEXT_READING
     at = len(shape[: shape.index(text[0])].encode())
     readers = (_word, _number, _time, _uuid, _point)
-    return next(filter(None, (read(text, at) for read in readers)), _TEXT_READING)
+    return next(filter(None, (read(text, at) for read in readers)), TEXT_READING)
 
 
 def _word(text: str, _: int) -> Reading | None:

@@ -14,7 +14,8 @@ from sluice.inference.names import ColumnName
 from sluice.inference.observations import ColumnObservation, Observations
 from sluice.inference.toml import toml_line
 
-#: Texts that repeat are stored once if there are so many cells, and so many for each text.
+#: Texts that repeat had better be stored once if there are so many cells, and so many for each text. Only
+#: proposed: a later file may have more texts than a dictionary holds.
 _DICTIONARY_CELLS, _DICTIONARY_REPEATS = 10_000, 100
 #: Texts are proposed as the only allowed ones if they are so few, and each is so frequent on average.
 _MAX_CHOICES, _CHOICE_REPEATS = 12, 20
@@ -114,17 +115,10 @@ def _column(name: ColumnName, column: ColumnObservation, decision: Decision) -> 
     if name.header is not None and name.header != name.name:
         document["header"] = name.header
     document |= decision.keys
-    if decision.type is ColumnType.TEXT:
-        document |= _text_keys(column)
+    if decision.type is ColumnType.TEXT and column.spaced:
+        document["trim"] = False
     evidence = (*_cells(column), *decision.reasons, *_notes(column, decision))
     return InferredColumn(document, evidence, _proposals(column, decision), _is_unique(column))
-
-
-def _text_keys(column: ColumnObservation) -> dict[str, bool]:
-    keys = {"trim": False} if column.spaced else {}
-    count = len(column.distinct or ())
-    is_repeated = count and column.cells >= max(_DICTIONARY_CELLS, count * _DICTIONARY_REPEATS)
-    return {**keys, "dictionary": True} if is_repeated else keys
 
 
 def _cells(column: ColumnObservation) -> tuple[str, ...]:
@@ -146,10 +140,12 @@ def _notes(column: ColumnObservation, decision: Decision) -> tuple[str, ...]:
 
 def _proposals(column: ColumnObservation, decision: Decision) -> tuple[str, ...]:
     values = sorted(column.distinct or ())
-    is_choice = 1 < len(values) <= _MAX_CHOICES and column.cells >= len(values) * _CHOICE_REPEATS
-    if decision.type is not ColumnType.TEXT or not is_choice:
+    if decision.type is not ColumnType.TEXT or not values:
         return ()
-    return (toml_line("one_of", values),)
+    is_choice = 1 < len(values) <= _MAX_CHOICES and column.cells >= len(values) * _CHOICE_REPEATS
+    is_repeated = column.cells >= max(_DICTIONARY_CELLS, len(values) * _DICTIONARY_REPEATS)
+    proposed = {"one_of": values if is_choice else None, "dictionary": is_repeated or None}
+    return tuple(toml_line(key, value) for key, value in proposed.items() if value)
 
 
 def _is_unique(column: ColumnObservation) -> bool:

@@ -20,9 +20,11 @@ from sluice.inference.numbers import CONVENTIONS, marks_of, number_keys, sizes_o
 #: The convention of numbers as most programs write them.
 _PLAIN = "p"
 _WHOLE = (("w", ColumnType.NUMERIC), ("l", ColumnType.BIGINT), ("i", ColumnType.INTEGER))
-_DECIMALS = frozenset("dDxX")
+_DECIMALS = frozenset("dDxXyY")
+#: What may be a code, and what shows that it is not.
+_CODES, _NO_CODES = frozenset("yY"), frozenset("dDxX")
 #: What a double keeps: whole numbers of 32 bits, and at most 17 digits with or without exponent.
-_KEPT_BY_DOUBLE = frozenset("idx")
+_KEPT_BY_DOUBLE = frozenset("idxy")
 
 
 def decide_number(forms: Forms, not_finite: Forms, habits: Habits) -> Decision:
@@ -44,6 +46,8 @@ def decide_number(forms: Forms, not_finite: Forms, habits: Habits) -> Decision:
     if not convention:
         return replace(_unclear(forms), is_open=True)
     sizes = {sizes_of(form)[convention] for form in forms}
+    if sizes & _CODES and not sizes & _NO_CODES:
+        return _code(forms, convention)
     keys = number_keys(convention, tuple(sorted(found)))
     if not_finite:
         return _with_not_finite(forms, not_finite, sizes, keys)
@@ -74,11 +78,16 @@ def _meaning(forms: Forms, convention: str) -> tuple[bool, ...]:
 
 
 def _type_of(sizes: Collection[str]) -> ColumnType:
-    if "x" in sizes and set(sizes) <= _KEPT_BY_DOUBLE:
+    if {"x", "y"} & set(sizes) and set(sizes) <= _KEPT_BY_DOUBLE:
         return ColumnType.FLOAT
     if _DECIMALS & set(sizes):
         return ColumnType.NUMERIC
     return next(kind for size, kind in _WHOLE if size in sizes)
+
+
+def _code(forms: Forms, convention: str) -> Decision:
+    codes = {form: each for form, each in forms.items() if sizes_of(form)[convention] in _CODES}
+    return text_because(f"{show(first_of(codes))}, which may be a code, not a number")
 
 
 def _with_not_finite(

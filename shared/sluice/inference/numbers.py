@@ -2,7 +2,7 @@
 
 The form of a number is `number <sizes> <marks>`. Sizes are pairs of a convention and what the cell is in it:
 `i` a whole number of 32 bits, `l` of 64 bits, `w` a larger one; `d` a decimal of at most 17 digits, `D` of
-more; `x` and `X` the same with an exponent.
+more; `x` and `X` the same with an exponent, `y` and `Y` with one that may as well be a code, such as `12E3`.
 """
 
 from __future__ import annotations
@@ -177,7 +177,9 @@ def _size(convention: str, text: _Text, *, is_large: bool) -> str:
         return ""
     digits = len(whole + decimals)
     if exponent:
-        return "x" if digits <= _DOUBLE_DIGITS and len(exponent.lstrip("+-")) < 3 else "X"
+        is_kept = digits <= _DOUBLE_DIGITS and len(exponent.lstrip("+-")) < 3
+        is_code = not has_point and exponent[0] not in "+-"
+        return ("x" if is_kept else "X") if not is_code else ("y" if is_kept else "Y")
     if has_point or "%" in text.marks:
         return "d" if digits <= _DOUBLE_DIGITS else "D"
     return _whole_size(digits, is_large=is_large)

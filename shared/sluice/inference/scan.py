@@ -12,6 +12,7 @@ from sluice.inference.cell_forms import (
     BLANK,
     NULL_MARK,
     TEXT,
+    TEXT_READING,
     Probe,
     Reading,
     is_on_earth,
@@ -88,7 +89,7 @@ def _scan_shapes(cells: Cells) -> Scan:
     if not len(cells):
         return Scan({})
     shapes = shapes_of(cells)
-    readings = [read_shape(each) for each in shapes.texts]
+    readings = _read_shapes(shapes.texts)
     variants, ends = _variants(cells, shapes, readings)
     width = 1 if variants is None else int(variants.max()) + 1
     codes = shapes.index if variants is None else shapes.index.astype(np.int64) * width + variants
@@ -98,6 +99,16 @@ def _scan_shapes(cells: Cells) -> Scan:
         found[form] = min(row, found.get(form, row))
     found.pop(BLANK, None)
     return Scan(found, ends)
+
+
+def _read_shapes(texts: Sequence[str]) -> list[Reading]:
+    """Return the readings of shapes in the order of their first cells; after the first text all are texts."""
+    readings: list[Reading] = []
+    for each in texts:
+        readings.append(read_shape(each))
+        if readings[-1] is TEXT_READING:
+            break
+    return readings + [TEXT_READING] * (len(texts) - len(readings))
 
 
 def _first_rows(codes: NDArray[np.integer], count: int) -> list[tuple[int, int]]:
