@@ -285,6 +285,10 @@ def test_repeated_texts_are_proposed_as_the_only_ones_and_to_be_stored_once() ->
     assert column.proposals == ('one_of = ["north", "south"]', "dictionary = true")
 
 
+def test_a_century_is_proposed_for_years_of_two_digits() -> None:
+    assert inferred(["6/24/40"]).proposals == ('two_digit_years = "past"',)
+
+
 def test_a_point_is_text_where_its_stored_columns_would_have_the_name_of_another() -> None:
     names = name_columns(["place", "place_lon"])
     found = decide(observed(["POINT (14.4 50.1)"], ["1"]), names)
@@ -327,7 +331,7 @@ def test_the_toml_declares_what_was_decided() -> None:
     text = dataset_toml("things", Detected(), columns, {"ragged": "pad"})
     assert {"name": "things", **tomllib.loads(text)} == document
     dataset = parse_document(document)
-    assert [each.headers[0] for each in dataset.columns] == headers
+    assert [each.headers[0] for each in dataset.columns] == [each.strip() for each in headers]
     assert "# each record has 3 fields." in text
     assert '# key = ["id"]' in text
 

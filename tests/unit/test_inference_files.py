@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from real_files import DATA, needs_real_files
+from real_files import DATA, needs_real_files, of_each_real_file
+from sluice.datasets.declarations import parse_document
 from sluice.inference.columns import InferredColumn, decide
 from sluice.inference.names import name_columns, number_columns
 from sluice.inference.observations import Observations
 from sluice.inference.observe import observe
+from sluice.parsing.layout import lay_out
+from sluice.parsing.parser import parse_chunk
 
 CASES = DATA.parent / "cases" / "duckdb"
 #: Records of a batch: an odd number, so that batches end anywhere.
 BATCH = 977
 
 
+def records_of(path: Path, delimiter: str = ",", encoding: str = "utf-8-sig") -> list[list[str]]:
+    with path.open(encoding=encoding, newline="", errors="replace") as file:
+        return [each for each in csv.reader(file, delimiter=delimiter) if each]
+
+
 def infer(
     path: Path, *, header: bool = True, delimiter: str = ",", encoding: str = "utf-8-sig"
 ) -> list[InferredColumn]:
-    with path.open(encoding=encoding, newline="") as file:
-        records = [each for each in csv.reader(file, delimiter=delimiter) if each]
+    records = records_of(path, delimiter, encoding)
     names = name_columns(records.pop(0)) if header else number_columns(len(records[0]))
     seen = Observations()
     for begin in range(0, len(records), BATCH):
@@ -218,3 +226,19 @@ def test_a_small_case_has_the_types_that_a_person_gives_it(name: str) -> None:
 def test_a_decimal_comma_with_exponents_is_a_float() -> None:
     found = infer(CASES / "decimal_separators" / "decimal_separators.csv", delimiter=";")
     assert [shown(each) for each in found] == ["commas float decimal_separator=,", "periods float"]
+
+
+@of_each_real_file
+def test_each_record_of_a_real_file_is_admitted(path: Path) -> None:
+    records = records_of(path)
+    cells = zip(*records[1:], strict=True)
+    columns = [pa.array([cell or None for cell in each], pa.string()) for each in cells]
+    found = decide(observe(columns, first_record=0), name_columns(records[0]))
+    document = {"name": "things", "columns": [dict(each.document) for each in found]}
+    dataset = parse_document({**document, "header": False, "encoding": "utf-8"})
+    written = io.StringIO()
+    csv.writer(written, quoting=csv.QUOTE_ALL).writerows(records[1:])
+    data = written.getvalue().encode()
+    with parse_chunk(data, dataset, lay_out(dataset, None), first_line=1, first_record=0) as parsed:
+        assert [(each.value, each.reason) for each in parsed.rejects] == []
+        assert len(parsed.rows) == len(records) - 1

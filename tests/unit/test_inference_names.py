@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sluice.datasets.declarations import parse_document
+from sluice.datasets.grammars import WHITE_SPACE
 from sluice.inference.names import dataset_name, name_columns, number_columns
+from sluice.parsing.mismatches import match_names
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ from sluice.inference.names import dataset_name, name_columns, number_columns
     ],
 )
 def test_a_header_becomes_a_name(header: str, name: str) -> None:
-    assert [(each.name, each.header) for each in name_columns([header])] == [(name, header)]
+    assert [(each.name, each.header) for each in name_columns([header])] == [(name, header.strip())]
 
 
 def test_a_repeated_name_gets_a_number() -> None:
@@ -56,12 +58,15 @@ def test_a_file_name_becomes_a_name_of_a_dataset(text: str, name: str) -> None:
     assert dataset_name(text) == name
 
 
+@example(["ingestion", "A", "a", "", "", "xmin"])
 @given(
     st.lists(st.text(st.characters(exclude_characters="\0"), max_size=60), min_size=1, max_size=8)
 )
-def test_any_headers_can_be_declared(headers: list[str]) -> None:
+def test_any_headers_can_be_declared_and_are_found(headers: list[str]) -> None:
     columns = [
         {"name": each.name, "header": each.header, "type": "text"} for each in name_columns(headers)
     ]
     dataset = parse_document({"name": "any", "columns": columns})
-    assert [each.headers[0] for each in dataset.columns] == headers
+    match = match_names(dataset, [each.strip(WHITE_SPACE) for each in headers])
+    assert match.fits
+    assert match.order == tuple(range(len(headers)))

@@ -139,6 +139,8 @@ def _notes(column: ColumnObservation, decision: Decision) -> tuple[str, ...]:
 
 
 def _proposals(column: ColumnObservation, decision: Decision) -> tuple[str, ...]:
+    if any("%y" in each for each in decision.keys.get("formats", ())):
+        return (toml_line("two_digit_years", "past"),)
     values = sorted(column.distinct or ())
     if decision.type is not ColumnType.TEXT or not values:
         return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sluice.datasets.types import ColumnType
 from sluice.inference.observations import Witness
@@ -37,7 +38,7 @@ class Decision:
     """
 
     type: ColumnType
-    keys: Mapping[str, object] = field(default_factory=dict)
+    keys: Mapping[str, Any] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     fits_double: bool = False
     proven: Habits = field(default_factory=Habits)

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import RESERVED_COLUMNS, SYSTEM_COLUMNS
 
@@ -26,7 +27,7 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 @dataclass(frozen=True)
 class ColumnName:
-    """The stored name of a column, and its header; None in a file without header."""
+    """The stored name of a column, and its header without white space around it; None if there is none."""
 
     name: str
     header: str | None = None
@@ -43,7 +44,7 @@ def name_columns(headers: Iterable[str]) -> tuple[ColumnName, ...]:
     for position, header in enumerate(headers, 1):
         name = _unique(_identifier(header) or f"column_{position}", taken)
         taken.add(name)
-        named.append(ColumnName(name, header))
+        named.append(ColumnName(name, header.strip(WHITE_SPACE)))
     return tuple(named)
 
 

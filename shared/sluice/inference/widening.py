@@ -150,7 +150,7 @@ def _has(declared: object, needed: object) -> bool:
 def _widened(column: Column, decision: Decision, observation: ColumnObservation) -> dict[str, Any]:
     kept = {key: each for key, each in document_of(column).items() if key not in _TYPED_KEYS}
     document = {"name": column.name, "type": str(decision.type), **kept, **decision.keys}
-    nulls = (*column.nulls, *decision.keys.get("nulls", ()))  # type: ignore[misc]
+    nulls = (*column.nulls, *decision.keys.get("nulls", ()))
     if nulls:
         document["nulls"] = list(dict.fromkeys(nulls))
     if decision.type is ColumnType.TEXT and observation.spaced:
