@@ -54,6 +54,7 @@ ROUTES = (
     Route("GET", "/v1/ingestions", "status", "listIngestions"),
     Route("GET", "/v1/ingestions/{ingestion}", "status", "showIngestion"),
     Route("GET", "/v1/ingestions/{ingestion}/rejects", "status", "listRejects"),
+    Route("GET", "/v1/ingestions/{ingestion}/duplicates", "status", "listDuplicates"),
     Route("GET", "/v1/ingestions/{ingestion}/output", "status", "showOutput"),
     Route("GET", "/v1/ingestions/{ingestion}/events", "status", "listEvents"),
     Route("POST", "/v1/ingestions/{ingestion}/cancel", "intake", "cancelIngestion"),

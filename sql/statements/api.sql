@@ -101,3 +101,19 @@ ORDER BY created_at, id;
 -- name: delete_subscription
 -- Deletes a push subscription.
 DELETE FROM sluice.subscriptions WHERE id = :id;
+
+-- name: page_of_duplicates
+-- A page of the duplicates of an ingestion, each with the row that counts. The line of a record follows from its
+-- chunk where each record is one line.
+SELECT duplicates.record, duplicates.key, won_by, won_record,
+    own.first_line + duplicates.record - own.first_record AS line,
+    winner.first_line + won_record - winner.first_record AS won_line
+FROM sluice.duplicates
+LEFT JOIN sluice.chunks AS own ON own.ingestion = duplicates.ingestion AND own.lines = own.records
+    AND duplicates.record >= own.first_record AND duplicates.record < own.first_record + own.records
+LEFT JOIN sluice.chunks AS winner ON winner.ingestion = won_by AND winner.lines = winner.records
+    AND won_by = duplicates.ingestion
+    AND won_record >= winner.first_record AND won_record < winner.first_record + winner.records
+WHERE duplicates.ingestion = :ingestion AND duplicates.record > CAST(:after AS bigint)
+ORDER BY duplicates.record
+LIMIT CAST(:limit AS integer);

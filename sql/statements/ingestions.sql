@@ -195,6 +195,14 @@ FROM unnest(CAST(:ingestions AS integer[])) AS given (ingestion)
     LEFT JOIN sluice.receipts ON receipts.ingestion = chunks.ingestion AND receipts.chunk = chunks.number
 GROUP BY given.ingestion;
 
+-- name: lines_left
+-- How many lines the chunks have that are not loaded yet: a bound of their rows.
+SELECT CAST(coalesce(sum(lines), 0) AS bigint) FROM sluice.chunks
+WHERE ingestion = :ingestion AND NOT EXISTS (
+    SELECT FROM sluice.receipts
+    WHERE receipts.ingestion = chunks.ingestion AND receipts.chunk = chunks.number
+);
+
 -- name: commonest_reject
 -- Which rule of which column most rejects of an ingestion break, how many they are, and the first of them.
 SELECT column_name, count(*) AS rejects, min(line) AS line, (array_agg(reason ORDER BY record))[1] AS reason
@@ -323,3 +331,7 @@ FROM (
 ) AS page
 WHERE coalesce(length_before, 0) < 2097152
 ORDER BY record;
+
+-- name: delete_duplicates
+-- Deletes the list of an ingestion's duplicates: it is made again.
+DELETE FROM sluice.duplicates WHERE ingestion = :ingestion;

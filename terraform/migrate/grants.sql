@@ -20,6 +20,7 @@ GRANT UPDATE ON sluice.ingestions TO sluice_load;
 -- finish: publishes ingestions and merges roll-ups.
 GRANT INSERT, DELETE ON sluice.publications TO sluice_finish;
 GRANT INSERT, UPDATE ON sluice.rejects TO sluice_finish;
+GRANT INSERT, DELETE ON sluice.duplicates TO sluice_finish;
 GRANT INSERT, UPDATE ON sluice.freshness, sluice.events TO sluice_finish;
 GRANT UPDATE ON sluice.ingestions TO sluice_finish;
 -- finish: compacts, which fills projections.

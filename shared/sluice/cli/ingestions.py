@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,8 @@ from sluice.cli.output import print_json, print_json_line, print_rows, save
 from sluice.cli.progress import describe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sluice.client import Client, Event, Ingestion
 
 _ingestion_argument = click.argument("ingestion", type=click.IntRange(1))
@@ -127,6 +129,42 @@ def rejects(
         click.echo(f"ingestion {ingestion} has no rejected rows", err=True)
     elif found.get("next"):
         click.echo("there are more: use --limit N, or --format csv for all", err=True)
+
+
+@click.command(epilog=examples("sluice duplicates 7", "sluice duplicates 7 --limit 1000 --json"))
+@_ingestion_argument
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Maximum number of lines.",
+)
+@json_option
+@click.pass_context
+def duplicates(context: click.Context, ingestion: int, limit: int, as_json: bool) -> None:
+    """List the rows that an ingestion left out because of their key, and the row that counts."""
+    found = connect(context).duplicates_page(ingestion, limit)
+    if as_json:
+        print_json(found)
+        return
+    print_rows([_duplicate_row(each) for each in found["duplicates"]])
+    if not found["duplicates"]:
+        click.echo(f"ingestion {ingestion} has no duplicates", err=True)
+    elif found.get("next"):
+        click.echo("there are more: use --limit N", err=True)
+
+
+def _duplicate_row(duplicate: Mapping[str, Any]) -> dict[str, object]:
+    winner = duplicate["won_by"]
+    return {
+        "line": duplicate["line"],
+        "record": duplicate["record"],
+        "key": ", ".join(f"{name}={value}" for name, value in duplicate["key"].items()),
+        "won by ingestion": winner["ingestion"],
+        "line of it": winner["line"],
+        "record of it": winner["record"],
+    }
 
 
 @click.command(epilog=examples("sluice output 7 > totals.csv", "sluice output 7 -o totals.csv"))

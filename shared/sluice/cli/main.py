@@ -39,6 +39,7 @@ COMMANDS = (
     queries.query,
     ingestions.ingestions,
     ingestions.rejects,
+    ingestions.duplicates,
     ingestions.output,
     ingestions.cancel,
     ingestions.retry,

@@ -202,6 +202,12 @@ class Client:
         page = self._transport.json("GET", path, {"limit": str(limit)})
         return {**page, "rejects": self._list(page, "rejects")}
 
+    def duplicates_page(self, ingestion: int, limit: int) -> dict[str, Any]:
+        """Return the first duplicates of an ingestion as the API answers them."""
+        path = f"/v1/ingestions/{ingestion}/duplicates"
+        page = self._transport.json("GET", path, {"limit": str(limit)})
+        return {**page, "duplicates": self._list(page, "duplicates")}
+
     def download_rejects(self, ingestion: int, kind: str) -> Iterator[bytes]:
         """Yield the rejected rows as bytes of a format: `csv`, `reasons`, `json` or `ndjson`."""
         return self._download(f"/v1/ingestions/{ingestion}/rejects", [("format", kind)])

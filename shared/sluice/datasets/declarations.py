@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -32,6 +33,7 @@ from sluice.datasets.model import (
     Dataset,
     Duplicates,
     LoadPolicy,
+    RejectLimit,
     Reupload,
 )
 from sluice.datasets.sql_headers import parse_projection, parse_query, parse_rollup
@@ -41,6 +43,7 @@ from sluice.errors import DeclarationError
 #: Keys of the document that are not keys of `dataset.toml`.
 _BESIDE_TOML = ("name", "version", "table", "rollups", "projections", "queries")
 
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?) ?%", re.ASCII)
 #: Keys that decide how a file is read.
 FILE_KEYS = (*(each.name for each in fields(Dialect)), "stray_quotes", "ragged")
 #: Keys of `dataset.toml`: the type of the value, and its description for errors.
@@ -60,7 +63,7 @@ _DATASET_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "key": (list, "a list of column names"),
     "duplicates": (str, "ignore, update or error"),
     "load": (str, "partial or all_or_nothing"),
-    "max_rejects": (int, "a whole number"),
+    "max_rejects": ((int, str), 'a whole number, or a share such as "1%"'),
     "reupload": (str, "append or replace"),
     "cluster": (list, "a list of stored columns"),
     "stray_quotes": (str, "reject or literal"),
@@ -234,7 +237,7 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         key=tuple(top.get("key", ())),
         duplicates=Duplicates(top.get("duplicates", "ignore")),
         load=LoadPolicy(top.get("load", "partial")),
-        max_rejects=top.get("max_rejects"),
+        max_rejects=_reject_limit(source, top.get("max_rejects")),
         reupload=Reupload(top.get("reupload", "append")),
         cluster=tuple(top.get("cluster", ())),
         detects_encoding="encoding" not in top,
@@ -258,6 +261,21 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
     _check_output(source, dataset)
     _check_near(source, dataset)
     return dataset
+
+
+def _reject_limit(source: _Toml, value: int | str | None) -> RejectLimit | None:
+    if value is None:
+        return None
+    if isinstance(value, int):
+        if value < 0:
+            raise source.error(f"{value} is less than 0", "max_rejects")
+        return RejectLimit(rows=value)
+    share = _SHARE.fullmatch(value)
+    if share is None or Fraction(share[1]) > 100:
+        raise source.error(
+            f'{value!r} is neither a whole number nor a share such as "1%" or "0.5%"', "max_rejects"
+        )
+    return RejectLimit(percent=Fraction(share[1]))
 
 
 def _aliases(source: _Toml, tables: Mapping[str, object]) -> tuple[Alias, ...]:

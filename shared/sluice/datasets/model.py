@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fractions import Fraction
 from functools import cached_property
 
 from sluice.csv.dialects import Dialect
@@ -65,6 +66,23 @@ class Reupload(StrEnum):
 
     APPEND = "append"
     REPLACE = "replace"
+
+
+@dataclass(frozen=True)
+class RejectLimit:
+    """How many rejects a published file may have.
+
+    Attributes:
+        rows: so many, or
+        percent: this share of its rows.
+    """
+
+    rows: int = 0
+    percent: Fraction | None = None
+
+    def allowed(self, rows: int) -> int:
+        """Return how many of these rows may be rejects."""
+        return self.rows if self.percent is None else int(rows * self.percent / 100)
 
 
 @dataclass(frozen=True)
@@ -374,7 +392,7 @@ class Dataset:
     key: tuple[str, ...] = ()
     duplicates: Duplicates = Duplicates.IGNORE
     load: LoadPolicy = LoadPolicy.PARTIAL
-    max_rejects: int | None = None
+    max_rejects: RejectLimit | None = None
     reupload: Reupload = Reupload.APPEND
     cluster: tuple[str, ...] = ()
     detects_encoding: bool = False
@@ -393,6 +411,13 @@ class Dataset:
     def fields(self) -> tuple[Field, ...]:
         """The stored columns, in order, without the ingestion."""
         return tuple(each for column in self.columns for each in column.fields)
+
+    @property
+    def reject_limit(self) -> RejectLimit | None:
+        """How many rejects a file may have, by both policies; None: any number."""
+        if self.load is LoadPolicy.ALL_OR_NOTHING:
+            return self.max_rejects or RejectLimit()
+        return self.max_rejects
 
     @property
     def is_numbered(self) -> bool:

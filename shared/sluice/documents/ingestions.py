@@ -212,6 +212,32 @@ class RejectPage(Document, frozen=True):
     next: str | None
 
 
+class Winner(Document, frozen=True):
+    """The row that counts instead of a duplicate."""
+
+    ingestion: int
+    line: Annotated[int | None, Meta(description="Null if it came with another ingestion.")]
+    record: int | None
+
+
+class Duplicate(Document, frozen=True):
+    """A row that was left out because another one has the same key."""
+
+    line: Annotated[
+        int | None, Meta(description="From 1; null if records near it have several lines.")
+    ]
+    record: Annotated[int, Meta(description="Its number in the file, from 1, without the header.")]
+    key: dict[str, Any]
+    won_by: Winner
+
+
+class DuplicatePage(Document, frozen=True):
+    """A page of duplicates; `next` is the cursor of the following one."""
+
+    duplicates: list[Duplicate]
+    next: str | None
+
+
 class RowOutcome(Document, frozen=True, omit_defaults=True):
     """The outcome of one row of a request."""
 

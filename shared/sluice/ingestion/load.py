@@ -19,8 +19,9 @@ from sluice.errors import (
 )
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.failures import Step, attempt
-from sluice.ingestion.ingestions import count_chunk, insert_receipt
+from sluice.ingestion.ingestions import count_chunk, fail, insert_receipt
 from sluice.ingestion.outbox import relay
+from sluice.ingestion.reconciliation import surely_too_many_rejects
 from sluice.ingestion.reject_objects import write_reject_files
 from sluice.parsing.chunk import ParsedChunk, copied_columns, copied_rollup_columns
 from sluice.parsing.copy_stream import REJECT_COLUMNS, CopyStream, stream_rejects
@@ -126,8 +127,13 @@ def _write(
     ingestion, project = chunk.ingestion, env.settings.project
     account = store_rows(connection, ingestion, dataset, parsed, env.settings.copy_block_bytes)
     insert_receipt(connection, ingestion, chunk.number, account, parsed.recovered)
-    if count_chunk(connection, ingestion, chunk.size_bytes, account, project) is None:
+    counted = count_chunk(connection, ingestion, chunk.size_bytes, account, project)
+    if counted is None:
         connection.rollback()  # cancelled or failed meanwhile: nothing of the chunk is kept
+    elif counted.state in _LOADABLE:
+        refusal = surely_too_many_rejects(connection, counted, dataset)
+        if refusal:
+            fail(connection, ingestion, refusal, project)
 
 
 def codes_of_texts(

@@ -108,7 +108,7 @@ def merge_rows(connection: Connection, ingestion: Ingestion, dataset: Dataset) -
     """
     later = _later_uploads(connection, ingestion) if dataset.updates else []
     work = _Work(connection, ingestion, later=later)
-    merged = _merge(work, MergeStatements(dataset), later)
+    merged = _merge(work, dataset, later, ingestion.account.loaded)
     _check_merged(ingestion, merged)
     return work.adjust_account(
         duplicates=merged.duplicates, warnings=_merge_warnings(dataset, merged)
@@ -144,7 +144,8 @@ def merge_fixes(
         if dataset.updates:
             replaced = sum(work.change(each) for each in merging.replace_own())
             unstaged = work.change(merging.unstage_own())
-    merged = _merge(work, merging, later)
+    work.list_duplicates(dataset, fix.id, is_merged=False)
+    merged = _merge(work, dataset, later, None)
     merged = replace(merged, staged=merged.staged + unstaged, loaded=merged.loaded + replaced)
     _check_merged(fix, merged)
     fixing = _Work(connection, fix)
@@ -166,14 +167,20 @@ class _Merged:
         return self.staged - self.loaded
 
 
-def _merge(work: _Work, merging: MergeStatements, later: Sequence[int]) -> _Merged:
+def _merge(work: _Work, dataset: Dataset, later: Sequence[int], staged: int | None) -> _Merged:
+    """Merge staged rows, and list the duplicates among them if their number is given."""
+    merging = MergeStatements(dataset)
     late = unstaged = 0
     with constraint_errors():
         if later:
+            if staged is not None:
+                work.list_duplicates(dataset, work.ingestion, is_merged=False)
             late, unstaged = map(work.change, merging.file_under_later())
         if keeping := merging.keep_replaced():
             work.change(keeping)
         loaded = late + work.change(merging.merge())
+    if staged is not None and not later and staged != loaded:
+        work.list_duplicates(dataset, work.ingestion, is_merged=True)
     lost, staged = work.count(merging.lost()), unstaged + work.change(merging.clear())
     return _Merged(staged, loaded, late, lost)
 
@@ -253,7 +260,7 @@ class _Work:
         later: Sequence[int] = (),
     ) -> None:
         self.connection = connection
-        self._ingestion = ingestion.id
+        self.ingestion = ingestion.id
         self._values = {
             "ingestion": ingestion.id,
             "older": list(older),
@@ -265,6 +272,14 @@ class _Work:
         """Run a statement and return how many rows it wrote or deleted."""
         return int(self.connection.execute(composed(sql), self._values).rowcount)
 
+    def list_duplicates(self, dataset: Dataset, owner: int, *, is_merged: bool) -> None:
+        """Record which staged rows are left out in favour of which ones, as duplicates of `owner`."""
+        if not dataset.key or dataset.duplicates is Duplicates.ERROR:
+            return
+        self.connection.execute(statement("delete_duplicates"), {"ingestion": owner})
+        sql = MergeStatements(dataset).list_duplicates(is_merged=is_merged)
+        self.connection.execute(composed(sql), {**self._values, "owner": owner})
+
     def one(self, sql: str) -> tuple[Any, ...]:
         return tuple(self.connection.execute(composed(sql), self._values).one())
 
@@ -275,7 +290,7 @@ class _Work:
         self, *, rejected: int = 0, duplicates: int = 0, warnings: Sequence[dict[str, object]] = ()
     ) -> Ingestion:
         facts = {"rejected": rejected, "duplicates": duplicates, "warnings": jsonb(warnings)}
-        facts["ingestion"] = self._ingestion
+        facts["ingestion"] = self.ingestion
         (adjusted,) = query_ingestions(self.connection, "adjust_account", facts)
         return adjusted
 

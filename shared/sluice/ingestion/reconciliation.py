@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sluice.datasets.model import Dataset, LoadPolicy
+from sluice.datasets.model import Dataset, RejectLimit
 from sluice.documents.ingestions import Account
 from sluice.errors import AccountImbalanceError, AllRowsRejectedError, TooManyRejectsError
 from sluice.ingestion.model import Ingestion
@@ -86,17 +86,56 @@ def _check_account(ingestion: Ingestion, found: _Counts) -> None:
 
 def too_many_rejects(account: Account, dataset: Dataset) -> TooManyRejectsError | None:
     """Return the error of a file with more rejects than its dataset allows."""
-    limit = dataset.max_rejects
-    if dataset.load is LoadPolicy.ALL_OR_NOTHING:
-        limit = limit or 0
-    if limit is None or account.rejected <= limit:
+    limit = dataset.reject_limit
+    if limit is None or account.rejected <= limit.allowed(account.read):
         return None
     return TooManyRejectsError(
-        f"{account.rejected} of {account.read} rows are rejects, {limit} are allowed; nothing is"
-        " published. The rejects are listed with line and reason: fix the file and upload it again",
+        f"{account.rejected} of {account.read} rows are rejects, {_allowed(limit, account.read)};"
+        " nothing is published. The rejects are listed with line and reason: fix the file and upload it"
+        " again",
         rejected=account.rejected,
-        allowed=limit,
+        allowed=limit.allowed(account.read),
     )
+
+
+def surely_too_many_rejects(
+    connection: Connection, ingestion: Ingestion, dataset: Dataset
+) -> TooManyRejectsError | None:
+    """Return the error of a file some chunks of which have more rejects than the complete file may have.
+
+    A share is one of the total, which is bounded once the file is split: each line of a chunk that is not
+    loaded yet may be a row.
+
+    Args:
+        connection: a transaction that has locked the ingestion.
+        ingestion: in state `splitting` or `loading`.
+        dataset: its dataset.
+    """
+    limit, account = dataset.reject_limit, ingestion.account
+    if limit is None or ingestion.fixes is not None:
+        return None
+    if account.rejected <= limit.allowed(account.read):
+        return None
+    most_rows = account.read
+    if limit.percent is not None:
+        if ingestion.chunks_total is None:
+            return None
+        most_rows += connection.scalar(statement("lines_left"), {"ingestion": ingestion.id}) or 0
+    if account.rejected <= limit.allowed(most_rows):
+        return None
+    return TooManyRejectsError(
+        f"{account.rejected} of the first {account.read} rows that were read are rejects,"
+        f" {_allowed(limit, most_rows)} in the file; the rest is not loaded and nothing is published. The"
+        " rejects so far are listed with line and reason: fix the file and upload it again",
+        rejected=account.rejected,
+        allowed=limit.allowed(most_rows),
+    )
+
+
+def _allowed(limit: RejectLimit, rows: int) -> str:
+    allowed = limit.allowed(rows)
+    share = "" if limit.percent is None else f" ({float(limit.percent):g}%)"
+    return f"{allowed}{share} {'is' if allowed == 1 else 'are'} allowed"
 
 
 def is_all_rejected(account: Account) -> bool:

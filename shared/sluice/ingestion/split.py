@@ -30,6 +30,7 @@ from sluice.ingestion.group_commit import load_in_group
 from sluice.ingestion.ingestions import (
     SAME_CONTENT,
     Changes,
+    fail,
     insert_chunk,
     lock_ingestion,
     may_be_loaded,
@@ -43,6 +44,7 @@ from sluice.ingestion.ingestions import (
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.notifications import FIXES_FOLDER, dataset_of, is_in_fixes
 from sluice.ingestion.outbox import relay
+from sluice.ingestion.reconciliation import surely_too_many_rejects
 from sluice.ingestion.reject_objects import write_reject_files
 from sluice.ingestion.sources import Source, content_sha256, open_source
 from sluice.parsing.layout import Layout, lay_out, preamble_json
@@ -222,7 +224,7 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
         with transaction(env.engine) as connection:
             find_fixed(connection, ingestion, splitter.records)
     if _dispatch(env, ingestion, source, cuts):
-        _complete(env, ingestion.id, splitter, count + len(cuts), source.sha256)
+        _complete(env, ingestion.id, dataset, splitter, count + len(cuts), source.sha256)
 
 
 def _watch(ingestion: Ingestion, dataset: Dataset, source: Source) -> EncodingWatch:
@@ -308,7 +310,12 @@ def _dispatch(env: Environment, ingestion: Ingestion, source: Source, cuts: list
 
 
 def _complete(
-    env: Environment, ingestion: int, splitter: Splitter, chunks: int, sha256: bytes
+    env: Environment,
+    ingestion: int,
+    dataset: Dataset,
+    splitter: Splitter,
+    chunks: int,
+    sha256: bytes,
 ) -> None:
     """Move on to `loading`, and to `publishing` where every chunk has its receipt already."""
     project = env.settings.project
@@ -325,3 +332,5 @@ def _complete(
         moved = move(connection, ingestion, State.LOADING, project, changes)
         if moved.chunks_loaded == moved.chunks_total:
             move(connection, ingestion, State.PUBLISHING, project)
+        elif refusal := surely_too_many_rejects(connection, moved, dataset):
+            fail(connection, ingestion, refusal, project)

@@ -44,6 +44,8 @@ _REJECTS = (
 _RECORD_ONLY = f"rtrim({ORIGINAL_COLUMN}, '\\x0d0a'::bytea)"
 _RECORD_AND_END = f"{_RECORD_ONLY}, substr({ORIGINAL_COLUMN}, length({_RECORD_ONLY}) + 1)"
 REPLACED_BY = "_replaced_by"
+#: How many duplicates of an ingestion are listed; its account counts all.
+MAX_LISTED_DUPLICATES = 100_000
 
 
 @dataclass(frozen=True)
@@ -295,6 +297,41 @@ class MergeStatements:
                 f"ORDER BY {self._keys}, {RECORD_COLUMN}"
             )
         return f"{target}SELECT {chosen} ORDER BY {RECORD_COLUMN}"
+
+    def list_duplicates(self, *, is_merged: bool) -> str:
+        """List the staged rows that are left out, each with the row that counts; `:owner` has them.
+
+        Args:
+            is_merged: whether the rows that count are in the dataset already.
+        """
+        shown = ", ".join(
+            f"{literal(name)}, {value}"
+            for name, value in zip(self._dataset.key, self._shown(), strict=True)
+        )
+        order = "DESC" if self._dataset.updates else "ASC"
+        own = "s._won <> s._record"
+        known = f"LEFT JOIN {self._main} AS m ON {self._same('s', 'm')}"
+        won_by = f"m.{INGESTION_COLUMN}"
+        if self._dataset.updates:
+            known, condition, won_by = "", own, "CAST(:ingestion AS integer)"
+            won = "s._won"
+        elif is_merged:
+            condition = f"{own} OR {won_by} <> :ingestion"
+            won = f"CASE WHEN {won_by} = :ingestion THEN s._won END"
+        else:
+            condition = f"{own} OR {won_by} IS NOT NULL"
+            won = f"CASE WHEN {won_by} IS NULL THEN s._won END"
+            won_by = f"coalesce({won_by}, :ingestion)"
+        return (
+            f"INSERT INTO sluice.duplicates (ingestion, record, key, won_by, won_record)\n"
+            f"SELECT CAST(:owner AS integer), s.{RECORD_COLUMN}, jsonb_build_object({shown}),"
+            f" {won_by}, {won}\n"
+            f"FROM (SELECT s.*, first_value({RECORD_COLUMN}) OVER"
+            f" (PARTITION BY {self._keys} ORDER BY {RECORD_COLUMN} {order}) AS _won"
+            f" FROM {self._staging} AS s WHERE {_MINE}) AS s {known}\n"
+            f"WHERE {condition} ORDER BY s.{RECORD_COLUMN} LIMIT {MAX_LISTED_DUPLICATES}\n"
+            f"ON CONFLICT ON CONSTRAINT duplicates_pk DO NOTHING"
+        )
 
     def lost(self) -> str:
         """Count the staged rows whose key is not in the dataset: none after a merge."""

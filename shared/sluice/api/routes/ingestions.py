@@ -25,7 +25,7 @@ from sluice.querying.reading import stream
 from sluice.querying.rows import parse_limit
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
     from werkzeug.wrappers import Response
 
     from sluice.ingestion.model import Ingestion
@@ -235,6 +235,33 @@ def _reject_json(row: Sequence[Any], encoding: str) -> str:
 
 
 @operation(
+    "listDuplicates", "Ingestions", answer=documents.DuplicatePage, arguments=(LIMIT, CURSOR)
+)
+def list_duplicates(call: Call) -> Response:
+    """List the rows that were left out because of their key, each with the row that counts.
+
+    In the order of the file, 100,000 at most; the account counts all.
+    """
+    arguments = _arguments(call, ("limit", "cursor"))
+    limit = parse_limit(arguments.get("limit"), call.settings.max_rows) or PAGE_REJECTS
+    cursor = arguments.get("cursor")
+    after = int(str(_BY_RECORD.read_cursor(cursor)[0])) if cursor else -1
+    with call.snapshot() as connection:
+        select_ingestion(connection, call.ingestion)
+        values = {"ingestion": call.ingestion, "after": after, "limit": limit + 1}
+        rows = connection.execute(statement("page_of_duplicates"), values).all()
+    page = rows[:limit]
+    following = _BY_RECORD.cursor(json.dumps([str(page[-1].record)])) if len(rows) > limit else None
+    return json_response(documents.DuplicatePage([_duplicate(each) for each in page], following))
+
+
+def _duplicate(row: Row[Any]) -> documents.Duplicate:
+    won_record = None if row.won_record is None else row.won_record + 1
+    winner = documents.Winner(row.won_by, row.won_line, won_record)
+    return documents.Duplicate(row.line, row.record + 1, row.key, winner)
+
+
+@operation(
     "listEvents",
     "Ingestions",
     answer=documents.Events,
@@ -271,4 +298,11 @@ def show_output(call: Call) -> Response:
     return download_output(call, call.ingestion)
 
 
-OPERATIONS = (list_ingestions, show_ingestion, list_rejects, list_events, show_output)
+OPERATIONS = (
+    list_ingestions,
+    show_ingestion,
+    list_rejects,
+    list_duplicates,
+    list_events,
+    show_output,
+)
