@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sluice.csv.field_counts import cells_of
+from sluice.csv.field_counts import cells_of, count_in
 from sluice.csv.masking import (
     COMMENT,
     CR,
     ESCAPE,
     LF,
-    PADDING,
     REST,
     Offsets,
     mask_of,
@@ -145,6 +144,8 @@ class _Rewriter:
         marks = scanned_marks(dialect)
         self._records, self._dialect, self._writer = records, dialect, writer
         self._is_masked = not dialect.is_plain
+        self._has_escapes = self._is_masked and ESCAPE in records.scanned
+        self._has_bom = BOM in records.data
         self._delimiter = marks.delimiter[0]
         self._quote = marks.quote
         self._delimiter_bytes = len(dialect.delimiter_byte)
@@ -164,11 +165,12 @@ class _Rewriter:
         is_delimiter &= ~inside
         out[is_delimiter] = self._writer.delimiter
         if self._is_masked:
-            is_dropped = (codes == REST) | (codes == PADDING) | (codes == COMMENT)
-            keep &= inside | ~is_dropped
-            self._drop_escapes(codes, out, keep, inside)
+            is_kept = (codes < REST) | (codes > COMMENT)  # neither rest of a delimiter nor padding
+            keep &= inside | is_kept
+            if self._has_escapes:
+                self._drop_escapes(codes, out, keep, inside)
         if self._dialect.trailing_delimiter:
-            counts = np.add.reduceat(is_delimiter, starts[first:end] - begin, dtype=np.int64)
+            counts = count_in(np.flatnonzero(is_delimiter), starts[first:end] - begin)
             for last in range(1, self._delimiter_bytes + 1):
                 keep[ends[first:end][counts == self._writer.width] - begin - last] = False
         return out[keep].tobytes()
@@ -195,7 +197,7 @@ class _Rewriter:
         at = at[(out[at + 1] == _NULL) & ~inside[at]]
         before, after = codes[at - 1], codes[np.minimum(at + 2, len(codes) - 1)]
         begins = (at == 0) | (before == self._last_of_delimiter) | (before == LF) | (before == CR)
-        if BOM in self._records.data:
+        if self._has_bom:
             begins |= [self._follows_marks(codes, each) for each in at.tolist()]
         ends = (after == self._delimiter) | (after == LF) | (after == CR)
         nulls = at[begins & ends]

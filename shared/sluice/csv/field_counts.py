@@ -148,9 +148,13 @@ def count_fields(
     """
     if not len(starts):
         return np.zeros(0, np.int64)
-    mask = _delimiters(scanned, dialect)
-    counts: NDArray[np.int64] = np.add.reduceat(mask, starts, dtype=np.int64) + 1
-    return counts
+    return count_in(np.flatnonzero(_delimiters(scanned, dialect)), starts) + 1
+
+
+def count_in(offsets: Offsets, starts: Offsets) -> NDArray[np.int64]:
+    """Count the offsets in each record; both are in order."""
+    before = np.searchsorted(offsets, starts)
+    return np.diff(before, append=len(offsets))
 
 
 def ends_with_delimiter(

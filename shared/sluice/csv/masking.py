@@ -36,7 +36,8 @@ COMMENT = 0x05
 _CODES = bytes((ESCAPE, DELIMITER, REST, PADDING, COMMENT))
 _WITHOUT_CODES = bytes.maketrans(_CODES, bytes(len(_CODES)))
 _LINE_END = re.compile(rb"\r\n|\r|\n")
-_BOM = rb"(?:\xef\xbb\xbf)*+"
+_BOM = b"\xef\xbb\xbf"
+_BOMS = rb"(?:\xef\xbb\xbf)*+"
 
 
 class ScannedMarks(NamedTuple):
@@ -69,10 +70,11 @@ class Mask:
         self._padding = None
         if dialect.spaces_around_quotes and dialect.quote:
             self._padding = _padding(dialect, self._long_delimiter[-1:])
-        self._comment = None
+        self._comment = self._first_comment = None
         if dialect.comment:
-            start = rb"(?:\A|(?<=[\r\n]))" + _BOM + re.escape(dialect.comment_bytes)
-            self._comment = re.compile(start)
+            prefix = re.escape(dialect.comment_bytes)
+            self._first_comment = re.compile(_BOMS + prefix)
+            self._comment = re.compile(prefix + rb"(?<=[\r\n\xbf]" + prefix + b")")
 
     def apply(self, data: bytes, previous: int = LF) -> bytes:
         """Return the masked copy of some bytes, in which comments are not masked yet.
@@ -97,7 +99,9 @@ class Mask:
     def escaped_line_ends(self, data: bytes, masked: bytes) -> Offsets:
         """Return the offsets of the last bytes of escaped line ends."""
         escape = self._escape
-        if not escape or not (escape + b"\n" in data or escape + b"\r" in data):
+        if not escape or escape not in data:  # one byte is found much faster
+            return NOWHERE
+        if not (escape + b"\n" in data or escape + b"\r" in data):
             return NOWHERE
         codes = np.frombuffer(data, np.uint8)
         is_end = (codes == LF) | (codes == CR)
@@ -106,13 +110,21 @@ class Mask:
         return np.flatnonzero(is_end)
 
     def comment_at_or_after(self, masked: bytes | bytearray, offset: int) -> int | None:
-        """Return the offset of the next line that begins like a comment."""
-        found = self._comment.search(masked, offset) if self._comment else None
-        return found.start() if found else None
+        """Return the offset of the next line that begins like a comment, after byte order marks or not."""
+        if self._comment is None:
+            return None
+        if offset == 0 and self.is_comment_at(masked, 0):
+            return 0
+        for found in self._comment.finditer(masked, offset):
+            start = _before_boms(masked, found.start())
+            if start >= offset and masked[start - 1 : start] in (b"\r", b"\n"):
+                return start
+        return None
 
     def is_comment_at(self, masked: bytes | bytearray, offset: int) -> bool:
         """Whether the line at an offset begins like a comment."""
-        return self._comment is not None and self._comment.match(masked, offset) is not None
+        first = self._first_comment
+        return first is not None and first.match(masked, offset) is not None
 
     def mask_comment(self, data: bytes, masked: bytearray, start: int) -> tuple[int, int]:
         """Mask the line at an offset as a comment; return the offsets of its line end, and after that.
@@ -138,6 +150,12 @@ class Mask:
         masked = masked.replace(last + space + self._quote, last + padding + self._quote)
         masked = masked.replace(self._quote + space + first, self._quote + padding + first)
         return self._padding.sub(_all_padding, bytes((previous,)) + masked)[1:]
+
+
+def _before_boms(data: bytes | bytearray, offset: int) -> int:
+    while offset and data.endswith(_BOM, 0, offset):
+        offset -= len(_BOM)
+    return offset
 
 
 def _neutral_pair(found: re.Match[bytes]) -> bytes:
