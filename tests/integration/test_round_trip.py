@@ -262,6 +262,33 @@ def test_a_header_with_too_many_or_too_few_of_a_name_is_refused(
     assert detail in json.dumps(flow.ingestion(ingestion).problem)
 
 
+@pytest.mark.usefixtures("topics")
+def test_an_export_of_any_dialect_loads_back(flow: Flow, serve: Serve) -> None:
+    dialect = {
+        "delimiter": "||",
+        "quote": "'",
+        "escape": "\\",
+        "comment": "#",
+        "skip_lines": 2,
+        "header_lines": 2,
+        "footer_lines": 1,
+        "spaces_around_quotes": True,
+        "trailing_delimiter": True,
+    }
+    columns = [
+        {"name": "n", "type": "integer"},
+        {"name": "a_text", "header": "a text", "type": "text", "trim": False},
+    ]
+    flow.declare({"name": "things", **dialect, "columns": columns})
+    content = "Report\n\nn||a||\n||text||\n1|| 'it''s' ||\n# none\n2||a\\||b\\\nc||\n3||\\N||\n4||'# '\nTotal: 4\n"
+    first = load(flow, content.encode())
+    client = serve("query")
+    before = rows_of(client, first)
+    assert [row["a_text"] for row in before] == ["it's", "a||b\nc", None, "# "]
+    answer = client.get(f"{ROWS}?format=csv&order=n")
+    assert rows_of(client, load(flow, answer.data, "things/back.csv")) == before
+
+
 LOCALIZED: list[dict[str, Any]] = [
     {"name": "n", "type": "integer"},
     {"name": "euros", "type": "numeric", "thousands_separator": ".", "decimal_separator": ","},

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sluice.csv.dialects import Dialect
+from sluice.csv.writing import LINE_END, RecordWriter, UnwritableError, is_csv_of_python
 from sluice.datasets.cells import is_plain, write_cell
 from sluice.datasets.types import STORED_BY_OID
 from sluice.errors import NotAcceptableError, ParameterError
@@ -205,33 +206,52 @@ def _csv(columns: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
 
 
 def _csv_file(names: Sequence[str] | None, batches: Batches, dialect: Dialect) -> Iterator[bytes]:
-    buffer = io.StringIO()
-    writer = csv.writer(
-        buffer,
-        delimiter=dialect.delimiter,
-        quotechar=dialect.quote or None,
-        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
-        lineterminator="\r\n",  # RFC 4180
-    )
+    writer = _plain_text if is_csv_of_python(dialect) else _text
     try:
-        if names is not None:
-            writer.writerow(names)
-        for batch in batches:
-            writer.writerows([_cell(value) for value in row] for row in batch)
-            yield _take(buffer, dialect.encoding)
-        yield _take(buffer, dialect.encoding)
-    except (csv.Error, UnicodeEncodeError) as error:
+        for text in writer(names, batches, dialect):
+            yield text.encode(dialect.encoding, AS_BYTES)
+    except (csv.Error, UnwritableError, UnicodeEncodeError) as error:
         raise ParameterError(
             f"format: the dataset's files cannot have one of the values: {error}; use another format",
             parameter="format",
         ) from None
 
 
-def _take(buffer: io.StringIO, encoding: str) -> bytes:
+def _plain_text(names: Sequence[str] | None, batches: Batches, dialect: Dialect) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(
+        buffer,
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote or None,
+        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+        lineterminator=LINE_END,
+    )
+    if names is not None:
+        writer.writerow(names)
+    for batch in batches:
+        writer.writerows([_cell(value) for value in row] for row in batch)
+        yield _take(buffer)
+    yield _take(buffer)
+
+
+def _text(names: Sequence[str] | None, batches: Batches, dialect: Dialect) -> Iterator[str]:
+    writer = RecordWriter(dialect)
+    yield writer.head(names)
+    for batch in batches:
+        yield writer.records([_text_cell(value) for value in row] for row in batch)
+    yield writer.foot()
+
+
+def _take(buffer: io.StringIO) -> str:
     text = buffer.getvalue()
     buffer.seek(0)
     buffer.truncate()
-    return text.encode(encoding, AS_BYTES)
+    return text
+
+
+def _text_cell(value: object) -> str | None:
+    cell = _cell(value)
+    return None if cell is None else str(cell)
 
 
 def _cell(value: object) -> object:

@@ -17,6 +17,12 @@ class UnwritableError(ValueError):
     """A text cannot be written in a dialect that has neither quotes nor an escape."""
 
 
+def is_csv_of_python(dialect: Dialect) -> bool:
+    """Whether Python's module csv, which is fast, writes the files of a dialect."""
+    has_other_lines = dialect.skip_lines or dialect.footer_lines or dialect.header_lines > 1
+    return dialect.is_plain and not (has_other_lines or dialect.trailing_delimiter)
+
+
 class RecordWriter:
     """Writes the lines of a file in a dialect."""
 
@@ -25,10 +31,10 @@ class RecordWriter:
         self._marks = {*dialect.delimiter, *dialect.quote, *dialect.escape, "\r", "\n"}
         self._special = re.compile("[" + "".join(map(re.escape, sorted(self._marks))) + "]")
 
-    def head(self, names: Sequence[str]) -> str:
-        """Return the lines before the first record: a blank preamble, and the header."""
+    def head(self, names: Sequence[str] | None) -> str:
+        """Return the lines before the first record: a blank preamble, and the header if there are names."""
         lines = [LINE_END] * self._dialect.skip_lines
-        if self._dialect.header:
+        if names is not None:
             others = [""] * len(names)
             lines += [self.record(names), *[self.record(others)] * (self._dialect.header_lines - 1)]
         return "".join(lines)
