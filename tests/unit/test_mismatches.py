@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from sluice.csv.dialects import Dialect
+from sluice.csv.splitting import Splitter
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
 from sluice.errors import HeaderMismatchError
@@ -103,3 +107,76 @@ def test_a_file_of_another_kind_is_refused_where_no_header_is_declared(
 )
 def test_a_file_that_fits_or_has_only_bad_rows_passes(data: bytes) -> None:
     check_first_records(dataset(header=False), "utf-8", data)
+
+
+PAIR = parse_document(
+    {"name": "pair", "columns": [{"name": "a", "type": "text"}, {"name": "b", "type": "text"}]}
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("a,b,", "column 3 of the header has no name. If each line ends with a delimiter, declare"),
+        ("a,,b,,", "columns 2, 4, 5 of the header have no name"),
+        ("a,b,a", "the header lists 'a' twice"),
+        ("a,b\N{ZERO WIDTH SPACE}", "no column for b<zero width space> (nearest: b)"),
+        ("\N{NO-BREAK SPACE}a,b,c\N{SOFT HYPHEN}d", "no column for c<soft hyphen>d"),
+    ],
+)
+def test_a_header_without_a_name_or_with_an_invisible_character_is_explained(
+    header: str, words: str
+) -> None:
+    with pytest.raises(HeaderMismatchError) as caught:
+        lay_out(PAIR, header.encode())
+    assert words in str(caught.value)
+
+
+def test_a_header_of_many_columns_is_refused_with_some_of_them() -> None:
+    header = ",".join(["a", "b", *(f"c{number}" for number in range(100_000))])
+    with pytest.raises(HeaderMismatchError) as caught:
+        lay_out(PAIR, header.encode())
+    assert "no column for c0, c1," in str(caught.value)
+    assert "c19 and 99,980 more" in str(caught.value)
+
+
+def test_a_header_of_a_million_columns_is_refused_with_their_number() -> None:
+    splitter = Splitter(PAIR.dialect)
+    with pytest.raises(
+        HeaderMismatchError, match=r"longer than 1,048,576 bytes, and has [0-9,]+ fields so far"
+    ):
+        splitter.feed(b",".join([b"ab"] * 1_000_000) + b"\n1\n")
+
+
+@pytest.mark.parametrize(
+    "content", [b"sep=;\na;b\n1;2\n", b'\xef\xbb\xbf"sep=;"\r\na;b\r\n1;2\r\n']
+)
+def test_the_line_of_excel_that_names_the_declared_delimiter_is_skipped(content: bytes) -> None:
+    dataset = replace(PAIR, dialect=Dialect(";"))
+    splitter = Splitter(dataset.dialect)
+    (cut,) = [*splitter.feed(content), *splitter.finish()]
+    assert splitter.header == b"a;b"
+    assert (cut.first_line, cut.records) == (3, 1)
+    assert lay_out(dataset, splitter.header).order == (0, 1)
+
+
+def test_the_line_of_excel_that_names_another_delimiter_is_refused() -> None:
+    splitter = Splitter(Dialect())
+    with pytest.raises(
+        HeaderMismatchError, match="line 1 names the delimiter ';' for Excel, and the"
+    ):
+        splitter.feed(b"sep=;\na;b\n" + b"1;2\n" * 20)
+
+
+def test_a_first_line_that_only_looks_like_that_of_excel_is_a_header() -> None:
+    splitter = Splitter(Dialect())
+    splitter.feed(b"sep=x,b\n1,2\n" * 20)
+    assert splitter.header == b"sep=x,b"
+
+
+def test_two_header_lines_are_joined_by_column() -> None:
+    dialect = Dialect(header_lines=2, trailing_delimiter=True, comment="#")
+    columns = [{"name": "x", "header": "size mm", "type": "text"}, {"name": "y", "type": "text"}]
+    dataset = parse_document({"name": "two", **dialect.to_json(), "columns": columns})
+    header = b'size,"y",\n#comment\n\nmm,,'
+    assert lay_out(dataset, header).order == (0, 1)

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 FIRST_LINE_BYTES = 64
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 #: Excel's line that names the delimiter.
-_SEPARATOR = re.compile(rb"[ \t]*(\"?)sep=([^\"\r\n]+)\1[ \t]*(?:\r\n|\r|\n|\Z)", re.IGNORECASE)
+_SEPARATOR = re.compile(
+    rb"[ \t]*(\"?)sep=([^\"\r\n0-9a-z]{1,8})\1[ \t]*(?:\r\n|\r|\n|\Z)", re.IGNORECASE
+)
 _TAIL_BYTES = 4096
 
 
@@ -75,7 +77,7 @@ def separator_line_bytes(data: bytes, dialect: Dialect) -> int:
     """
     found = _SEPARATOR.match(data)
     named = found[2].decode(dialect.encoding, "replace") if found else ""
-    if not found or named.isalnum():
+    if not found:
         return 0
     if named != dialect.delimiter:
         raise HeaderMismatchError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,18 @@ if TYPE_CHECKING:
 
 #: Column, rule, value and reason of a reject.
 Finding = tuple[str | None, str, str | None, str]
+#: Names of invisible characters that Unicode names otherwise, or not at all.
+_INVISIBLE = {
+    "\t": "tab",
+    "\n": "line feed",
+    "\r": "carriage return",
+    "\0": "NUL",
+    "\x1b": "escape",
+    "\x7f": "delete",
+    "\ufeff": "byte order mark",
+}
+#: Unicode's categories of characters that are not seen, or seen as a space.
+_INVISIBLE_CATEGORIES = ("Cc", "Cf", "Zs", "Zl", "Zp", "Co", "Cn")
 #: Reasons of malformed records, by the kind of flaw.
 RECORD_REASONS = {
     "stray_quote": "a quote is inside an unquoted field; quote the field and double the quote",
@@ -21,6 +34,29 @@ RECORD_REASONS = {
     "encoding": "is not text in {encoding}",
     "nul": "contains a NUL byte, which text cannot",
 }
+
+
+#: What is added to the reason of a flawed quote after a backslash, and of a wrong number of columns.
+BACKSLASH_HINT = (
+    '; a backslash precedes a quote: if the file escapes quotes so, declare escape = "\\\\"'
+)
+LONE_CR_HINT = (
+    "; a carriage return without line feed ends its line: remove it, or quote the field that has it"
+)
+
+
+def visible(text: str) -> str:
+    """Return a text in which invisible characters are named, such as `1<no-break space>000`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character == " " or unicodedata.category(character) not in _INVISIBLE_CATEGORIES:
+        return character
+    name = unicodedata.name(character, f"U+{ord(character):04X}")
+    return f"<{_INVISIBLE.get(character) or (name if name[:2] == 'U+' else name.lower())}>"
 
 
 @dataclass(frozen=True)

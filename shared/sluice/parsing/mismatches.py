@@ -14,6 +14,7 @@ from sluice.csv.dialects import Dialect
 from sluice.csv.field_counts import cells_of
 from sluice.csv.preambles import Preamble
 from sluice.csv.records import index_records
+from sluice.csv.rejects import visible
 from sluice.csv.scanning import BOM
 from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.model import INGESTION_COLUMN, Column, Dataset
@@ -27,6 +28,8 @@ _SIMILARITY = 0.6
 _SAMPLE_BYTES = 64 * 1024
 _SAMPLE_RECORDS = 50
 _BOM = "\ufeff"
+#: Names that an error lists.
+_MOST_LISTED = 20
 
 
 #: 0-based position of a column in the record; of a point also the positions of longitude and latitude.
@@ -44,6 +47,7 @@ class Match:
         absent: the headers of all columns that are absent.
         unknown: names that are no column's.
         repeated: names that occur more often than columns have them.
+        nameless: 1-based positions of the unknown names that are empty.
     """
 
     order: tuple[Place | None, ...]
@@ -51,6 +55,7 @@ class Match:
     absent: list[str]
     unknown: list[str]
     repeated: list[str]
+    nameless: list[int]
 
     @property
     def fits(self) -> bool:
@@ -80,19 +85,22 @@ def match_names(dataset: Dataset, names: Sequence[str]) -> Match:
     )
     positions.pop(INGESTION_COLUMN, None)
     wanted = Counter(h for c in dataset.columns for h in {*map(str.casefold, c.headers)})
-    too_few = [name for name in names if 1 <= keys.count(name.casefold()) < wanted[name.casefold()]]
+    found = Counter(keys)
+    too_few = [name for name, key in zip(names, keys, strict=True) if found[key] < wanted[key]]
+    unknown = sorted(itertools.chain(*positions.values()))
     absent = [column for column, place in zip(dataset.columns, order, strict=True) if place is None]
     return Match(
         order=order,
         missing=[column.headers[0] for column in absent if column.required]
         + [f"another {name!r}" for name in too_few],
         absent=[header for column in absent for header in column.headers],
-        unknown=[names[position] for position in sorted(itertools.chain(*positions.values()))],
+        unknown=[names[position] for position in unknown],
         repeated=[
             name
             for key, name in dict(zip(keys, names, strict=True)).items()
-            if keys.count(key) > max(1, wanted[key])
+            if found[key] > max(1, wanted[key])
         ],
+        nameless=[position + 1 for position in unknown if not keys[position]],
     )
 
 
@@ -149,14 +157,17 @@ def names_of(header: str, dialect: Dialect) -> list[str]:
 def header_mismatch(dataset: Dataset, match: Match, header: str) -> HeaderMismatchError:
     """Return the error of a header that does not fit, with all that is wrong with it."""
     delimiter = _delimiter_of_header(dataset, match, header)
+    line = dataset.dialect.skip_lines + 1
     if delimiter is None:
-        what = f"line 1: {_differences(dataset, match)}. {_advice(dataset, match)}"
+        what = f"line {line}: {_differences(dataset, match)}. {_advice(dataset, match)}"
     else:
         match = match_names(dataset, names_of(header, _with_delimiter(dataset, delimiter)))
-        what = f"line 1: {_other_delimiter(dataset, delimiter)}"
+        what = f"line {line}: {_other_delimiter(dataset, delimiter)}"
         if not match.fits:
             what += f". Also, {_differences(dataset, match)}"
-    return HeaderMismatchError(what, missing=match.missing, unknown=match.unknown)
+    return HeaderMismatchError(
+        what, missing=match.missing[:_MOST_LISTED], unknown=match.unknown[:_MOST_LISTED]
+    )
 
 
 def check_first_records(dataset: Dataset, encoding: str, data: bytes) -> None:
@@ -252,19 +263,34 @@ def _differences(dataset: Dataset, match: Match) -> str:
     """Return all differences of a header, with the nearest name of each unknown one."""
     found = []
     if match.missing:
-        found.append(f"the header lacks {', '.join(match.missing)}")
+        found.append(f"the header lacks {_listed(match.missing)}")
     if match.repeated:
-        found.append(f"the header lists {', '.join(map(repr, match.repeated))} twice")
-    if match.unknown:
+        repeated = [repr(visible(name)) for name in match.repeated[: _MOST_LISTED + 1]]
+        found.append(f"the header lists {_listed(repeated, len(match.repeated))} twice")
+    if match.nameless:
+        places = f"{_listed(list(map(str, match.nameless)))} of the header"
+        found.append(
+            f"column {places} has no name"
+            if len(match.nameless) == 1
+            else f"columns {places} have no name"
+        )
+    if unknown := [name for name in match.unknown if name]:
         headers = [header for column in dataset.columns for header in column.headers]
-        names = (_with_nearest(name, match.absent or headers) for name in match.unknown)
-        found.append(f"dataset {dataset.name} has no column for {', '.join(names)}")
+        names = [_with_nearest(name, match.absent or headers) for name in unknown[:_MOST_LISTED]]
+        found.append(f"dataset {dataset.name} has no column for {_listed(names, len(unknown))}")
     return "; ".join(found)
 
 
+def _listed(names: Sequence[str], count: int | None = None) -> str:
+    """Return names in a row, the first of them where they are many."""
+    count = count or len(names)
+    more = f" and {count - _MOST_LISTED:,} more" if count > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
+
+
 def _with_nearest(name: str, headers: Sequence[str]) -> str:
-    nearest = _nearest(name, headers)
-    return f"{name} (nearest: {nearest})" if nearest else name
+    nearest, shown = _nearest(name, headers), visible(name)
+    return f"{shown} (nearest: {nearest})" if nearest else shown
 
 
 def _nearest(name: str, headers: Sequence[str]) -> str | None:
@@ -274,7 +300,10 @@ def _nearest(name: str, headers: Sequence[str]) -> str | None:
 
 
 def _advice(dataset: Dataset, match: Match) -> str:
-    if not match.found and not any(_nearest(name, match.absent) for name in match.unknown):
+    if match.nameless == [len(match.unknown) + match.found]:
+        return "If each line ends with a delimiter, declare trailing_delimiter = true"
+    likely = match.unknown[:_MOST_LISTED]
+    if not match.found and not any(_nearest(name, match.absent) for name in likely):
         expected = ", ".join(column.headers[0] for column in dataset.columns)
         return f"If the file has no header, add one ({expected}), or declare header = false"
     if match.repeated:

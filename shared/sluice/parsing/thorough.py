@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sluice.csv.rejects import visible
 from sluice.datasets.model import RECORD_COLUMN, Dataset
 from sluice.datasets.types import TypeDefinition
 
@@ -85,7 +86,7 @@ class Thorough:
 
     def _finding(self, which: int, value: str | None) -> Finding:
         rule = self._plan.rules[which]
-        shown = "" if value is None else value[:_SHOWN_CHARACTERS]
+        shown = "" if value is None else visible(value[:_SHOWN_CHARACTERS])
         return rule.column, rule.name, value, rule.reason.replace("{value}", shown)
 
 

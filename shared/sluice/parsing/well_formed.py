@@ -17,7 +17,7 @@ import numpy as np
 from sluice.csv.canonical import Canonical, Records, canonical
 from sluice.csv.field_counts import count_fields, ends_with_delimiter, quote_strays, scanned_form
 from sluice.csv.records import Flaw, RecordIndex, count_plain_records, index_records
-from sluice.csv.rejects import RECORD_REASONS, Finding
+from sluice.csv.rejects import BACKSLASH_HINT, LONE_CR_HINT, RECORD_REASONS, Finding
 from sluice.csv.scanning import BOM
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _MARKS = re.compile(rb"(\A|[\r\n])(?:\xef\xbb\xbf)+")
 _MARKS_ALONE = re.compile(rb"(?:\A|[\r\n])((?:\xef\xbb\xbf)+)(?=[\r\n]|\Z)")
 _MARK_REASON = "has a byte order mark and nothing else"
+#: A line end of one CR, with the byte after it.
+_LONE_CRS = tuple(b"\r" + bytes((each,)) for each in range(256) if each != 0x0A)
 #: Bytes in UTF-8 of what may be one byte in another encoding.
 _LARGEST_CHARACTER = 4
 
@@ -118,7 +120,8 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
             record = rewritten.get(number) or data[index.starts[number] : index.ends[number]]
             rewritten[number] = record + dialect.delimiter_byte * (width - found)
         else:
-            malformed[number] = (None, "columns", None, _width_reason(found, width, dataset))
+            reason = _width_reason(found, width, dataset) + _line_end_hint(data, index, number)
+            malformed[number] = (None, "columns", None, reason)
     if is_repaired:
         kept = _keep(data, index, malformed, rewritten)
         scanned = scanned_form(kept.data, dialect)
@@ -145,6 +148,13 @@ def _width_reason(found: int, width: int, dataset: Dataset) -> str:
     if found > width and dataset.ragged == "pad":
         return f"{reason}; ragged = pad adds missing columns, and drops none"
     return reason
+
+
+def _line_end_hint(data: bytes, index: RecordIndex, number: int) -> str:
+    """Return what to add where a lone CR begins or ends a record among lines that LF ends."""
+    start, end = int(index.starts[number]), int(index.ends[number])
+    is_lone = data[start - 1 : start] == b"\r" or (data[end : end + 2] + b" ")[:2] in _LONE_CRS
+    return LONE_CR_HINT if is_lone and b"\n" in data else ""
 
 
 def without_marks(text: bytes) -> bytes:
@@ -179,10 +189,18 @@ def _flawed_quotes(
         if dataset.stray_quotes == "literal" and flaw.kind is Flaw.STRAY_QUOTE:
             literal = quote_strays(_record(data, index, flaw), layout.dialect)
         if literal is None:
-            malformed[flaw.record] = (None, flaw.kind.value, None, RECORD_REASONS[flaw.kind])
+            reason = RECORD_REASONS[flaw.kind] + _backslash_hint(data, index, flaw, layout)
+            malformed[flaw.record] = (None, flaw.kind.value, None, reason)
         else:
             rewritten[flaw.record] = literal
     return malformed, rewritten
+
+
+def _backslash_hint(data: bytes, index: RecordIndex, flaw: Malformed, layout: Layout) -> str:
+    """Return what to add where quotes seem to be escaped with backslashes, and no escape is declared."""
+    dialect = layout.dialect
+    is_escaped = b"\\" + dialect.quote_byte in _record(data, index, flaw)
+    return BACKSLASH_HINT if is_escaped and not dialect.escape else ""
 
 
 def _record(data: bytes, index: RecordIndex, flaw: Malformed) -> bytes:
