@@ -30,6 +30,9 @@ _MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september",
     "october", "november", "december",
 )  # fmt: skip
+_MONTH_NUMBERS = {
+    name: number for number, each in enumerate(_MONTHS, 1) for name in (each, each[:3])
+}
 _MONTH_NAME = "(?i:" + "|".join((*_MONTHS, *(each[:3] for each in _MONTHS))) + ")"
 _DAY_NAME = "(?i:(?:mon|tues|wednes|thurs|fri|satur|sun)day|mon|tue|wed|thu|fri|sat|sun)"
 _CLOCK = re.compile(
@@ -37,13 +40,20 @@ _CLOCK = re.compile(
     r"(?:(?P<p_space> ?)(?P<p>[AaPp][Mm]))?"
     r"(?:(?P<z_space> ?)(?P<z>Z|UTC|[+-]99(?::?99)?))?\Z"
 )
+_HOUR = re.compile("(?<!9)99?(?=:99)")
+#: What is between a date and a time; logs of web servers have a colon.
+_LINK = re.compile(r"(?:T| |, |:)\Z")
+#: As in C and in posts of some services: the year is last.
+_YEAR_LAST = re.compile(
+    rf"(?P<a>{_DAY_NAME}) (?P<b>{_MONTH_NAME}) (?P<d>99?) (?P<clock>\S+(?: \S+)?) (?P<y>9{{4}})"
+)
 _ISO = re.compile(
     r"9999-99-99(?:[T ]99:99(?::99(?:\.9{1,6})?)?(?: ?(?:Z|UTC|[+-]99(?::?99)?))?)?"
     r"|99:99(?::99(?:\.9{1,6})?)?"
 )
 _DATES = (
     re.compile(r"(?P<a>9{4})(?P<s>[-/. ])(?P<b>99?)(?P=s)(?P<c>99?)"),
-    re.compile(r"(?P<a>99?)(?P<s>[-/. ])(?P<b>99?)(?P=s)(?P<c>9{4}|99)"),
+    re.compile(r"(?P<a>99?)(?P<s>[-/. ]|\. )(?P<b>99?)(?P=s)(?P<c>9{4}|99)"),
 )
 _NAMED = (
     re.compile(rf"(?P<d>99?)(?P<s>[-/. ]?)(?P<b>{_MONTH_NAME})(?P<t>[-/. ]?)(?P<y>9{{4}}|99)"),
@@ -187,6 +197,8 @@ def read_time(text: str, at: int) -> Layouts | None:
         slots = tuple((f"%{name}", _slot(basic, name, at)) for name in "YmdHMS")
         zone = "%z" if basic["z"] else ""
         return Layouts((Layout(f"%Y%m%dT%H%M%S{zone}", slots),))
+    if last := _YEAR_LAST.fullmatch(text):
+        return _year_last(last, at)
     clocks = list(_clocks(text, at)) if ":" in text else [(text, Layout("", ()))]
     found = [
         Layout(day.written + clock.written, day.slots + clock.slots)
@@ -200,17 +212,32 @@ def read_time(text: str, at: int) -> Layouts | None:
     return Layouts(tuple(found)) if found else None
 
 
+def _year_last(found: re.Match[str], at: int) -> Layouts | None:
+    """Return the format of a date and time such as `Mon May 28 09:03:40 2018`."""
+    clock = _CLOCK.match(found["clock"])
+    if clock is None:
+        return None
+    middle = _clock(clock, at + found.start("clock"))
+    day = "%a" if len(found["a"]) == len("Mon") else "%A"
+    month = _MONTH_NUMBERS[found["b"].lower()]
+    slots = (
+        ("%d", _slot(found, "d", at)),
+        ("%m", Slot(0, 0, month)),
+        ("%Y", _slot(found, "y", at)),
+        *middle.slots,
+    )
+    name = "%b" if len(found["b"]) == len("May") else "%B"
+    layout = Layout(f"{day} {name} %d {middle.written} %Y", slots)
+    return Layouts((layout,)) if OFFSET not in layout.written else None
+
+
 def _clocks(text: str, at: int) -> Iterator[tuple[str, Layout]]:
     """Yield the text before a time of day at the end of a text, and the layout of the time."""
-    colon = text.index(":")
-    for begin in (colon - 2, colon - 1):
-        found = _CLOCK.match(text, begin) if begin >= 0 else None
-        if found and text[:begin][-1:] != "9":
-            link = re.search("(T| |, )?\\Z", text[:begin])
-            linked = link[0] if link else ""
-            date = text[: begin - len(linked)]
+    for hour in _HOUR.finditer(text):
+        if found := _CLOCK.match(text, hour.start()):
+            date = _LINK.sub("", text[: hour.start()])
             layout = _clock(found, at)
-            yield date, Layout(linked + layout.written, layout.slots)
+            yield date, Layout(text[len(date) : hour.start()] + layout.written, layout.slots)
             return
 
 
@@ -280,7 +307,7 @@ def _numeric(found: re.Match[str], at: int) -> Iterator[Layout]:
 def _named(found: re.Match[str], at: int, prefix: str) -> Iterator[Layout]:
     """Yield the formats of a date with the name of its month: `May` is both short and long."""
     name = found["b"].lower()
-    month = next(n for n, each in enumerate(_MONTHS, 1) if each.startswith(name))
+    month = _MONTH_NUMBERS[name]
     year = "%Y" if len(found["y"]) == 4 else "%y"
     slots = (
         ("%d", _slot(found, "d", at)),

@@ -19,10 +19,15 @@ from sluice.inference.numbers import CONVENTIONS, marks_of, number_keys, sizes_o
 
 #: The convention of numbers as most programs write them.
 _PLAIN = "p"
-_WHOLE = (("w", ColumnType.NUMERIC), ("l", ColumnType.BIGINT), ("i", ColumnType.INTEGER))
+_WHOLE = (
+    ("w", ColumnType.NUMERIC),
+    ("l", ColumnType.BIGINT),
+    ("z", ColumnType.BIGINT),
+    ("i", ColumnType.INTEGER),
+)
 _DECIMALS = frozenset("dDxXyY")
-#: What may be a code, and what shows that it is not.
-_CODES, _NO_CODES = frozenset("yY"), frozenset("dDxX")
+#: What may be a code, unless other numbers of the column are written in the same convention.
+_CODES = frozenset("yYz")
 #: What a double keeps: whole numbers of 32 bits, and at most 17 digits with or without exponent.
 _KEPT_BY_DOUBLE = frozenset("idxy")
 
@@ -46,7 +51,10 @@ def decide_number(forms: Forms, not_finite: Forms, habits: Habits) -> Decision:
     if not convention:
         return replace(_unclear(forms), is_open=True)
     sizes = {sizes_of(form)[convention] for form in forms}
-    if sizes & _CODES and not sizes & _NO_CODES:
+    if (
+        all("*" in form or sizes_of(form)[convention] in _CODES for form in forms)
+        and sizes & _CODES
+    ):
         return _code(forms, convention)
     keys = number_keys(convention, tuple(sorted(found)))
     if not_finite:

@@ -2,7 +2,8 @@
 
 The form of a number is `number <sizes> <marks>`. Sizes are pairs of a convention and what the cell is in it:
 `i` a whole number of 32 bits, `l` of 64 bits, `w` a larger one; `d` a decimal of at most 17 digits, `D` of
-more; `x` and `X` the same with an exponent, `y` and `Y` with one that may as well be a code, such as `12E3`.
+more; `x` and `X` the same with an exponent. What may as well be a code is `y` or `Y`, such as `12E3`, or `z`,
+such as `777 123 456`.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ _CHARACTERS = re.compile("[9 \u00a0\u202f.,'\u2019+()%eE\u2212-]+")
 _NEGATIVES = {"parentheses": "()", "trailing_minus": "5-", "minus_sign": "\u2212"}
 #: Whole numbers of so many digits may need the next larger type.
 _BOUNDARIES = {10: 2**31, 19: 2**63}
+#: Spaces that separate thousands.
+_SPACE = "[ \u00a0\u202f]"
 #: Digits of any double, written in full.
 _DOUBLE_DIGITS = 17
 #: More digits than this after a plus are a telephone number.
@@ -164,25 +167,32 @@ def _size(convention: str, text: _Text, *, is_large: bool) -> str:
         return ""
     point, mark, _ = CONVENTIONS[convention]
     significand, _, exponent = text.bare.lower().partition("e")
-    bare = (
-        re.sub(r"[ \u00a0\u202f]" if mark == " " else re.escape(mark), "", significand)
-        if mark
-        else significand
-    )
-    before, has_point, after = bare.partition(point)
-    whole, decimals = (re.sub("[^09]", "", each) for each in (before, after))
-    if whole.startswith("0") and len(whole) > 1:
-        return ""
-    if "+" in significand and len(whole) > _MAX_SIGNED and not has_point:
+    before, has_point, after = significand.partition(point)
+    groups = re.split(_SPACE if mark == " " else re.escape(mark), before) if mark else [before]
+    whole, decimals = (re.sub("[^09]", "", each) for each in ("".join(groups), after))
+    is_padded = whole.startswith("0") and len(whole) > 1
+    is_telephone = "+" in significand and len(whole) > _MAX_SIGNED and not has_point
+    if is_padded or is_telephone:
         return ""
     digits = len(whole + decimals)
     if exponent:
-        is_kept = digits <= _DOUBLE_DIGITS and len(exponent.lstrip("+-")) < 3
-        is_code = not has_point and exponent[0] not in "+-"
-        return ("x" if is_kept else "X") if not is_code else ("y" if is_kept else "Y")
+        return _exponent_size(digits, exponent, is_code=not has_point)
     if has_point or "%" in text.marks:
         return "d" if digits <= _DOUBLE_DIGITS else "D"
+    if mark in (".", " ") and not text.marks and digits < 19 and _is_code(groups):
+        return "z"
     return _whole_size(digits, is_large=is_large)
+
+
+def _exponent_size(digits: int, exponent: str, *, is_code: bool) -> str:
+    size = "y" if is_code and exponent[0] not in "+-" else "x"
+    is_kept = digits <= _DOUBLE_DIGITS and len(exponent.lstrip("+-")) < 3
+    return size if is_kept else size.upper()
+
+
+def _is_code(groups: list[str]) -> bool:
+    """Whether groups of digits may be a telephone number, or the address of a computer."""
+    return len(groups) == len("IPv4") or (len(groups) > 1 and len(groups[0]) == 3)
 
 
 def _whole_size(digits: int, *, is_large: bool) -> str:
