@@ -89,7 +89,7 @@ _PATTERNS = {
         r"|(?:[0-9a-fA-F]{0,4}:){3,7}[0-9a-fA-F]{1,4}"
         r"|\+?\d{0,3}[ \-]?\(?\d{2,4}\)?[ \-/]\d{3,4}[ \-]\d{2,5}"
     ),
-    Kind.CODE: r"(?=[^\s]*\d)[^\W_](?:[\w.\-/#:]*\w)?|\w+(?:[.\-/]\w+)*\d\w*",
+    Kind.CODE: r"(?=[^\s]*\d)[^\W_](?:[\w.\-/#]*\w)?|\w+(?:[.\-/]\w+)*\d\w*",
     Kind.WORDS: r"[^\W\d_](?:[\w .'\u2019\-()&/!?+%]|[,:] )*:?|\w+(?:[._\-]\w+)*",
 }
 _ANY = re.compile("|".join(f"(?P<{kind.name}>{pattern})" for kind, pattern in _PATTERNS.items()))
