@@ -37,6 +37,7 @@ RUN_PRIOR = 0.9
 COMMA_SPACE = ", "
 _LITERAL_TAB = "\\t"
 _MAX_RUNS = 3
+_LINE_ENDS = re.compile(r"[\r\n]+")
 #: Lines from which runs and rare marks are counted.
 _LINES = 200
 QUOTES = ('"', "'")
@@ -68,7 +69,7 @@ def candidate_forms(text: str, given: Mapping[str, object]) -> list[Form]:
 
 
 def _delimiters(text: str) -> list[str]:
-    lines = [line for line in text.splitlines()[:_LINES] if line.strip()]
+    lines = [line for line in _LINE_ENDS.split(text) if line.strip()][:_LINES]
     common = [each for each in PRIORS if each in text and each != COMMA_SPACE]
     control = sorted(set(_CONTROL.findall(text[:20_000])))[:4]
     rare = [each for each in _RARE if _is_in_most(each, lines)]
@@ -76,7 +77,7 @@ def _delimiters(text: str) -> list[str]:
 
 
 def _is_in_most(mark: str, lines: list[str]) -> bool:
-    return sum(mark in line for line in lines) * 10 >= len(lines) * 8 > 0
+    return sum(mark in line for line in lines) * 10 >= len(lines) * 6 > 0
 
 
 def _runs(lines: list[str]) -> Iterator[str]:

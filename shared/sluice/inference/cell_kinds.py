@@ -12,7 +12,7 @@ import re
 from enum import StrEnum
 from functools import lru_cache
 
-from sluice.inference.reading import QUOTED
+from sluice.inference.reading import CR, DELIMITER, ESCAPE, LF, QUOTED
 
 
 class Kind(StrEnum):
@@ -70,7 +70,7 @@ _DAY = (
     r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.? \d{1,2}(?:[a-z]{2})?,? \d{4})"
 )
 _CLOCK = (
-    r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?"
+    r"(?:\d{2}:\d|\d{1,2}:\d{2})(?::\d{2}(?:\.\d+|,\d{3})?)?(?: ?[AaPp]\.?[Mm]\.?)?"
     r"(?: ?(?:Z|UTC|GMT|[+\-]\d{2}:?(?:\d{2})?))?"
 )
 _SIGN = r"(?:[$\u20ac\u00a3\u00a5\u20b9]|USD|EUR|GBP|CHF)"
@@ -94,20 +94,24 @@ _PATTERNS = {
 }
 _ANY = re.compile("|".join(f"(?P<{kind.name}>{pattern})" for kind, pattern in _PATTERNS.items()))
 #: Marks that would have separated fields: between two characters, so not in prose.
-_FOREIGN = re.compile(r"[\t|;]|(?<=\S),(?=\S)|\w[~^]\w|:[^\s/\\:][^:]*:[^\s/\\]")
+_FOREIGN = re.compile(r"[\t|;]|(?<=\S),(?=\S)|\w[~^:]\w|:[^\s/\\:][^:]*:[^\s/\\]")
 _TIGHT = re.compile(
-    r"\d *;|[\t|][^\t|]*[\t|]|[\x01-\x08\x0b\x0c\x0e-\x1f]|[:,;|\t^~]\"|\"[:,;|\t^~]"
-    r"|(?::[^\s/\\:][^:]*){3}"
+    r"\d *;|\S;\S|\t|[\x01-\x08\x0b\x0c\x0e-\x1f]|[:,;|\t^~]\"|\"[:,;|\t^~]"
+    r"|(?::[^\s/\\:][^:]*){3}|\A[^\\]*\\\Z"
 )
 #: Weights of a cell that should have been divided: certainly, or perhaps.
 _UNDIVIDED, _PERHAPS_UNDIVIDED = 0.1, 0.3
+
+
+#: What the masks of delimiters and line ends may stand for.
+_LITERALS = str.maketrans({DELIMITER: ",", ESCAPE: "\\", LF: " ", CR: " "})
 
 
 @lru_cache(maxsize=8192)
 def kind_of(cell: str) -> Kind:
     """Return the kind of a masked cell."""
     is_quoted = cell.startswith(QUOTED)
-    text = cell[is_quoted:MAX_CHARS].strip()
+    text = cell[is_quoted:MAX_CHARS].strip().translate(_LITERALS)
     if not text:
         return Kind.EMPTY
     if not is_quoted and (text[0] in "\"'`" or text[-1] in '"`'):

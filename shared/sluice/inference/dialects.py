@@ -73,7 +73,11 @@ def detect_dialect(
         )
     separator = _separator_line(sample.text, known)
     if separator:
-        known = {"delimiter": separator, "skip_lines": 1, **known}
+        known = {"skip_lines": 1, **known}
+        is_used = separator in sample.text[sample.text.index(separator) + len(separator) :]
+        separator = separator if is_used else ""
+    if separator:
+        known = {"delimiter": separator, **known}
     choice = choose_form(sample, known)
     parts = FileParts.of(sample, choice, known)
     evidence = (*explain_form(sample, choice, separator), *explain_parts(parts))

@@ -91,8 +91,8 @@ def _is_trailing(table: Table, reading: Reading, *, has_header: bool) -> bool:
         return False
     if not has_header:
         return len(last) > 1 and bool(_TERMINATORS.search(reading.form.delimiter))
-    names = reading.cells(table.records[0])
-    return len(names) < table.width or not plain(names[-1])
+    *names, last_name = reading.cells(table.records[0])
+    return len(names) + 1 < table.width or (not plain(last_name) and bool(plain(names[-1])))
 
 
 def _cells(record: Record, reading: Reading, *, trailing: bool) -> list[str]:

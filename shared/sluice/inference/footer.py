@@ -12,13 +12,17 @@ from sluice.inference.reading import Form, Reading, Record, read
 
 #: Lines that may be a footer.
 MAX_FOOTER = 30
+#: Rows with which it is compared.
+_MAX_ROWS = 100
 _NOTE = re.compile(
     r"(?i)\W*(?:(?:grand |sub)?totals?|sum|summe|gesamt|average|mean|count|rows?|records?|lines?"
     r"|sources?|notes?|footnotes?|end|eof|generated|created|exported|report|copyright|\(c\)|page|legend|disclaimer|updated"
     r"|last updated|\d+ (?:rows?|records?|lines?))\b"
 )
 _TOTAL = re.compile(r"(?i)\W*(?:(?:grand |sub)?[ \-]?totals?|sum|summe|gesamt|total general)\b\W*")
+_COUNT = re.compile(r"(?i)\(?\d+ (?:rows?|records?|lines?)(?: \w+)?\)?\.?")
 _RULE = re.compile(r"\W+")
+_LONG_RULE = re.compile(r"[\-=*#]{2,}.*")
 _ENDING_MARK = re.compile(r"(?:-{2,}|={2,}|\*{1,}|#|\(|\[|<|\u00a9|//).*")
 
 
@@ -31,6 +35,25 @@ class Footer:
 
 
 NONE = Footer(0, "")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What rows look like: number of fields, kinds of the columns, fields that are filled on average."""
+
+    width: int
+    kinds: tuple[Kind | None, ...]
+    filled: float
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[str]], width: int) -> _Rows:
+        rows = rows[:_MAX_ROWS]
+        filled = sum(sum(map(bool, map(plain, row))) for row in rows) / max(1, len(rows))
+        return cls(width, tuple(main_kind(each) for each in zip(*rows, strict=False)), filled)
+
+    @property
+    def first_kind(self) -> Kind | None:
+        return self.kinds[0] if self.kinds else None
 
 
 def find_footer(
@@ -48,26 +71,26 @@ def find_footer(
     """
     reading = _read_tail(tail, form, width)
     records = [each for each in reading.records if each.line > first_line]
-    kinds = [main_kind(column) for column in zip(*rows[:100], strict=False)]
-    filled = sum(sum(map(bool, map(plain, row))) for row in rows[:100]) / max(1, len(rows[:100]))
+    found = records[_find_start(records, reading, _Rows.of(rows, width), comment) :]
+    text = " / ".join(" ".join(filter(None, map(plain, reading.cells(r)))) for r in found)
+    return Footer(sum(each.lines for each in found), text[:100]) if found else NONE
+
+
+def _find_start(records: Sequence[Record], reading: Reading, rows: _Rows, comment: str) -> int:
+    """Return the index of the first record of the footer, or the number of records."""
     start = len(records)
     for index in range(len(records) - 1, max(-1, len(records) - 1 - MAX_FOOTER), -1):
         record = records[index]
         if record.is_blank or (comment and record.text.startswith(comment)):
             continue
-        above = records[index - 1] if index else None
-        after_blank = above is not None and above.is_blank
-        if _is_note(reading.cells(record), width, kinds, filled, after_blank=after_blank):
+        after_blank = index > 0 and records[index - 1].is_blank
+        if _is_note(reading.cells(record), rows, after_blank=after_blank):
             start = index
         elif any(map(plain, reading.cells(record))):
             break
     while 0 < start < len(records) and _is_empty(records[start - 1], reading):
         start -= 1
-    found = records[start:]
-    if not found:
-        return NONE
-    text = " / ".join(" ".join(filter(None, map(plain, reading.cells(r)))) for r in found)
-    return Footer(sum(each.lines for each in found), text[:100])
+    return start
 
 
 def _is_empty(record: Record, reading: Reading) -> bool:
@@ -88,57 +111,49 @@ def _read_tail(tail: str, form: Form, width: int) -> Reading:
     return max(outside, inside, key=fitting)
 
 
-def _is_note(
-    cells: Sequence[str],
-    width: int,
-    kinds: Sequence[Kind | None],
-    filled: float,
-    *,
-    after_blank: bool,
-) -> bool:
+def _is_note(cells: Sequence[str], rows: _Rows, *, after_blank: bool) -> bool:
     """Whether a record at the end is no row."""
-    texts = [plain(each) for each in cells]
-    present = [each for each in texts if each]
+    present = [each for each in map(plain, cells) if each]
     if not present:
         return False
-    if width == 1:
-        return len(cells) == 1 and _is_single_note(present[0], kinds, after_blank=after_blank)
-    if len(cells) == 1:
-        return _is_text_note(cells[0], kinds, after_blank=after_blank)
-    if len(present) == 1 and width > 2 and filled > 2:
-        return _is_text_note(present[0], kinds, after_blank=after_blank) or bool(
-            _RULE.fullmatch(present[0])
-        )
-    if len(cells) != width and _ENDING_MARK.match(texts[0]):
-        return True
-    return _is_total(cells, width, kinds, filled)
+    if rows.width == 1:
+        return len(cells) == 1 and _is_single_note(present[0], rows, after_blank=after_blank)
+    if len(cells) == 1 or (len(present) == 1 and rows.width > 2 and rows.filled > 2):
+        return _is_text_note(present[0], rows, after_blank=after_blank)
+    return _is_divided_note(cells, rows, after_blank=after_blank) or _is_total(cells, rows)
 
 
-def _is_single_note(text: str, kinds: Sequence[Kind | None], *, after_blank: bool) -> bool:
+def _is_single_note(text: str, rows: _Rows, *, after_blank: bool) -> bool:
     """Whether a line under a single column is a note."""
-    is_other = bool(kinds) and kinds[0] in VALUES and kind_of(text) not in VALUES
-    is_mark = bool(re.fullmatch(r"[\-=*#]{2,}.*", text))
+    is_other = rows.first_kind in VALUES and kind_of(text) not in VALUES
+    is_mark = bool(_LONG_RULE.fullmatch(text))
     return (is_other and bool(_NOTE.match(text) or after_blank)) or is_mark
 
 
-def _is_text_note(cell: str, kinds: Sequence[Kind | None], *, after_blank: bool) -> bool:
+def _is_text_note(text: str, rows: _Rows, *, after_blank: bool) -> bool:
     """Whether a line without delimiter is a note rather than the beginning of a broken row."""
-    text = plain(cell)
-    if _NOTE.match(text) or _ENDING_MARK.fullmatch(text) or after_blank:
+    if _NOTE.match(text) or _ENDING_MARK.fullmatch(text) or _RULE.fullmatch(text) or after_blank:
         return True
-    kind, first = kind_of(cell), kinds[0] if kinds else None
+    kind, first = kind_of(text), rows.first_kind
     if first in VALUES:
-        return kind in (Kind.WORDS, Kind.OTHER) and kind_of(text.split()[0]) not in VALUES
+        return kind in (Kind.WORDS, Kind.OTHER) and kind_of(text.split(maxsplit=1)[0]) not in VALUES
     return len(text.split()) > 2 and first is not None and kind is not first
 
 
-def _is_total(
-    cells: Sequence[str], width: int, kinds: Sequence[Kind | None], filled: float
-) -> bool:
+def _is_divided_note(cells: Sequence[str], rows: _Rows, *, after_blank: bool) -> bool:
+    """Whether a line is a note in which the delimiter occurs."""
+    texts = [plain(each) for each in cells]
+    if _ENDING_MARK.match(texts[0]) or (after_blank and _NOTE.match(texts[0])):
+        is_typed = rows.first_kind in VALUES | {Kind.CODE}
+        return len(cells) != rows.width or (is_typed and all(texts))
+    return len(cells) != rows.width and bool(_COUNT.fullmatch(" ".join(texts)))
+
+
+def _is_total(cells: Sequence[str], rows: _Rows) -> bool:
     """Whether a record sums up: it says so, where other rows have values, or has fewer of them."""
     texts = [plain(each) for each in cells]
     at, label = next((i, each) for i, each in enumerate(texts) if each)
     if not _TOTAL.match(label):
         return False
-    is_typed = at < len(kinds) and kinds[at] in VALUES | {Kind.CODE}
-    return is_typed or len(cells) < width or sum(map(bool, texts)) < filled - 0.5
+    is_typed = at < len(rows.kinds) and rows.kinds[at] in VALUES | {Kind.CODE}
+    return is_typed or len(cells) < rows.width or sum(map(bool, texts)) < rows.filled - 0.5

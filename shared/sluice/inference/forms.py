@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from sluice.inference.candidates import MARKS, candidate_forms, has_doubled_backslashes
 from sluice.inference.reading import DELIMITER, LF, QUOTED, Form, read
 from sluice.inference.sampling import Sample
-from sluice.inference.scoring import Score, score
+from sluice.inference.scoring import Score, is_commented, score
 
 #: Characters with which all forms are compared; the best of them with the whole sample.
 _FIRST_CHARS = 16 * 1024
 _MAX_FINALISTS, _FINALIST_SHARE = 5, 0.6
 #: From which share of the best score on another delimiter is reported as possible.
 _AMBIGUOUS_SHARE = 0.92
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+\Z")
 #: Delimiters of a file of one column, in which none of them occurs.
 _UNUSED = (",", ";", "\t", "|", "\x1f")
 
@@ -75,7 +76,7 @@ def _without_lines(text: str, count: int) -> str:
     """Empty the first lines, so that later ones keep their numbers."""
     if not count:
         return text
-    lines = text.splitlines(keepends=True)
+    lines = _LINE.findall(text)
     return "\n" * min(count, len(lines)) + "".join(lines[count:])
 
 
@@ -111,7 +112,11 @@ def _refined(best: Score, text: str) -> Score:
 def _longer(best: Score) -> Iterator[str]:
     """Yield the doubled delimiter, and the one with a space, if each delimiter of the file is so."""
     delimiter = best.reading.form.delimiter
-    texts = [each.text for each in best.reading.contents if each.width == best.width]
+    texts = [
+        each.text
+        for each in best.reading.contents
+        if each.width == best.width and not is_commented(each)
+    ]
     if not any(text.strip(delimiter) for text in texts):
         return
     mark = re.escape(delimiter)
@@ -119,16 +124,22 @@ def _longer(best: Score) -> Iterator[str]:
     if len(texts) > 1 and runs and all(run % 2 == 0 for run in runs):
         yield delimiter * 2
     wider = {run for text in texts for run in re.findall(f"[{MARKS}]*{mark}[{MARKS}]*", text)}
-    if len(texts) > 1 and len(wider) == 1:
-        yield from (run for run in wider if len(run) > 1)
+    if len(texts) > 1 and wider:
+        shortest = min(wider, key=len)
+        if len(shortest) > 1 and all(not run.replace(shortest, "") for run in wider):
+            yield shortest
     if delimiter.isspace() or len(texts) < 3:
         return
     count = sum(text.count(delimiter) for text in texts)
     quote = re.escape(best.reading.form.quote or QUOTED)
     single = sum(
-        len(re.findall(rf"(?<! ){mark} (?=[^ {quote}{QUOTED}]|$)", text)) for text in texts
+        len(re.findall(rf"(?<![^{mark}] ){mark} (?=[^ {quote}{QUOTED}]|$)", text)) for text in texts
     )
-    quoted = sum(len(re.findall(rf"(?<! ){mark} ?(?=[{quote}{QUOTED}])", text)) for text in texts)
+    space = " ?" if best.reading.form.spaces else " "
+    quoted = sum(
+        len(re.findall(rf"(?<![^{mark}] ){mark}{space}(?=[{quote}{QUOTED}])", text))
+        for text in texts
+    )
     if single and count == single + quoted:
         yield f"{delimiter} "
     if count == sum(len(re.findall(rf"(?<=[^ ]) {mark} (?=[^ ]|$)", text)) for text in texts):

@@ -47,7 +47,7 @@ class Sample:
 def take_sample(head: bytes, tail: bytes, *, is_complete: bool, encoding: str | None) -> Sample:
     """Decode the first and last bytes of a file and cut them to what is examined."""
     found = encoding or _detect_encoding(head + tail)
-    start = head[: MAX_CHARS * 4].decode(found or UTF_8, "replace").removeprefix(BOM)
+    start = head[: MAX_CHARS * 4].decode(found or UTF_8, "replace").lstrip(BOM)
     is_whole = is_complete and len(head) <= MAX_CHARS * 4 and len(start) <= MAX_CHARS
     text = start if is_whole else _whole_lines(start[:MAX_CHARS])
     end = (tail or (head[-TAIL_CHARS:] if is_complete else b"")).decode(found or UTF_8, "replace")
@@ -84,7 +84,7 @@ def _around_late_quote(text: str, head: bytes, encoding: str) -> str:
     """Return whole lines around the first quotes, if the text has none of its own."""
     if _LATE_QUOTE.search(text):
         return ""
-    rest = head.decode(encoding, "replace").removeprefix(BOM)
+    rest = head.decode(encoding, "replace").lstrip(BOM)
     found = _LATE_QUOTE.search(rest, len(text))
     if not found:
         return ""

@@ -86,9 +86,9 @@ def _prior(reading: Reading, width: int, types: float) -> float:
     """Return how common a form is; less so if many recognised cells speak for it."""
     form = reading.form
     prior = prior_of(form.delimiter) if form.delimiter else _single_prior(reading)
-    if width > 2 and form.delimiter:
+    if width > 1 and form.delimiter:
         evidence = min(1.0, (len(reading.contents) - 1) / _MANY)
-        prior += (1 - prior) * 0.7 * evidence * max(0.0, types - 0.8) / 0.2 * (1 - 2 / width)
+        prior += (1 - prior) * 0.7 * evidence * max(0.0, types - 0.8) / 0.2 * (1 - 1 / width)
     if width == 2 and form.delimiter.strip() == ",":
         prior *= 0.75 if _is_prose(reading) else 1.0
     if form.quote == "'":
@@ -104,7 +104,8 @@ def _single_prior(reading: Reading) -> float:
         return SINGLE_PRIOR * 0.6
     name, *values = [kind_of(each.text) for each in reading.contents[:MAX_RECORDS]]
     is_named = name is Kind.WORDS and len(set(values)) == 1 and values[0] in VALUES
-    return NAMED_PRIOR if is_named else SINGLE_PRIOR
+    is_value = name in VALUES - {Kind.NUMBER} and set(values) <= {name}
+    return NAMED_PRIOR if is_named or is_value else SINGLE_PRIOR
 
 
 def _is_prose(reading: Reading) -> bool:
@@ -163,7 +164,7 @@ def _consistency(records: Sequence[Record], width: int) -> float:
         if is_around and each.width == 1:
             total += COST_AROUND * each.lines
             continue
-        if abs(each.width - width) == 1 and min(width, each.width) > 1:
+        if abs(each.width - width) == 1 and min(width, each.width) > 2:
             good += (1 - COST_RAGGED) * min(each.lines, 3)
         total += each.lines
     one = good / total if total else 0.0
@@ -208,15 +209,31 @@ def _quoting(reading: Reading) -> float:
     form = reading.form
     if not form.quote:
         return _unquoted(reading)
-    if not (reading.quoted or reading.junk or reading.is_open):
+    apart = _apart(reading)
+    if not (reading.quoted or reading.junk or reading.is_open or apart):
         return 1.0 if form.quote == "'" else _unquoted(reading)
-    if not (reading.quoted or reading.is_open):
+    if not (reading.quoted or reading.is_open or apart):
         return 0.95 if reading.junk * 3 <= max(3, len(reading.contents)) else 0.8
-    bad = reading.junk + reading.is_open * (1 if reading.quoted > 1 else 3)
-    factor = 1 - 0.6 * bad / (reading.quoted + bad)
+    bad = reading.junk + reading.is_open * (1 if reading.quoted > 1 else 3) + apart
+    factor = 1 - 0.6 * bad / (reading.quoted + bad) - min(0.06, 0.03 * bad)
     if form.quote == "'" and reading.quoted < 2 and not _encloses_marks(reading):
         factor *= 0.8
     return factor
+
+
+def _apart(reading: Reading) -> int:
+    """Count the quoted fields that spaces keep from being quoted."""
+    quote = reading.form.quote
+    if reading.form.spaces or not reading.form.delimiter:
+        return 0
+    cells = (
+        cell.strip(" \t")
+        for record in reading.contents
+        if f" {quote}" in record.text
+        for cell in reading.cells(record)
+        if cell[:1] in (" ", "\t")
+    )
+    return sum(len(cell) > 1 and cell[0] == cell[-1] == quote for cell in cells)
 
 
 def _encloses_marks(reading: Reading) -> bool:

@@ -19,6 +19,7 @@ from sluice.inference.scoring import Score
 _TABLE, _TABLE_AFTER_BORDER = 4, 2
 #: Records of a preamble of `key, value` lines, and how many times longer the table must be.
 _MAX_METADATA, _MUCH_LONGER = 12, 2
+_LOOK_AHEAD = 5
 _TITLE = re.compile(r":|\d{4}")
 #: Lines above a table that may be its preamble.
 MAX_PREAMBLE = 60
@@ -144,11 +145,22 @@ def _is_title(index: int, contents: Sequence[Record], reading: Reading) -> bool:
     below = next((r for r in contents[index + 1 :] if _filled(r, reading) > 1), None)
     if below is None or below.width != record.width:
         return False
+    if filled and kind_of(texts[0]) in VALUES:
+        return False
     is_apart = contents[index + 1].line > record.line + record.lines
     is_prose = texts[0].count(" ") > 1 or _TITLE.search(texts[0]) is not None
     if record.width == 2 and not (is_apart or is_prose):
         return False
-    return is_apart or is_prose or not any(kind_of(each) in VALUES for each in reading.cells(below))
+    return is_apart or is_prose or _is_above_header(below, contents, reading)
+
+
+def _is_above_header(record: Record, contents: Sequence[Record], reading: Reading) -> bool:
+    """Whether a record has no values, and later ones have."""
+    rows = [each for each in contents if record.line < each.line][:_LOOK_AHEAD]
+    has_values = [
+        any(kind_of(cell) in VALUES for cell in reading.cells(each)) for each in (record, *rows)
+    ]
+    return not has_values[0] and any(has_values)
 
 
 def _filled(record: Record, reading: Reading) -> int:
