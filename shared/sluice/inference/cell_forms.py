@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.types import TYPES, ColumnType
 from sluice.inference.ends import Ends
-from sluice.inference.moments import read_time
+from sluice.inference.layouts import read_time
 from sluice.inference.numbers import read_number
 from sluice.parsing.plan import MAX_LATITUDE, MAX_LONGITUDE
 

@@ -71,11 +71,6 @@ class Cells:
 
         return cells_of(self.array.take(pa.array(rows)))
 
-    def is_even(self) -> bool:
-        """Whether all cells have the same length."""
-        lengths = self.lengths
-        return bool(len(lengths)) and int(lengths.min()) == int(lengths.max())
-
 
 def cells_of(array: pa.Array) -> Cells:
     """Return an Arrow array of texts as cells."""
