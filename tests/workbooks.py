@@ -70,3 +70,17 @@ def _relations(*each: str) -> str:
     found = "".join(f"<Relationship {attributes}/>" for attributes in each)
     namespace = "http://schemas.openxmlformats.org/package/2006/relationships"
     return f'<Relationships xmlns="{namespace}">{found}</Relationships>'
+
+
+def _protected() -> bytes:
+    """Return the header and directory of a compound file with the stream of a protected workbook."""
+    header = bytearray(512)
+    header[:8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+    header[30:32] = (9).to_bytes(2, "little")
+    header[48:52] = (1).to_bytes(4, "little")
+    names = ("Root Entry", "EncryptedPackage")
+    directory = b"".join(each.encode("utf-16-le").ljust(128, b"\0") for each in names)
+    return bytes(header) + bytes(512) + directory
+
+
+PROTECTED = _protected()

@@ -81,9 +81,11 @@ def print_outcome(client: Client, ingestion: Ingestion) -> None:
 
 
 def reject_rows(rejects: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
-    """Return the columns of rejects that a table shows."""
-    names = ("line", "column", "rule", "value", "reason")
-    return [{name: each.get(name) for name in names} for each in rejects]
+    """Return the columns of rejects that a table shows; those of a workbook have cells in place of lines."""
+    rows = list(rejects)
+    place = "cell" if any(each.get("cell") for each in rows) else "line"
+    names = (place, "column", "rule", "value", "reason")
+    return [{name: each.get(name) for name in names} for each in rows]
 
 
 def _warning(warning: Mapping[str, object]) -> str:

@@ -194,15 +194,21 @@ class IngestionPage(Document, frozen=True):
     next: str | None
 
 
-class Reject(Document, frozen=True):
+class Reject(Document, frozen=True, omit_defaults=True):
     """A rejected row in full, with the position, the rule and the reason."""
 
-    line: Annotated[int, Meta(description="Line of the file where the row starts, from 1.")]
+    line: Annotated[
+        int,
+        Meta(description="Line of the file, or row of the sheet, where the row starts, from 1."),
+    ]
     column: Annotated[str | None, Meta(description="Null if the row as such is rejected.")]
     rule: str
     value: str | None
     reason: str
     original: str
+    cell: Annotated[
+        str | None, Meta(description="In a workbook: address of the value, or of the row (17:17).")
+    ] = None
 
 
 class RejectPage(Document, frozen=True):

@@ -144,6 +144,18 @@ class Ingestion:
         url = f"/v1/ingestions/{self.id}/rejects?format="
         return RejectFiles(url + "csv", url + "reasons", self.reject_object, self.reasons_object)
 
+    def cell_of(self, line: int, column: str | None) -> str | None:
+        """Return the address of a row's value in the sheet of a workbook, such as `C17`.
+
+        Where no column is given, or the sheet has it not, it is that of the row: `17:17`. None where the
+        file is no workbook.
+        """
+        layout = self.layout or {}
+        if "sheet" not in layout:
+            return None
+        letters = layout.get("cells", {}).get(column)
+        return f"{letters}{line}" if letters else f"{line}:{line}"
+
     def facts(self) -> dict[str, Any]:
         """Return the members that the documents of an ingestion and of its events share."""
         return {

@@ -54,7 +54,7 @@ from sluice.postgres.connection import transaction, translated
 from sluice.postgres.named_sql import jsonb, statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from sluice.datasets.model import Dataset
     from sluice.ports import Environment, StoredObject
@@ -185,6 +185,7 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
     _relay(env, ingestion.id)
     with transaction(env.engine) as connection:
         known = select_chunks(connection, ingestion.id)
+        dataset = _as_fixed(connection, ingestion, dataset)
     source = open_source(env.storage, ingestion.file, dataset, ingestion.id, env.settings.outbox)
     missing = [each.cut for each in known if not each.is_loaded]
     publish_chunks(env.publisher, ingestion, source, missing)
@@ -225,6 +226,16 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
             find_fixed(connection, ingestion, splitter.records)
     if _dispatch(env, ingestion, source, cuts):
         _complete(env, ingestion.id, dataset, splitter, count + len(cuts), source.sha256)
+
+
+def _as_fixed(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> Dataset:
+    """Return a dataset in the dialect of the rejects that a file fixes: those of a workbook are CSV."""
+    if ingestion.fixes is None:
+        return dataset
+    layout = select_ingestion(connection, ingestion.fixes).layout or {}
+    if "sheet" not in layout:
+        return dataset
+    return replace(dataset, dialect=Layout.from_json(layout).dialect)
 
 
 def _watch(ingestion: Ingestion, dataset: Dataset, source: Source) -> EncodingWatch:

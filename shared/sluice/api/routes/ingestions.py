@@ -168,7 +168,7 @@ def list_rejects(call: Call) -> Response:
         sql = _REJECTS + (f" AND {_BY_RECORD.after(after, bindings)}" if after else "")
         sql += " ORDER BY record" + (f" LIMIT {limit + 1}" if limit else "")
         _, batches = stream(connection, sql, bindings.values)
-        body = _rejects_body(kind, batches, limit, _encoding_of(ingestion))
+        body = _rejects_body(kind, batches, limit, ingestion)
         return stream_response(body, kind, {}, stack)
 
 
@@ -208,16 +208,16 @@ def _written_in(ingestion: Ingestion) -> str:
 
 
 def _rejects_body(
-    kind: str, batches: Iterable[Sequence[Sequence[Any]]], limit: int | None, encoding: str
+    kind: str, batches: Iterable[Sequence[Sequence[Any]]], limit: int | None, ingestion: Ingestion
 ) -> Iterator[bytes]:
     if kind == "json":
         rows = [row for batch in batches for row in batch]
         has_more = limit is not None and len(rows) > limit
         page = rows[:limit]
         cursor = _BY_RECORD.cursor(json.dumps([str(page[-1][0])])) if has_more else None
-        return write_page([[(_reject_json(row, encoding),) for row in page]], "rejects", cursor)
+        return write_page([[(_reject_json(row, ingestion),) for row in page]], "rejects", cursor)
     cut = _first(batches, limit)
-    return write(kind, (), ([(_reject_json(row, encoding),) for row in batch] for batch in cut))
+    return write(kind, (), ([(_reject_json(row, ingestion),) for row in batch] for batch in cut))
 
 
 def _first(
@@ -229,9 +229,12 @@ def _first(
         left = None if left is None else left - len(batch[:left])
 
 
-def _reject_json(row: Sequence[Any], encoding: str) -> str:
-    cells = (*row[1:-1], bytes(row[-1]).decode(encoding, "replace"))
-    return json.dumps(dict(zip(_REJECT_NAMES, cells, strict=True)), ensure_ascii=False)
+def _reject_json(row: Sequence[Any], ingestion: Ingestion) -> str:
+    cells = (*row[1:-1], bytes(row[-1]).decode(_encoding_of(ingestion), "replace"))
+    reject = dict(zip(_REJECT_NAMES, cells, strict=True))
+    if cell := ingestion.cell_of(reject["line"], reject["column"]):
+        reject["cell"] = cell
+    return json.dumps(reject, ensure_ascii=False)
 
 
 @operation(
