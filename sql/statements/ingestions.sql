@@ -335,3 +335,15 @@ ORDER BY record;
 -- name: delete_duplicates
 -- Deletes the list of an ingestion's duplicates: it is made again.
 DELETE FROM sluice.duplicates WHERE ingestion = :ingestion;
+
+-- name: verified_counts
+-- What the tables have of an ingestion.
+SELECT
+    (SELECT count(*) FROM sluice.publications WHERE publications.ingestion = :ingestion) AS published,
+    (SELECT count(*) FROM sluice.rejects WHERE rejects.ingestion = :ingestion) AS rejects,
+    (SELECT count(*) FROM sluice.duplicates WHERE duplicates.ingestion = :ingestion) AS duplicates,
+    (SELECT count(*) FROM sluice.receipts WHERE receipts.ingestion = :ingestion) AS chunks,
+    (SELECT CAST(coalesce(sum(recovered), 0) AS bigint) FROM sluice.receipts WHERE receipts.ingestion = :ingestion)
+        AS recovered,
+    (SELECT CAST(coalesce(sum(end_byte - first_byte), 0) AS bigint) FROM sluice.chunks
+        WHERE chunks.ingestion = :ingestion) AS chunk_bytes;

@@ -80,6 +80,19 @@ def test_rejected_lines_keep_the_bytes_of_the_file(
     assert objects(flow, ingestion)["rejects.csv"] == expected
 
 
+@pytest.mark.parametrize("is_small", [True, False], ids=["group commit", "chunks"])
+def test_rejected_lines_keep_what_is_before_and_after_the_table(flow: Flow, is_small: bool) -> None:
+    flow.settings = type(flow.settings)(chunk_bytes=1024 if is_small else 16)
+    flow.declare(skip_lines=1, footer_lines=1, comment="#")
+    ingestion = flow.run(b"A title\nid,name,kind\n1,a,a\n# no row\nx,b,a\nTotal: 2\n")
+    assert flow.account(ingestion) == (2, 1, 1)
+    found = objects(flow, ingestion)
+    assert found["rejects.csv"] == b"A title\nid,name,kind\nx,b,a\nTotal: 2\n"
+    fixing = flow.run(found["rejects.csv"].replace(b"x", b"2"), f"things/_fixes/{ingestion}/f.csv")
+    assert flow.state(fixing) == "done"
+    assert flow.account(ingestion) == (2, 2, 0)
+
+
 def test_rejects_found_at_publish_are_written_too(flow: Flow) -> None:
     flow.declare(key=["id"], duplicates="error", rollups={})
     ingestion = flow.run(b"id,name,kind\n1,a,a\r\n1,b,a\r\n2,c,a\n2,d,a")

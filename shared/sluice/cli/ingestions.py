@@ -1,4 +1,4 @@
-"""Commands about ingestions: watch, list, show rejects and output, cancel, retry, undo."""
+"""Commands about ingestions: watch, list, show what came of them, verify, cancel, retry, undo."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sluice.cli.options import EXIT_INTERRUPTED, as_called, connect, examples, json_option
+from sluice.cli.options import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    as_called,
+    connect,
+    examples,
+    json_option,
+)
 from sluice.cli.outcome import COLORS, exit_code, print_accounts, print_outcome, reject_rows
 from sluice.cli.output import print_json, print_json_line, print_rows, save
 from sluice.cli.progress import describe
@@ -190,6 +197,34 @@ def output(context: click.Context, ingestion: int, to: str | None, as_json: bool
         save(client.download_output(ingestion), to)
     if as_json:
         print_json({"output": client.ingestion(ingestion).output})
+
+
+@click.command(
+    epilog=examples(
+        "sluice verify 7", "sluice verify 7 --json | jq '.figures[] | select(.ok == false)'"
+    )
+)
+@_ingestion_argument
+@json_option
+@click.pass_context
+def verify(context: click.Context, ingestion: int, as_json: bool) -> None:
+    """Read the file of an ingestion again and compare it, and the tables, with its account.
+
+    Exit codes: 0 everything that could be checked is right; 2 usage error; 4 something differs.
+    """
+    from sluice.client import to_json  # noqa: PLC0415  # imports the client
+
+    found = connect(context).verify(ingestion)
+    if as_json:
+        print_json(found)
+    else:
+        print_rows([{**to_json(each), "ok": _OKS[each.ok]} for each in found.figures])
+        words = "verified" if found.verified else f"differs: {', '.join(found.differs)}"
+        click.echo(f"ingestion {ingestion}: {words}")
+    context.exit(0 if found.verified else EXIT_FAILED)
+
+
+_OKS = {True: "yes", False: "NO", None: "not checked"}
 
 
 @click.command(epilog=examples("sluice cancel 7"))

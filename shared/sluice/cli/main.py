@@ -41,6 +41,7 @@ COMMANDS = (
     ingestions.rejects,
     ingestions.duplicates,
     ingestions.output,
+    ingestions.verify,
     ingestions.cancel,
     ingestions.retry,
     ingestions.undo,

@@ -22,6 +22,7 @@ from sluice.documents.ingestions import (
     Subscription,
     Subscriptions,
     UploadSession,
+    Verification,
 )
 from sluice.errors import EmptyFileError
 
@@ -171,6 +172,10 @@ class Client:
     def undo(self, number: int) -> Ingestion:
         """Withdraw the rows of a published ingestion."""
         return self._command(number, "undo")
+
+    def verify(self, number: int) -> Verification:
+        """Compare an ingestion with its file and with the tables."""
+        return self._transport.read(Verification, "POST", f"/v1/ingestions/{number}/verify")
 
     def events(
         self,

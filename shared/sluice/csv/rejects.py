@@ -114,13 +114,16 @@ def rejects_of(
     ]
 
 
-def file_of_rejects(preamble: bytes, records: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+def file_of_rejects(
+    preamble: bytes, records: Iterable[tuple[bytes, bytes]], footer: bytes = b""
+) -> Iterator[bytes]:
     """Yield rejected records as the bytes of a file in the dialect of the one that they came from.
 
     Args:
         preamble: what precedes the first record there.
         records: each with its line end. Where a record has none and another one follows, it gets that of
             the preamble.
+        footer: what follows the last record there.
     """
     usual = line_end_at(preamble, len(preamble.rstrip(b"\r\n"))) or b"\n"
     yield preamble
@@ -128,3 +131,5 @@ def file_of_rejects(preamble: bytes, records: Iterable[tuple[bytes, bytes]]) -> 
     for original, line_end in records:
         yield owed + original + line_end
         owed = b"" if line_end else usual
+    if footer:
+        yield owed + footer

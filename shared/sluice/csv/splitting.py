@@ -72,6 +72,7 @@ class Splitter:
             always None if the dialect has no header, the file has no record, or split resumed.
         header_end: offset of the first byte of the first chunk, after BOM, preamble and header; None until
             it is known, and always None if split resumed.
+        footer: the lines at the end that are no records; empty until `finish`.
     """
 
     def __init__(self, dialect: Dialect, chunk_bytes: int = CHUNK_BYTES) -> None:
@@ -79,6 +80,7 @@ class Splitter:
             raise ValueError(f"chunk_bytes is {chunk_bytes}; it must be at least 1")
         self.header: bytes | None = None
         self.header_end: int | None = None
+        self.footer = b""
         self._dialect = dialect
         self._chunk_bytes = chunk_bytes
         self._scanner = Scanner(dialect)
@@ -156,7 +158,8 @@ class Splitter:
             HeaderMismatchError: see `feed`.
         """
         known = self._held[: self._footer_start(self._held)]
-        self._footer_bytes = len(self._held) - len(known)
+        self.footer = self._held[len(known) :]
+        self._footer_bytes = len(self.footer)
         self._held = b""
         cuts = self._scan(known)
         is_record = self._last.byte < self._position and not self._scanner.is_in_comment

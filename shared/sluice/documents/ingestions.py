@@ -244,6 +244,25 @@ class DuplicatePage(Document, frozen=True):
     next: str | None
 
 
+class Figure(Document, frozen=True):
+    """One figure of a verification."""
+
+    name: str
+    expected: int | str | bool | None
+    found: int | str | bool | None
+    ok: Annotated[bool | None, Meta(description="Null if it cannot be checked.")]
+    note: str
+
+
+class Verification(Document, frozen=True):
+    """An ingestion compared with its file and with the tables."""
+
+    ingestion: int
+    verified: bool
+    differs: Annotated[list[str], Meta(description="Names of the figures that differ.")]
+    figures: list[Figure]
+
+
 class RowOutcome(Document, frozen=True, omit_defaults=True):
     """The outcome of one row of a request."""
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sluice.csv.rejects import file_of_rejects
-from sluice.parsing.layout import preamble_of
+from sluice.parsing.layout import footer_of, preamble_of
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def reject_lines(
     layout = ingestion.layout or {}
     rows = islice(_pages(connection, "page_of_reject_lines", ingestion.id, after), limit)
     records = ((bytes(row.original), bytes(row.line_end)) for row in rows)
-    pieces = file_of_rejects(preamble_of(layout), records)
+    pieces = file_of_rejects(preamble_of(layout), records, footer_of(layout))
     written_in = layout.get("written_in")
     if not written_in:
         return _joined(pieces)

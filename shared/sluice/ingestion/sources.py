@@ -154,12 +154,16 @@ def content_sha256(storage: Storage, file: StoredObject, dataset: Dataset) -> by
         EncodingMismatchError: it is not text in its encoding.
     """
     digest = hashlib.sha256()
-    content = _content(storage, file)
-    is_workbook = _is_workbook(content)
-    blocks = _sheet_text(storage, file, dataset).blocks() if is_workbook else content.blocks
-    for each in blocks:
+    for each in content_blocks(storage, file, dataset):
         digest.update(each)
     return digest.digest()
+
+
+def content_blocks(storage: Storage, file: StoredObject, dataset: Dataset) -> Iterator[bytes]:
+    """Yield the content of a file from its first byte; see `content_sha256`."""
+    content = _content(storage, file)
+    is_workbook = _is_workbook(content)
+    yield from _sheet_text(storage, file, dataset).blocks() if is_workbook else content.blocks
 
 
 def _content(storage: Storage, file: StoredObject) -> Content:

@@ -47,7 +47,7 @@ from sluice.ingestion.outbox import relay
 from sluice.ingestion.reconciliation import surely_too_many_rejects
 from sluice.ingestion.reject_objects import write_reject_files
 from sluice.ingestion.sources import Source, content_sha256, open_source
-from sluice.parsing.layout import Layout, lay_out, preamble_json
+from sluice.parsing.layout import Layout, footer_json, lay_out, preamble_json
 from sluice.parsing.mismatches import check_first_records
 from sluice.postgres.catalog import dataset_of_version
 from sluice.postgres.connection import transaction, translated
@@ -340,6 +340,10 @@ def _complete(
         found = lock_ingestion(connection, ingestion)
         if found is None or found.state != State.SPLITTING:
             return
+        if splitter.footer:
+            changes = replace(
+                changes, layout={**(found.layout or {}), **footer_json(splitter.footer)}
+            )
         moved = move(connection, ingestion, State.LOADING, project, changes)
         if moved.chunks_loaded == moved.chunks_total:
             move(connection, ingestion, State.PUBLISHING, project)

@@ -13,7 +13,7 @@ from sluice.csv.encodings import EncodingWatch
 from sluice.csv.records import count_plain_records
 from sluice.csv.splitting import Splitter
 from sluice.datasets.model import Dataset
-from sluice.parsing.layout import Layout, lay_out, preamble_json
+from sluice.parsing.layout import Layout, footer_json, lay_out, preamble_json
 from sluice.parsing.mismatches import check_first_records
 
 _BLANK_LINE = re.compile(rb"\A\r?\n|\n\r?\n")
@@ -28,12 +28,14 @@ class SmallFile:
         cut: the chunk's place in the file.
         layout: how the file is laid out.
         preamble: what precedes the chunk: a byte order mark and the header.
+        footer: what follows it.
     """
 
     data: bytes
     cut: Cut
     layout: Layout
     preamble: bytes
+    footer: bytes = b""
 
     @property
     def kind(self) -> Layout:
@@ -42,7 +44,7 @@ class SmallFile:
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as it is recorded with the ingestion."""
-        return {**self.layout.to_json(), **preamble_json(self.preamble)}
+        return {**self.layout.to_json(), **preamble_json(self.preamble), **footer_json(self.footer)}
 
     @property
     def is_ended(self) -> bool:
@@ -79,7 +81,7 @@ def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
         return None
     if count_plain_records(records, layout.dialect, layout.width) != cut.records:
         return None
-    return SmallFile(records, cut, layout, data[: splitter.header_end])
+    return SmallFile(records, cut, layout, data[: splitter.header_end], splitter.footer)
 
 
 def _has_escaped_line_end(data: bytes, dialect: Dialect) -> bool:

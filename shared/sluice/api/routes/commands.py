@@ -1,4 +1,4 @@
-"""Commands to ingestions: cancel, retry, undo."""
+"""Commands to ingestions: cancel, retry, undo, verify."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sluice.api.routes.ingestions import ingestion_document
 from sluice.documents import ingestions as documents
 from sluice.ingestion import commands
 from sluice.ingestion.ingestions import select_ingestion
+from sluice.ingestion.verify import verify
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -36,10 +37,20 @@ def undo_ingestion(call: Call) -> Response:
     return _ingestion(call)
 
 
+@operation("verifyIngestion", "Ingestions", answer=documents.Verification)
+def verify_ingestion(call: Call) -> Response:
+    """Read the file of an ingestion again and compare it, and the tables, with the account.
+
+    The answer has each figure as expected and as found; `verified` is false if any differs, which is no
+    error of the request.
+    """
+    return json_response(verify(call.environment(), call.ingestion))
+
+
 def _ingestion(call: Call) -> Response:
     with call.snapshot() as connection:
         ingestion = select_ingestion(connection, call.ingestion)
     return json_response(ingestion_document(ingestion))
 
 
-OPERATIONS = (cancel_ingestion, retry_ingestion, undo_ingestion)
+OPERATIONS = (cancel_ingestion, retry_ingestion, undo_ingestion, verify_ingestion)
