@@ -136,6 +136,7 @@ def test_cells_without_spaces_have_a_type(cells: str, kind: str) -> None:
         (["1:02:03:04"], None),
         (["9:03 PM"], ("time", ["%I:%M %p"])),
         (["9:03"], ("time", ["%H:%M"])),
+        (["9:03:40", "10:03:40"], ("time", ["%H:%M:%S"])),
         (["31/01/2017 10:00:00 +0200"], ("instant", ["%d/%m/%Y %H:%M:%S %z"])),
         (["29/02/2017"], None),
         (["29/02/2016"], ("date", ["%d/%m/%Y"])),
@@ -231,7 +232,7 @@ def test_words_mean_null_beside_other_types_only(
 @pytest.mark.parametrize(
     ("cells", "reason"),
     [
-        (["1", "2", "007"], 'record 3 is "007"'),
+        (["1", "2", "007"], 'text: record 3 is "007"'),
         (
             ["13/01/2017", "05/05/2017", "01/13/2017"],
             "day and month are not always in the same place",
@@ -239,7 +240,7 @@ def test_words_mean_null_beside_other_types_only(
         (["01/02/2017"], "day first or month first"),
         (["1,234", "1"], "the comma may separate decimals or thousands"),
         (["1.234"], "read with a decimal point"),
-        (["13/01/2017"], 'day first, because record 1 is "13/01/2017"'),
+        (["13/01/2017"], 'date: day first, because record 1 is "13/01/2017"'),
         (["1", "2017-01-01"], 'record 1 is "1", record 2 is "2017-01-01"'),
         (["a\nb"], r'record 1 is "a\nb"'),
         (["20180528"], "for dates such as 20180528"),
@@ -285,7 +286,7 @@ def test_coordinates_are_floats() -> None:
     cells = ["50.08"], ["14.42"], ["50.08"], ["9.99"]
     found = decide(observed(*cells), names)
     assert [each.document["type"] for each in found] == ["float", "float", "numeric", "numeric"]
-    assert "a position together with start_lng" in found[0].evidence
+    assert "float: a position together with start_lng" in found[0].evidence
 
 
 def test_repeated_texts_are_proposed_as_the_only_ones_and_to_be_stored_once() -> None:

@@ -117,8 +117,14 @@ def _column(name: ColumnName, column: ColumnObservation, decision: Decision) -> 
     document |= decision.keys
     if decision.type is ColumnType.TEXT and column.spaced:
         document["trim"] = False
-    evidence = (*_cells(column), *decision.reasons, *_notes(column, decision))
+    evidence = (*_cells(column), *_reasons(decision), *_notes(column, decision))
     return InferredColumn(document, evidence, _proposals(column, decision), _is_unique(column))
+
+
+def _reasons(decision: Decision) -> tuple[str, ...]:
+    """Return the reasons of a type, the first after its name."""
+    first, others = decision.reasons[:1], decision.reasons[1:]
+    return (*(f"{decision.type}: {reason}" for reason in first), *others)
 
 
 def _cells(column: ColumnObservation) -> tuple[str, ...]:

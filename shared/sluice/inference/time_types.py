@@ -111,7 +111,7 @@ def _decide_formats(forms: Forms, formats: dict[str, str], reasons: tuple[str, .
         return Decision(kind, {}, reasons)
     if bare := {form: forms[form] for form in forms if OFFSET in formats[form]}:
         return text_because(f"{show(first_of(bare))}: no format reads this offset among others")
-    return Decision(kind, {"formats": sorted(each.removeprefix(ISO) for each in used)}, reasons)
+    return Decision(kind, {"formats": sorted({each.removeprefix(ISO) for each in used})}, reasons)
 
 
 def _has_zone(written: str) -> bool:
