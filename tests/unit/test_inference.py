@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -14,7 +15,7 @@ from sluice.datasets.declarations import parse_document
 from sluice.inference.columns import InferredColumn, decide
 from sluice.inference.declaration import dataset_document, dataset_toml
 from sluice.inference.names import ColumnName, name_columns
-from sluice.inference.observations import Observations
+from sluice.inference.observations import Observations, merge_all
 from sluice.inference.observe import observe
 
 
@@ -355,6 +356,22 @@ def test_a_nul_is_replaced_in_json() -> None:
     seen = Observations.from_json(observed(["a\0b", " \0"]).to_json())
     assert seen.columns[0].distinct == {"a\ufffdb", " \ufffd"}
     assert "\0" not in repr(seen)
+
+
+def test_a_reason_names_the_record_though_others_are_missing() -> None:
+    array = pa.array(["1", "2", "007"], pa.string())
+    seen = observe([array], first_record=0, records=np.array([0, 4, 9]))
+    assert 'text: record 10 is "007"' in decide(seen, [ColumnName("a")])[0].evidence
+
+
+def test_values_ascend_though_records_are_missing() -> None:
+    parts = [
+        observe([pa.array(cells, pa.string())], first_record=0, records=np.array(records))
+        for cells, records in ((["8", "9"], [7, 9]), (["1", "2"], [0, 1]), (["5"], [4]))
+    ]
+    assert decide(merge_all(parts), [ColumnName("a")])[0].is_unique
+    late = observe([pa.array(["3"], pa.string())], first_record=20)
+    assert merge_all([*parts, late]).columns[0].runs is None
 
 
 def test_columns_that_a_record_lacks_are_empty() -> None:
