@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
+from sluice.csv.dialects import Dialect
+from sluice.csv.encodings import UTF_8
+from sluice.errors import DeclarationError
 from sluice.inference.reading import Form
 
 #: How common a delimiter is, relative to the comma.
@@ -26,6 +30,8 @@ PRIORS = {
 }
 #: The same of marks that are rarely meant as delimiters.
 RARE_PRIOR = 0.55
+#: A delimiter of files of one column, to check their other marks.
+_SELDOM = "\x1f"
 _RARE = "#&*!@$+<>\u00b7\u2022\u00a4\u00b0"
 #: Control characters are in text only to separate.
 _CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -58,14 +64,30 @@ def prior_of(delimiter: str) -> float:
 def candidate_forms(text: str, given: Mapping[str, object]) -> list[Form]:
     """Return the forms to compare, the common ones first; the last has no delimiter."""
     delimiters = [str(given["delimiter"])] if "delimiter" in given else _delimiters(text)
-    return [
+    forms = [
         Form(delimiter, quote, escape, spaces)
         for delimiter in delimiters
         for quote in _quotes(text, delimiter, given)
         for escape in _escapes(text, delimiter, quote, given)
         for spaces in _spaces(text, delimiter, quote, given)
-        if not quote or quote != delimiter
     ]
+    allowed = [each for each in forms if is_allowed(each, given)]
+    return allowed or forms[:1]
+
+
+def is_allowed(form: Form, given: Mapping[str, object]) -> bool:
+    """Whether a dialect can have the marks of a form beside the declared keys."""
+    encoding, comment = str(given.get("encoding", UTF_8)), str(given.get("comment", ""))
+    return _is_valid(form.delimiter or _SELDOM, form.quote, form.escape, encoding, comment)
+
+
+@lru_cache(maxsize=1024)
+def _is_valid(delimiter: str, quote: str, escape: str, encoding: str, comment: str) -> bool:
+    try:
+        Dialect(delimiter, quote, encoding, escape=escape, comment=comment)
+    except DeclarationError:
+        return False
+    return True
 
 
 def _delimiters(text: str) -> list[str]:
@@ -107,7 +129,7 @@ def _escapes(text: str, delimiter: str, quote: str, given: Mapping[str, object])
     if "escape" in given:
         return [str(given["escape"])]
     marks = re.escape(quote + delimiter[:1] + "\r\n")
-    if delimiter.startswith(BACKSLASH) or BACKSLASH not in text:
+    if BACKSLASH in delimiter or BACKSLASH not in text:
         return [""]
     is_possible = re.search(rf"\\[{marks}]", text) or has_doubled_backslashes(text)
     return ["", BACKSLASH] if is_possible else [""]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sluice.inference.candidates import is_allowed
 from sluice.inference.cell_kinds import VALUES, kind_of
 from sluice.inference.reading import Reading, Record
 
@@ -26,6 +27,8 @@ def find_comments(reading: Reading, width: int) -> Comments:
     """Find the prefix of lines that are no records of a table of this width."""
     for prefix in PREFIXES:
         marked = [each for each in reading.contents if each.text.startswith(prefix)]
+        if not is_allowed(reading.form, {"comment": prefix * 2}):
+            continue
         if marked and (found := _judge(prefix, marked, reading, width)):
             return found
     return NONE

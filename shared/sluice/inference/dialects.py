@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from sluice.csv.dialects import Dialect
 from sluice.errors import EmptyFileError
+from sluice.inference.candidates import is_allowed
 from sluice.inference.file_parts import FileParts
 from sluice.inference.forms import choose_form
+from sluice.inference.reading import Form
 from sluice.inference.reasons import Evidence, explain_form, explain_parts, find_doubts
 from sluice.inference.sampling import take_sample
 
@@ -75,7 +77,7 @@ def detect_dialect(
     if separator:
         known = {"skip_lines": 1, **known}
         is_used = separator in sample.text[sample.text.index(separator) + len(separator) :]
-        separator = separator if is_used else ""
+        separator = separator if is_used and is_allowed(Form(separator), known) else ""
     if separator:
         known = {"delimiter": separator, **known}
     choice = choose_form(sample, known)

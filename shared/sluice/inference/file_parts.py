@@ -53,10 +53,11 @@ class FileParts:
         skip = known.get("skip_lines")
         table = find_table(found, comments.prefix, None if skip is None else int(str(skip)))
         header = _header([reading.cells(each) for each in table.records], table.width, known)
-        is_trailing = _is_trailing(table, reading, has_header=header.is_present)
+        ends_empty = _ends_empty(table, reading)
+        is_trailing = ends_empty and _is_trailing(table, reading, has_header=header.is_present)
         is_trailing = bool(known.get("trailing_delimiter", is_trailing))
         rows = [_cells(each, reading, trailing=is_trailing) for each in table.records]
-        width = table.width - is_trailing
+        width = table.width - (is_trailing and ends_empty)
         body = rows[header.lines if header.is_present else 0 :]
         footer = _footer(
             sample, table, reading, [row for row in body if len(row) == width], comments
@@ -78,19 +79,20 @@ class FileParts:
         return values[:-1] if self.is_trailing and len(values) > 1 and not values[-1] else values
 
 
+def _ends_empty(table: Table, reading: Reading) -> bool:
+    """Whether all records end with a delimiter."""
+    last = [reading.cells(each)[-1] for each in table.records if each.width == table.width]
+    return table.width > 1 and not any(plain(each) or each.startswith(QUOTED) for each in last)
+
+
 def _is_trailing(table: Table, reading: Reading, *, has_header: bool) -> bool:
-    """Whether records end with a delimiter that separates nothing.
+    """Whether the delimiters at the end of all records separate nothing.
 
     Without header, an empty last column looks the same. Files with pipes or control characters end
     their records so, as those of TPC-H; others rarely do.
     """
-    if table.width < 2 or not table.records:
-        return False
-    last = [reading.cells(each)[-1] for each in table.records if each.width == table.width]
-    if any(plain(each) or each.startswith(QUOTED) for each in last):
-        return False
     if not has_header:
-        return len(last) > 1 and bool(_TERMINATORS.search(reading.form.delimiter))
+        return len(table.records) > 1 and bool(_TERMINATORS.search(reading.form.delimiter))
     *names, last_name = reading.cells(table.records[0])
     return len(names) + 1 < table.width or (not plain(last_name) and bool(plain(names[-1])))
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sluice.inference.candidates import MARKS, candidate_forms, has_doubled_backslashes
+from sluice.inference.candidates import MARKS, candidate_forms, has_doubled_backslashes, is_allowed
 from sluice.inference.reading import DELIMITER, LF, QUOTED, Form, read
 from sluice.inference.sampling import Sample
 from sluice.inference.scoring import Score, is_commented, score
@@ -53,7 +53,7 @@ def choose_form(sample: Sample, known: Mapping[str, object]) -> Choice:
     scores = _compare(text, known)
     best = scores[0]
     if "delimiter" not in known:
-        best = _refined(best, text)
+        best = _refined(best, text, known)
     if sample.late:
         best = _with_late_quotes(best, text, sample.late, known)
     others = tuple(
@@ -62,7 +62,7 @@ def choose_form(sample: Sample, known: Mapping[str, object]) -> Choice:
     return Choice(
         best,
         others,
-        best.reading.form.delimiter or _unused(best.reading.form, text),
+        best.reading.form.delimiter or _unused(best.reading.form, text, known),
         "escape" not in known and _has_pairs_only(text),
     )
 
@@ -96,13 +96,15 @@ def _sorted(scores: list[Score]) -> list[Score]:
     return sorted(scores, key=lambda each: -each.total)
 
 
-def _refined(best: Score, text: str) -> Score:
+def _refined(best: Score, text: str, known: Mapping[str, object]) -> Score:
     """Return the score with a longer delimiter, if all delimiters are part of it."""
     delimiter = best.reading.form.delimiter
     if len(delimiter) != 1 or best.width == 1:
         return best
     for longer in _longer(best):
         form = replace(best.reading.form, delimiter=longer, spaces=False)
+        if not is_allowed(form, known):
+            continue
         found = score(read(text, form))
         if found.width > 1 and found.consistency >= best.consistency - 0.01:
             return found
@@ -155,11 +157,12 @@ def _with_late_quotes(best: Score, text: str, late: str, known: Mapping[str, obj
     return score(read(text, found.reading.form)) if found.total > 0 else best
 
 
-def _unused(form: Form, text: str) -> str:
+def _unused(form: Form, text: str, known: Mapping[str, object]) -> str:
     """Return a delimiter that does not occur outside quotes."""
     for delimiter in _UNUSED:
-        reading = read(text, replace(form, delimiter=delimiter))
-        if all(each.width == 1 for each in reading.records):
+        other = replace(form, delimiter=delimiter)
+        reading = read(text, other)
+        if is_allowed(other, known) and all(each.width == 1 for each in reading.records):
             return delimiter
     return _UNUSED[-1]
 
