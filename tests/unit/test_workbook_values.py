@@ -290,6 +290,18 @@ def test_without_header_columns_are_those_from_a_on() -> None:
     assert text_of(workbook([[None, "a"], [2]]), dataset) == ",a\n2,\n"
 
 
+def test_undeclared_columns_are_all_that_the_first_rows_have() -> None:
+    rows = [
+        [None, "a title"],
+        [],
+        [None, "id", None, "name"],
+        *([None, n, None, "x"] for n in range(2000)),
+    ]
+    lines = text_of(workbook(rows)).splitlines()
+    assert lines[:4] == ["a title,,", "", "id,,name", "0,,x"]
+    assert (len(lines), lines[-1]) == (2003, "1999,,x")
+
+
 def test_an_unnamed_column_is_one_if_it_is_declared() -> None:
     dataset = declared(
         {"name": "number", "type": "integer", "header": ""}, {"name": "name", "type": "text"}

@@ -75,7 +75,7 @@ def load(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Load CSV files: upload them, show their progress, print their accounts.
+    """Load CSV files and Excel workbooks: upload them, show their progress, print their accounts.
 
     Files go directly to Cloud Storage, in pieces; a piece that fails is sent again. Without
     --dataset, the name of the file's folder or of the file must be that of a dataset.

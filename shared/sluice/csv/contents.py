@@ -45,6 +45,7 @@ _MOSTLY = 0.6
 _HEADER_BYTES = 16
 _AS_CSV = "export the data as CSV in UTF-8, and upload that"
 _AS_SHEET = "save the sheet as CSV UTF-8, and upload that"
+_AS_IT_IS = f"upload it to the inbox as it is, or {_AS_SHEET}"
 _UNPACK = "unpack it, or compress the CSV file with gzip or zstd, and upload that"
 _RECOMPRESS = "compress it with gzip or zstd, and upload that"
 #: What files begin with that are no CSV: what they are, and what to do.
@@ -85,6 +86,7 @@ _FOREIGN_PATTERNS = (
 _ZLIB = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a]")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_OTHER_ARCHIVES = (b"opendocument.", b"word/")
 _HTML = re.compile(rb"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _XML = re.compile(rb"\s*<\?xml\s", re.IGNORECASE)
 _JSON = re.compile(rb'\s*(?:\[\s*)?\{\s*"[^"\n]*"\s*:')
@@ -153,8 +155,8 @@ def with_byte_order(head: bytes, encoding: str) -> str:
 
 
 def is_archive(head: bytes) -> bool:
-    """Whether content is a ZIP archive, as an Excel workbook is, and no OpenDocument."""
-    return head.startswith(_ZIP) and b"opendocument." not in head
+    """Whether content is a ZIP archive, as an Excel workbook is, and no document of another kind."""
+    return head.startswith(_ZIP) and not any(each in head for each in _OTHER_ARCHIVES)
 
 
 def is_compound(head: bytes) -> bool:
@@ -213,5 +215,5 @@ def _zip_kind(head: bytes) -> Foreign:
     if b"word/" in head:
         return Foreign("a Word document (DOCX)", _AS_CSV)
     if b"[Content_Types].xml" in head or b"xl/" in head or b"_rels/" in head:
-        return Foreign("an Excel workbook (XLSX)", _AS_SHEET)
+        return Foreign("an Excel workbook (XLSX)", _AS_IT_IS)
     return Foreign("a ZIP archive", _UNPACK)

@@ -15,7 +15,7 @@ from sluice.workbooks.workbook import Sheet, Texts, Workbook
 MAX_ROWS = 1_048_576
 MAX_COLUMNS = 16_384
 #: Cells of a sheet, with or without a value: the time to read them is bounded.
-MAX_CELLS = 50_000_000
+MAX_CELLS = 30_000_000
 #: Texts of a row together.
 _MAX_ROW_BYTES = 32 * 1024 * 1024
 _DIGITS = "0123456789"

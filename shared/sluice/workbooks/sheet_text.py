@@ -112,7 +112,8 @@ class SheetText:
 
     def _lines(self) -> Iterator[bytes]:
         number = 0
-        for row, is_footer in _with_footers(self._rows, self._declared.footer_lines):
+        rows = self._rows if self._dataset.columns else self._begin_undeclared()
+        for row, is_footer in _with_footers(rows, self._declared.footer_lines):
             yield from itertools.repeat(_BLANK, row.number - number - 1)
             number = row.number
             is_record = not is_footer and number > self._declared.skip_lines
@@ -122,8 +123,6 @@ class SheetText:
         if self._table is not None:
             return self._table.record(row)
         self._head.append(row)
-        if not self._dataset.columns:
-            return self._begin_undeclared(row)
         if not self._declared.header:
             self._begin(range(len(self._dataset.columns)), None)
             return self._line(row)
@@ -167,17 +166,16 @@ class SheetText:
         self.columns = tuple(column_letters(each) for each in columns)
         self._table = Table({each: place for place, each in enumerate(columns)}, notations)
 
-    def _begin_undeclared(self, row: Row) -> bytes:
-        """Take all columns that the first rows have."""
+    def _begin_undeclared(self) -> Iterator[Row]:
+        """Set a table of all columns that the first rows have, and return the rows."""
         sample = list(itertools.islice(self._rows, _SAMPLE_ROWS))
-        self._rows = itertools.chain(sample, self._rows)
-        first = min(each.columns[0] for each in (row, *sample))
-        last = max(each.columns[-1] for each in (row, *sample))
+        first = min((each.columns[0] for each in sample), default=0)
+        last = max((each.columns[-1] for each in sample), default=0)
         columns = range(first, last + 1)
         self.columns = tuple(column_letters(each) for each in columns)
         places = {each: place for place, each in enumerate(columns)}
         self._table = Table(places, [self._plain] * (len(columns) + 1))
-        return self._table.record(row)
+        return itertools.chain(sample, self._rows)
 
     def _text(self, value: Value) -> str:
         if isinstance(value, bytes):
