@@ -187,6 +187,9 @@ def test_dates_and_times_have_formats(
         (["12,34,567"], {"type": "integer", "thousands_separator": ",", "grouping": "indian"}),
         (["1.234.567"], {"type": "integer", "decimal_separator": ",", "thousands_separator": "."}),
         (["12.5%", "7 %"], {"type": "numeric", "percent": True}),
+        (["100%"], {"type": "numeric", "percent": True}),
+        (["1,000%"], {"type": "text"}),
+        (["1,000%", "1.5%"], {"type": "numeric", "thousands_separator": ",", "percent": True}),
         (
             ["$5", "($1,000.50)"],
             {

@@ -62,7 +62,7 @@ def decide_number(forms: Forms, not_finite: Forms, habits: Habits) -> Decision:
     reasons = (*_reasons_of_convention(convention, forms, habits), *_reasons_of_marks(found))
     separators = {CONVENTIONS[each][0] for each in common}
     return Decision(
-        _type_of(sizes),
+        ColumnType.NUMERIC if "%" in found else _type_of(sizes),
         keys,
         reasons,
         fits_double=sizes <= _KEPT_BY_DOUBLE,

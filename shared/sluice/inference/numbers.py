@@ -177,7 +177,7 @@ def _size(convention: str, text: _Text, *, is_large: bool) -> str:
     digits = len(whole + decimals)
     if exponent:
         return _exponent_size(digits, exponent, is_code=not has_point)
-    if has_point or "%" in text.marks:
+    if has_point:
         return "d" if digits <= _DOUBLE_DIGITS else "D"
     if mark in (".", " ") and not text.marks and digits < 19 and _is_code(groups):
         return "z"
