@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
+from sluice.csv.records import index_records, number_by_rows
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
 from sluice.errors import EmptyFileError, WorkbookError
@@ -357,3 +361,48 @@ def test_elements_with_a_prefix_and_controls_after_the_rows_are_understood() -> 
         "</x:controls></x:worksheet>"
     )
     assert text_of(raw("", parts={"xl/sheets/one.xml": sheet})) == "1\n"
+
+
+def test_a_line_break_in_a_name_is_a_space_unless_it_is_declared() -> None:
+    dataset = declared(
+        {"name": "a", "type": "text", "header": "unit price"},
+        {"name": "b", "type": "text", "header": "two\nlines"},
+    )
+    rows = [["Unit\n Price", "Two\nlines"], [1, 2]]
+    assert text_of(workbook(rows), dataset) == 'Unit Price,"Two\nlines"\n1,2\n'
+
+
+CELLS = st.one_of(
+    st.none(),
+    st.integers(-(10**15), 10**15),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8),
+    st.sampled_from(["a,b", 'say "x"', "two\nlines", "cr\r\nlf", "007", "\ufeffx", "_x000D_", " "]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=12))
+def test_every_cell_of_every_row_is_kept_with_its_row(rows: list[list[int | str | None]]) -> None:
+    def fill(book: Any) -> None:
+        sheet = book.add_worksheet()
+        for number, row in enumerate(rows):
+            for column, value in enumerate(row):
+                if isinstance(value, str):
+                    sheet.write_string(number, column, value)
+                elif value is not None:
+                    sheet.write_number(number, column, value)
+
+    columns = [{"name": each, "type": "text"} for each in "abc"]
+    dataset = declared(*columns, header=False)
+    assume(any(cell is not None for row in rows for cell in row))
+    text = opened(written(fill), dataset)
+    content = b"".join(text.blocks()).decode()
+    found = list(csv.reader(io.StringIO(content, newline="")))
+    expected = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    while not any(expected[-1]):
+        expected.pop()
+    assert found == [row if any(row) else [] for row in expected]
+    index = index_records(content.encode(), text.dialect)
+    lines = number_by_rows(index, content.encode()).lines.tolist()
+    assert lines == [number for number, row in enumerate(expected) if any(row)]
+    assert [text.row_at(int(start)) - 1 for start in index.starts] == lines

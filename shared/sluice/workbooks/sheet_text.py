@@ -147,9 +147,14 @@ class SheetText:
             for column, value in zip(row.columns, row.values, strict=True):
                 if name := self._text(value).strip(WHITE_SPACE):
                     found.setdefault(column, []).append(name)
-        if any("" in each.headers for each in self._dataset.columns):
+        declared = {name.casefold() for each in self._dataset.columns for name in each.headers}
+        if "" in declared:
             found = {each: found.get(each, [""]) for each in range(max(found, default=-1) + 1)}
-        return {column: " ".join(parts) for column, parts in found.items()}
+        names = {column: " ".join(parts) for column, parts in found.items()}
+        return {
+            column: name if name.casefold() in declared else " ".join(name.split())
+            for column, name in names.items()
+        }
 
     def _begin(self, columns: Sequence[int], names: dict[int, str] | None) -> None:
         """Set the table; the header is compared with the declaration later, with all that is wrong."""
