@@ -194,6 +194,24 @@ def test_a_file_is_read_as_the_bucket_reads_it(
     assert bodies(trips) == [rows]
 
 
+def test_a_file_of_any_dialect_is_read_as_the_bucket_reads_it(
+    trips: Replay, tmp_path: Path
+) -> None:
+    columns = [{"name": "region", "type": "text"}, {"name": "note", "type": "text"}]
+    dialect = {
+        "delimiter": "||",
+        "escape": "\\",
+        "comment": "#",
+        "skip_lines": 1,
+        "footer_lines": 1,
+    }
+    trips.answer("GET /v1/datasets/trips", {"declaration": {**dialect, "columns": columns}})
+    file = tmp_path / "t.csv"
+    file.write_text('Trips\nnote||region\n"b""\\""||a\n# none\nc\\\nd||\\||\n\\N||e\nTotal||3\n')
+    assert load(trips, file).exit_code == 0
+    assert bodies(trips) == [[["a", 'b""'], ["||", "c\nd"], ["e", ""]]]
+
+
 def test_a_malformed_record_is_one_reject_with_its_line_and_reason(
     trips: Replay, tmp_path: Path
 ) -> None:

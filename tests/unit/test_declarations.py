@@ -70,7 +70,7 @@ def test_the_trips_folder_is_a_valid_dataset() -> None:
         ),
         pytest.param("a = = 1\n", 1, "", "Invalid value", id="no TOML"),
         pytest.param(
-            'delimiter = "ab"\n[[columns]]\nname="a"\ntype="text"',
+            'delimiter = "a"\n[[columns]]\nname="a"\ntype="text"',
             1,
             "delimiter",
             "",

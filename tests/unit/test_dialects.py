@@ -33,7 +33,7 @@ def test_delimiter_and_quote_are_bytes_of_the_file() -> None:
     assert (dialect.delimiter_byte, dialect.quote_byte) == (b"\x14", b"\xfe")
 
 
-@pytest.mark.parametrize("delimiter", ["||", "¦", ", ", "<|>", "::"])
+@pytest.mark.parametrize("delimiter", ["||", "¦", ", ", "<|>", "::", "aa"])
 def test_a_delimiter_has_any_number_of_bytes(delimiter: str) -> None:
     assert Dialect(delimiter).delimiter_byte == delimiter.encode()
 
@@ -58,7 +58,6 @@ def test_a_plain_dialect_has_records_of_rfc_4180(dialect: Dialect, is_plain: boo
     ("document", "message"),
     [
         ({"delimiter": ""}, "delimiter: '' is not one character"),
-        ({"delimiter": "ab"}, "delimiter: 'ab' occurs in the data"),
         ({"delimiter": "|" * 33}, "is not one character of utf-8, or up to 32 of them"),
         ({"delimiter": "|\n"}, "occurs in the data"),
         ({"delimiter": '"|'}, "is part of the delimiter"),

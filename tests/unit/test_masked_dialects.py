@@ -10,12 +10,13 @@ import pytest
 from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
-from sluice.csv import scanning
+from sluice.csv import scanning, splitting
 from sluice.csv.dialects import Dialect
 from sluice.csv.records import count_clean, index_records
 from sluice.csv.splitting import BOM, Splitter
 from sluice.csv.writing import RecordWriter, UnwritableError
 from sluice.datasets.declarations import parse_document
+from sluice.errors import RecordTooLongError
 from sluice.parsing.layout import lay_out
 from sluice.parsing.parser import parse_chunk
 
@@ -211,3 +212,56 @@ def read(
             rejects += chunk.rejects
             assert chunk.records_read == cut.records + chunk.recovered
     return rows, rejects
+
+
+def test_a_chunk_that_has_every_control_character_is_read_too() -> None:
+    controls = "".join(map(chr, [*range(1, 10), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F]))
+    content = f'a||{controls}||\\N\n"b""||"||c\\\nd||e\\||f\n'.encode()
+    rows, rejects = read(
+        content, Dialect("||", header=False, escape="\\"), ["x", "y", "z"], 1 << 20
+    )
+    assert rejects == []
+    assert rows == [["a", controls, None], ['b"||', "c\nd", "e||f"]]
+
+
+def test_a_pattern_of_comments_inside_and_outside_quotes_is_decided_line_by_line() -> None:
+    lines = [
+        b"# it's \"quoted\n1,a\n",
+        b'2,"b\n# inside\n"\n',
+        b'3,c\n#"\n#"\n4,"d\n#\n#"\n# \\\n',
+    ]
+    content = b"".join(lines) * 50
+    splitter = Splitter(Dialect(header=False, comment="#"), 100)
+    rows, rejects = read(content, Dialect(header=False, comment="#"), ["n", "text"], 100)
+    assert rejects == []
+    assert rows == [["1", "a"], ["2", "b\n# inside\n"], ["3", "c"], ["4", "d\n#\n#"]] * 50
+    feed(splitter, content, 64)
+    assert splitter.skipped.comment_bytes == 50 * len(b'# it\'s "quoted\n#"\n#"\n# \\\n')
+
+
+def test_what_is_skipped_header_and_chunks_tile_the_file() -> None:
+    content = BOM + b"Title\n\na,b\n1,2\n# note\n3,4\nTotal,2\n\n"
+    splitter = Splitter(Dialect(skip_lines=2, footer_lines=2, comment="#"))
+    (cut,) = [*splitter.feed(content), *splitter.finish()]
+    assert splitter.header == b"a,b"
+    assert splitter.skipped == (len(b"Title\n\n"), len(b"# note\n"), len(b"Total,2\n\n"))
+    assert (cut.first_byte, cut.first_line, cut.records, cut.lines) == (
+        splitter.header_end,
+        4,
+        2,
+        3,
+    )
+    assert cut.end_byte == splitter.position == len(content) - splitter.skipped.footer_bytes
+
+
+def test_a_file_shorter_than_its_preamble_and_footer_has_no_header() -> None:
+    splitter = Splitter(Dialect(skip_lines=3, footer_lines=1))
+    assert [*splitter.feed(b"a\nb"), *splitter.finish()] == []
+    assert splitter.header is None
+
+
+def test_the_lines_of_a_footer_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splitting, "MAX_RECORD_BYTES", 100)
+    splitter = Splitter(Dialect(footer_lines=1))
+    with pytest.raises(RecordTooLongError, match="the last 1 lines are longer than"):
+        splitter.feed(b"a\n" + b"x" * 200)

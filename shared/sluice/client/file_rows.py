@@ -171,6 +171,7 @@ def _cells(found: WellFormed, layout: Layout) -> Iterator[list[str | None]]:
         io.StringIO(found.data.decode(), newline=""),
         delimiter=found.delimiter,
         quotechar=found.quote or None,
+        escapechar=found.escape or None,
         quoting=csv.QUOTE_MINIMAL if found.quote else csv.QUOTE_NONE,
     )
     for cells in filter(None, reader):

@@ -19,6 +19,7 @@ from sluice.csv.masking import (
     CR,
     ESCAPE,
     LF,
+    NOWHERE,
     REST,
     Offsets,
     mask_of,
@@ -57,23 +58,28 @@ class Records:
 
 @dataclass(frozen=True)
 class Canonical:
-    """Records as plain CSV: a quote opens a field as its first byte, and is doubled inside."""
+    """Records as plain CSV: a quote opens a field as its first byte, and is doubled inside.
+
+    Where there is an escape, it precedes line ends that end no record.
+    """
 
     data: bytes
     delimiter: str
     quote: str
+    escape: str = ""
 
 
 def canonical(records: Records, dialect: Dialect, width: int) -> Canonical:
     """Rewrite well-formed records of one width, or one more with a trailing delimiter."""
-    free = [each for each in _FREE if each not in records.data][:2]
-    if len(free) < 2:  # a delimiter and a quote
+    free = [each for each in _FREE if each not in records.data][:3]
+    if len(free) < 3:  # a delimiter, a quote, an escape
         writer = _Writer(ord(","), ord('"'), width)
-        pieces: Iterator[bytes] = _one_by_one(records, dialect, writer, range(len(records.starts)))
-    else:
-        writer = _Writer(free[0], free[1], width)
-        pieces = _in_bulk(records, dialect, writer)
-    return Canonical(b"".join(pieces), chr(writer.delimiter), chr(writer.quote))
+        pieces = _one_by_one(records, dialect, writer, range(len(records.starts)))
+        return Canonical(b"".join(pieces), chr(writer.delimiter), chr(writer.quote))
+    rewriter = _Rewriter(records, dialect, _Writer(free[0], free[1], width), escape=free[2])
+    data = b"".join(_in_bulk(records, dialect, rewriter))
+    escape = chr(free[2]) if rewriter.has_escaped_line_ends else ""
+    return Canonical(data, chr(free[0]), chr(free[1]), escape)
 
 
 @dataclass(frozen=True)
@@ -105,27 +111,14 @@ def _one_by_one(
         yield writer.record(cells_of(record, dialect))
 
 
-def _in_bulk(records: Records, dialect: Dialect, writer: _Writer) -> Iterator[bytes]:
+def _in_bulk(records: Records, dialect: Dialect, rewriter: _Rewriter) -> Iterator[bytes]:
     """Rewrite runs of records that need only bytes replaced and dropped, and the others one by one."""
-    special = [-1, *_special(records, dialect, writer), len(records.starts)]
-    rewriter = _Rewriter(records, dialect, writer)
+    special = [-1, *rewriter.special(), len(records.starts)]
     for before, number in itertools.pairwise(special):
         for first, end in _batches(records, before + 1, number):
             yield rewriter.rewrite(first, end)
         if number < len(records.starts):
-            yield from _one_by_one(records, dialect, writer, range(number, number + 1))
-
-
-def _special(records: Records, dialect: Dialect, writer: _Writer) -> list[int]:
-    """Return the records with an escaped line end, which needs quotes, or that would be a blank line."""
-    mask = mask_of(dialect)
-    found = []
-    if mask and dialect.escape:
-        line_ends = mask.escaped_line_ends(records.data, bytes(records.scanned))
-        found.append(np.searchsorted(records.starts, line_ends, side="right") - 1)
-    if dialect.trailing_delimiter and writer.width == 1:
-        found.append(np.flatnonzero(records.ends - records.starts <= len(dialect.delimiter_byte)))
-    return np.unique(np.concatenate(found)).tolist() if found else []
+            yield from _one_by_one(records, dialect, rewriter.writer, range(number, number + 1))
 
 
 def _batches(records: Records, first: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -140,11 +133,15 @@ def _batches(records: Records, first: int, stop: int) -> Iterator[tuple[int, int
 class _Rewriter:
     """Rewrites batches of records that begin outside quotes and end with a line."""
 
-    def __init__(self, records: Records, dialect: Dialect, writer: _Writer) -> None:
-        marks = scanned_marks(dialect)
-        self._records, self._dialect, self._writer = records, dialect, writer
-        self._is_masked = not dialect.is_plain
-        self._has_escapes = self._is_masked and ESCAPE in records.scanned
+    def __init__(self, records: Records, dialect: Dialect, writer: _Writer, *, escape: int) -> None:
+        marks, mask = scanned_marks(dialect), mask_of(dialect)
+        self._records, self._dialect, self.writer = records, dialect, writer
+        self._escape = escape
+        self._is_masked = mask is not None
+        self._has_escapes = mask is not None and ESCAPE in records.scanned
+        self._line_ends = NOWHERE
+        if mask and self._has_escapes:
+            self._line_ends = mask.escaped_line_ends(records.data, bytes(records.scanned))
         self._has_bom = BOM in records.data
         self._delimiter = marks.delimiter[0]
         self._quote = marks.quote
@@ -152,6 +149,21 @@ class _Rewriter:
         self._last_of_delimiter = REST if self._delimiter_bytes > 1 else self._delimiter
         self._written = np.frombuffer(records.data, np.uint8)
         self._scanned = np.frombuffer(records.scanned, np.uint8)
+
+    @property
+    def has_escaped_line_ends(self) -> bool:
+        """Whether there are line ends that an escape precedes."""
+        return len(self._line_ends) > 0
+
+    def special(self) -> list[int]:
+        """Return the records with an escaped CRLF, which has one escape, and those of one empty cell."""
+        is_crlf = self._scanned[self._line_ends - 1] != ESCAPE
+        found = [np.searchsorted(self._records.starts, self._line_ends[is_crlf], side="right") - 1]
+        if self._dialect.trailing_delimiter and self.writer.width == 1:
+            sizes = self._records.ends - self._records.starts
+            found.append(np.flatnonzero(sizes <= self._delimiter_bytes))
+        numbers: list[int] = np.unique(np.concatenate(found)).tolist()
+        return numbers
 
     def rewrite(self, first: int, end: int) -> bytes:
         """Return the records from one to before another."""
@@ -163,16 +175,17 @@ class _Rewriter:
         inside = self._replace_quotes(codes, out, keep := np.ones(len(codes), bool))
         is_delimiter = codes == self._delimiter
         is_delimiter &= ~inside
-        out[is_delimiter] = self._writer.delimiter
+        out[is_delimiter] = self.writer.delimiter
         if self._is_masked:
             is_kept = (codes < REST) | (codes > COMMENT)  # neither rest of a delimiter nor padding
             keep &= inside | is_kept
             if self._has_escapes:
                 self._drop_escapes(codes, out, keep, inside)
+                self._keep_escapes(begin, until, out, keep)
         if self._dialect.trailing_delimiter:
             counts = count_in(np.flatnonzero(is_delimiter), starts[first:end] - begin)
             for last in range(1, self._delimiter_bytes + 1):
-                keep[ends[first:end][counts == self._writer.width] - begin - last] = False
+                keep[ends[first:end][counts == self.writer.width] - begin - last] = False
         return out[keep].tobytes()
 
     def _replace_quotes(self, codes: Codes, out: Codes, keep: Flags) -> Flags:
@@ -187,7 +200,7 @@ class _Rewriter:
         keep &= ~is_first
         is_quote &= ~is_first
         is_quote[1:] &= ~is_first[:-1]
-        out[is_quote] = self._writer.quote
+        out[is_quote] = self.writer.quote
         return inside
 
     def _drop_escapes(self, codes: Codes, out: Codes, keep: Flags, inside: Flags) -> None:
@@ -202,7 +215,14 @@ class _Rewriter:
         ends = (after == self._delimiter) | (after == LF) | (after == CR)
         nulls = at[begins & ends]
         keep[nulls] = True
-        out[nulls] = out[nulls + 1] = self._writer.quote
+        out[nulls] = out[nulls + 1] = self.writer.quote
+
+    def _keep_escapes(self, begin: int, until: int, out: Codes, keep: Flags) -> None:
+        """Keep the escapes before line ends."""
+        first, end = np.searchsorted(self._line_ends, (begin, until))
+        at = self._line_ends[first:end] - begin - 1
+        keep[at] = True
+        out[at] = self._escape
 
     @staticmethod
     def _follows_marks(codes: Codes, at: int) -> bool:

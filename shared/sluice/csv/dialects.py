@@ -169,7 +169,7 @@ def _check_text(key: str, mark: str, encoding: str) -> None:
         raise _fail(
             key, f"{mark!r} is not one character of {encoding}, or up to {_LONGEST_MARK} of them"
         )
-    if set(mark) & set("\r\n\0") or (mark.isascii() and mark.isalnum()):
+    if set(mark) & set("\r\n\0") or (len(mark) == 1 and mark.isascii() and mark.isalnum()):
         raise _fail(key, f"{mark!r} occurs in the data; choose a punctuation character")
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ from sluice.csv.masking import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from sluice.csv.dialects import Dialect
     from sluice.csv.masking import Mask
@@ -213,6 +213,10 @@ class Tile:
         """Return the offsets of the stray quotes."""
         return self.quotes.strays if self.quotes else NOWHERE
 
+    def are_inside(self, offsets: Offsets) -> Flags:
+        """Return which bytes are inside quotes."""
+        return ~self._is_outside(offsets)
+
     def junk(self) -> Offsets:
         """Find the first junk byte after each closing quote that does not end its field."""
         first = np.zeros(int(self.begins_with_junk), np.intp)
@@ -222,6 +226,66 @@ class Tile:
         is_closing = np.concatenate(([self.begins_inside], inside[:-1])) > inside
         junk = np.flatnonzero(is_closing[:-1] > self.quotes.is_border[1:]) + 1
         return np.concatenate((first, junk))
+
+
+class _Wrong(NamedTuple):
+    """The offset of a comment that turned out to be inside quotes, and of the tile that shows it."""
+
+    comment: int
+    tile: int
+
+
+class _Comments:
+    """The comments of one piece, in order: where each begins, where its line end begins and ends."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._afters: list[int] = []
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all of them, with line ends."""
+        return sum(self._afters) - sum(self._starts)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last one has no line end."""
+        return bool(self._ends) and self._ends[-1] == self._afters[-1]
+
+    def add(self, start: int, end: int, after: int) -> None:
+        """Add one after the others."""
+        self._starts.append(start)
+        self._ends.append(end)
+        self._afters.append(after)
+
+    def remove_from(self, start: int) -> None:
+        """Remove those that begin at or after an offset."""
+        count = bisect_left(self._starts, start)
+        for each in (self._starts, self._ends, self._afters):
+            del each[count:]
+
+    def starts_in(self, start: int, end: int) -> Offsets:
+        """Return where comments begin in a range, relative to it."""
+        return _within(self._starts, start, end)
+
+    def ends_in(self, start: int, end: int) -> Offsets:
+        """Return where line ends of comments begin in a range, relative to it."""
+        return _within(self._ends, start, end)
+
+
+def _within(offsets: list[int], start: int, end: int) -> Offsets:
+    if not offsets:
+        return NOWHERE
+    found = offsets[bisect_left(offsets, start) : bisect_left(offsets, end)]
+    return np.array(found, np.intp) - start
+
+
+def _tile_end(data: bytes | bytearray, start: int, stop: int) -> int:
+    """Return where a tile ends: not between CR and LF, and not inside a byte order mark."""
+    end = min(start + TILE_BYTES, stop)
+    end += data[end - 1 : end + 1] == b"\r\n"
+    return end + 2 * (data[end - 1 : end + 2] == BOM) + (data[end - 2 : end + 1] == BOM)
 
 
 class Scanner:
@@ -252,7 +316,7 @@ class Scanner:
         self._previous = LF
         self._last_byte = LF
         self._hidden = NOWHERE
-        self._comments: list[int] = []
+        self._comments = _Comments()
 
     @property
     def is_in_line(self) -> bool:
@@ -279,21 +343,28 @@ class Scanner:
             yield from self._masked_tiles(data, self._mask)
 
     def _masked_tiles(self, data: bytes, mask: Mask) -> Iterator[Tile]:
-        """Yield the tiles of a masked copy; a tile ends where a comment may begin, which is then decided."""
+        """Yield the tiles of a masked copy.
+
+        Each line that begins like a comment is taken for one, and it is then checked that it is outside
+        quotes. From the first that is not, comments are decided one by one.
+        """
         plain = mask.apply(data, self._previous)
         self._hidden = mask.escaped_line_ends(data, plain)
-        self._comments.clear()
+        self._comments = _Comments()
         self._last_byte = data[-1]
-        start, at = 0, self._first_comment(mask, plain)
-        self.is_in_comment = False
+        at = self._first_comment(mask, plain)
         self.masked = masked = plain if at is None else bytearray(plain)
-        while at is not None:
-            yield from self._tiles(masked, start, at)
-            start, resume = at, at + 1
-            if not self.is_inside:
-                resume = self._skip_comments(data, masked, at, mask)
-            at = mask.comment_at_or_after(masked, resume)
-        yield from self._tiles(masked, start, len(data))
+        wrong = None
+        if isinstance(masked, bytearray) and at is not None:
+            self._mask_comments(data, masked, at, mask)
+            wrong = yield from self._tiles_outside(masked)
+        else:
+            yield from self._tiles(masked, 0, len(data))
+        if isinstance(masked, bytearray) and wrong is not None:
+            masked[wrong.comment :] = plain[wrong.comment :]
+            yield from self._tiles_one_by_one(data, masked, wrong, mask)
+        self.comment_bytes += self._comments.size_bytes
+        self.is_in_comment = self._comments.is_open
 
     def _first_comment(self, mask: Mask, masked: bytes) -> int | None:
         """Return where the first comment may begin: with the piece, only if a line does."""
@@ -303,25 +374,57 @@ class Scanner:
         is_within_line = at == 0 and self._previous not in (CR, LF)
         return mask.comment_at_or_after(masked, 1) if is_within_line else at
 
-    def _skip_comments(self, data: bytes, masked: bytes | bytearray, at: int, mask: Mask) -> int:
-        """Mask the consecutive lines that are comments; return the offset after them."""
-        assert isinstance(masked, bytearray)  # noqa: S101  # copied before the first comment
-        start = at
-        while start == at or mask.is_comment_at(masked, at):
-            end, at = mask.mask_comment(data, masked, at)
-            if end == at:
-                self.is_in_comment = True
-                break
-            self._comments.append(end)
-        self.comment_bytes += at - start
-        return at
+    def _mask_comments(self, data: bytes, masked: bytearray, first: int, mask: Mask) -> None:
+        """Mask all lines that begin like a comment, from the first on."""
+        at: int | None = first
+        while at is not None:
+            at = self._mask_comment(data, masked, at, mask)
+            if not mask.is_comment_at(masked, at):
+                at = mask.comment_at_or_after(masked, at)
+
+    def _mask_comment(self, data: bytes, masked: bytearray, at: int, mask: Mask) -> int:
+        """Mask a line as a comment; return the offset after it."""
+        end, after = mask.mask_comment(data, masked, at)
+        self._comments.add(at, end, after)
+        return after
+
+    def _tiles_outside(self, masked: bytearray) -> Generator[Tile, None, _Wrong | None]:
+        """Yield the tiles before the first with a comment that is inside quotes; return that."""
+        start, codes = 0, np.frombuffer(masked, np.uint8)
+        while start < len(masked):
+            before = self.is_inside, self._previous
+            tile = self._tile(masked, codes[start : _tile_end(masked, start, len(masked))], start)
+            places = self._comments.starts_in(start, start + len(tile))
+            is_inside = tile.are_inside(places)
+            if is_inside.any():
+                self.is_inside, self._previous = before
+                comment = start + int(places[is_inside.argmax()])
+                self._comments.remove_from(comment)
+                return _Wrong(comment, start)
+            yield tile
+            start += len(tile)
+        return None
+
+    def _tiles_one_by_one(
+        self, data: bytes, masked: bytearray, wrong: _Wrong, mask: Mask
+    ) -> Iterator[Tile]:
+        """Yield the other tiles; one ends where a comment may begin, which is then decided."""
+        start = wrong.tile
+        at: int | None = wrong.comment
+        while at is not None:
+            yield from self._tiles(masked, start, at)
+            start, resume = at, at + 1
+            if not self.is_inside:
+                resume = self._mask_comment(data, masked, at, mask)
+                while mask.is_comment_at(masked, resume):
+                    resume = self._mask_comment(data, masked, resume, mask)
+            at = mask.comment_at_or_after(masked, resume)
+        yield from self._tiles(masked, start, len(data))
 
     def _tiles(self, data: bytes | bytearray, start: int, stop: int) -> Iterator[Tile]:
         codes = np.frombuffer(data, np.uint8)
         while start < stop:
-            end = min(start + TILE_BYTES, stop)
-            end += data[end - 1 : end + 1] == b"\r\n"
-            end += 2 * (data[end - 1 : end + 2] == BOM) + (data[end - 2 : end + 1] == BOM)
+            end = _tile_end(data, start, stop)
             yield self._tile(data, codes[start:end], start)
             start = end
 
@@ -334,12 +437,6 @@ class Scanner:
         is_hidden = np.frombuffer(data, np.uint8)[found] == NEUTRAL
         hidden: Offsets = found[is_hidden] - start
         return hidden
-
-    def _comments_in(self, start: int, end: int) -> Offsets:
-        if not self._comments:
-            return NOWHERE
-        first, last = bisect_left(self._comments, start), bisect_left(self._comments, end)
-        return np.array(self._comments[first:last], np.intp) - start
 
     def _tile(self, data: bytes | bytearray, codes: Codes, start: int) -> Tile:
         end = start + len(codes)
@@ -364,7 +461,7 @@ class Scanner:
             begins_with_junk=is_after_closing and data[start] not in self._borders,
             quotes=quotes,
             hidden=self._hidden_in(data, start, end),
-            comments=self._comments_in(start, end),
+            comments=self._comments.ends_in(start, end),
         )
 
     def _resolve(self, codes: Codes, previous: int, marks: list[int], has_cr: bool) -> Quotes:

@@ -117,7 +117,8 @@ class Columnar:
                 csv.ParseOptions(
                     delimiter=records.delimiter,
                     quote_char=records.quote or False,
-                    newlines_in_values=records.has_quotes,
+                    escape_char=records.escape or False,
+                    newlines_in_values=records.has_line_ends,
                 ),
                 csv.ConvertOptions(
                     include_columns=[f"f{at}" for at in _positions(self._layout)],

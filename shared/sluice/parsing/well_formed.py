@@ -52,6 +52,7 @@ class WellFormed:
         index: where all records of the chunk are; None where that was not needed.
         delimiter: of the records.
         quote: of the records, empty where there is none.
+        escape: what precedes line ends that end no record, empty where there are none.
     """
 
     data: bytes
@@ -64,11 +65,12 @@ class WellFormed:
     recovered: int = 0
     longest_bytes: int = 0
     index: RecordIndex | None = None
+    escape: str = ""
 
     @property
-    def has_quotes(self) -> bool:
-        """Whether there are quotes in the records."""
-        return bool(self.quote) and self.quote.encode() in self.data
+    def has_line_ends(self) -> bool:
+        """Whether there may be line ends in fields."""
+        return bool(self.escape) or (bool(self.quote) and self.quote.encode() in self.data)
 
 
 def find_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellFormed:
@@ -140,6 +142,7 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
         longest_bytes=_LARGEST_CHARACTER * int((index.ends - index.starts).max(initial=0)),
         delimiter=plain.delimiter,
         quote=plain.quote,
+        escape=plain.escape,
     )
 
 
