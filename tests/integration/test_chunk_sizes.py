@@ -106,6 +106,65 @@ def test_a_sample_in_chunks_of_any_size_equals_the_sample_whole(flow: Flow, path
     assert counts[0] >= len(rows) + len(rejects)
 
 
+REPORT = (
+    b"Report of today\n\n"
+    b"id||name||note||\n"
+    b"1||'it''s' || ' x ' ||\n"
+    b"# no record: '\n"
+    b"2||two\\\r\nlines||a\\||b||\n"
+    b"3||three||BAD||\r\n"
+    b"4||short\n"
+    b"5||too||many||cells||\n"
+    b"6||'open||x||\n"
+    b"7||\\N||'# '||\n"
+    b"Total||7\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "dialect"),
+    [
+        pytest.param(REPORT, {"escape": "\\"}, id="with an escape and rejects"),
+        pytest.param(b"\n\nid||name||note\n1||a||b\n# x\n2||c||d\n\n", {}, id="small and plain"),
+        pytest.param("T\n\nid¦name¦note\n1¦a¦é\nend".encode(), {"delimiter": "¦"}, id="not ASCII"),
+    ],
+)
+def test_a_file_of_another_dialect_in_chunks_of_any_size_equals_the_whole(
+    flow: Flow, data: bytes, dialect: dict[str, str]
+) -> None:
+    declare_texts(
+        flow,
+        COLUMNS,
+        **{
+            "delimiter": "||",
+            "quote": "'",
+            "comment": "#",
+            "skip_lines": 2,
+            "footer_lines": 1,
+            "spaces_around_quotes": True,
+            "trailing_delimiter": True,
+            **dialect,
+        },
+    )
+    rows, rejects, count = load(flow, data, 1_000_000, "report.csv")
+    assert count == 1
+    if data == REPORT:
+        assert [(row["id"], row["name"], row["note"]) for row in rows] == [
+            ("1", "it's", " x "),
+            ("2", "two\r\nlines", "a||b"),
+            ("7", None, "# "),
+        ]
+        assert [(each[0], each[3]) for each in rejects] == [
+            (8, "check"),
+            (9, "columns"),
+            (10, "columns"),
+            (11, "unclosed_quote"),
+        ]
+    for size in SIZES:
+        again, rejected, _ = load(flow, data, size, "report.csv")
+        assert (again, rejected) == (rows, rejects), f"in chunks of {size} bytes"
+
+
 @pytest.mark.parametrize(
     "data",
     [
