@@ -74,6 +74,7 @@ PURE = {
     "inference.footer",
     "inference.forms",
     "inference.header",
+    "inference.plausibility",
     "inference.reading",
     "inference.reasons",
     "inference.sampling",
