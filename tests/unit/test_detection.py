@@ -765,3 +765,29 @@ def test_a_real_file_is_known_from_its_first_bytes(path: Path) -> None:
     cut = detect_dialect(head, tail, is_complete=False)
     whole = detect_dialect(path.read_bytes(), is_complete=True)
     assert (cut.dialect, cut.header) == (whole.dialect, whole.header)
+
+
+def test_a_header_that_is_repeated_late_is_reported() -> None:
+    rows = "".join(f"{number};2021-03-01;{number * 7}\n" for number in range(20_000))
+    found = detect(f"id;day;count\n{rows}id;day;count\n1;2021-03-01;7\n")
+    assert found.warnings == ("line 20002 repeats the header and will be rejected",)
+
+
+def test_two_header_lines_imply_a_header() -> None:
+    found = detect("1,2\n3,4\n5,6\n", header_lines=2)
+    assert (found.dialect.header, found.header) == (True, ("1 3", "2 4"))
+
+
+def test_a_long_preamble_of_pairs_is_no_table() -> None:
+    pairs = "".join(f"setting {number},some text {number % 3}\n" for number in range(20))
+    rows = "".join(f"{number},2021-03-01,{number * 7},ok\n" for number in range(60))
+    found = detect(f"{pairs}\nid,day,count,state\n{rows}")
+    assert (found.dialect.skip_lines, found.width) == (21, 4)
+
+
+def test_a_small_table_before_a_large_one_is_the_file() -> None:
+    small = "".join(f"place {number},{number * 3}\n" for number in range(20))
+    large = "".join(f"{number},2021-03-01,{number * 7},ok\n" for number in range(60))
+    found = detect(f"place,people\n{small}\nid,day,count,state\n{large}")
+    assert found.header == ("place", "people")
+    assert "line 23 begins another table; only the first one is read" in found.warnings

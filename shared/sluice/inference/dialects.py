@@ -89,7 +89,9 @@ def detect_dialect(
         header=names,
         width=len(names) or parts.width,
         evidence=tuple(each for each in evidence if each.key not in given),
-        warnings=tuple(find_doubts(choice, parts, names)),
+        warnings=tuple(
+            find_doubts(choice, parts, names, sample.line_again(head, parts.header_line))
+        ),
     )
 
 

@@ -29,6 +29,7 @@ class FileParts:
         comments: the lines that are comments.
         table: the first table.
         is_trailing: whether its records end with a delimiter.
+        may_be_trailing: whether all records end with one, and no name decides.
         header: whether it has names.
         footer: the lines at the end that are no records.
         width: number of its columns.
@@ -38,6 +39,7 @@ class FileParts:
     comments: Comments
     table: Table
     is_trailing: bool
+    may_be_trailing: bool
     header: Header
     footer: Footer
     width: int
@@ -62,7 +64,14 @@ class FileParts:
         footer = _footer(
             sample, table, reading, [row for row in body if len(row) == width], comments
         )
-        return cls(reading, comments, table, is_trailing, header, footer, width)
+        may_be = ends_empty and not header.is_present and "trailing_delimiter" not in known
+        return cls(reading, comments, table, is_trailing, may_be, header, footer, width)
+
+    @property
+    def header_line(self) -> int:
+        """The physical line of the header, 0 if there is none or it has several."""
+        records = self.table.records if self.header.is_present else ()
+        return records[0].line if records and records[0].lines == 1 else 0
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the columns, none without header; two header lines are joined."""
@@ -109,7 +118,8 @@ def _header(rows: Sequence[Sequence[str]], width: int, known: Mapping[str, objec
     if "header" in known:
         found = replace(found, is_present=bool(known["header"]), is_certain=True)
     if "header_lines" in known:
-        found = replace(found, lines=int(str(known["header_lines"])))
+        lines = int(str(known["header_lines"]))
+        found = replace(found, lines=lines, is_present=found.is_present or lines > 1)
     return found
 
 

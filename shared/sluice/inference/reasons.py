@@ -77,7 +77,8 @@ def explain_parts(parts: FileParts) -> Iterator[Evidence]:
     """Explain comments, preamble, header and footer."""
     yield Evidence("comment", parts.comments.prefix, parts.comments.reason)
     skip = parts.table.skip_lines
-    reason = f"the table begins in line {skip + 1}"
+    first = parts.table.records[0].line if parts.table.records else skip + 1
+    reason = f"the table begins in line {first}"
     yield Evidence(
         "skip_lines", skip, f"{reason}, after {parts.table.skipped!r}" if skip else reason
     )
@@ -95,8 +96,17 @@ def explain_parts(parts: FileParts) -> Iterator[Evidence]:
     yield Evidence("footer_lines", parts.footer.lines, reason)
 
 
-def find_doubts(choice: Choice, parts: FileParts, names: Sequence[str]) -> Iterator[str]:
-    """Report what is ambiguous, and what will be rejected."""
+def find_doubts(
+    choice: Choice, parts: FileParts, names: Sequence[str], repeated_line: int
+) -> Iterator[str]:
+    """Report what is ambiguous, and what will be rejected.
+
+    Args:
+        choice: the form of the file.
+        parts: its parts.
+        names: the names of its columns.
+        repeated_line: a line after the sample that is the header again, or 0.
+    """
     rival = choice.rival
     if rival:
         other = (
@@ -107,6 +117,9 @@ def find_doubts(choice: Choice, parts: FileParts, names: Sequence[str]) -> Itera
         yield f"it is not certain whether there is a header: {parts.header.reason}; declare `header`"
     if parts.table.next_line:
         yield f"line {parts.table.next_line} begins another table; only the first one is read"
+    if parts.may_be_trailing:
+        found = "ends the record" if parts.is_trailing else "is followed by an empty last column"
+        yield f"the last delimiter of each record {found}; declare `trailing_delimiter` if not"
     if choice.has_pairs_of_backslashes:
         is_escape = choice.score.reading.form.escape
         found, other = ("an escape", "text") if is_escape else ("text", "an escape")
@@ -117,19 +130,20 @@ def find_doubts(choice: Choice, parts: FileParts, names: Sequence[str]) -> Itera
             f"line {skipped} may be the header, but has not {_fields(parts.width)}; it is skipped,"
             " and the columns have no names"
         )
-    yield from _header_warnings(parts, names)
+    yield from _header_warnings(parts, names, repeated_line)
     reading = parts.reading
     if reading.is_open:
         yield "a quoted field is not closed"
 
 
-def _header_warnings(parts: FileParts, names: Sequence[str]) -> Iterator[str]:
+def _header_warnings(parts: FileParts, names: Sequence[str], repeated_line: int) -> Iterator[str]:
     if not names:
         return
     first = parts.table.records[0]
     again = [each.line for each in parts.table.records[1:] if each.text == first.text]
-    if again:
-        yield f"line {again[0]} repeats the header and will be rejected"
+    if again or repeated_line:
+        line = again[0] if again else repeated_line
+        yield f"line {line} repeats the header and will be rejected"
     empty = [index + 1 for index, name in enumerate(names) if not name]
     if empty:
         yield f"column {empty[0]} has no name"

@@ -43,6 +43,16 @@ class Sample:
     encoding: str
     is_encoding_certain: bool
 
+    def line_again(self, head: bytes, line: int) -> int:
+        """Return the number of a later line, after the text, that is equal to a line; 0 if none is."""
+        if self.is_whole or not line:
+            return 0
+        text = _LINE_END.split(self.text, maxsplit=line)[line - 1]
+        start = len(self.text.encode(self.encoding, "replace"))
+        at = head.find(f"\n{text}".encode(self.encoding, "replace"), start)
+        is_line = at >= 0 and head[at + len(text.encode(self.encoding)) + 1 :][:1] in b"\r\n"
+        return head.count(b"\n", 0, at) + 2 if is_line else 0
+
 
 def take_sample(head: bytes, tail: bytes, *, is_complete: bool, encoding: str | None) -> Sample:
     """Decode the first and last bytes of a file and cut them to what is examined."""

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from sluice.inference.cell_kinds import VALUES, kind_of
-from sluice.inference.header import plain
+from sluice.inference.header import main_kind, plain
 from sluice.inference.reading import Reading, Record
 from sluice.inference.scoring import Score
 
 #: Records of equal width that make a table, with and without a border before it.
 _TABLE, _TABLE_AFTER_BORDER = 4, 2
 #: Records of a preamble of `key, value` lines, and how many times longer the table must be.
-_MAX_METADATA, _MUCH_LONGER = 12, 2
+_MAX_METADATA, _MUCH_LONGER, _FEW = 30, 2, 5
 _LOOK_AHEAD = 5
 _TITLE = re.compile(r":|\d{4}")
 #: Lines above a table that may be its preamble.
@@ -103,25 +103,34 @@ def _find_start(contents: Sequence[Record], width: int, reading: Reading) -> tup
     fits = [index for index, each in enumerate(contents) if each.width == width]
     if not fits:
         return width, 0
-    earlier = _find_earlier(contents[: fits[0]], width, len(fits))
+    earlier = _find_earlier(contents[: fits[0]], width, len(fits), reading)
     if earlier:
         return earlier
     start = _after_titles(fits, contents, reading)
     if start and _is_ragged_header(contents, start, reading):
         start -= 1
-    return width, start if start <= MAX_PREAMBLE else 0
+    return width, start if start <= max(MAX_PREAMBLE, len(fits)) else 0
 
 
-def _find_earlier(before: Sequence[Record], width: int, count: int) -> tuple[int, int] | None:
+def _find_earlier(
+    before: Sequence[Record], width: int, count: int, reading: Reading
+) -> tuple[int, int] | None:
     """Find a table of another width before the one with most records."""
     start = 0
     for other, group in groupby(before, key=lambda each: each.width):
-        size = len(list(group))
-        is_metadata = other <= 2 < width and size <= _MAX_METADATA and count >= size * _MUCH_LONGER
-        if other > 1 and size >= _TABLE and not is_metadata:
+        run = list(group)
+        is_short = len(run) <= _MAX_METADATA and count >= len(run) * _MUCH_LONGER
+        is_metadata = other <= 2 < width and is_short and not _has_values(run, reading)
+        if other > 1 and len(run) >= _TABLE and not is_metadata:
             return other, start
-        start += size
+        start += len(run)
     return None
+
+
+def _has_values(run: Sequence[Record], reading: Reading) -> bool:
+    """Whether the last fields of records are values of one kind, as in a table."""
+    kind = main_kind([reading.cells(each)[-1] for each in run[1:]])
+    return len(run) > _FEW and kind in VALUES
 
 
 def _after_titles(fits: Sequence[int], contents: Sequence[Record], reading: Reading) -> int:
