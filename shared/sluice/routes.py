@@ -60,6 +60,7 @@ ROUTES = (
     Route("POST", "/v1/ingestions/{ingestion}/cancel", "intake", "cancelIngestion"),
     Route("POST", "/v1/ingestions/{ingestion}/retry", "intake", "retryIngestion"),
     Route("POST", "/v1/ingestions/{ingestion}/undo", "intake", "undoIngestion"),
+    Route("POST", "/v1/ingestions/{ingestion}/redo", "intake", "redoIngestion"),
     Route("POST", "/v1/ingestions/{ingestion}/verify", "intake", "verifyIngestion"),
     Route("POST", "/v1/subscriptions", "status", "subscribe"),
     Route("GET", "/v1/subscriptions", "status", "listSubscriptions"),

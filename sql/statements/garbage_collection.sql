@@ -24,6 +24,13 @@ WHERE relnamespace = 'store'::regnamespace AND relkind = 'r' AND attname = :colu
     AND (relname = :dataset OR starts_with(relname, :dataset || '__'))
 ORDER BY relname;
 
+-- name: begin_collection
+-- From now on the ingestions, unless they changed meanwhile, cannot be redone or resumed.
+UPDATE sluice.ingestions SET collecting_at = coalesce(collecting_at, now())
+WHERE state <> 'done' AND (id, sequence) IN (
+    SELECT * FROM unnest(CAST(:ingestions AS integer[]), CAST(:sequences AS integer[]))
+);
+
 -- name: mark_collected
 -- Nothing of an ingestion remains to be deleted, unless it changed meanwhile.
 UPDATE sluice.ingestions SET collected_at = now()

@@ -43,6 +43,7 @@ SET state = CAST(:to_state AS sluice.ingestion_state),
     updated_at = now(),
     resends = 0,
     collected_at = NULL,
+    collecting_at = NULL,
     finished_at = CASE WHEN :to_state IN ('done', 'failed', 'cancelled', 'skipped', 'undone') THEN now() END,
     problem = CAST(:problem AS jsonb),
     chunks_total = coalesce(CAST(:chunks_total AS integer), chunks_total),
@@ -347,3 +348,20 @@ SELECT
         AS recovered,
     (SELECT CAST(coalesce(sum(end_byte - first_byte), 0) AS bigint) FROM sluice.chunks
         WHERE chunks.ingestion = :ingestion) AS chunk_bytes;
+
+-- name: obstacles_to_redo
+-- Whether the rows of an undone ingestion may be deleted already, or may be among those of a restore.
+SELECT
+    collecting_at IS NOT NULL OR collected_at IS NOT NULL AS is_collected,
+    EXISTS (
+        SELECT FROM sluice.ingestions AS restore
+        WHERE restore.dataset = ingestions.dataset AND restore.source = 'restore' AND restore.state = 'done'
+            AND restore.finished_at >= ingestions.finished_at
+    ) AS is_restored
+FROM sluice.ingestions WHERE id = :ingestion;
+
+-- name: count_redone
+-- Moves rows whose keys are taken meanwhile to the duplicates, in the account of an ingestion that is redone.
+UPDATE sluice.ingestions
+SET rows_loaded = rows_loaded - :duplicates, duplicates = duplicates + :duplicates, replaced_by = NULL
+WHERE id = :ingestion AND state = 'undone';

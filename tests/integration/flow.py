@@ -26,6 +26,7 @@ from sluice.ingestion.load import load_chunk
 from sluice.ingestion.notifications import UPLOADS_TOPIC, read_notification
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.ingestion.recovery import Recovered, recover
+from sluice.ingestion.redo import redo
 from sluice.ingestion.split import split_file
 from sluice.ports import Environment, Sink, Storage, StoredObject
 from sluice.postgres.catalog import dataset_version
@@ -219,6 +220,9 @@ class Flow:
 
     def undo(self, ingestion: int) -> None:
         commands.undo(self.env("intake"), ingestion)
+
+    def redo(self, ingestion: int) -> None:
+        redo(self.env("intake"), ingestion)
 
     def retry(self, ingestion: int) -> None:
         commands.retry(self.env("intake"), ingestion)

@@ -22,6 +22,7 @@ from outbox import Store
 from sluice.backups.backup import Backup
 from sluice.backups.manifest import Format
 from sluice.backups.restore import Restore
+from sluice.errors import IllegalTransitionError
 from sluice.ingestion.insert_rows import insert_rows
 from sluice.ingestion.row_groups import RowGroup
 from sluice.postgres.catalog import cached_dataset
@@ -152,6 +153,23 @@ class Model:
                     each.state = "undone"
         upload.kept = self._new_rows(upload)
 
+    def redo(self, upload: Upload) -> None:
+        """Publish an undone upload with the rows that it had, without keys that are taken now."""
+        known = {key for each in self.in_state("done") for key in each.kept}
+        kept = {key: name for key, name in upload.kept.items() if key not in known}
+        self.publish(upload, "done")
+        upload.kept = kept
+
+    def may_refuse_redo(self, upload: Upload) -> bool:
+        """Whether its rows would be there twice, or are replaced by a newer version."""
+        others = [each for each in self.in_state("done") if each is not upload]
+        if self._replaces:
+            return any(self._is_older(upload, each) for each in others)
+        known = {key for each in others for key in each.kept}
+        conflicts = self._duplicates == "error" and bool(known & set(upload.kept))
+        same = upload.file and any(each.file and each.content == upload.content for each in others)
+        return conflicts or (bool(same) and self._duplicates != "update")
+
     def _new_rows(self, upload: Upload) -> dict[int, str]:
         known = {key for each in self.in_state("done") if each is not upload for key in each.kept}
         return {key: name for key, name in reversed(upload.content) if key not in known}
@@ -174,6 +192,7 @@ class Sequences(RuleBasedStateMachine):
         self._back_up = Backup(flow.settings, flow.engine, store)
         self._restore = Restore(flow.settings, flow.engine, store, flow.topics)
         self._saved: list[Saved] = []
+        self._has_restored = False
         flow.topics.sent.clear()
 
     @initialize(content=contents)
@@ -222,6 +241,25 @@ class Sequences(RuleBasedStateMachine):
         self._flow.undo(upload.ingestion)
         upload.state = "undone"
 
+    @precondition(lambda self: self._model.in_state("undone"))
+    @rule(data=st.data())
+    def redo(self, data: st.DataObject) -> None:
+        upload = self._one(data, "undone")
+        refusal = self._refusal(upload)
+        if refusal is None:
+            self._model.redo(upload)
+        else:
+            is_restored = "was restored meanwhile" in refusal and self._has_restored
+            assert is_restored or self._model.may_refuse_redo(upload), refusal
+
+    def _refusal(self, upload: Upload) -> str | None:
+        """Redo an upload; return why that is refused."""
+        try:
+            self._flow.redo(upload.ingestion)
+        except IllegalTransitionError as error:
+            return error.detail
+        return None
+
     @precondition(lambda self: self._retryable())
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
@@ -244,6 +282,7 @@ class Sequences(RuleBasedStateMachine):
     def restore(self, data: st.DataObject) -> None:
         saved = data.draw(st.sampled_from(self._saved))
         upload = self._add("", self._model.restore(saved))
+        self._has_restored = True
         upload.kept, upload.state = dict(upload.content), "done"
         (restored,) = self._restore(saved.manifest, None, "")
         upload.ingestion = restored.ingestion

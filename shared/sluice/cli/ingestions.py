@@ -254,6 +254,15 @@ def undo(context: click.Context, ingestion: int, as_json: bool) -> None:
     _print_state(connect(context).undo(ingestion), as_json=as_json)
 
 
+@click.command(epilog=examples("sluice undo 7 && sluice redo 7"))
+@_ingestion_argument
+@json_option
+@click.pass_context
+def redo(context: click.Context, ingestion: int, as_json: bool) -> None:
+    """Bring the rows of an undone ingestion back, until garbage collection has deleted them."""
+    _print_state(connect(context).redo(ingestion), as_json=as_json)
+
+
 def _print_listening() -> None:
     click.echo("listening to all ingestions; Ctrl-C stops", err=True)
 

@@ -45,6 +45,7 @@ COMMANDS = (
     ingestions.cancel,
     ingestions.retry,
     ingestions.undo,
+    ingestions.redo,
     backups.backup,
     backups.backups,
     backups.restore,

@@ -173,6 +173,10 @@ class Client:
         """Withdraw the rows of a published ingestion."""
         return self._command(number, "undo")
 
+    def redo(self, number: int) -> Ingestion:
+        """Publish an undone ingestion again."""
+        return self._command(number, "redo")
+
     def verify(self, number: int) -> Verification:
         """Compare an ingestion with its file and with the tables."""
         return self._transport.read(Verification, "POST", f"/v1/ingestions/{number}/verify")

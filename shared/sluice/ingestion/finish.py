@@ -92,7 +92,7 @@ def _output(
     check_accounts(connection, [found])
     if is_all_rejected(found.account) or too_many_rejects(found.account, dataset):
         return None
-    if _superseding(connection, found, dataset):
+    if superseding(connection, found, dataset):
         return None
     return write_output(connection, env.storage, env.settings.outbox, dataset, ingestion)
 
@@ -127,12 +127,12 @@ def publish(
     if ingestion.fixes is not None:
         _publish_fixes(connection, ingestion, dataset, project)
         return
-    other = _superseding(connection, ingestion, dataset)
+    other = superseding(connection, ingestion, dataset)
     if other is not None:
         why = SAME_CONTENT if dataset.skips_same_content else NEWER_GENERATION
         skip(connection, ingestion.id, other, why, project)
         return
-    older = _older(connection, ingestion, dataset)
+    older = older_generations(connection, ingestion, dataset)
     if dataset.is_staged:
         ingestion = reject_rows(connection, ingestion, dataset, older)
     refusal = too_many_rejects(ingestion.account, dataset) or all_rows_rejected(
@@ -185,14 +185,16 @@ def _check_stored_form(connection: Connection, dataset: Dataset) -> None:
         raise OutdatedDeclarationError(dataset.name)
 
 
-def _older(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> Sequence[int]:
+def older_generations(
+    connection: Connection, ingestion: Ingestion, dataset: Dataset
+) -> Sequence[int]:
     """Return the published older generations of the object, where the dataset replaces them."""
     if dataset.reupload is not Reupload.REPLACE:
         return ()
     return connection.scalars(statement("older_generations"), _generation(ingestion)).all()
 
 
-def _superseding(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> int | None:
+def superseding(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> int | None:
     """Return the published ingestion that makes this one redundant, if there is one.
 
     Generations may overtake one another: a late one must not restore what a newer one replaced.

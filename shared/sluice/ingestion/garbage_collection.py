@@ -72,6 +72,8 @@ def collect_garbage(env: Environment) -> Collected:
 
 
 def _collect(env: Environment, dataset: str, ended: list[Ingestion], run: Collected) -> None:
+    with transaction(env.engine) as connection:
+        connection.execute(statement("begin_collection"), _versions(ended))
     hidden = [each for each in ended if each.account.loaded and each.state != State.DONE]
     if hidden and not _delete_rows(env.engine, dataset, hidden, run):
         return
@@ -141,8 +143,11 @@ def _delete_pages(
 
 def _lock_unchanged(connection: Connection, ended: Sequence[Ingestion]) -> Sequence[int]:
     """Lock the ingestions that have not changed since they were read, and return them."""
-    values = {
+    return connection.scalars(statement("lock_ended"), _versions(ended)).all()
+
+
+def _versions(ended: Sequence[Ingestion]) -> dict[str, list[int]]:
+    return {
         "ingestions": [each.id for each in ended],
         "sequences": [each.sequence for each in ended],
     }
-    return connection.scalars(statement("lock_ended"), values).all()

@@ -153,6 +153,32 @@ def merge_fixes(
     return merged.loaded - replaced, merged.duplicates + replaced
 
 
+def merge_again(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> int:
+    """Merge the rows of an undone ingestion, which were staged when they were withdrawn.
+
+    Args:
+        connection: a transaction that holds the dataset's lock.
+        ingestion: locked.
+        dataset: its dataset, which has a key.
+
+    Returns:
+        How many of them are left out, because other rows have their keys now.
+
+    Raises:
+        AccountImbalanceError: a row was lost.
+        RowsRefusedError: PostgreSQL refuses a row.
+    """
+    later = _later_uploads(connection, ingestion) if dataset.updates else []
+    work = _Work(connection, ingestion, later=later)
+    if dataset.duplicates is Duplicates.ERROR:
+        known = work.count(MergeStatements(dataset).known())
+        if known:
+            return known
+    merged = _merge(work, dataset, later, None)
+    _check_merged(ingestion, merged)
+    return merged.duplicates
+
+
 @dataclass(frozen=True)
 class _Merged:
     """How many rows were staged and loaded, came late, and lost their key."""

@@ -16,7 +16,7 @@ TRANSITIONS: Mapping[State, Sequence[State]] = {
     State.SPLITTING: (State.RECEIVED,),
     State.LOADING: (State.SPLITTING,),
     State.PUBLISHING: (State.LOADING,),
-    State.DONE: (State.PUBLISHING,),
+    State.DONE: (State.PUBLISHING, State.UNDONE),
     State.FAILED: (State.RECEIVED, State.SPLITTING, State.LOADING, State.PUBLISHING),
     State.CANCELLED: (State.RECEIVED, State.SPLITTING, State.LOADING),
     State.SKIPPED: (State.RECEIVED, State.PUBLISHING),

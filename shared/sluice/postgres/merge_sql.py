@@ -333,6 +333,11 @@ class MergeStatements:
             f"ON CONFLICT ON CONSTRAINT duplicates_pk DO NOTHING"
         )
 
+    def known(self) -> str:
+        """Count the staged rows whose key is in the dataset."""
+        known = f"SELECT FROM {self._main} AS m WHERE {self._same('s', 'm')}"
+        return f"SELECT count(*) FROM {self._staging} AS s WHERE {_MINE} AND EXISTS ({known})"
+
     def lost(self) -> str:
         """Count the staged rows whose key is not in the dataset: none after a merge."""
         if not self._dataset.key:
@@ -370,11 +375,20 @@ class MergeStatements:
     def take_back(self) -> tuple[str, ...]:
         """Withdraw the ingestion's rows, and restore what they replaced.
 
+        The rows are staged, so that the ingestion can be redone until garbage collection deletes them.
         If one of its rows was itself replaced, what it had replaced is now replaced by that newer row.
         """
         if not self._dataset.key:
             return ()
         return (
+            (
+                f"INSERT INTO {self._staging} ({self._names}, {INGESTION_COLUMN}, {RECORD_COLUMN})\n"
+                f"SELECT {self._names}, {INGESTION_COLUMN}, row_number() OVER () - 1 FROM (\n"
+                f"SELECT {self._names}, {INGESTION_COLUMN} FROM {self._main}"
+                f" WHERE {INGESTION_COLUMN} = :ingestion\n"
+                f"UNION ALL SELECT {self._names}, {INGESTION_COLUMN} FROM {self._replaced}"
+                f" WHERE {INGESTION_COLUMN} = :ingestion) AS own"
+            ),
             (
                 f"UPDATE {self._replaced} AS older SET {REPLACED_BY} = newer.{REPLACED_BY}\n"
                 f"FROM {self._replaced} AS newer\n"

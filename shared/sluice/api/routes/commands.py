@@ -1,4 +1,4 @@
-"""Commands to ingestions: cancel, retry, undo, verify."""
+"""Commands to ingestions: cancel, retry, undo, redo, verify."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sluice.api.routes.ingestions import ingestion_document
 from sluice.documents import ingestions as documents
 from sluice.ingestion import commands
 from sluice.ingestion.ingestions import select_ingestion
+from sluice.ingestion.redo import redo
 from sluice.ingestion.verify import verify
 
 if TYPE_CHECKING:
@@ -37,6 +38,17 @@ def undo_ingestion(call: Call) -> Response:
     return _ingestion(call)
 
 
+@operation("redoIngestion", "Ingestions", answer=documents.Ingestion)
+def redo_ingestion(call: Call) -> Response:
+    """Publish an undone ingestion again.
+
+    That is possible until garbage collection deletes its rows, some quarter of an hour after the undo;
+    then the answer is 409 and the file must be uploaded again.
+    """
+    redo(call.environment(), call.ingestion)
+    return _ingestion(call)
+
+
 @operation("verifyIngestion", "Ingestions", answer=documents.Verification)
 def verify_ingestion(call: Call) -> Response:
     """Read the file of an ingestion again and compare it, and the tables, with the account.
@@ -53,4 +65,4 @@ def _ingestion(call: Call) -> Response:
     return json_response(ingestion_document(ingestion))
 
 
-OPERATIONS = (cancel_ingestion, retry_ingestion, undo_ingestion, verify_ingestion)
+OPERATIONS = (cancel_ingestion, retry_ingestion, undo_ingestion, redo_ingestion, verify_ingestion)
