@@ -24,6 +24,8 @@ _INVISIBLE = {
 }
 #: Unicode's categories of characters that are not seen, or seen as a space.
 _INVISIBLE_CATEGORIES = ("Cc", "Cf", "Zs", "Zl", "Zp", "Co", "Cn")
+#: Shown instead of a value of a column with personal data; the same for all, so that nothing can be inferred.
+MASK = "***"
 #: Reasons of malformed records, by the kind of flaw.
 RECORD_REASONS = {
     "stray_quote": "a quote is inside an unquoted field; quote the field and double the quote",

@@ -102,6 +102,7 @@ _COLUMN_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "references": (str, "the name of a dataset"),
     "dangling": (str, "reject or warn"),
     "absent": (str, "next"),
+    "pii": (bool, "true or false"),
     "checks": (list, "a list of { sql, message }"),
 }
 _CHOICES = {

@@ -135,6 +135,7 @@ class Column:
         references: dataset whose key the values are, or empty.
         dangling: what happens to a row whose value is not a key there.
         absent: `next` gives a row without a key the next free whole number.
+        pii: whether the values are personal data: they are masked wherever they would be reported.
     """
 
     name: str
@@ -166,6 +167,7 @@ class Column:
     references: str = ""
     dangling: Dangling = Dangling.REJECT
     absent: str = ""
+    pii: bool = False
 
     @property
     def definition(self) -> TypeDefinition:
@@ -418,6 +420,11 @@ class Dataset:
         if self.load is LoadPolicy.ALL_OR_NOTHING:
             return self.max_rejects or RejectLimit()
         return self.max_rejects
+
+    @property
+    def has_pii(self) -> bool:
+        """Whether a column has personal data."""
+        return any(each.pii for each in self.columns)
 
     @property
     def is_numbered(self) -> bool:

@@ -285,13 +285,17 @@ def _load(env: Environment, waiting: Sequence[_Waiting]) -> list[_Loaded | None]
     try:
         with parse_files([each.content for each in waiting], dataset) as parsed:
             outcomes = parsed.encode(codes_of_texts(env.engine, dataset, parsed.chunk))
-            with constraint_errors(), transaction(env.engine) as connection:
+            with (
+                constraint_errors(is_masked=dataset.has_pii),
+                transaction(env.engine) as connection,
+            ):
                 events = _store(env, connection, waiting, parsed, outcomes)
     except TransientError:
         raise
     except Exception as error:  # noqa: BLE001  # split finds it too, and records it
         fields = {"files": [each.file.name for each in waiting]}
-        LOGGER.warning("group commit failed: %s", escape(str(error)), extra={"fields": fields})
+        why = type(error).__name__ if dataset.has_pii else escape(str(error))
+        LOGGER.warning("group commit failed: %s", why, extra={"fields": fields})
         return [None] * len(waiting)
     group = _Group([each[0].ingestion for each in events.values()], bool(dataset.projections))
     return [

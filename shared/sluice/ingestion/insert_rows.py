@@ -163,7 +163,7 @@ def _insert(env: Environment, connection: Connection, group: RowGroup) -> Insert
         ingestion = _receive(env, connection, parsed)
         problem: PermanentError | None = None
         try:
-            with connection.begin_nested(), constraint_errors():
+            with connection.begin_nested(), constraint_errors(is_masked=group.dataset.has_pii):
                 _store(env, connection, ingestion, parsed)
         except PermanentError as error:
             problem = error

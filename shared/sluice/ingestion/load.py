@@ -83,7 +83,7 @@ def _load(env: Environment, chunk: Chunk) -> None:
             first_record=chunk.first_record,
         ) as parsed:
             del data
-            with constraint_errors(f"lines from {chunk.first_line}"):
+            with constraint_errors(f"lines from {chunk.first_line}", is_masked=dataset.has_pii):
                 parsed.encode(codes_of_texts(env.engine, dataset, parsed))
                 _write(env, connection, chunk, dataset, parsed)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sluice.csv.rejects import MASK
 from sluice.datasets.model import Dangling, Dataset, Duplicates
 from sluice.documents.ingestions import State
 from sluice.errors import AccountImbalanceError, DeclarationError
@@ -82,7 +83,7 @@ def reject_rows(
     work = _Work(connection, ingestion, older)
     merging = MergeStatements(dataset)
     _check_staged(work, merging, ingestion.account.loaded)
-    with constraint_errors():
+    with constraint_errors(is_masked=dataset.has_pii):
         if numbering := merging.number():
             work.change(numbering)
         warnings, rejected = _check_references(work, merging, dataset)
@@ -140,7 +141,7 @@ def merge_fixes(
     work, merging = _Work(connection, fixed, later=later), MergeStatements(dataset)
     connection.execute(composed(merging.adopt()), {"ingestion": fixed.id, "fix": fix.id})
     replaced = unstaged = 0
-    with constraint_errors():
+    with constraint_errors(is_masked=dataset.has_pii):
         if dataset.updates:
             replaced = sum(work.change(each) for each in merging.replace_own())
             unstaged = work.change(merging.unstage_own())
@@ -197,7 +198,7 @@ def _merge(work: _Work, dataset: Dataset, later: Sequence[int], staged: int | No
     """Merge staged rows, and list the duplicates among them if their number is given."""
     merging = MergeStatements(dataset)
     late = unstaged = 0
-    with constraint_errors():
+    with constraint_errors(is_masked=dataset.has_pii):
         if later:
             if staged is not None:
                 work.list_duplicates(dataset, work.ingestion, is_merged=False)
@@ -375,6 +376,8 @@ def _referred(work: _Work, column: Column, dataset: Dataset) -> Dataset:
 
 
 def _dangling_warning(column: Column, other: Dataset, rows: int, example: str) -> dict[str, object]:
+    if column.pii:
+        example = MASK
     return {
         "rule": "references",
         "column": column.name,

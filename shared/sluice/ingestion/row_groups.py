@@ -51,7 +51,9 @@ def parse_group(group: RowGroup) -> Iterator[ParsedGroup]:
     with parse_chunk(data, dataset, row_layout(dataset), first_line=1, first_record=0) as chunk:
         for each in chunk.rejects:
             number = accepted[each.record]
-            rejects.append(replace(each, record=number, line=number + 1, original=texts[number]))
+            rejects.append(
+                replace(each, record=number, line=number + 1, original=texts[number], line_end=b"")
+            )
         chunk.rejects = sorted(rejects, key=lambda each: each.record)
         chunk.records_read = len(group.rows)
         chunk.renumber(accepted)

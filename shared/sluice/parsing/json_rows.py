@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from sluice.csv.dialects import Dialect
-from sluice.csv.rejects import RECORD_REASONS
+from sluice.csv.rejects import MASK, RECORD_REASONS
 from sluice.datasets.cells import reads_as_other, write_number, write_time
 from sluice.datasets.model import INGESTION_COLUMN, Column, Dataset
 from sluice.datasets.types import ColumnType
@@ -197,6 +197,7 @@ def _in_its_form(column: Column, text: str) -> str:
     except ValueError:
         return text
     if reads_as_other(column, text, value):
+        text = MASK if column.pii else text
         reason = f'"{text}" is ambiguous: ISO 8601 or {" or ".join(column.formats)}'
         raise CellError(column.name, "type", text, reason)
     return write_time(column, value)
@@ -217,7 +218,7 @@ def _cell(column: Column, value: object) -> str:
     if not isinstance(value, str):
         raise CellError(column.name, "type", None, f"{_kind(value)} is no value of a column")
     if "\0" in value:
-        shown = value.replace("\0", "\\0")[:_SHOWN_CHARACTERS]
+        shown = MASK if column.pii else value.replace("\0", "\\0")[:_SHOWN_CHARACTERS]
         raise CellError(column.name, "nul", shown, RECORD_REASONS["nul"])
     if any("\ud800" <= sign <= "\udfff" for sign in value):
         reason = RECORD_REASONS["encoding"].format(encoding="Unicode: half of a surrogate pair")

@@ -35,6 +35,7 @@ class Rule:
         broken: DuckDB condition, true for a row that breaks the rule, never null.
         reason: why the row is rejected; `{value}` is replaced by the cell as written.
         cell: name of the raw cell.
+        is_masked: whether that is personal data, which no reject repeats.
     """
 
     column: str
@@ -42,6 +43,7 @@ class Rule:
     broken: str
     reason: str
     cell: str
+    is_masked: bool = False
 
 
 @dataclass(frozen=True)
@@ -375,4 +377,4 @@ class _Cell:
         header = self.column.headers[0]
         if name != "check" and header.casefold() != self.column.name:
             reason += f' (header "{header}")'
-        return Rule(self.column.name, name, broken, reason, self.raw)
+        return Rule(self.column.name, name, broken, reason, self.raw, self.column.pii)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sluice.csv.rejects import visible
+from sluice.csv.rejects import MASK, visible
 from sluice.datasets.model import RECORD_COLUMN, Dataset
 from sluice.datasets.types import TypeDefinition
 
@@ -86,6 +86,8 @@ class Thorough:
 
     def _finding(self, which: int, value: str | None) -> Finding:
         rule = self._plan.rules[which]
+        if rule.is_masked and value is not None:
+            value = MASK
         shown = "" if value is None else visible(value[:_SHOWN_CHARACTERS])
         return rule.column, rule.name, value, rule.reason.replace("{value}", shown)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sluice.csv.rejects import MASK
 from sluice.datasets.identifiers import (
     dictionary_table,
     literal,
@@ -156,12 +157,13 @@ class MergeStatements:
         dangles = " AND ".join(f"NOT EXISTS ({each})" for each in places)
         where = f"FROM {self._staging} AS s WHERE {_MINE} AND s.{name} IS NOT NULL AND {dangles}"
         reason = literal(f'"%s" is not the {key} of any row of {other.name}')
+        shown = literal(MASK) if column.pii else f"CAST({name} AS text)"
         return Reference(
             column,
             f"SELECT count(*) AS rows, CAST(min(s.{name}) AS text) AS example {where}",
             f"WITH refused AS (DELETE {where} RETURNING s.*)\n{_REJECTS}\n"
             f"SELECT ingestion, {LINE_COLUMN}, {RECORD_COLUMN}, {literal(column.name)}, 'references',"
-            f" CAST({name} AS text), format({reason}, {name}), {_RECORD_AND_END} FROM refused",
+            f" {shown}, format({reason}, {shown}), {_RECORD_AND_END} FROM refused",
         )
 
     def refuse_repeated(self) -> str | None:
@@ -192,8 +194,11 @@ class MergeStatements:
     def _shown(self) -> Iterator[str]:
         """Yield the values of the key as texts."""
         coded = {each.name for each in self._dataset.dictionaries}
+        masked = {field.name for each in self._dataset.columns if each.pii for field in each.fields}
         for name in self._dataset.key:
-            if name in coded:
+            if name in masked:
+                yield f"CAST({literal(MASK)} AS text)"
+            elif name in coded:
                 table = dictionary_table(self._dataset.name, name)
                 yield f"(SELECT d.text FROM {table} AS d WHERE d.code = s.{quote(name)})"
             else:

@@ -12,12 +12,14 @@ from sluice.api.formats import negotiate, write, write_page
 from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.api.sse import EVENT_STREAM, stream_all, stream_ingestion
+from sluice.csv.rejects import MASK
 from sluice.datasets.model import Field
 from sluice.documents import ingestions as documents
 from sluice.documents.ingestions import State
 from sluice.errors import NotFoundError, ParameterError
 from sluice.ingestion.ingestions import query_ingestions, select_ingestion
 from sluice.ingestion.reject_files import reject_lines, reject_reasons
+from sluice.postgres.catalog import read_dataset
 from sluice.postgres.named_sql import statement
 from sluice.querying.filters import Bindings
 from sluice.querying.keysets import Order, Term
@@ -168,7 +170,9 @@ def list_rejects(call: Call) -> Response:
         sql = _REJECTS + (f" AND {_BY_RECORD.after(after, bindings)}" if after else "")
         sql += " ORDER BY record" + (f" LIMIT {limit + 1}" if limit else "")
         _, batches = stream(connection, sql, bindings.values)
-        body = _rejects_body(kind, batches, limit, ingestion)
+        dataset = read_dataset(connection, ingestion.dataset or "")
+        masks = dataset is not None and dataset.has_pii
+        body = _rejects_body(kind, batches, limit, ingestion, masks=masks)
         return stream_response(body, kind, {}, stack)
 
 
@@ -208,16 +212,25 @@ def _written_in(ingestion: Ingestion) -> str:
 
 
 def _rejects_body(
-    kind: str, batches: Iterable[Sequence[Sequence[Any]]], limit: int | None, ingestion: Ingestion
+    kind: str,
+    batches: Iterable[Sequence[Sequence[Any]]],
+    limit: int | None,
+    ingestion: Ingestion,
+    *,
+    masks: bool,
 ) -> Iterator[bytes]:
     if kind == "json":
         rows = [row for batch in batches for row in batch]
         has_more = limit is not None and len(rows) > limit
         page = rows[:limit]
         cursor = _BY_RECORD.cursor(json.dumps([str(page[-1][0])])) if has_more else None
-        return write_page([[(_reject_json(row, ingestion),) for row in page]], "rejects", cursor)
+        return write_page(
+            [[(_reject_json(row, ingestion, masks=masks),) for row in page]], "rejects", cursor
+        )
     cut = _first(batches, limit)
-    return write(kind, (), ([(_reject_json(row, ingestion),) for row in batch] for batch in cut))
+    return write(
+        kind, (), ([(_reject_json(row, ingestion, masks=masks),) for row in batch] for batch in cut)
+    )
 
 
 def _first(
@@ -229,8 +242,9 @@ def _first(
         left = None if left is None else left - len(batch[:left])
 
 
-def _reject_json(row: Sequence[Any], ingestion: Ingestion) -> str:
-    cells = (*row[1:-1], bytes(row[-1]).decode(_encoding_of(ingestion), "replace"))
+def _reject_json(row: Sequence[Any], ingestion: Ingestion, *, masks: bool) -> str:
+    text = MASK if masks else bytes(row[-1]).decode(_encoding_of(ingestion), "replace")
+    cells = (*row[1:-1], text)
     reject = dict(zip(_REJECT_NAMES, cells, strict=True))
     if cell := ingestion.cell_of(reject["line"], reject["column"]):
         reject["cell"] = cell
