@@ -289,6 +289,18 @@ SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NU
     started_at = clock_timestamp() -- the transaction may have waited for handlers of the earlier attempt
 WHERE id = :ingestion;
 
+-- name: has_all_rows
+-- Whether garbage collection has left all rows and chunks of an ended ingestion.
+SELECT collecting_at IS NULL AND collected_at IS NULL FROM sluice.ingestions WHERE id = :ingestion;
+
+-- name: resume_ingestion
+-- Resets what split and finish found in an ingestion, and keeps what was loaded.
+UPDATE sluice.ingestions
+SET chunks_total = NULL, records_total = NULL, content_bytes = NULL, content_sha256 = NULL, warnings = '[]',
+    problem = NULL, finished_at = NULL, resends = 0, output = NULL, replaced_by = NULL,
+    started_at = clock_timestamp()
+WHERE id = :ingestion;
+
 -- name: owes_reject_files
 -- Whether an ingestion ended with rejects, and its end is not published yet.
 SELECT EXISTS (

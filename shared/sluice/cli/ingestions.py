@@ -241,7 +241,10 @@ def cancel(context: click.Context, ingestion: int, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def retry(context: click.Context, ingestion: int, as_json: bool) -> None:
-    """Restart a failed, cancelled or skipped ingestion; no row is loaded twice."""
+    """Start a failed, cancelled or skipped ingestion again; no row is loaded twice.
+
+    If it failed and nothing changed since, it continues where it ended.
+    """
     _print_state(connect(context).retry(ingestion), as_json=as_json)
 
 

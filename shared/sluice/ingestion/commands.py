@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from sluice.datasets import identifiers
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.documents.ingestions import State
-from sluice.errors import IllegalTransitionError
+from sluice.errors import AccountImbalanceError, IllegalTransitionError
 from sluice.ingestion.dispatch import publish_notification
-from sluice.ingestion.ingestions import move, select_ingestion
+from sluice.ingestion.ingestions import lock_ingestion, move, select_ingestion
 from sluice.ingestion.merge import withdraw
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import relay
@@ -62,10 +62,11 @@ def undo(env: Environment, ingestion: int) -> None:
 
 
 def retry(env: Environment, ingestion: int) -> None:
-    """Restart a failed, cancelled or skipped ingestion from the first byte of its file.
+    """Start a failed, cancelled or skipped ingestion again.
 
-    The remains of the earlier attempt are deleted first, so that a changed declaration or a fixed
-    cause takes effect.
+    A failed one resumes from the chunks without a receipt, if its declaration is the same and its rows are
+    still stored. In any other case the remains of the earlier attempt are deleted, and it starts from the
+    first byte of its file.
 
     Raises:
         IllegalTransitionError: it is neither failed, cancelled, skipped nor just restarted.
@@ -87,22 +88,38 @@ def retry(env: Environment, ingestion: int) -> None:
 
 
 def _restart(env: Environment, ingestion: Ingestion) -> None:
-    """Move it to `received` and delete the earlier attempt, once no handler works on that."""
+    """Move it to `received`, once no handler works on the earlier attempt, of which it keeps what it can."""
     key = {"ingestion": ingestion.id}
     with transaction(env.engine) as connection:
         dataset = read_dataset(connection, ingestion.dataset or "")
         connection.execute(statement("lock_attempt"), key)
-        connection.execute(statement("reset_ingestion"), key)
+        is_resumed = _can_resume(connection, ingestion.id, dataset)
+        connection.execute(statement("resume_ingestion" if is_resumed else "reset_ingestion"), key)
         move(connection, ingestion.id, State.RECEIVED, env.settings.project)
-        if dataset is not None:
-            _delete_rows(connection, dataset, ingestion.id)
-        for name in (
-            "delete_failed_attempts",
-            "delete_rejects",
-            "delete_receipts",
-            "delete_chunks",
-        ):
-            connection.execute(statement(name), key)
+        connection.execute(statement("delete_failed_attempts"), key)
+        if not is_resumed:
+            _delete_attempt(connection, dataset, ingestion.id)
+
+
+def _can_resume(connection: Connection, ingestion: int, dataset: Dataset | None) -> bool:
+    """Whether the chunks that are loaded can be kept.
+
+    Staged rows are discarded when an ingestion fails. An account that does not balance is made again.
+    """
+    found = lock_ingestion(connection, ingestion)
+    if found is None or found.state != State.FAILED or dataset is None or dataset.is_staged:
+        return False
+    is_same = found.layout is not None and found.declaration_version == dataset.version
+    is_balanced = (found.problem or {}).get("code") != AccountImbalanceError.code
+    key = {"ingestion": ingestion}
+    return is_same and is_balanced and bool(connection.scalar(statement("has_all_rows"), key))
+
+
+def _delete_attempt(connection: Connection, dataset: Dataset | None, ingestion: int) -> None:
+    if dataset is not None:
+        _delete_rows(connection, dataset, ingestion)
+    for name in ("delete_rejects", "delete_receipts", "delete_chunks"):
+        connection.execute(statement(name), {"ingestion": ingestion})
 
 
 def _delete_rows(connection: Connection, dataset: Dataset, ingestion: int) -> None:

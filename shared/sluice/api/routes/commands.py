@@ -26,7 +26,11 @@ def cancel_ingestion(call: Call) -> Response:
 
 @operation("retryIngestion", "Ingestions", answer=documents.Ingestion)
 def retry_ingestion(call: Call) -> Response:
-    """Start a failed, cancelled or skipped ingestion again."""
+    """Start a failed, cancelled or skipped ingestion again.
+
+    A failed one continues with the chunks that are not loaded yet, if the declaration is the same, the
+    dataset has neither key nor references, and its rows were not deleted yet.
+    """
     commands.retry(call.environment(), call.ingestion)
     return _ingestion(call)
 
