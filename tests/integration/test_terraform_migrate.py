@@ -141,7 +141,10 @@ def _may(engine: Engine, sql: str) -> bool:
 
 #: Statements that a function's code names, in modules that it shares with others, but may not run.
 OTHERS = {
-    "split": {"withdraw", "retire_segments", "detach_retired_segments"},
+    "split": {
+        "withdraw", "retire_segments", "detach_retired_segments", "delete_duplicates",
+        "settle_rejects",
+    },
     "load": {"receive_ingestion", "insert_chunk"},
     "finish": {"receive_ingestion", "insert_chunk", "insert_receipt"},
     "status": {
