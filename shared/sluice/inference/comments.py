@@ -55,7 +55,10 @@ def _judge(prefix: str, marked: Sequence[Record], reading: Reading, width: int) 
 def _is_header(record: Record, reading: Reading) -> bool:
     """Whether a marked record has the names of the columns: the record before the first row."""
     rows = [each for each in reading.contents if not each.text.startswith(PREFIXES)]
-    is_before_rows = not rows or record.line < rows[0].line
+    is_before_rows = not rows or (
+        record.line < rows[0].line
+        and any(kind_of(each) in VALUES for each in reading.cells(rows[0]))
+    )
     cells = reading.cells(record)
     return is_before_rows and len(cells) > 2 and not any(kind_of(c) in VALUES for c in cells)
 

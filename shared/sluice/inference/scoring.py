@@ -23,6 +23,8 @@ MAX_AROUND, COST_AROUND = 20, 0.35
 COMMENTS = ("#", "//")
 #: What a record costs that has one field more or less.
 COST_RAGGED = 0.65
+#: The weight of a column whose cells should have been divided, and what it leaves of the mean.
+UNDIVIDED, UNDIVIDED_COST = 0.15, 0.7
 #: Records of equal width that make a table.
 _RUN = 4
 
@@ -135,7 +137,9 @@ def _types(reading: Reading, fitting: Sequence[Record]) -> float:
     columns = list(zip(*rows, strict=False))
     if not columns:
         return 0.0
-    return sum(_column(column) for column in columns) / len(columns)
+    weights = [_column(column) for column in columns]
+    doubt = UNDIVIDED_COST if min(weights) < UNDIVIDED else 1.0
+    return doubt * sum(weights) / len(columns)
 
 
 def _column(cells: Sequence[str]) -> float:
