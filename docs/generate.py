@@ -24,7 +24,6 @@ from sluice.datasets.declarations import read_folders  # noqa: E402
 from sluice.datasets.model import Dangling, Dataset, Parameter, Query  # noqa: E402
 from sluice.datasets.types import TYPES  # noqa: E402
 from sluice.errors import FileError, SluiceError, TransientError  # noqa: E402
-from sluice.routes import RESERVED, ROUTES  # noqa: E402
 from sluice.settings import PREFIX, Settings  # noqa: E402
 
 PAGES = ("docs/api.md", "docs/datasets.md", "docs/settings.md")
@@ -59,14 +58,12 @@ def _cells(cells: Iterable[str]) -> str:
 
 
 def routes_table() -> str:
-    """Return every route, and those that have no handler yet."""
+    """Return every route."""
     rows = [
         (f"`{each.route.method} {each.route.path}`", f"`{each.route.function}`", each.summary)
         for each in operations()
     ]
-    table = _table(("Route", "Function", "What it does"), rows)
-    reserved = [f"`{each.method} {each.path}`" for each in ROUTES if each.name in RESERVED]
-    return f"{table}\nReserved, and answered with 404 for now: {', '.join(reserved)}.\n"
+    return _table(("Route", "Function", "What it does"), rows)
 
 
 def errors_table() -> str:

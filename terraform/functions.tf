@@ -190,6 +190,8 @@ resource "google_cloudfunctions2_function" "function" {
         SLUICE_DATABASE_USER = google_sql_user.function[each.key].name
         SLUICE_POOL_SIZE     = tostring(each.value.pool_size)
       },
+      # What one of these creates, the others may change.
+      contains(["intake", "backup"], each.key) ? { SLUICE_DATABASE_ROLE = "sluice_owner" } : {},
     )
 
     dynamic "secret_environment_variables" {

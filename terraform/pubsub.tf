@@ -7,7 +7,7 @@ locals {
   pushes = {
     uploads-split = { topic = "uploads", function = "split", filter = "" }
     chunks-load   = { topic = "chunks", function = "load", filter = "" }
-    status-finish = { topic = "status", function = "finish", filter = "(attributes.state = \"publishing\" OR attributes.state = \"done\") AND NOT attributes:group_commit" }
+    status-finish = { topic = "status", function = "finish", filter = "(attributes.state = \"publishing\" OR attributes.state = \"done\" OR attributes:observed) AND NOT attributes:group_commit" }
   }
   ack_deadline_s = 600
 

@@ -13,6 +13,8 @@ from sluice.environment import open_environment
 from sluice.errors import BodyError
 from sluice.gcloud.pubsub import Message
 from sluice.ingestion.ack_policy import Response, answer_call, answer_push
+from sluice.ingestion.decide import decide_types
+from sluice.ingestion.events import OBSERVED
 from sluice.ingestion.finish import finish_ingestion
 from sluice.ingestion.recovery import RECOVERY_PATH, recover
 from sluice.logs import configure_logging
@@ -27,19 +29,20 @@ COMPACT = DebouncedCompact()
 
 
 def handle(message: Message) -> None:
-    """Publish the ingestion of the event, or compact the dataset of one that is done."""
+    """Publish the ingestion of the event, decide its types, or compact the dataset of one that is done."""
     env = open_environment(SETTINGS)
     state = message.attributes.get("state")
     if state == State.DONE:
         COMPACT(env.engine, message.attributes.get("dataset", ""))
-    if state != State.PUBLISHING:
+    if state != State.PUBLISHING and OBSERVED not in message.attributes:
         return
     try:
         ingestion = int(message.attributes["ingestion"])
     except (KeyError, ValueError):
         raise BodyError(f"message {message.id}: no attribute `ingestion`") from None
-    finish_ingestion(env, ingestion, message.delivery)
-    LOGGER.info("finished", extra={"fields": {"ingestion": ingestion}})
+    use_case = decide_types if OBSERVED in message.attributes else finish_ingestion
+    use_case(env, ingestion, message.delivery)
+    LOGGER.info("finished", extra={"fields": {"ingestion": ingestion, "step": str(state)}})
 
 
 def run_recovery() -> None:

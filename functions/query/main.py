@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import functions_framework
 
 from sluice.api.app import App
-from sluice.api.routes import datasets, documentation, queries, rows
+from sluice.api.routes import datasets, documentation, inference, queries, rows
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
 
@@ -20,7 +20,13 @@ LOGGER = configure_logging("query", SETTINGS.log_level)
 APP = App(
     SETTINGS,
     "query",
-    (*datasets.OPERATIONS, *rows.OPERATIONS, *queries.OPERATIONS, *documentation.OPERATIONS),
+    (
+        *datasets.OPERATIONS,
+        *inference.OPERATIONS,
+        *rows.OPERATIONS,
+        *queries.OPERATIONS,
+        *documentation.OPERATIONS,
+    ),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +19,7 @@ class StoredObject:
 
     Attributes:
         uploaded_at: its creation time; None where the reader of the object does not need it.
+        options: how the uploader says that it is written, by the names of a dialect's keys.
     """
 
     bucket: str
@@ -28,6 +29,7 @@ class StoredObject:
     crc32c: str | None = None
     content_encoding: str = ""
     uploaded_at: datetime | None = None
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def url(self) -> str:

@@ -74,8 +74,6 @@ ROUTES = (
     Route("POST", "/backup", "backup", "backUpTables"),
     Route("POST", "/restore", "backup", "restoreTables"),
 )
-#: Routes that have a name and a function but no handler yet.
-RESERVED = ("infer",)
 
 
 def function_for(method: str, path: str) -> str:

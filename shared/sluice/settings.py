@@ -33,6 +33,10 @@ class Settings:
     )
     database_name: str = _setting("sluice", "Database of the Cloud SQL instance.")
     database_user: str = _setting("", "IAM database user of the function's service account.")
+    database_role: str = _setting(
+        "",
+        "Role whose rights every connection takes, such as sluice_owner; empty keeps the user's.",
+    )
     database_ip_type: str = _setting(
         "private", "Address of the instance to use: private, public or psc."
     )

@@ -2,6 +2,20 @@
 -- Serializes declaring, publishing and withdrawing for a dataset; held until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtext('sluice dataset ' || :dataset));
 
+-- name: share_columns
+-- Keeps the types of a dataset's stored columns as they are until the transaction ends.
+SELECT pg_advisory_xact_lock_shared(hashtext('sluice columns ' || :dataset));
+
+-- name: lock_columns
+-- Waits for the loaders of a dataset before its stored columns get other types; held until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtext('sluice columns ' || :dataset));
+
+-- name: become_owner
+-- Gives the transaction the rights of the owner of all tables, where the user may have them.
+SELECT set_config('role', rolname, true)
+FROM pg_roles JOIN pg_namespace ON nspowner = pg_roles.oid
+WHERE nspname = 'sluice' AND rolname = 'sluice_owner' AND pg_has_role(rolname, 'SET');
+
 -- name: lock_declarations
 -- Lets one transaction at a time declare: a declaration may change what queries of other datasets read.
 SELECT pg_advisory_xact_lock(hashtext('sluice declarations'));
@@ -13,6 +27,10 @@ SELECT name, version, declared_at FROM sluice.datasets WHERE name = :dataset;
 -- name: select_declaration
 -- The current declaration of a dataset.
 SELECT version, declaration, dependencies FROM sluice.datasets WHERE name = :dataset;
+
+-- name: origin_of_dataset
+-- Where the current declaration of a dataset came from.
+SELECT origin FROM sluice.datasets WHERE name = :dataset;
 
 -- name: select_declaration_version
 -- One version of the declaration of a dataset.
@@ -28,8 +46,14 @@ WITH stored AS (
         declaration = excluded.declaration, dependencies = excluded.dependencies, declared_at = now()
     RETURNING name, version, declaration
 )
-INSERT INTO sluice.declarations (dataset, version, declaration) SELECT * FROM stored
-ON CONFLICT ON CONSTRAINT declarations_pk DO UPDATE SET declaration = excluded.declaration;
+INSERT INTO sluice.declarations (dataset, version, declaration, toml)
+SELECT name, version, declaration, nullif(:toml, '') FROM stored
+ON CONFLICT ON CONSTRAINT declarations_pk
+DO UPDATE SET declaration = excluded.declaration, toml = excluded.toml;
+
+-- name: toml_of_declaration
+-- The text of an inferred declaration; null where it is another one.
+SELECT toml FROM sluice.declarations WHERE dataset = :dataset AND version = :version;
 
 -- name: update_dependencies
 -- Stores what the queries of a dataset depend on, where that changed.

@@ -1,11 +1,12 @@
 -- name: receive_ingestion
 -- Inserts the ingestion of a generation; no row when there is one already.
 INSERT INTO sluice.ingestions (
-    dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, uploaded_at, fixes, sequence
+    dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, uploaded_at, options, fixes,
+    sequence
 )
 VALUES (
     :dataset, :bucket, :object, :generation, :size_bytes, :crc32c, :content_encoding,
-    coalesce(CAST(:uploaded_at AS timestamptz), now()), CAST(:fixes AS integer), 1
+    coalesce(CAST(:uploaded_at AS timestamptz), now()), CAST(:options AS jsonb), CAST(:fixes AS integer), 1
 )
 ON CONFLICT (bucket, object, generation) DO NOTHING
 RETURNING *;
@@ -138,6 +139,7 @@ SELECT pg_advisory_xact_lock(1, :ingestion), pg_advisory_xact_lock(3, :ingestion
 -- whether it is current: a late message of an earlier attempt may have another range.
 SELECT ingestions.state, ingestions.dataset, ingestions.declaration_version, ingestions.layout,
     EXISTS (SELECT FROM sluice.receipts WHERE ingestion = :ingestion AND chunk = :chunk) AS has_receipt,
+    EXISTS (SELECT FROM sluice.observations WHERE ingestion = :ingestion AND chunk = :chunk) AS is_observed,
     EXISTS (
         SELECT FROM sluice.chunks
         WHERE ingestion = :ingestion AND number = :chunk
@@ -150,6 +152,50 @@ FROM sluice.ingestions WHERE id = :ingestion;
 -- Inserts the receipt of a chunk; a second one violates the constraint receipts_pk.
 INSERT INTO sluice.receipts (ingestion, chunk, records_read, rows_loaded, rows_rejected, duplicates, recovered)
 VALUES (:ingestion, :chunk, :records_read, :rows_loaded, :rows_rejected, :duplicates, :recovered);
+
+-- name: insert_observations
+-- Inserts what a chunk may be; a second time violates the constraint observations_pk.
+INSERT INTO sluice.observations (ingestion, chunk, observations)
+VALUES (:ingestion, :chunk, :observations);
+
+-- name: count_observed
+-- Counts an observed chunk and takes the next sequence number for its event; no row when the ingestion ended.
+UPDATE sluice.ingestions
+SET chunks_observed = chunks_observed + 1, sequence = sequence + 1, resends = 0, updated_at = now()
+WHERE id = :ingestion AND state IN ('splitting', 'loading')
+RETURNING *;
+
+-- name: select_observations
+-- What the chunks of an ingestion may be, in order.
+SELECT observations FROM sluice.observations WHERE ingestion = :ingestion ORDER BY chunk;
+
+-- name: delete_observations
+-- Deletes the observations of an ingestion.
+DELETE FROM sluice.observations WHERE ingestion = :ingestion;
+
+-- name: store_decision
+-- Records by which declaration a file is loaded whose types were observed, and how its columns are laid out.
+UPDATE sluice.ingestions
+SET layout = CAST(:layout AS jsonb), declaration_version = :declaration_version,
+    warnings = warnings || CAST(:warnings AS jsonb), updated_at = now()
+WHERE id = :ingestion
+RETURNING *;
+
+-- name: follow_declaration
+-- Moves the other unfinished ingestions of a dataset on to its new declaration, which has wider types, or
+-- further columns that their files do not have.
+UPDATE sluice.ingestions
+SET declaration_version = :declaration_version,
+    layout = jsonb_set(layout, '{order}', (layout -> 'order') || CAST(:absent AS jsonb))
+WHERE dataset = :dataset AND id <> :ingestion AND declaration_version IS NOT NULL
+    AND layout ? 'order' AND state IN ('splitting', 'loading', 'publishing');
+
+-- name: observed_event
+-- The event that reported the last observed chunk.
+SELECT ingestion, sequence, state, severity, body FROM sluice.events
+WHERE ingestion = :ingestion AND state IN ('progress', 'loading')
+ORDER BY sequence DESC
+LIMIT 1;
 
 -- name: count_chunk
 -- Adds a chunk to its ingestion's account and takes the next sequence number for its event; no row when the
@@ -285,7 +331,7 @@ UPDATE sluice.ingestions
 SET layout = NULL, chunks_total = NULL, records_total = NULL, content_bytes = NULL, chunks_loaded = 0, bytes_loaded = 0,
     records_read = 0, rows_loaded = 0, rows_rejected = 0, duplicates = 0, warnings = '[]', problem = NULL, finished_at = NULL, resends = 0,
     output = NULL, content_sha256 = NULL, replaced_by = NULL,
-    declaration_version = NULL,
+    declaration_version = NULL, chunks_observed = 0,
     started_at = clock_timestamp() -- the transaction may have waited for handlers of the earlier attempt
 WHERE id = :ingestion;
 

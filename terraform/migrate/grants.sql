@@ -17,6 +17,12 @@ GRANT INSERT ON sluice.receipts, sluice.rejects TO sluice_load;
 GRANT INSERT, UPDATE ON sluice.events TO sluice_load;
 GRANT UPDATE ON sluice.ingestions TO sluice_load;
 
+-- load: reports what the chunks of undeclared files may be.
+GRANT INSERT ON sluice.observations TO sluice_load;
+
+-- finish: decides their types; it declares them as sluice_owner, which it becomes for that transaction.
+GRANT DELETE ON sluice.observations TO sluice_finish;
+
 -- finish: publishes ingestions and merges roll-ups.
 GRANT INSERT, DELETE ON sluice.publications TO sluice_finish;
 GRANT INSERT, UPDATE ON sluice.rejects TO sluice_finish;

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluice.logs import configure_logging
-from sluice.postgres.connection import open_database, run_script, transaction
+from sluice.postgres.connection import open_database, run_script, take_role, transaction
 from sluice.postgres.migrations import migrate
 from sluice.settings import read_settings
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 OWNER = "sluice_owner"
-#: Functions that create tables: intake declares datasets, backup restores them.
+#: Functions that create tables: intake declares datasets, backup restores them. They connect with the
+#: setting `database_role`.
 OWNERS = ("backup", "intake", "migrate")
+#: Functions that take the owner's role for a transaction: finish declares what it inferred.
+DECLARING = ("finish",)
 #: JSON: the database user of each function, by the function's name.
 USERS_VARIABLE = "DATABASE_USERS"
 
@@ -39,7 +42,8 @@ def prepare(engine: Engine, users: Mapping[str, str]) -> list[str]:
         run_script(connection, (HERE / "roles.sql").read_text("utf-8"))
         for function, user in users.items():
             _grant_role(connection, function, user)
-    engine.dispose()  # new connections get the owner's role
+    take_role(engine, OWNER)
+    engine.dispose()
     done = migrate(engine)
     with transaction(engine) as connection:
         run_script(connection, (HERE / "grants.sql").read_text("utf-8"))
@@ -51,6 +55,8 @@ def _grant_role(connection: Connection, function: str, user: str) -> None:
     quoted = user.replace('"', '""')
     role = OWNER if function in OWNERS else f"sluice_{function}"
     connection.exec_driver_sql(f'GRANT {role} TO "{quoted}"')
+    if function in DECLARING:
+        connection.exec_driver_sql(f'GRANT {OWNER} TO "{quoted}" WITH INHERIT FALSE, SET TRUE')
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ BEGIN
         END IF;
     END LOOP;
     EXECUTE format('GRANT CREATE, TEMPORARY ON DATABASE %I TO sluice_owner', current_database());
-    -- Members of the owner's role get it at login, so that what one of them creates the others may change. For the
-    -- other functions the server logs a warning that they may not, and they keep their own rights.
-    EXECUTE format('ALTER DATABASE %I SET role = ''sluice_owner''', current_database());
+    -- Earlier versions set the owner's role for every login, which breaks exports and upgrades of the server.
+    EXECUTE format('ALTER DATABASE %I RESET role', current_database());
 END $$;
 
 GRANT USAGE, CREATE ON SCHEMA public TO sluice_owner;

@@ -20,6 +20,8 @@ from sluice.documents.ingestions import State
 from sluice.errors import ObjectGoneError
 from sluice.ingestion import commands
 from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
+from sluice.ingestion.decide import decide_types
+from sluice.ingestion.events import OBSERVED
 from sluice.ingestion.finish import finish_ingestion
 from sluice.ingestion.ingestions import receive
 from sluice.ingestion.load import load_chunk
@@ -272,6 +274,8 @@ class Flow:
             self.split(file)
         elif sent.topic == STATUS_TOPIC and sent.attributes["state"] == State.PUBLISHING:
             self.finish(int(sent.attributes["ingestion"]))
+        elif sent.topic == STATUS_TOPIC and OBSERVED in sent.attributes:
+            decide_types(self.env("finish"), int(sent.attributes["ingestion"]))
         elif sent.topic == STATUS_TOPIC and sent.attributes["state"] == State.DONE:
             self.compact(sent.attributes["dataset"])
 

@@ -14,7 +14,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from sluice.gcloud.push_subscriptions import SubscriptionSpec
-from sluice.postgres.connection import sqlstate, transaction
+from sluice.postgres.connection import sqlstate, take_role, transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
 
@@ -43,12 +43,18 @@ def _prepare(engine: Engine) -> list[str]:
     return done
 
 
+#: Functions that connect with the setting `database_role`.
+OWNERS = ("intake", "backup")
+
+
 @pytest.fixture
 def engines(empty_database: str, database_server) -> Iterator[Mapping[str, Engine]]:
     """An engine for each function's user, in a database as Cloud SQL creates it."""
     url = make_url(empty_database)
     _create_users(database_server, str(url.database))
     made = {name: create_engine(_as(url, user)) for name, user in USERS.items()}
+    for name in OWNERS:
+        take_role(made[name], "sluice_owner")
     yield made
     for each in made.values():
         each.dispose()
@@ -142,14 +148,17 @@ def _may(engine: Engine, sql: str) -> bool:
 #: Statements that a function's code names, in modules that it shares with others, but may not run.
 OTHERS = {
     "split": {
-        "withdraw", "retire_segments", "detach_retired_segments", "delete_duplicates",
-        "settle_rejects",
+        "insert_observations", "withdraw", "retire_segments", "detach_retired_segments",
+        "delete_duplicates", "settle_rejects",
     },
     "load": {"receive_ingestion", "insert_chunk"},
-    "finish": {"receive_ingestion", "insert_chunk", "insert_receipt"},
+    "finish": {
+        "receive_ingestion", "insert_chunk", "insert_receipt",
+        "upsert_declaration", "update_dependencies",  # as sluice_owner
+    },
     "status": {
         "receive_ingestion", "insert_chunk", "insert_receipt", "insert_events", "move_ingestion",
-        "count_chunk", "lock_ingestion", "mark_events",
+        "count_chunk", "count_observed", "lock_ingestion", "mark_events",
     },
 }  # fmt: skip
 

@@ -301,7 +301,7 @@ def test_a_file_with_a_header_and_blank_lines_is_done_without_rows(flow: Flow) -
         ("things/a.csv", b"\n\n", "CSV101", "no header"),
         ("things/a.csv", b"id,n\x81me,kind\n", "CSV108", "cp1252"),
         ("things/a.csv.exe", FILE, "CSV102", "does not end in .csv, .tsv or .txt"),
-        ("strangers/a.csv", FILE, "CSV103", "there is no dataset strangers"),
+        ("Strangers/a.csv", FILE, "CSV103", "there is no dataset 'Strangers'"),
         ("a.csv", FILE, "CSV103", "is in no folder"),
     ],
 )

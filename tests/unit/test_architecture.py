@@ -306,6 +306,7 @@ READING = {
     "csv.splitting",
     "datasets.declarations",
     "datasets.grammars",
+    "inference.names",
     "parsing.json_rows",
     "parsing.layout",
     "parsing.mismatches",

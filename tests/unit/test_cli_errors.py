@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -95,8 +96,10 @@ def test_the_token_goes_to_the_api(api: Replay, monkeypatch: pytest.MonkeyPatch)
 def test_every_command_has_a_summary_and_takes_json(name: str) -> None:
     command = sluice.commands[name]
     assert command.help
-    options = {each for parameter in command.params for each in parameter.opts}
-    assert "--json" in options or name in ("up", "down")
+    commands = command.commands.values() if isinstance(command, click.Group) else [command]
+    for each in commands:
+        options = {option for parameter in each.params for option in parameter.opts}
+        assert "--json" in options or name in ("up", "down")
 
 
 @pytest.mark.parametrize("name", sorted(set(sluice.commands) - {"up", "down", "status", "env"}))

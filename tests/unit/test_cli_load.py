@@ -111,8 +111,10 @@ def test_the_event_stream_opens_before_the_upload_starts(
         ((), "elsewhere/TRIPS.CSV", "trips"),
         (("--dataset", "people"), "trips/march.csv", "people"),
         (("--dataset", "unheard_of"), "trips/march.csv", "unheard_of"),
+        ((), "elsewhere/Price List 2026.csv", "price_list_2026"),
+        ((), "elsewhere/2026.csv", "data_2026"),
     ],
-    ids=["folder", "stem", "capitals", "option", "undeclared"],
+    ids=["folder", "stem", "capitals", "option", "undeclared", "new", "number"],
 )
 def test_the_dataset_follows_from_the_folder_or_the_file_name(
     cloud: Callable[..., Replay],
@@ -133,16 +135,15 @@ def test_the_dataset_follows_from_the_folder_or_the_file_name(
     }
 
 
-def test_a_file_without_a_dataset_is_a_usage_error_that_lists_datasets(
-    cloud: Callable[..., Replay], tmp_path: Path
+def test_a_file_may_be_written_in_a_dialect_of_its_own(
+    cloud: Callable[..., Replay], file: Path
 ) -> None:
-    path = tmp_path / "march.csv"
-    path.touch()
     api = cloud()
-    result = run(api, "load", path)
-    assert result.exit_code == 2
-    assert "name one with --dataset (declared: people, trips)" in result.stderr
-    assert not api.seen("POST", "/v1/uploads")
+    run(api, "load", file, "--dialect", "delimiter=;", "--dialect", "header=false")
+    assert api.seen("POST", "/v1/uploads")[0].json["dialect"] == {
+        "delimiter": ";",
+        "header": "false",
+    }
 
 
 @pytest.mark.parametrize(

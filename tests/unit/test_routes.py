@@ -11,14 +11,13 @@ import pytest
 from sluice.api.routes.documentation import operations
 from sluice.errors import NotAllowedError
 from sluice.local.gateway import destination
-from sluice.routes import ALIASES, RESERVED, ROUTES, function_for
+from sluice.routes import ALIASES, ROUTES, function_for
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
-SERVED = [each for each in ROUTES if each.name not in RESERVED]
 
 
 def test_every_route_is_documented_once() -> None:
-    assert Counter(each.route.name for each in operations()) == Counter(e.name for e in SERVED)
+    assert Counter(each.route.name for each in operations()) == Counter(e.name for e in ROUTES)
 
 
 @pytest.mark.parametrize("function", sorted({each.function for each in ROUTES}))
@@ -29,7 +28,7 @@ def test_a_function_serves_all_of_its_routes(
     monkeypatch.setenv("SLUICE_OUTBOX", "outbox")
     app = runpy.run_path(str(FUNCTIONS / function / "main.py"))["APP"]
     served = {each.route.name for each in app.operations}
-    assert served == {each.name for each in SERVED if each.function == function}
+    assert served == {each.name for each in ROUTES if each.function == function}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")

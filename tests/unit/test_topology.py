@@ -29,7 +29,7 @@ def test_a_push_subscription_becomes_a_request_to_pubsub() -> None:
     finish = next(each for each in SUBSCRIPTIONS if each.function == "finish")
     request = request_of(finish, "http://gateway/{}".format)
     assert request.push_config.push_endpoint == "http://gateway/finish"
-    states = 'attributes.state = "publishing" OR attributes.state = "done"'
+    states = 'attributes.state = "publishing" OR attributes.state = "done" OR attributes:observed'
     assert request.filter == f"({states}) AND NOT attributes:group_commit"
     assert request.ack_deadline_seconds == 600
     assert request.retry_policy.minimum_backoff.total_seconds() == 1

@@ -19,30 +19,78 @@ FORMATS = ("json", "ndjson", "csv", "parquet", "arrow")
 TABLE_ROWS = 20
 
 
-@click.command(
+class _Datasets(click.Group):
+    """A group in which the name of a dataset is short for `show`, and no argument for `list`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Insert the command that is meant."""
+        word = next((each for each in args if not each.startswith("-")), None)
+        is_help = any(each in ctx.help_option_names for each in args)
+        if word not in self.commands and not is_help:
+            args = ["list" if word is None else "show", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=_Datasets,
     epilog=examples(
         "sluice datasets",
         "sluice datasets trips",
-    )
+        "sluice datasets show trips --toml > dataset.toml",
+        "sluice datasets declare trips dataset.toml",
+    ),
 )
-@click.argument("dataset", required=False)
+def datasets() -> None:
+    """List the datasets, show one, or declare one."""
+
+
+@datasets.command("list")
 @json_option
 @click.pass_context
-def datasets(context: click.Context, dataset: str | None, as_json: bool) -> None:
-    """List the datasets, or show the columns and queries of one."""
-    client = connect(context)
-    if dataset is None:
-        found = client.datasets()
-        if as_json:
-            print_json({"datasets": found})
-        else:
-            print_rows(found, ("name", "rows", "description"))
-        return
-    declared = client.dataset(dataset)
+def list_datasets(context: click.Context, as_json: bool) -> None:
+    """List the datasets; the same as no command."""
+    found = connect(context).datasets()
     if as_json:
+        print_json({"datasets": found})
+    else:
+        print_rows(found, ("name", "rows", "description"))
+
+
+@datasets.command("show")
+@click.argument("dataset")
+@click.option("--toml", "as_toml", is_flag=True, help="Print the declaration as a dataset.toml.")
+@json_option
+@click.pass_context
+def show_dataset(context: click.Context, dataset: str, as_toml: bool, as_json: bool) -> None:
+    """Show the columns and queries of a dataset, or its declaration."""
+    client = connect(context)
+    declared = client.dataset(dataset)
+    if as_toml:
+        click.echo(declared["toml"], nl=False)
+    elif as_json:
         print_json(declared)
     else:
         _print_dataset(declared, client.queries(dataset))
+
+
+@datasets.command("declare")
+@click.argument("dataset")
+@click.argument("path", type=click.Path(exists=True, path_type=Path), metavar="FILE")
+@json_option
+@click.pass_context
+def declare_dataset(context: click.Context, dataset: str, path: Path, as_json: bool) -> None:
+    """Declare a dataset by a dataset.toml, or by a folder that has one and its SQL files.
+
+    A dataset.toml alone keeps the queries, roll-ups, projections and the table that are declared.
+    """
+    declared = connect(context).declare_file(path, dataset)
+    if as_json:
+        from sluice.client import to_json  # noqa: PLC0415
+
+        print_json(to_json(declared))
+    else:
+        state = "declared" if declared.changed else "unchanged"
+        click.echo(f"{declared.name}: {state}, version {declared.version}")
 
 
 @click.command(

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sluice.client import Event
 from sluice.client.events import Arrivals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sluice.client import Client, Ingestion, Upload
@@ -32,6 +32,7 @@ class Plan:
     dataset: str
     size_bytes: int
     fixes: int | None = None
+    dialect: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ class _Work:
             plan.dataset,
             lambda sent: self.steps.put(BytesSent(plan, sent)),
             fixes=plan.fixes,
+            dialect=plan.dialect,
         )
         self.steps.put(Uploaded(plan, upload))
         if self._arrivals is None:

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sluice.cli.options import EXIT_INTERRUPTED, as_called, connect, examples, json_option
+from sluice.cli.options import (
+    EXIT_INTERRUPTED,
+    as_called,
+    connect,
+    examples,
+    json_option,
+    parse_assignments,
+)
 from sluice.cli.outcome import error_code, exit_code, print_accounts, print_outcome, sentence
 from sluice.cli.output import print_json_line
 from sluice.cli.progress import choose_view
 from sluice.errors import SluiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sluice.cli.file_loader import Plan, Step
     from sluice.cli.progress import View
@@ -54,6 +61,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Upload the files to Cloud Storage, or send their rows to the API.",
 )
+@click.option(
+    "--dialect",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="How the files are written, if not as declared or detected: delimiter=';', header=false.",
+)
 @click.option("--no-wait", is_flag=True, help="Return when the files are uploaded.")
 @click.option(
     "--timeout",
@@ -67,6 +80,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def load(
     context: click.Context,
+    /,
     files: tuple[Path, ...],
     dataset: str | None,
     fixes: int | None,
@@ -74,11 +88,13 @@ def load(
     no_wait: bool,
     timeout: float,
     as_json: bool,
+    **written: tuple[str, ...],
 ) -> None:
     """Load CSV files and Excel workbooks: upload them, show their progress, print their accounts.
 
     Files go directly to Cloud Storage, in pieces; a piece that fails is sent again. Without
-    --dataset, the name of the file's folder or of the file must be that of a dataset.
+    --dataset, a file goes into the dataset that its folder or the file itself is named after. If
+    there is none, one is declared under the name of the file: its dialect and types are inferred.
 
     With --fixes, the files are rejects of an ingestion that were fixed: their rows join it, and its
     account counts them as loaded instead of rejected.
@@ -93,7 +109,9 @@ def load(
     client = connect(context)
     if fixes is not None and via == "http":
         raise click.UsageError("--fixes needs --via storage: the rows join those of a file")
-    plans = _plans(client, files, dataset, fixes)
+    plans = _plans(
+        client, files, dataset, fixes, dict(parse_assignments(written["dialect"], "KEY=VALUE"))
+    )
     if via == "http":
         from sluice.cli.row_sender import send_files  # noqa: PLC0415  # imports the client
 
@@ -117,7 +135,11 @@ def load(
 
 
 def _plans(
-    client: Client, files: Sequence[Path], dataset: str | None, fixes: int | None
+    client: Client,
+    files: Sequence[Path],
+    dataset: str | None,
+    fixes: int | None,
+    dialect: Mapping[str, str],
 ) -> list[Plan]:
     from sluice.cli.file_loader import Plan  # noqa: PLC0415  # imports the client
 
@@ -125,27 +147,19 @@ def _plans(
         dataset = client.ingestion(fixes).dataset
     known = [] if dataset else [str(each["name"]) for each in client.datasets()]
     return [
-        Plan(path, dataset or _guess_dataset(path, known), path.stat().st_size, fixes)
+        Plan(path, dataset or _guess_dataset(path, known), path.stat().st_size, fixes, dialect)
         for path in dict.fromkeys(files)
     ]
 
 
 def _guess_dataset(path: Path, datasets: Collection[str]) -> str:
-    """Return the dataset named by the file's folder, else by its name without suffixes.
+    """Return the dataset named by the file's folder, else by its name without suffixes."""
+    from sluice.client import dataset_name  # noqa: PLC0415  # takes 0.1 s
 
-    Raises:
-        click.UsageError: neither names a dataset.
-    """
     folder, stem = path.resolve().parent.name, path.name.split(".", 1)[0]
-    for text in (folder, stem):
-        name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-        if name in datasets:
-            return name
-    known = ", ".join(sorted(datasets)) or "none"
-    raise click.UsageError(
-        f"{path}: neither its folder {folder!r} nor its name {stem!r} is a dataset;"
-        f" name one with --dataset (declared: {known})"
-    )
+    names = [re.sub(r"[^a-z0-9]+", "_", each.lower()).strip("_") for each in (folder, stem)]
+    declared = next((each for each in names if each in datasets), None)
+    return declared or dataset_name(stem)
 
 
 @dataclass

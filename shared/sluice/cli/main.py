@@ -13,6 +13,7 @@ import click
 from sluice.cli import (
     backups,
     datasets,
+    inference,
     ingestions,
     load,
     local_cloud,
@@ -33,6 +34,7 @@ from sluice.errors import SluiceError
 COMMANDS = (
     *local_cloud.COMMANDS,
     load.load,
+    inference.infer,
     ingestions.watch,
     datasets.datasets,
     datasets.rows,

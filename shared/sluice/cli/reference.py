@@ -51,21 +51,32 @@ def render() -> str:
     ]
     table = "\n".join(["| Command | Description |", "|---|---|", *rows])
     parts = [INTRODUCTION, f"## Commands\n\n{table}\n"]
-    parts += [f"### sluice {name}\n\n```text\n{help_of(name)}\n```\n" for name in sluice.commands]
+    for name, command in sluice.commands.items():
+        parts.append(f"### sluice {name}\n\n```text\n{help_of(name)}\n```\n")
+        if isinstance(command, click.Group):
+            parts += [_part(name, each) for each in command.commands]
     return "\n".join(parts)
 
 
-def help_of(name: str) -> str:
-    """Return what `sluice NAME --help` prints."""
-    root = click.Context(sluice, info_name="sluice", **sluice.context_settings)
-    context = click.Context(
-        sluice.commands[name],
-        info_name=name,
-        parent=root,
-        terminal_width=WIDTH,
-        max_content_width=WIDTH,
-    )
-    return sluice.commands[name].get_help(context)
+def _part(name: str, part: str) -> str:
+    return f"#### sluice {name} {part}\n\n```text\n{help_of(name, part)}\n```\n"
+
+
+def help_of(*names: str) -> str:
+    """Return what `sluice NAME --help` prints, of a command or of a part of a group."""
+    command: click.Command = sluice
+    context = click.Context(sluice, info_name="sluice", **sluice.context_settings)
+    for name in names:
+        assert isinstance(command, click.Group)  # noqa: S101  # it has parts
+        command = command.commands[name]
+        context = click.Context(
+            command,
+            info_name=name,
+            parent=context,
+            terminal_width=WIDTH,
+            max_content_width=WIDTH,
+        )
+    return command.get_help(context)
 
 
 def main(arguments: list[str]) -> None:

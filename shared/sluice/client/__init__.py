@@ -31,6 +31,7 @@ from sluice.client.rows import RowReject, SentRows
 from sluice.client.uploads import Upload
 from sluice.documents.datasets import Near, Query, QueryParameter
 from sluice.documents.document import Number, to_json, write_json
+from sluice.documents.inference import Inference
 from sluice.documents.ingestions import (
     FINAL,
     Account,
@@ -43,6 +44,7 @@ from sluice.documents.ingestions import (
     State,
     Subscription,
 )
+from sluice.inference.names import dataset_name
 
 __all__ = [
     "DEFAULT_URL",
@@ -55,6 +57,7 @@ __all__ = [
     "EventStream",
     "FileChangedError",
     "FileUnreadableError",
+    "Inference",
     "Ingestion",
     "IngestionProgress",
     "Near",
@@ -75,6 +78,7 @@ __all__ = [
     "UnreachableError",
     "Upload",
     "UploadRefusedError",
+    "dataset_name",
     "to_json",
     "write_json",
 ]

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
 from sluice.client.backups import Backups
+from sluice.client.declarations import read_declaration
 from sluice.client.errors import UnexpectedAnswerError
 from sluice.client.events import PROGRESS_TIMEOUT_S, Arrivals, EventStream
 from sluice.client.file_rows import read_lines
 from sluice.client.rows import numbered, send_lines
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
-from sluice.documents.datasets import Queries, Query, RowPage
+from sluice.documents.datasets import Declared, Queries, Query, RowPage
+from sluice.documents.inference import Inference
 from sluice.documents.ingestions import (
     Ingestion,
     IngestionPage,
@@ -24,7 +26,7 @@ from sluice.documents.ingestions import (
     UploadSession,
     Verification,
 )
-from sluice.errors import EmptyFileError
+from sluice.errors import EmptyFileError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -109,6 +111,7 @@ class Client:
         progress: Progress = _no_progress,
         *,
         fixes: int | None = None,
+        dialect: Mapping[str, str] | None = None,
     ) -> Upload:
         """Upload a file directly to the inbox, resuming after failures.
 
@@ -117,6 +120,7 @@ class Client:
             dataset: the dataset that it belongs to.
             progress: called with the number of bytes sent so far.
             fixes: the ingestion whose rejects the file fixes, if it does.
+            dialect: how the file is written, by the keys of a dialect, if it is not as declared.
 
         Raises:
             EmptyFileError: it has no bytes; Sluice ignores empty objects.
@@ -128,8 +132,61 @@ class Client:
             raise EmptyFileError(f"{source}: the file is empty; nothing was uploaded")
         name = source.name if fixes is None else f"_fixes/{fixes}/{source.name}"
         body = {"dataset": dataset, "name": name, "size_bytes": source.stat().st_size}
+        if dialect:
+            body["dialect"] = dict(dialect)
         session = self._transport.read(UploadSession, "POST", "/v1/uploads", body=body)
         return ResumableUpload(self._transport, session.url, source, progress).run()
+
+    def infer(
+        self,
+        data: bytes,
+        name: str,
+        dataset: str | None = None,
+        dialect: Mapping[str, str] | None = None,
+        size_bytes: int | None = None,
+    ) -> Inference:
+        """Return what loading a file would do; nothing is loaded.
+
+        Args:
+            data: the file, or its first bytes.
+            name: of the file.
+            dataset: the dataset; None takes its name from that of the file.
+            dialect: how the file is written, by the keys of a dialect; not detected then.
+            size_bytes: of the complete file, if `data` is its beginning.
+
+        Raises:
+            FileError: loading it would fail.
+        """
+        given = {"name": name, "size_bytes": str(size_bytes or len(data)), **(dialect or {})}
+        if dataset:
+            given["dataset"] = dataset
+        return self._transport.read(Inference, "POST", "/v1/infer", given, data)
+
+    def declare_file(self, path: str | Path, dataset: str) -> Declared:
+        """Declare a dataset by a dataset.toml, or by a folder that has one and its SQL files.
+
+        A dataset.toml alone keeps the queries, roll-ups, projections and table that are declared.
+
+        Raises:
+            DeclarationError: it is wrong, or would lose stored values.
+        """
+        try:
+            current = self.dataset(dataset)["declaration"]
+        except NotFoundError:
+            current = {}
+        return self.declare(read_declaration(Path(path), dataset, current))
+
+    def declare(self, document: Mapping[str, Any]) -> Declared:
+        """Declare a dataset, or change its declaration.
+
+        Args:
+            document: the JSON document, with the name of the dataset.
+
+        Raises:
+            DeclarationError: it is wrong, or would lose stored values.
+        """
+        path = f"/v1/datasets/{quote(str(document['name']), safe='')}"
+        return self._transport.read(Declared, "PUT", path, body=dict(document))
 
     def send_rows(
         self, rows: Iterable[Mapping[str, Any] | Sequence[Any]], dataset: str

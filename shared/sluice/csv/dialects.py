@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sluice.errors import DeclarationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _ASCII = bytes(range(128))
 _LEAD_BYTES = range(0x80, 0x100)
@@ -136,6 +136,42 @@ class Dialect:
                     key, f"is unknown; the keys of a dialect are {', '.join(sorted(known))}"
                 )
         return cls(**document)  # type: ignore[arg-type]  # the constructor checks the types
+
+
+#: The keys of a dialect, in order.
+KEYS = tuple(each.name for each in fields(Dialect))
+
+
+def options_of(texts: Mapping[str, str]) -> dict[str, str | int | bool]:
+    """Return keys of a dialect from texts, as the metadata of an object or a command line has them.
+
+    Raises:
+        DeclarationError: a key is unknown, or its text is not of its type.
+    """
+    kinds = {each.name: type(each.default) for each in fields(Dialect)}
+    options: dict[str, str | int | bool] = {}
+    for key, text in texts.items():
+        name = key.replace("-", "_")
+        if name not in kinds:
+            raise _fail(key, f"is unknown; the keys of a dialect are {', '.join(sorted(kinds))}")
+        try:
+            options[name] = _READERS[kinds[name]](text)
+        except (KeyError, ValueError):
+            kind = "true or false" if kinds[name] is bool else "a whole number"
+            raise _fail(key, f"{text!r} is not {kind}") from None
+    return options
+
+
+def _read_text(text: str) -> str:
+    r"""Return a text in which `\t` may stand for a tab."""
+    return text.replace("\\t", "\t")
+
+
+_READERS: Mapping[type, Callable[[str], str | int | bool]] = {
+    str: _read_text,
+    int: int,
+    bool: {"true": True, "false": False}.__getitem__,
+}
 
 
 def _check_type(key: str, value: object, wanted: type) -> None:

@@ -33,15 +33,18 @@ from sluice.datasets.model import (
     Dataset,
     Duplicates,
     LoadPolicy,
+    NewColumns,
     RejectLimit,
     Reupload,
+    Unfitting,
 )
 from sluice.datasets.sql_headers import parse_projection, parse_query, parse_rollup
 from sluice.datasets.types import TYPES, ColumnType
 from sluice.errors import DeclarationError
 
 #: Keys of the document that are not keys of `dataset.toml`.
-_BESIDE_TOML = ("name", "version", "table", "rollups", "projections", "queries")
+SQL_KEYS = ("table", "rollups", "projections", "queries")
+NOT_TOML = ("name", "version", *SQL_KEYS)
 
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?) ?%", re.ASCII)
 #: Keys that decide how a file is read.
@@ -65,6 +68,9 @@ _DATASET_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "load": (str, "partial or all_or_nothing"),
     "max_rejects": ((int, str), 'a whole number, or a share such as "1%"'),
     "reupload": (str, "append or replace"),
+    "dialect": (str, "declared or detect"),
+    "new_columns": (str, "add, ignore or reject"),
+    "unfitting": (str, "widen, reject or fail"),
     "cluster": (list, "a list of stored columns"),
     "stray_quotes": (str, "reject or literal"),
     "ragged": (str, "reject or pad"),
@@ -109,6 +115,9 @@ _CHOICES = {
     "duplicates": tuple(Duplicates),
     "load": tuple(LoadPolicy),
     "reupload": tuple(Reupload),
+    "dialect": ("declared", "detect"),
+    "new_columns": tuple(NewColumns),
+    "unfitting": tuple(Unfitting),
     "stray_quotes": ("reject", "literal"),
     "ragged": ("reject", "pad"),
     "type": tuple(ColumnType),
@@ -127,6 +136,7 @@ _NUMBER_KEYS = (
     "precision",
     "scale",
 )
+_DIALECT_KEYS = tuple(each.name for each in fields(Dialect))
 _NEGATIVES = ("parentheses", "trailing_minus", "minus_sign")
 #: PostgreSQL's numeric has more, but no table needs them.
 _MOST_DIGITS = 1000
@@ -222,7 +232,7 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         raise source.error(
             f"{name!r} is not a name: lowercase letters, digits and _, 48 at most", "name"
         )
-    top = {key: value for key, value in document.items() if key not in _BESIDE_TOML}
+    top = {key: value for key, value in document.items() if key not in NOT_TOML}
     for key, value in document.items():
         _check_storable(source, key, value)
     _check_keys(source, top, _DATASET_KEYS, None)
@@ -254,6 +264,10 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         aliases=_aliases(source, top.get("aliases", {})),
         output=top.get("output", ""),
         version=document.get("version", 1),
+        new_columns=NewColumns(top.get("new_columns", "reject")),
+        unfitting=Unfitting(top.get("unfitting", "reject")),
+        detects_dialect=top.get("dialect") == "detect",
+        given_dialect=tuple((each, top[each]) for each in _DIALECT_KEYS if each in top),
     )
     _check_key(source, dataset)
     _check_aliases(source, dataset)
@@ -301,7 +315,7 @@ def _check_aliases(source: _Toml, dataset: Dataset) -> None:
 
 
 def _dialect(source: _Toml, top: Mapping[str, Any]) -> Dialect:
-    given = {each.name: top[each.name] for each in fields(Dialect) if each.name in top}
+    given = {each: top[each] for each in _DIALECT_KEYS if each in top}
     try:
         return Dialect(**given)
     except DeclarationError as error:

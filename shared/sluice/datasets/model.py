@@ -61,6 +61,22 @@ class LoadPolicy(StrEnum):
     ALL_OR_NOTHING = "all_or_nothing"
 
 
+class NewColumns(StrEnum):
+    """What happens to columns of a file that the declaration does not have."""
+
+    ADD = "add"
+    IGNORE = "ignore"
+    REJECT = "reject"
+
+
+class Unfitting(StrEnum):
+    """What happens to values that are not of their column's type."""
+
+    WIDEN = "widen"
+    REJECT = "reject"
+    FAIL = "fail"
+
+
 class Reupload(StrEnum):
     """What a new generation of the same object does to the rows of the old one."""
 
@@ -385,6 +401,9 @@ class Dataset:
         sheet: the sheet of a workbook that is loaded; empty: the first visible one with a value.
         aliases: routes of other systems that the dataset serves.
         output: name of the query whose result for one ingestion is that file's output, or empty.
+        new_columns: whether a file's undeclared columns are added, ignored or refused.
+        unfitting: whether values of another type widen their column, are rejects, or fail the file.
+        detects_dialect: whether the dialect of each file is detected; the keys in `given_dialect` hold.
     """
 
     name: str
@@ -408,6 +427,10 @@ class Dataset:
     aliases: tuple[Alias, ...] = ()
     output: str = ""
     version: int = 1
+    new_columns: NewColumns = NewColumns.REJECT
+    unfitting: Unfitting = Unfitting.REJECT
+    detects_dialect: bool = False
+    given_dialect: tuple[tuple[str, str | int | bool], ...] = ()
 
     @property
     def fields(self) -> tuple[Field, ...]:

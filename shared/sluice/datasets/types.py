@@ -380,6 +380,21 @@ STORED_TYPES: Mapping[str, StoredType] = MappingProxyType(
 )
 #: PostgreSQL's types by number.
 STORED_BY_OID: Mapping[int, StoredType] = MappingProxyType({each.oid: each for each in _STORED})
+#: By the full name of a stored type: those that have every value of it.
+WIDER: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "integer": ("bigint", "numeric", "text"),
+        "bigint": ("numeric", "text"),
+        "numeric": ("text",),
+        "double precision": ("text",),
+        "boolean": ("text",),
+        "date": ("timestamp without time zone", "text"),
+        "timestamp without time zone": ("text",),
+        "timestamp with time zone": ("text",),
+        "time without time zone": ("text",),
+        "uuid": ("text",),
+    }
+)
 #: Types of a query's parameters, by the names that its declaration gives them.
 PARAMETER_TYPES: Mapping[str, StoredType] = MappingProxyType(
     {

@@ -81,6 +81,10 @@ class DatasetDescription(Dataset, frozen=True, kw_only=True):
     rollups: list[RollupSummary]
     queries: list[QuerySummary]
     declaration: dict[str, Any]
+    toml: Annotated[
+        str,
+        Meta(description="The declaration as a dataset.toml; an inferred one with its evidence."),
+    ]
 
 
 class RowPage(Document, frozen=True):

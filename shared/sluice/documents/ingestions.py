@@ -63,10 +63,14 @@ class Account(Document, frozen=True):
 
 
 class Chunks(Document, frozen=True):
-    """How many chunks are loaded; the total is null until the file is read to its end."""
+    """How many chunks are loaded; the total is null until the file is read to its end.
+
+    Types that are not declared are observed in all chunks before the first of them is loaded.
+    """
 
     total: int | None = None
     loaded: int = 0
+    observed: int = 0
 
 
 class Output(Document, frozen=True, omit_defaults=True):
@@ -317,6 +321,12 @@ class UploadRequest(Request, frozen=True):
     size: Annotated[int, Meta(ge=0, description="Another name of size_bytes.")] | None = None
     content_type: Annotated[str, Meta(min_length=1)] | None = None
     create_only: Annotated[bool, Meta(description="Refuse to overwrite the object.")] = False
+    dialect: Annotated[
+        dict[str, str],
+        Meta(
+            description="How the file is written, such as delimiter and header, if it is not as declared."
+        ),
+    ] = msgspec.field(default_factory=dict)
 
 
 class UploadSession(Document, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -251,6 +251,7 @@ def open_session(
     content_type: str,
     size_bytes: int | None = None,
     create_only: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> str:
     """Open a resumable upload session for an object; return its URL, valid for a week.
 
@@ -263,6 +264,7 @@ def open_session(
         content_type: of the object.
         size_bytes: of the file, if known: Cloud Storage then refuses another size.
         create_only: refuse to replace an object.
+        metadata: custom metadata of the object.
 
     Raises:
         ObjectExistsError: `create_only`, and the object exists.
@@ -272,6 +274,8 @@ def open_session(
     from requests.exceptions import RequestException  # noqa: PLC0415  # 0.3 s with the above
 
     blob = storage_client(project).bucket(bucket).blob(name)
+    if metadata:
+        blob.metadata = dict(metadata)
     try:
         url: str = blob.create_resumable_upload_session(
             content_type=content_type,

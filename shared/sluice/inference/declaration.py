@@ -7,8 +7,9 @@ from dataclasses import fields
 from typing import Any, Protocol
 
 from sluice.csv.dialects import Dialect
+from sluice.datasets.declarations import NOT_TOML
 from sluice.inference.columns import InferredColumn
-from sluice.inference.toml import toml_comment, toml_line
+from sluice.inference.toml import toml_comment, toml_line, toml_table, toml_value
 
 
 class Finding(Protocol):
@@ -53,9 +54,10 @@ def dataset_document(
         columns: the columns.
         policies: further keys, such as `ragged`.
     """
+    given = {} if _is_detected_again(policies) else _dialect_keys(detection.dialect)
     return {
         "name": name,
-        **_dialect_keys(detection.dialect),
+        **given,
         **(policies or {}),
         "columns": [dict(each.document) for each in columns],
     }
@@ -68,16 +70,34 @@ def dataset_toml(
     policies: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the text of a `dataset.toml` that declares the same, with the evidence as comments."""
-    keys = {**_dialect_keys(detection.dialect), **(policies or {})}
+    mark = "# " if _is_detected_again(policies) else ""
     lines = [*toml_comment((f"Dataset {name}, inferred from a file", *detection.warnings))]
-    for key, value in keys.items():
+    for key, value in _dialect_keys(detection.dialect).items():
         reasons = [each.reason for each in detection.evidence if each.key == key]
-        lines += [*toml_comment(reasons), toml_line(key, value)]
+        lines += [*toml_comment(reasons), f"{mark}{toml_line(key, value)}"]
+    lines += [toml_line(key, value) for key, value in (policies or {}).items()]
     lines += _proposed_key(columns)
     for column in columns:
         lines += ["", "[[columns]]", *toml_comment(column.evidence)]
         lines += [toml_line(key, value) for key, value in column.document.items()]
         lines += [f"# {each}" for each in column.proposals]
+    return "\n".join(lines) + "\n"
+
+
+def _is_detected_again(policies: Mapping[str, Any] | None) -> bool:
+    """Whether each file's dialect is detected, so that the declaration states none."""
+    return (policies or {}).get("dialect") == "detect"
+
+
+def document_toml(document: Mapping[str, Any]) -> str:
+    """Return the `dataset.toml` of a document, without its SQL."""
+    tables = ("columns", "aliases")
+    keys = {k: v for k, v in document.items() if k not in (*NOT_TOML, *tables)}
+    lines = [toml_line(key, value) for key, value in keys.items()]
+    for column in document.get("columns", ()):
+        lines += toml_table("[[columns]]", column)
+    for route, alias in document.get("aliases", {}).items():
+        lines += toml_table(f"[aliases.{toml_value(route)}]", alias)
     return "\n".join(lines) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 #: Where a comment goes on in the next line.
@@ -17,12 +17,19 @@ def toml_value(value: object) -> str:
         return '"' + "".join(map(_escaped, value)) + '"'
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(toml_line(key, each) for key, each in value.items())} }}"
     return str(value)
 
 
 def toml_line(key: str, value: object) -> str:
     """Return a key and its value."""
     return f"{key} = {toml_value(value)}"
+
+
+def toml_table(header: str, table: Mapping[str, object]) -> list[str]:
+    """Return a table as lines, after an empty one."""
+    return ["", header, *(toml_line(key, value) for key, value in table.items())]
 
 
 def toml_comment(sentences: Iterable[str]) -> list[str]:

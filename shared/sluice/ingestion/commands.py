@@ -107,7 +107,9 @@ def _can_resume(connection: Connection, ingestion: int, dataset: Dataset | None)
     Staged rows are discarded when an ingestion fails. An account that does not balance is made again.
     """
     found = lock_ingestion(connection, ingestion)
-    if found is None or found.state != State.FAILED or dataset is None or dataset.is_staged:
+    if found is None or found.state != State.FAILED or found.is_observing:
+        return False
+    if dataset is None or dataset.is_staged:
         return False
     is_same = found.layout is not None and found.declaration_version == dataset.version
     is_balanced = (found.problem or {}).get("code") != AccountImbalanceError.code
@@ -118,7 +120,7 @@ def _can_resume(connection: Connection, ingestion: int, dataset: Dataset | None)
 def _delete_attempt(connection: Connection, dataset: Dataset | None, ingestion: int) -> None:
     if dataset is not None:
         _delete_rows(connection, dataset, ingestion)
-    for name in ("delete_rejects", "delete_receipts", "delete_chunks"):
+    for name in ("delete_rejects", "delete_receipts", "delete_observations", "delete_chunks"):
         connection.execute(statement(name), {"ingestion": ingestion})
 
 

@@ -9,9 +9,11 @@ from typing import Any, Self
 
 from sluice.documents import ingestions as documents
 from sluice.documents.document import to_json
-from sluice.documents.ingestions import TYPE_PREFIX, State
+from sluice.documents.ingestions import PROGRESS, TYPE_PREFIX, State
 from sluice.ingestion.model import Ingestion
 
+#: Attribute of the event after which finish decides the types of a file.
+OBSERVED = "observed"
 _SEVERITIES = {
     State.FAILED.value: "ERROR",
     State.CANCELLED.value: "WARNING",
@@ -75,12 +77,21 @@ class Event:
     @property
     def attributes(self) -> dict[str, str]:
         """The attributes of the Pub/Sub message."""
-        return {
+        attributes = {
             "ingestion": str(self.ingestion),
             "dataset": self.dataset,
             "state": self.name,
             "severity": self.severity,
         }
+        return {**attributes, OBSERVED: "true"} if self.is_observed else attributes
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether the types of all chunks are observed, and none is loaded: finish decides the types."""
+        chunks = self.body["data"]["chunks"]
+        total = chunks["total"]
+        is_waiting = self.name in (PROGRESS, State.LOADING) and not chunks["loaded"]
+        return is_waiting and total is not None and 0 < total == chunks.get("observed", 0)
 
 
 def _severity(ingestion: Ingestion, name: str) -> str:

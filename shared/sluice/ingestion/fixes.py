@@ -7,10 +7,12 @@ ingestion treat them as if the file had been right from the start.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sluice.csv.dialects import Dialect
 from sluice.datasets import identifiers
-from sluice.datasets.model import INGESTION_COLUMN, Dataset
+from sluice.datasets.model import INGESTION_COLUMN, Dataset, NewColumns, Unfitting
 from sluice.documents.ingestions import State
 from sluice.errors import AccountImbalanceError, FixesRefusedError
 from sluice.ingestion.ingestions import (
@@ -72,6 +74,20 @@ def check_fixed(fix: Ingestion, fixed: Ingestion | None, records: int) -> Ingest
             f" {fixed.account.rejected:,} rejects left to fix; send its rejected rows alone, each once"
         )
     return fixed
+
+
+def written_alike(dataset: Dataset, fixed: Ingestion) -> Dataset:
+    """Return the dataset for files that fix rejects: in the dialect of their file, and it stays as it is."""
+    layout = fixed.layout or {}
+    dialect = Dialect.from_json(layout["dialect"]) if "dialect" in layout else dataset.dialect
+    unfitting = Unfitting.FAIL if dataset.unfitting is Unfitting.FAIL else Unfitting.REJECT
+    return replace(
+        dataset,
+        dialect=dialect,
+        detects_dialect=False,
+        new_columns=NewColumns.REJECT,
+        unfitting=unfitting,
+    )
 
 
 def same_fix(connection: Connection, fix: Ingestion, sha256: bytes | None) -> int | None:

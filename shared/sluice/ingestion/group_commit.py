@@ -25,6 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sluice.datasets import identifiers
+from sluice.datasets.model import Unfitting
 from sluice.documents.ingestions import PROGRESS, Account, State
 from sluice.errors import (
     AccountImbalanceError,
@@ -122,7 +123,7 @@ def _read(env: Environment, file: StoredObject) -> _Waiting | None:
         return None
     try:
         dataset = cached_dataset(env.engine, dataset_of(file))
-        if dataset is None or dataset.is_staged or dataset.output:
+        if dataset is None or not _is_usual(file, dataset):
             return None
         data = env.storage.read(file.bucket, file.name, file.generation, 0, file.size_bytes)
         content = read_small_file(data, dataset)
@@ -133,6 +134,12 @@ def _read(env: Environment, file: StoredObject) -> _Waiting | None:
     if content is None:
         return None
     return _Waiting(file, dataset, content, hashlib.sha256(data).hexdigest())
+
+
+def _is_usual(file: StoredObject, dataset: Dataset) -> bool:
+    """Whether rows are published as they are loaded, by a declaration that stays as it is."""
+    may_change = dataset.detects_dialect or dataset.unfitting is Unfitting.WIDEN
+    return not (dataset.is_staged or dataset.output or may_change or file.options)
 
 
 @dataclass(eq=False)

@@ -97,6 +97,7 @@ def receive(connection: Connection, file: StoredObject, project: str) -> Ingesti
         "content_encoding": file.content_encoding,
         "uploaded_at": file.uploaded_at,
         "fixes": fixes_of(file.name),
+        "options": jsonb(file.options),
     }
     created = query_ingestion(connection, "receive_ingestion", {**key, **facts})
     if created is None:
@@ -273,6 +274,18 @@ def count_chunk(
         write_event(connection, counted, PROGRESS, counted.sequence - 1, project)
         write_event(connection, counted, State.PUBLISHING, counted.sequence, project)
     else:
+        write_event(connection, counted, PROGRESS, counted.sequence, project)
+    return counted
+
+
+def count_observed(connection: Connection, ingestion: int, project: str) -> Ingestion | None:
+    """Count an observed chunk and write the event of it.
+
+    Returns:
+        The ingestion after the change, or None when it no longer takes chunks.
+    """
+    counted = query_ingestion(connection, "count_observed", {"ingestion": ingestion})
+    if counted is not None:
         write_event(connection, counted, PROGRESS, counted.sequence, project)
     return counted
 

@@ -20,6 +20,7 @@ from sluice.errors import (
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.failures import Step, attempt
 from sluice.ingestion.ingestions import count_chunk, fail, insert_receipt
+from sluice.ingestion.observe import observe_chunk
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.reconciliation import surely_too_many_rejects
 from sluice.ingestion.reject_objects import write_reject_files
@@ -34,8 +35,9 @@ from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, Row
 
     from sluice.csv.rejects import Reject
     from sluice.datasets.model import Dataset
@@ -67,40 +69,56 @@ def _load(env: Environment, chunk: Chunk) -> None:
         claimed = _claim(connection, chunk)
         if claimed is None:
             return
-        layout, dataset = claimed
-        data = env.storage.read(
-            chunk.bucket,
-            chunk.object,
-            chunk.generation,
-            chunk.first_byte - chunk.offset,
-            chunk.end_byte - chunk.offset,
+        if claimed.layout.get("is_observing"):
+            data = _read(env, chunk)
+            observe_chunk(connection, chunk, data, claimed.layout, env.settings.project)
+        else:
+            _parse(env, connection, chunk, claimed)
+
+
+def _read(env: Environment, chunk: Chunk) -> bytes:
+    first_byte, end_byte = chunk.first_byte - chunk.offset, chunk.end_byte - chunk.offset
+    return env.storage.read(chunk.bucket, chunk.object, chunk.generation, first_byte, end_byte)
+
+
+def _parse(env: Environment, connection: Connection, chunk: Chunk, claimed: Row[Any]) -> None:
+    """Parse a chunk and write its rows.
+
+    Raises:
+        UnknownDatasetError: the dataset was deleted.
+    """
+    dataset = dataset_of_version(connection, chunk.dataset, claimed.declaration_version)
+    if dataset is None:
+        raise UnknownDatasetError(
+            f"dataset {chunk.dataset} is not declared any more; declare it and retry"
         )
-        with parse_chunk(
-            data,
+    with (
+        parse_chunk(
+            _read(env, chunk),
             dataset,
-            layout,
+            Layout.from_json(claimed.layout),
             first_line=chunk.first_line,
             first_record=chunk.first_record,
-        ) as parsed:
-            del data
-            with constraint_errors(f"lines from {chunk.first_line}", is_masked=dataset.has_pii):
-                parsed.encode(codes_of_texts(env.engine, dataset, parsed))
-                _write(env, connection, chunk, dataset, parsed)
+        ) as parsed,
+        constraint_errors(f"lines from {chunk.first_line}", is_masked=dataset.has_pii),
+    ):
+        parsed.encode(codes_of_texts(env.engine, dataset, parsed))
+        _write(env, connection, chunk, dataset, parsed)
 
 
-def _claim(connection: Connection, chunk: Chunk) -> tuple[Layout, Dataset] | None:
-    """Lock a chunk; return the layout of its file, and the dataset as it was declared when its split began.
+def _claim(connection: Connection, chunk: Chunk) -> Row[Any] | None:
+    """Lock a chunk, and the types of its dataset; return what `select_chunk_state` found.
 
     None when nothing is left to do.
 
     Raises:
         ChunkInProgressError: another loader is loading the chunk.
         NotFoundError: there is no such ingestion.
-        UnknownDatasetError: the dataset was deleted.
     """
     key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
     if not connection.scalar(statement("lock_chunk"), key):
         raise ChunkInProgressError(chunk.ingestion, chunk.number)
+    connection.execute(statement("share_columns"), {"dataset": chunk.dataset})
     place = {
         "first_byte": chunk.first_byte,
         "end_byte": chunk.end_byte,
@@ -110,15 +128,10 @@ def _claim(connection: Connection, chunk: Chunk) -> tuple[Layout, Dataset] | Non
     found = connection.execute(statement("select_chunk_state"), {**key, **place}).one_or_none()
     if found is None:
         raise NotFoundError(f"there is no ingestion {chunk.ingestion}")
-    is_due = found.state in _LOADABLE and found.is_current and not found.has_receipt
-    if not is_due:
-        return None
-    dataset = dataset_of_version(connection, chunk.dataset, found.declaration_version)
-    if dataset is None:
-        raise UnknownDatasetError(
-            f"dataset {chunk.dataset} is not declared any more; declare it and retry"
-        )
-    return Layout.from_json(found.layout), dataset
+    is_observing = (found.layout or {}).get("is_observing")
+    is_done = found.is_observed if is_observing else found.has_receipt
+    is_due = found.state in _LOADABLE and found.is_current and not is_done
+    return found if is_due else None
 
 
 def _write(

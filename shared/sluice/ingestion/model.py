@@ -39,6 +39,7 @@ class Ingestion:
         declaration_version: the version of the dataset's declaration by which the file is checked; None
             until its split began.
         chunks_total: None until the file is read to its end.
+        chunks_observed: chunks whose types were observed, in a file whose types are not declared.
         records_total, content_bytes: what split counted, independently of the parser; the content is
             decompressed.
         content_sha256: digest of the decompressed content, once the file is read to its end.
@@ -64,6 +65,7 @@ class Ingestion:
     declaration_version: int | None
     chunks_total: int | None
     chunks_loaded: int
+    chunks_observed: int
     records_total: int | None
     content_bytes: int | None
     content_sha256: bytes | None
@@ -93,6 +95,7 @@ class Ingestion:
                 crc32c=row["crc32c"],
                 content_encoding=row["content_encoding"],
                 uploaded_at=row["uploaded_at"],
+                options=row["options"],
             ),
             source=row["source"],
             fixes=row["fixes"],
@@ -106,6 +109,7 @@ class Ingestion:
             declaration_version=row["declaration_version"],
             chunks_total=row["chunks_total"],
             chunks_loaded=row["chunks_loaded"],
+            chunks_observed=row["chunks_observed"],
             records_total=row["records_total"],
             content_bytes=row["content_bytes"],
             content_sha256=row["content_sha256"],
@@ -156,6 +160,20 @@ class Ingestion:
         letters = layout.get("cells", {}).get(column)
         return f"{letters}{line}" if letters else f"{line}:{line}"
 
+    @property
+    def is_observing(self) -> bool:
+        """Whether its types are not decided yet: its chunks are observed first, and loaded after that."""
+        return bool((self.layout or {}).get("is_observing"))
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether every chunk is observed, so that the types can be decided."""
+        return (
+            self.is_observing
+            and self.state == State.LOADING
+            and self.chunks_observed == self.chunks_total
+        )
+
     def facts(self) -> dict[str, Any]:
         """Return the members that the documents of an ingestion and of its events share."""
         return {
@@ -168,7 +186,7 @@ class Ingestion:
             "generation": str(self.file.generation),
             "size_bytes": self.file.size_bytes,
             "bytes_loaded": self.bytes_loaded,
-            "chunks": Chunks(self.chunks_total, self.chunks_loaded),
+            "chunks": Chunks(self.chunks_total, self.chunks_loaded, self.chunks_observed),
             "account": self.account,
             "fixes": self.fixes,
             "fixed": self.rows_fixed,

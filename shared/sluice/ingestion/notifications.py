@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sluice.csv.contents import ENDINGS, is_csv_name
+from sluice.csv.dialects import options_of
 from sluice.errors import BodyError, NotCsvError, UnknownDatasetError
 from sluice.ports import StoredObject
 
@@ -17,6 +18,10 @@ FINALIZE = "OBJECT_FINALIZE"
 #: Folder, in that of a dataset, of files that fix rejects.
 FIXES_FOLDER = "_fixes"
 _FIX = re.compile(rf"[^/]+/{FIXES_FOLDER}/(\d{{1,9}})/.")
+#: Custom metadata of an object that says how it is written: `sluice-delimiter`, `sluice-header`, ...
+OPTION_PREFIX = "sluice-"
+#: The option that is no key of a dialect: the sheet of a workbook.
+SHEET = "sheet"
 #: Parts of composite uploads of gcloud and gsutil; the composed object has its own notification.
 PART_PREFIXES = ("gcloud/tmp/parallel_composite_uploads/", "gsutil/tmp/parallel_composite_uploads/")
 
@@ -45,6 +50,7 @@ def read_notification(
             crc32c=body.get("crc32c"),
             content_encoding=body.get("contentEncoding") or "",
             uploaded_at=datetime.fromisoformat(created) if created else None,
+            options=_options(body.get("metadata") or {}),
         )
     except (KeyError, ValueError) as error:
         raise BodyError(f"not a notification of Cloud Storage: {error}") from None
@@ -65,6 +71,24 @@ def is_in_fixes(name: str) -> bool:
     return name.partition("/")[2].startswith(f"{FIXES_FOLDER}/")
 
 
+def _options(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return what the metadata of an object says about its dialect."""
+    return {
+        key.lower().removeprefix(OPTION_PREFIX): value
+        for key, value in metadata.items()
+        if key.lower().startswith(OPTION_PREFIX)
+    }
+
+
+def dialect_options(options: Mapping[str, str]) -> dict[str, str | int | bool]:
+    """Return the keys of a dialect among the options of an upload.
+
+    Raises:
+        DeclarationError: a key is unknown, or its text is not of its type.
+    """
+    return options_of({key: text for key, text in options.items() if key != SHEET})
+
+
 def notification_of(file: StoredObject) -> tuple[bytes, dict[str, str]]:
     """Return the data and the attributes of the notification that Cloud Storage sends of a file."""
     attributes = {
@@ -82,6 +106,7 @@ def notification_of(file: StoredObject) -> tuple[bytes, dict[str, str]]:
         "crc32c": file.crc32c,
         "contentEncoding": file.content_encoding,
         "timeCreated": file.uploaded_at and file.uploaded_at.isoformat(),
+        "metadata": {OPTION_PREFIX + key: value for key, value in file.options.items()},
     }
     return json.dumps(body).encode(), attributes
 

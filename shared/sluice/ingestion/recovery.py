@@ -142,9 +142,10 @@ def _resume_one(env: Environment, passed: list[int]) -> int | None:
 
 def _send_again(env: Environment, connection: Connection, ingestion: Ingestion) -> None:
     """Send the messages that an ingestion waits for in its state."""
-    if ingestion.state == State.PUBLISHING:
+    if ingestion.state == State.PUBLISHING or ingestion.is_observed:
+        name = "observed_event" if ingestion.is_observed else "publishing_event"
         key = {"ingestion": ingestion.id}
-        found = connection.execute(statement("publishing_event"), key).mappings().one()
+        found = connection.execute(statement(name), key).mappings().one()
         event = Event.from_row(found)
         publish_events(env.publisher, [(event, event.attributes)])
     elif ingestion.state == State.LOADING:

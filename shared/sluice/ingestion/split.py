@@ -7,7 +7,7 @@ the last recorded one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sluice.csv.cuts import Cut
 from sluice.csv.encodings import EncodingWatch
 from sluice.csv.splitting import MAX_RECORD_BYTES, Splitter
+from sluice.datasets.identifiers import NAME
 from sluice.documents.ingestions import State
 from sluice.errors import (
     EmptyFileError,
@@ -23,9 +24,10 @@ from sluice.errors import (
     SplitInProgressError,
     UnknownDatasetError,
 )
+from sluice.inference.names import dataset_name
 from sluice.ingestion.dispatch import publish_chunks
 from sluice.ingestion.failures import Step, attempt
-from sluice.ingestion.fixes import find_fixed, same_fix
+from sluice.ingestion.fixes import find_fixed, same_fix, written_alike
 from sluice.ingestion.group_commit import load_in_group
 from sluice.ingestion.ingestions import (
     SAME_CONTENT,
@@ -43,18 +45,18 @@ from sluice.ingestion.ingestions import (
 )
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.notifications import FIXES_FOLDER, dataset_of, is_in_fixes
+from sluice.ingestion.opening import UNDECLARED, Opened, layout_document, open_content
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.reconciliation import surely_too_many_rejects
 from sluice.ingestion.reject_objects import write_reject_files
 from sluice.ingestion.sources import Source, content_sha256, open_source
-from sluice.parsing.layout import Layout, footer_json, lay_out, preamble_json
-from sluice.parsing.mismatches import check_first_records
+from sluice.parsing.layout import footer_json, preamble_json, sheet_json
 from sluice.postgres.catalog import dataset_of_version
 from sluice.postgres.connection import transaction, translated
 from sluice.postgres.named_sql import jsonb, statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from sluice.datasets.model import Dataset
     from sluice.ports import Environment, StoredObject
@@ -135,10 +137,7 @@ def _split(env: Environment, number: int) -> None:
     if ingestion.state not in _DUE:
         return
     if dataset is None:
-        raise UnknownDatasetError(
-            f"{ingestion.file.url}: there is no dataset {name}; declare it, or upload to the folder"
-            " of one that is declared"
-        )
+        _check_name(ingestion.file, name)
     if is_in_fixes(ingestion.file.name) and ingestion.fixes is None:
         raise FixesRefusedError(
             f"{ingestion.file.url}: the folder does not name an ingestion; upload fixes to"
@@ -149,11 +148,25 @@ def _split(env: Environment, number: int) -> None:
     _cut(env, ingestion, dataset)
 
 
-def _begin(env: Environment, ingestion: Ingestion, dataset: Dataset) -> bool:
+def _check_name(file: StoredObject, name: str) -> None:
+    """Refuse a folder whose name no dataset can have."""
+    if not NAME.fullmatch(name):
+        raise UnknownDatasetError(
+            f"{file.url}: there is no dataset {name!r}, and none can have this name: a name has lowercase"
+            " letters, digits and _, and begins with a letter; upload the file to"
+            f" gs://{file.bucket}/{dataset_name(name)}/, or to the folder of a declared dataset"
+        )
+
+
+def _begin(env: Environment, ingestion: Ingestion, dataset: Dataset | None) -> bool:
     """Begin to split a file, or skip it where its content is published; return whether it began."""
     project = env.settings.project
     if ingestion.fixes is not None:
         return _begin_fix(env, ingestion, dataset)
+    if dataset is None:
+        with transaction(env.engine) as connection:
+            move(connection, ingestion.id, State.SPLITTING, project)
+        return True
     with transaction(env.engine) as connection:
         is_likely = may_be_loaded(connection, ingestion, dataset)
     sha256 = content_sha256(env.storage, ingestion.file, dataset) if is_likely else None
@@ -167,81 +180,144 @@ def _begin(env: Environment, ingestion: Ingestion, dataset: Dataset) -> bool:
         return False
 
 
-def _begin_fix(env: Environment, fix: Ingestion, dataset: Dataset) -> bool:
+def _begin_fix(env: Environment, fix: Ingestion, dataset: Dataset | None) -> bool:
     """Begin to split a file that fixes rejects, or skip it where the same content fixed them before."""
-    sha256 = content_sha256(env.storage, fix.file, dataset)
+    sha256 = content_sha256(env.storage, fix.file, dataset or UNDECLARED)
     with transaction(env.engine) as connection:
         same = same_fix(connection, fix, sha256)
         if same is not None:
             skip(connection, fix.id, same, SAME_CONTENT, env.settings.project, sha256)
             return False
         find_fixed(connection, fix, 1)
-        judged_by = Changes(declaration_version=dataset.version)
+        judged_by = Changes(declaration_version=dataset.version if dataset else None)
         move(connection, fix.id, State.SPLITTING, env.settings.project, judged_by)
         return True
 
 
-def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset) -> None:
+def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset | None) -> None:
     _relay(env, ingestion.id)
     with transaction(env.engine) as connection:
         known = select_chunks(connection, ingestion.id)
-        dataset = _as_fixed(connection, ingestion, dataset)
-    source = open_source(env.storage, ingestion.file, dataset, ingestion.id, env.settings.outbox)
+        if dataset and ingestion.fixes is not None:
+            fixed = find_fixed(connection, ingestion, 1)
+            dataset = written_alike(dataset, fixed)
+    source = open_source(
+        env.storage, ingestion.file, dataset or UNDECLARED, ingestion.id, env.settings.outbox
+    )
     missing = [each.cut for each in known if not each.is_loaded]
     publish_chunks(env.publisher, ingestion, source, missing)
+    position = known[-1].cut.end_byte if known else 0
+    opened = open_content(env.storage, ingestion, dataset, source, position)
     chunk_bytes = env.settings.chunk_bytes
-    dialect = source.dialect or dataset.dialect
     splitter = (
-        Splitter.resume(dialect, known[-1].cut, chunk_bytes)
+        Splitter.resume(opened.dialect, known[-1].cut, chunk_bytes)
         if known
-        else Splitter(dialect, chunk_bytes)
+        else Splitter(opened.dialect, chunk_bytes)
     )
-    has_layout = ingestion.layout is not None
-    watch = _watch(ingestion, dataset, source)
-    count = len(known)
-    head = b""
-    for block in source.blocks(splitter.position):
-        watch.feed(block)
-        cuts = [source.numbered(each) for each in splitter.feed(block)]
-        head = b"" if has_layout else head + block
-        _check_open_record(splitter, ingestion.file)
-        if not has_layout and (splitter.header is not None or not dataset.dialect.header):
-            _store_layout(env, ingestion.id, dataset, splitter, source, watch.take(), head, block)
-            has_layout = True
-        _store_encoding(env, ingestion.id, watch)
-        if not _dispatch(env, ingestion, source, cuts):
-            return
-        count += len(cuts)
-    watch.finish()
-    cuts = [source.numbered(each) for each in splitter.finish()]
-    if not has_layout:
-        if dataset.dialect.header and splitter.header is None:
+    work = _Split(env, ingestion, dataset, source, opened, splitter)
+    if work.run(len(known)):
+        _complete(env, ingestion.id, dataset, splitter, work.count, source.sha256)
+
+
+class _Split:
+    """One run over a file.
+
+    Attributes:
+        count: number of chunks so far.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        ingestion: Ingestion,
+        dataset: Dataset | None,
+        source: Source,
+        opened: Opened,
+        splitter: Splitter,
+    ) -> None:
+        self._env = env
+        self._ingestion = ingestion
+        self._dataset = dataset
+        self._source = source
+        self._opened = opened
+        self._splitter = splitter
+        self._watch = EncodingWatch(is_known=not opened.detects_encoding)
+        self._layout = ingestion.layout
+        self._head = b""
+        self.count = 0
+
+    def run(self, known: int) -> bool:
+        """Dispatch the chunks after the known ones; return whether the file was read to its end."""
+        self.count = known
+        for block in self._opened.blocks:
+            self._watch.feed(block)
+            cuts = [self._source.numbered(each) for each in self._splitter.feed(block)]
+            _check_open_record(self._splitter, self._ingestion.file)
+            if self._layout is None:
+                self._head += block
+                if self._splitter.header is not None or not self._opened.dialect.header:
+                    self._lay_out(block)
+            if not self._dispatch(cuts):
+                return False
+        self._watch.finish()
+        cuts = [self._source.numbered(each) for each in self._splitter.finish()]
+        self._check_content(cuts)
+        if self._layout is None:
+            self._lay_out(b"")
+        return self._dispatch(cuts)
+
+    def _check_content(self, cuts: list[Cut]) -> None:
+        url = self._ingestion.file.url
+        if self._opened.dialect.header and self._splitter.header is None and self._layout is None:
+            raise EmptyFileError(f"{url} has no header; add one, or declare header = false")
+        if self._ingestion.fixes is not None:
+            with transaction(self._env.engine) as connection:
+                find_fixed(connection, self._ingestion, self._splitter.records)
+        if self._dataset is None and not cuts and not self.count:
             raise EmptyFileError(
-                f"{ingestion.file.url} has no header; add one, or declare header = false"
+                f"{url} has a header and no rows, so its types cannot be inferred; upload a file with"
+                " rows, or declare the dataset"
             )
-        _store_layout(env, ingestion.id, dataset, splitter, source, watch.take(), head, b"")
-    _store_encoding(env, ingestion.id, watch)
-    if ingestion.fixes is not None:
-        with transaction(env.engine) as connection:
-            find_fixed(connection, ingestion, splitter.records)
-    if _dispatch(env, ingestion, source, cuts):
-        _complete(env, ingestion.id, dataset, splitter, count + len(cuts), source.sha256)
 
+    def _lay_out(self, block: bytes) -> None:
+        """Store how the file is laid out, from its first bytes and the block in which its header ends."""
+        encoding = self._source.encoding or self._watch.take()
+        opened, splitter, source = self._opened, self._splitter, self._source
+        document = layout_document(opened, self._dataset, splitter, encoding, block)
+        if source.sheet:
+            document |= sheet_json(source.sheet, source.letters(), self._dataset, document)
+        if splitter.header_end is not None:
+            document |= preamble_json(self._head[: splitter.header_end])
+        if source.is_copied:
+            document["is_copied"] = True
+        if source.written_in:
+            document |= {"written_in": source.written_in, "has_mark": source.has_mark}
+        values = {"ingestion": self._ingestion.id, "layout": jsonb(document)}
+        with transaction(self._env.engine) as connection:
+            connection.execute(statement("store_layout"), values)
+        self._layout = document
+        self._head = b""
 
-def _as_fixed(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> Dataset:
-    """Return a dataset in the dialect of the rejects that a file fixes: those of a workbook are CSV."""
-    if ingestion.fixes is None:
-        return dataset
-    layout = select_ingestion(connection, ingestion.fixes).layout or {}
-    if "sheet" not in layout:
-        return dataset
-    return replace(dataset, dialect=Layout.from_json(layout).dialect)
+    def _dispatch(self, cuts: list[Cut]) -> bool:
+        """Record chunks, then send them, so that every chunk sent is known and can be sent again.
 
-
-def _watch(ingestion: Ingestion, dataset: Dataset, source: Source) -> EncodingWatch:
-    """Watch for the encoding, unless it is declared or was found by an earlier run."""
-    is_found = bool(source.encoding) or (ingestion.layout or {}).get("is_detected", False)
-    return EncodingWatch(is_known=is_found or not dataset.detects_encoding)
+        Returns:
+            False when the ingestion was cancelled or failed meanwhile.
+        """
+        number = self._ingestion.id
+        for cut in cuts:
+            self._source.store(cut)
+        with transaction(self._env.engine) as connection:
+            if select_ingestion(connection, number).state != State.SPLITTING:
+                return False
+            if encoding := self._watch.take():  # before a chunk is sent that needs it
+                values = {"ingestion": number, "encoding": encoding}
+                connection.execute(statement("store_encoding"), values)
+            for cut in cuts:
+                insert_chunk(connection, number, cut)
+        publish_chunks(self._env.publisher, self._ingestion, self._source, cuts)
+        self.count += len(cuts)
+        return True
 
 
 def _check_open_record(splitter: Splitter, file: StoredObject) -> None:
@@ -255,75 +331,10 @@ def _check_open_record(splitter: Splitter, file: StoredObject) -> None:
         )
 
 
-def _store_layout(
-    env: Environment,
-    ingestion: int,
-    dataset: Dataset,
-    splitter: Splitter,
-    source: Source,
-    encoding: str | None,
-    head: bytes,
-    block: bytes,
-) -> None:
-    """Store how the file is laid out, from its first bytes and the block in which its header ends."""
-    if source.dialect:
-        dataset = replace(dataset, dialect=source.dialect)
-    layout = lay_out(dataset, splitter.header, source.encoding or encoding)
-    check_first_records(dataset, layout.dialect.encoding, block)
-    layout = replace(layout, sheet=source.sheet)
-    document = layout.to_json()
-    if source.sheet:
-        document["cells"] = _letters_of(dataset, layout, source.letters())
-    if splitter.header_end is not None:
-        document |= preamble_json(head[: splitter.header_end])
-    if source.is_copied:
-        document["is_copied"] = True
-    if source.written_in:
-        document |= {"written_in": source.written_in, "has_mark": source.has_mark}
-    values = {"ingestion": ingestion, "layout": jsonb(document)}
-    with transaction(env.engine) as connection:
-        connection.execute(statement("store_layout"), values)
-
-
-def _letters_of(dataset: Dataset, layout: Layout, letters: Sequence[str]) -> dict[str, str]:
-    """Return the letter of each column of a dataset in the sheet of a workbook."""
-    places = zip(dataset.columns, layout.order, strict=True)
-    return {
-        column.name: letters[place if isinstance(place, int) else place[0]]
-        for column, place in places
-        if place is not None
-    }
-
-
-def _store_encoding(env: Environment, ingestion: int, watch: EncodingWatch) -> None:
-    """Store an encoding found after the header, before a chunk is dispatched that needs it."""
-    if encoding := watch.take():
-        values = {"ingestion": ingestion, "encoding": encoding}
-        with transaction(env.engine) as connection:
-            connection.execute(statement("store_encoding"), values)
-
-
-def _dispatch(env: Environment, ingestion: Ingestion, source: Source, cuts: list[Cut]) -> bool:
-    """Record chunks, then send them, so that every chunk sent is known and can be sent again.
-
-    Returns:
-        False when the ingestion was cancelled or failed meanwhile.
-    """
-    for cut in cuts:
-        source.store(cut)
-    with transaction(env.engine) as connection:
-        if select_ingestion(connection, ingestion.id).state != State.SPLITTING:
-            return False
-        for cut in cuts:
-            insert_chunk(connection, ingestion.id, cut)
-    publish_chunks(env.publisher, ingestion, source, cuts)
-    return True
-
-
 def _complete(
     env: Environment,
     ingestion: int,
-    dataset: Dataset,
+    dataset: Dataset | None,
     splitter: Splitter,
     chunks: int,
     sha256: bytes,
@@ -347,5 +358,5 @@ def _complete(
         moved = move(connection, ingestion, State.LOADING, project, changes)
         if moved.chunks_loaded == moved.chunks_total:
             move(connection, ingestion, State.PUBLISHING, project)
-        elif refusal := surely_too_many_rejects(connection, moved, dataset):
+        elif dataset and (refusal := surely_too_many_rejects(connection, moved, dataset)):
             fail(connection, ingestion, refusal, project)

@@ -93,6 +93,10 @@ def _create_subscription(subscriber: SubscriberClient, wanted: types.Subscriptio
         subscriber.create_subscription(request=wanted)
     except AlreadyExists:
         found = subscriber.get_subscription(subscription=wanted.name)
+        if found.filter != wanted.filter:  # immutable; recovery sends again what is lost with it
+            subscriber.delete_subscription(subscription=wanted.name)
+            subscriber.create_subscription(request=wanted)
+            return
         differing = [name for name in CHANGEABLE if getattr(found, name) != getattr(wanted, name)]
         if differing:
             subscriber.update_subscription(

@@ -46,7 +46,8 @@ class Subscription:
 
 
 FINISH_FILTER = (
-    '(attributes.state = "publishing" OR attributes.state = "done") AND NOT attributes:group_commit'
+    '(attributes.state = "publishing" OR attributes.state = "done" OR attributes:observed)'
+    " AND NOT attributes:group_commit"
 )
 TOPICS = ("uploads", "chunks", "status", "dead-letters")
 

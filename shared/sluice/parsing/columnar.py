@@ -58,6 +58,38 @@ class NotWellFormedError(Exception):
     """Some record is not UTF-8, or has too few or too many fields."""
 
 
+def batches(records: WellFormed, layout: Layout) -> Iterator[pa.RecordBatch]:
+    """Yield batches of cells as texts; an empty cell is null.
+
+    Raises:
+        NotWellFormedError: use `pick_well_formed`.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import csv  # noqa: PLC0415
+
+    block_bytes = max(_BLOCK_BYTES, 2 * records.longest_bytes)
+    names = [f"f{at}" for at in range(layout.width)]
+    try:
+        yield from csv.open_csv(
+            pa.BufferReader(records.data),
+            csv.ReadOptions(use_threads=False, block_size=block_bytes, column_names=names),
+            csv.ParseOptions(
+                delimiter=records.delimiter,
+                quote_char=records.quote or False,
+                escape_char=records.escape or False,
+                newlines_in_values=records.has_line_ends,
+            ),
+            csv.ConvertOptions(
+                include_columns=[f"f{at}" for at in _positions(layout)],
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise NotWellFormedError(str(error)) from None
+
+
 class Columnar:
     """Reads the well-formed records of one chunk.
 
@@ -92,7 +124,7 @@ class Columnar:
         self.findings.clear()
         seen = 0
         rows: list[pa.Table] = []
-        for batch in self._batches(records):
+        for batch in batches(records, self._layout):
             numbers = np.arange(seen, seen + len(batch))
             if records.numbers is not None:
                 numbers = records.numbers[numbers]
@@ -101,34 +133,6 @@ class Columnar:
         if seen != records.count:
             raise NotWellFormedError
         return pa.concat_tables(rows)
-
-    def _batches(self, records: WellFormed) -> Iterator[pa.RecordBatch]:
-        """Yield batches of cells as texts; an empty cell is null."""
-        import pyarrow as pa  # noqa: PLC0415
-        from pyarrow import csv  # noqa: PLC0415
-
-        data = records.data
-        block_bytes = max(_BLOCK_BYTES, 2 * records.longest_bytes)
-        names = [f"f{at}" for at in range(self._layout.width)]
-        try:
-            yield from csv.open_csv(
-                pa.BufferReader(data),
-                csv.ReadOptions(use_threads=False, block_size=block_bytes, column_names=names),
-                csv.ParseOptions(
-                    delimiter=records.delimiter,
-                    quote_char=records.quote or False,
-                    escape_char=records.escape or False,
-                    newlines_in_values=records.has_line_ends,
-                ),
-                csv.ConvertOptions(
-                    include_columns=[f"f{at}" for at in _positions(self._layout)],
-                    column_types=dict.fromkeys(names, pa.string()),
-                    null_values=[""],
-                    strings_can_be_null=True,
-                ),
-            )
-        except pa.ArrowInvalid as error:
-            raise NotWellFormedError(str(error)) from None
 
     def _typed(
         self, batch: pa.RecordBatch, numbers: np.ndarray[Any, Any], first_record: int

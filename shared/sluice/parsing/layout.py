@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from sluice.csv.dialects import Dialect
-from sluice.datasets.model import Dataset
+from sluice.datasets.model import Dataset, NewColumns
 from sluice.errors import EncodingMismatchError
 from sluice.parsing.mismatches import Place, header_mismatch, match_names, names_of
 
@@ -72,6 +72,29 @@ def preamble_of(document: Mapping[str, Any]) -> bytes:
     return b64decode(document.get("preamble", ""))
 
 
+def sheet_json(
+    sheet: str, letters: Sequence[str], dataset: Dataset | None, document: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return where a file is in a workbook, as members of its layout in the database.
+
+    Args:
+        sheet: its name.
+        letters: of the columns of the table in the sheet.
+        dataset: None until it is declared.
+        document: the layout.
+    """
+    found: dict[str, Any] = {"sheet": sheet, "letters": list(letters)}
+    if dataset is None or "order" not in document:
+        return found
+    places = zip(dataset.columns, document["order"], strict=True)
+    cells = {
+        column.name: letters[place if isinstance(place, int) else place[0]]
+        for column, place in places
+        if place is not None
+    }
+    return {**found, "cells": cells}
+
+
 def lay_out(dataset: Dataset, header: bytes | None, encoding: str | None = None) -> Layout:
     """Find the dataset's columns in a file.
 
@@ -87,15 +110,35 @@ def lay_out(dataset: Dataset, header: bytes | None, encoding: str | None = None)
         EncodingMismatchError: the header is not text in the file's encoding.
     """
     dialect = replace(dataset.dialect, encoding=encoding) if encoding else dataset.dialect
-    if header is None:
+    names = None if header is None else header_names(header, dialect)
+    return lay_out_names(dataset, names, dialect, is_detected=bool(encoding))
+
+
+def lay_out_names(
+    dataset: Dataset, names: Sequence[str] | None, dialect: Dialect, *, is_detected: bool
+) -> Layout:
+    """Find the dataset's columns by the names in a header; None for a headerless file.
+
+    Raises:
+        HeaderMismatchError: a required column is missing, or a column is unknown or there twice.
+    """
+    if names is None:
         width = len(dataset.columns)
-        return Layout(tuple(range(width)), width, dialect, bool(encoding))
-    text = _decoded(header, dialect)
-    names = names_of(text, dialect)
+        return Layout(tuple(range(width)), width, dialect, is_detected)
     match = match_names(dataset, names)
-    if not match.fits:
-        raise header_mismatch(dataset, match, text)
-    return Layout(match.order, len(names), dialect, bool(encoding))
+    is_lenient = dataset.new_columns is not NewColumns.REJECT
+    if not (replace(match, unknown=[]) if is_lenient else match).fits:
+        raise header_mismatch(dataset, match, dialect.delimiter.join(names))
+    return Layout(match.order, len(names), dialect, is_detected)
+
+
+def header_names(header: bytes, dialect: Dialect) -> list[str]:
+    """Return the names in a header.
+
+    Raises:
+        EncodingMismatchError: the header is not text in the file's encoding.
+    """
+    return names_of(_decoded(header, dialect), dialect)
 
 
 def _decoded(header: bytes, dialect: Dialect) -> str:

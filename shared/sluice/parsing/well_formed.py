@@ -7,6 +7,7 @@ way reach the reader. A malformed record becomes a reject of its own.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sluice.csv.canonical import Canonical, Records, canonical
+from sluice.csv.dialects import Dialect
 from sluice.csv.field_counts import count_fields, ends_with_delimiter, quote_strays, scanned_form
 from sluice.csv.records import Flaw, RecordIndex, count_plain_records, index_records
 from sluice.csv.rejects import BACKSLASH_HINT, LONE_CR_HINT, RECORD_REASONS, Finding
@@ -88,11 +90,12 @@ def find_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
     dialect = layout.dialect
     if not dialect.is_plain or dialect.trailing_delimiter:
         return pick_well_formed(data, dataset, layout)
-    text = _in_utf8(data, dialect.encoding)
+    text = _in_utf8(data, dialect)
     records = None if text is None else count_plain_records(text, dialect, layout.width)
     if text is None or records is None:
         return pick_well_formed(data, dataset, layout)
-    return WellFormed(without_marks(text), records, records, dialect.delimiter, dialect.quote)
+    data = without_marks(text, dialect)
+    return WellFormed(data, records, records, dialect.delimiter, dialect.quote)
 
 
 def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellFormed:
@@ -130,9 +133,10 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
     plain = Canonical(kept.data, dialect.delimiter, dialect.quote)
     if not dialect.is_plain or dialect.trailing_delimiter:
         plain = canonical(Records(kept.data, scanned, kept.starts, kept.ends), dialect, width)
-    text = plain.data if dialect.encoding == "utf-8" else _decoded(plain.data, dialect.encoding)
+    written = Dialect(plain.delimiter, plain.quote, encoding=dialect.encoding)
+    text = plain.data if dialect.encoding == "utf-8" else _decoded(plain.data, written)
     return WellFormed(
-        data=without_marks(text),
+        data=without_marks(text, written),
         count=len(kept.numbers),
         records=len(index),
         numbers=kept.numbers,
@@ -160,25 +164,41 @@ def _line_end_hint(data: bytes, index: RecordIndex, number: int) -> str:
     return LONE_CR_HINT if is_lone and b"\n" in data else ""
 
 
-def without_marks(text: bytes) -> bytes:
-    """Return UTF-8 without the byte order marks at the start of lines, where joined files leave them."""
-    has_marks = BOM[:1] in text and BOM in text  # one byte is found much faster
-    return _MARKS.sub(rb"\1", text) if has_marks else text
+def without_marks(text: bytes, dialect: Dialect) -> bytes:
+    """Return text without the byte order marks at the start of records, where joined files leave them.
+
+    Args:
+        text: records in UTF-8, or with marks of UTF-8.
+        dialect: a plain one.
+    """
+    if BOM[:1] not in text or BOM not in text:  # one byte is found much faster
+        return text
+    if not dialect.has_quotes(text):
+        return _MARKS.sub(rb"\1", text)
+    starts = index_records(text, dialect).starts.tolist()
+    records = (text[a:b] for a, b in itertools.pairwise([*starts, len(text)]))
+    return text[: starts[0] if starts else None] + b"".join(map(_without_mark, records))
 
 
-def _in_utf8(data: bytes, encoding: str) -> bytes | None:
+def _without_mark(record: bytes) -> bytes:
+    while record.startswith(BOM):
+        record = record.removeprefix(BOM)
+    return record
+
+
+def _in_utf8(data: bytes, dialect: Dialect) -> bytes | None:
     """Return bytes as UTF-8, or None where some are not text in their encoding."""
-    if encoding == "utf-8" or data.isascii():
+    if dialect.encoding == "utf-8" or data.isascii():
         return data
     try:
-        return _decoded(data, encoding)
+        return _decoded(data, dialect)
     except UnicodeDecodeError:
         return None
 
 
-def _decoded(data: bytes, encoding: str) -> bytes:
+def _decoded(data: bytes, dialect: Dialect) -> bytes:
     # A joined file can have marks of UTF-8, which other encodings would turn into characters.
-    return without_marks(data).decode(encoding).encode()
+    return without_marks(data, dialect).decode(dialect.encoding).encode()
 
 
 def _flawed_quotes(

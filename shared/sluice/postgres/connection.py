@@ -56,10 +56,24 @@ def new_engine(settings: Settings) -> Engine:
     event.listen(engine, "connect", _disable_nagle)
     event.listen(engine, "connect", _pipeline_statements)
     event.listen(engine, "connect", _close_file_with_socket)
+    if settings.database_role:
+        take_role(engine, settings.database_role)
     return engine
 
 
 _open = functools.cache(new_engine)
+
+
+def take_role(engine: Engine, role: str) -> None:
+    """Let every new connection have the rights of a role that the user is a member of."""
+    from sqlalchemy import event  # noqa: PLC0415
+
+    quoted = role.replace('"', '""')
+
+    def take(connection: Any, _: object) -> None:  # a pg8000 connection
+        connection.execute_simple(f'SET SESSION ROLE "{quoted}"')
+
+    event.listen(engine, "connect", take)
 
 
 def _disable_nagle(connection: Any, _: object) -> None:  # a pg8000 connection

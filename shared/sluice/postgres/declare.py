@@ -17,7 +17,7 @@ from sluice.datasets.model import (
     Projection,
     Rollup,
 )
-from sluice.datasets.types import STORED_TYPES
+from sluice.datasets.types import STORED_TYPES, WIDER
 from sluice.errors import DeclarationError
 from sluice.parsing.parser import rollup_types, try_bound, try_rule
 from sluice.parsing.plan import compile_dataset
@@ -70,6 +70,8 @@ def declare_within(
     origin: str,
     has_table: bool = False,
     is_last: bool = True,
+    widens: bool = False,
+    toml: str = "",
 ) -> bool:
     """Declare a dataset inside the caller's transaction; see `declare`.
 
@@ -80,6 +82,8 @@ def declare_within(
         has_table: the stored table of a new dataset exists already.
         is_last: whether everything that its queries read is declared; otherwise the caller declares
             more and calls `check_queries`.
+        widens: columns may get a wider type; the caller has locked the dataset's columns.
+        toml: the document as a `dataset.toml` with comments, if it was inferred.
     """
     dataset = parse_document(document)
     key = {"dataset": dataset.name}
@@ -97,6 +101,8 @@ def declare_within(
             run_script(connection, dataset.table_sql or table_sql(dataset))
         if known is not None and tuple(known.declaration.get("key", ())) != dataset.key:
             _check_empty(connection, dataset)
+        if widens:
+            _widen(connection, dataset)
         _make_tables(connection, dataset)
         _make_projections(connection, dataset, known.declaration if known else {}, body)
     _make_views(connection, dataset)
@@ -109,7 +115,7 @@ def declare_within(
         if is_last or not isinstance(error, UndeclaredRelationError):
             raise error
     if is_changed:
-        written = {"origin": origin, "declaration": json.dumps(body)}
+        written = {"origin": origin, "declaration": json.dumps(body), "toml": toml}
         connection.execute(
             statement("upsert_declaration"),
             {**key, **written, "dependencies": dependencies_to_json(found)},
@@ -180,16 +186,44 @@ def _check_views(dataset: Dataset, others: Iterable[Dataset]) -> None:
             raise DeclarationError(f"dataset {taken[view]} has the view {view}", key="name")
 
 
+def _widen(connection: Connection, dataset: Dataset) -> None:
+    """Give stored columns their wider types; the values stay, as PostgreSQL writes them.
+
+    Raises:
+        DeclarationError: something else is made of the column.
+    """
+    for table in _tables(dataset):
+        found = _columns_of(connection, table)
+        for each in dataset.fields:
+            kind = found.get(each.name)
+            wanted = STORED_TYPES[each.storage_type].full_name or each.storage_type
+            if kind is None or kind == wanted or wanted not in WIDER.get(kind, ()):
+                continue
+            if dataset.rollups or dataset.projections or dataset.queries:
+                raise DeclarationError(
+                    f"a file needs {wanted} instead of {kind}, and roll-ups, projections or queries may"
+                    " depend on that; declare the type, and change them with it",
+                    key=each.name,
+                )
+            connection.exec_driver_sql(f"DROP VIEW IF EXISTS {identifiers.view(dataset.name)}")
+            name, place = quote(each.name), identifiers.store_table(table)
+            connection.exec_driver_sql(
+                f"ALTER TABLE {place} ALTER COLUMN {name} TYPE {wanted} USING CAST({name} AS {wanted})"
+            )
+
+
+def _tables(dataset: Dataset) -> list[str]:
+    """Return the names of the tables that have the dataset's stored columns."""
+    staged = [f"{dataset.name}__staging"] if dataset.is_staged else []
+    replaced = [f"{dataset.name}__replaced"] if dataset.key else []
+    return [dataset.name, *staged, *replaced]
+
+
 def _make_tables(connection: Connection, dataset: Dataset) -> None:
-    tables = [dataset.name]
     if dataset.is_staged:
         for each in MergeStatements(dataset).tables():
             run_script(connection, each)
-        tables += [
-            f"{dataset.name}__staging",
-            *([f"{dataset.name}__replaced"] if dataset.key else []),
-        ]
-    for table in tables:
+    for table in _tables(dataset):
         _check_columns(connection, dataset, table)
     if dataset.key:
         _make_key(connection, dataset)

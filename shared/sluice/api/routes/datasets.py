@@ -10,9 +10,10 @@ from sluice.api.responses import json_response
 from sluice.datasets.identifiers import view
 from sluice.documents import datasets as documents
 from sluice.errors import BodyError, DeclarationError
+from sluice.inference.declaration import document_toml
 from sluice.postgres.catalog import DatasetVersion, dataset_version, dataset_versions
 from sluice.postgres.connection import transaction
-from sluice.postgres.named_sql import composed
+from sluice.postgres.named_sql import composed, statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -51,8 +52,15 @@ def describe_dataset(_: Call, connection: Connection, found: DatasetVersion) -> 
         rollups=[documents.RollupSummary(e.name, e.description) for e in dataset.rollups],
         queries=[documents.QuerySummary(e.name, e.summary) for e in dataset.queries],
         declaration=found.document,
+        toml=_toml(connection, found),
     )
     return json_response(document)
+
+
+def _toml(connection: Connection, found: DatasetVersion) -> str:
+    key = {"dataset": found.dataset.name, "version": found.dataset.version}
+    stored = connection.scalar(statement("toml_of_declaration"), key)
+    return str(stored) if stored else document_toml(found.document)
 
 
 def _facts(connection: Connection, found: DatasetVersion) -> dict[str, Any]:

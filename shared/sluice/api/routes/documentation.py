@@ -15,6 +15,7 @@ from sluice.api.routes import (
     backups,
     commands,
     datasets,
+    inference,
     ingestions,
     queries,
     rows,
@@ -50,6 +51,7 @@ def operations() -> tuple[Operation, ...]:
     """Return every operation of the API, whichever function serves it."""
     return (
         *datasets.OPERATIONS,
+        *inference.OPERATIONS,
         *rows.OPERATIONS,
         *queries.OPERATIONS,
         *uploads.OPERATIONS,

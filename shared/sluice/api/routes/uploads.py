@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from sluice.api.operations import Call, operation
 from sluice.api.responses import json_response
 from sluice.csv.contents import ENDINGS, content_type_of, is_csv_name
+from sluice.datasets.identifiers import NAME
 from sluice.documents import ingestions as documents
 from sluice.errors import BodyError
-from sluice.postgres.catalog import dataset_version
+from sluice.ingestion.notifications import OPTION_PREFIX, dialect_options
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -30,8 +31,11 @@ def open_upload(call: Call) -> Response:
 
     body = call.body(documents.UploadRequest)
     name = _file_name(body.name)
-    with call.snapshot() as connection:
-        dataset_version(connection, body.dataset)
+    if not NAME.fullmatch(body.dataset):
+        raise BodyError(
+            f"dataset: {body.dataset!r} is not a name: lowercase letters, digits and _, 48 at most"
+        )
+    dialect_options(body.dialect)
     stored = _object_name(body.dataset, name)
     url = open_session(
         call.settings.project,
@@ -40,6 +44,7 @@ def open_upload(call: Call) -> Response:
         content_type=body.content_type or content_type_of(name),
         size_bytes=body.size if body.size_bytes is None else body.size_bytes,
         create_only=body.create_only,
+        metadata={OPTION_PREFIX + key: value for key, value in body.dialect.items()},
     )
     session = documents.UploadSession(url, call.settings.inbox, stored)
     return json_response(session, 201, {"Location": url})

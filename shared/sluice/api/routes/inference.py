@@ -1,0 +1,128 @@
+"""Inference as a dry run: what loading a file would do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluice.api.operations import Argument, Call, operation
+from sluice.api.responses import json_response
+from sluice.csv.dialects import KEYS, options_of
+from sluice.datasets.identifiers import NAME
+from sluice.documents import inference as documents
+from sluice.errors import BodyError, NotFoundError, ParameterError, TooLargeError
+from sluice.inference.names import dataset_name
+from sluice.postgres.catalog import dataset_version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from werkzeug.wrappers import Response
+
+    from sluice.csv.rejects import Reject
+    from sluice.datasets.model import Column, Dataset
+    from sluice.inference.dry_run import DryRun, Sample
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+_SHOWN_CHARACTERS = 200
+_ARGUMENTS = (
+    Argument("name", "Name of the file, for messages and for the name of the dataset."),
+    Argument("dataset", "Dataset; a declared one is not inferred, its rules are checked."),
+    Argument(
+        "size_bytes",
+        "Size of the complete file, if the body is only its beginning.",
+        {"type": "integer", "minimum": 1},
+    ),
+    *(Argument(key, "How the file is written; not detected then.") for key in KEYS),
+)
+
+
+@operation("infer", "Datasets", answer=documents.Inference, arguments=_ARGUMENTS)
+def infer(call: Call) -> Response:
+    """Infer what loading a file would do: dialect, types, the first rejects. Nothing is loaded.
+
+    The body is the file, or its first megabytes, as it is: compressed, in any encoding.
+    """
+    from sluice.inference.dry_run import Sample, dry_run  # noqa: PLC0415  # Arrow and DuckDB, paid here
+
+    given = dict(call.arguments)
+    data = _data(call)
+    file_name = given.pop("name", "") or "file.csv"
+    name = given.pop("dataset", "") or dataset_name(file_name.rpartition("/")[2].split(".", 1)[0])
+    if not NAME.fullmatch(name):
+        raise ParameterError(f"dataset: {name!r} is not a name", parameter="dataset")
+    size_bytes = _size(given.pop("size_bytes", ""), data)
+    sample = Sample(data, file_name, size_bytes == len(data), size_bytes)
+    declared = _declared(call, name)
+    found = dry_run(sample, name, declared, options_of(given))
+    return json_response(_document(name, found, is_declared=declared is not None, sample=sample))
+
+
+def _data(call: Call) -> bytes:
+    data = call.request.stream.read(MAX_BODY_BYTES + 1)
+    if len(data) > MAX_BODY_BYTES:
+        limit = MAX_BODY_BYTES // 1024**2
+        raise TooLargeError(
+            f"the body is longer than {limit} MiB; send the first bytes, and size_bytes of the file"
+        )
+    if not data:
+        raise BodyError("the body is empty; send the file, or its first bytes")
+    return data
+
+
+def _size(text: str, data: bytes) -> int:
+    if not text:
+        return len(data)
+    if not (text.isascii() and text.isdigit()) or int(text) < len(data):
+        raise ParameterError(
+            f"size_bytes: {text!r} is not a number from {len(data)}, the size of the body, on",
+            parameter="size_bytes",
+        )
+    return int(text)
+
+
+def _declared(call: Call, name: str) -> Dataset | None:
+    try:
+        with call.snapshot() as connection:
+            return dataset_version(connection, name).dataset
+    except NotFoundError:
+        return None
+
+
+def _document(
+    name: str, found: DryRun, *, is_declared: bool, sample: Sample
+) -> documents.Inference:
+    inferred = found.inferred
+    evidence = found.detection.evidence if found.detection else ()
+    notes = {each.document["name"]: each.evidence for each in inferred.columns} if inferred else {}
+    return documents.Inference(
+        dataset=name,
+        is_declared=is_declared,
+        is_complete=sample.is_complete,
+        dialect=found.dialect.to_json(),
+        evidence=[documents.Evidence(each.key, each.value, each.reason) for each in evidence],
+        warnings=list(found.detection.warnings) if found.detection else [],
+        columns=[_column(each, notes.get(each.name, ())) for each in found.dataset.columns],
+        records=found.records,
+        rows=found.rows,
+        rejected=found.rejected,
+        rejects=[_finding(each) for each in found.rejects],
+        seconds=round(found.seconds, 3),
+        declaration=inferred.document if inferred else {},
+        toml=inferred.toml if inferred else "",
+    )
+
+
+def _column(column: Column, evidence: Sequence[str]) -> documents.InferredColumn:
+    return documents.InferredColumn(
+        column.name, str(column.type), list(column.headers), list(evidence)
+    )
+
+
+def _finding(reject: Reject) -> documents.Finding:
+    value = None if reject.value is None else reject.value[:_SHOWN_CHARACTERS]
+    return documents.Finding(
+        reject.line, reject.record, reject.column, reject.rule, value, reject.reason
+    )
+
+
+OPERATIONS = (infer,)

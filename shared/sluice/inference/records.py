@@ -1,0 +1,27 @@
+"""Observes whole records: what their columns may be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluice.inference.observations import Observations
+from sluice.inference.observe import observe
+from sluice.parsing.texts import read_texts
+
+if TYPE_CHECKING:
+    from sluice.csv.dialects import Dialect
+
+
+def observe_records(data: bytes, dialect: Dialect, width: int, first_record: int) -> Observations:
+    """Return what the columns of whole records may be; malformed records are left out.
+
+    Args:
+        data: the records.
+        dialect: how they are written.
+        width: number of columns.
+        first_record: number of the first record in the file, from 0.
+    """
+    found = Observations()
+    for numbers, cells in read_texts(data, dialect, width, first_record):
+        found = observe(cells, first_record=0, records=numbers, earlier=found)
+    return found

@@ -1,0 +1,68 @@
+"""Reads the records of a chunk as texts, without a declaration of its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sluice.datasets.model import Column, Dataset
+from sluice.datasets.types import ColumnType
+from sluice.parsing.columnar import NotWellFormedError, batches
+from sluice.parsing.layout import Layout
+from sluice.parsing.well_formed import find_well_formed, pick_well_formed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from sluice.csv.dialects import Dialect
+    from sluice.parsing.well_formed import WellFormed
+
+
+def read_texts(
+    data: bytes, dialect: Dialect, width: int, first_record: int
+) -> Iterator[tuple[NDArray[np.int64], list[pa.Array]]]:
+    """Yield the cells of the well-formed records of a chunk, one array per column.
+
+    Each batch comes with the numbers of its records in the file; an empty cell is null.
+
+    Args:
+        data: whole records.
+        dialect: how they are written.
+        width: number of columns.
+        first_record: number of the chunk's first record in the file, from 0.
+    """
+    layout = Layout(tuple(range(width)), width, dialect)
+    dataset = undeclared(width, dialect)
+    try:
+        batches_read = list(_batches(find_well_formed(data, dataset, layout), layout))
+    except NotWellFormedError:
+        batches_read = list(_batches(pick_well_formed(data, dataset, layout), layout))
+    for numbers, cells in batches_read:
+        yield numbers + first_record, cells
+
+
+def undeclared(width: int, dialect: Dialect) -> Dataset:
+    """Return a dataset of so many texts."""
+    columns = (
+        Column(f"column_{n + 1}", ColumnType.TEXT, (f"column_{n + 1}",)) for n in range(width)
+    )
+    return Dataset("undeclared", "", tuple(columns), dialect)
+
+
+def _batches(
+    records: WellFormed, layout: Layout
+) -> Iterator[tuple[NDArray[np.int64], list[pa.Array]]]:
+    if not records.count:
+        return
+    seen = 0
+    for batch in batches(records, layout):
+        numbers = np.arange(seen, seen + len(batch))
+        if records.numbers is not None:
+            numbers = records.numbers[numbers]
+        yield numbers, [batch.column(f"f{at}") for at in range(layout.width)]
+        seen += len(batch)
+    if seen != records.count:
+        raise NotWellFormedError
