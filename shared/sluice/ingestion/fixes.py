@@ -85,6 +85,7 @@ def written_alike(dataset: Dataset, fixed: Ingestion) -> Dataset:
         dataset,
         dialect=dialect,
         detects_dialect=False,
+        given_dialect=(),
         new_columns=NewColumns.REJECT,
         unfitting=unfitting,
     )
