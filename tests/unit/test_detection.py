@@ -791,3 +791,9 @@ def test_a_small_table_before_a_large_one_is_the_file() -> None:
     found = detect(f"place,people\n{small}\nid,day,count,state\n{large}")
     assert found.header == ("place", "people")
     assert "line 23 begins another table; only the first one is read" in found.warnings
+
+
+def test_a_log_of_a_web_server_is_divided_by_spaces() -> None:
+    line = '127.0.0.{0} - ann [10/Oct/2000:13:55:{0} -0700] "GET /{0}.gif HTTP/1.0" 200 {0}326\n'
+    found = detect("".join(line.format(number) for number in range(10, 20)))
+    assert (found.dialect.delimiter, found.dialect.header, found.width) == (" ", False, 8)

@@ -77,7 +77,7 @@ _SIGN = r"(?:[$\u20ac\u00a3\u00a5\u20b9]|USD|EUR|GBP|CHF)"
 _PATTERNS = {
     Kind.NUMBER: rf"{_NUMBER}(?: ?%)?|0[xX][0-9A-Fa-f]+|[+\-]?(?:NaN|nan|[Ii]nf(?:inity)?)",
     Kind.MONEY: rf"-?{_SIGN} ?{_NUMBER}|{_NUMBER} ?{_SIGN}",
-    Kind.TIMESTAMP: rf"{_DAY}(?:[T ] ?|, ){_CLOCK}",
+    Kind.TIMESTAMP: rf"{_DAY}(?:[T ] ?|, ){_CLOCK}|\[?\d{{1,2}}/[A-Za-z]{{3}}/\d{{4}}(?::\d{{2}}){{3}}",
     Kind.DATE: _DAY,
     Kind.TIME: rf"{_CLOCK}|PT?(?:\d+[DHMSWY]T?)+",
     Kind.LOGICAL: r"(?i:true|false|yes|no)",
