@@ -209,7 +209,7 @@ class WorkbookError(FileError):
 
 
 class RecordTooLongError(FileError):
-    """A record does not end within the limit: most likely a quoted field is not closed."""
+    """A record does not end within the limit: most likely its line has no end."""
 
     code = "CSV112"
     title = "A record is too long"

@@ -140,7 +140,8 @@ def test_chunks_hold_the_records_and_lines_of_the_file(
 
 
 texts = st.text(
-    st.sampled_from(list("ab1N|~,;\t '\"\\!#/¦é-\r\n\x01\x02\x03\x04\x05\x1e\x1f")), max_size=6
+    st.sampled_from(list("ab1N|~,;\t '\"\\!#/¦é-\ufeff\r\n\x01\x02\x03\x04\x05\x1e\x1f")),
+    max_size=6,
 )
 tables = st.integers(1, 4).flatmap(
     lambda width: st.lists(st.lists(texts, min_size=width, max_size=width), max_size=6)
@@ -265,3 +266,22 @@ def test_the_lines_of_a_footer_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> 
     splitter = Splitter(Dialect(footer_lines=1))
     with pytest.raises(RecordTooLongError, match="the last 1 lines are longer than"):
         splitter.feed(b"a\n" + b"x" * 200)
+
+
+@pytest.mark.parametrize(
+    ("content", "dialect", "value"),
+    [
+        (b'1,"a\n\xef\xbb\xbfb"\n', Dialect(header=False), "a\n\ufeffb"),
+        (b'1,"a""\n\xef\xbb\xbfb"\n', Dialect(header=False), 'a"\n\ufeffb'),
+        (b"1,a\\\n\xef\xbb\xbfb\n", Dialect(header=False, escape="\\"), "a\n\ufeffb"),
+        (b"1,\\N\\a\\\n\xef\xbb\xbfb\n", Dialect(header=False, escape="\\"), "Na\n\ufeffb"),
+        (b"1,a\\\r\n\xef\xbb\xbfb\n", Dialect(header=False, escape="\\"), "a\r\n\ufeffb"),
+    ],
+)
+def test_only_a_mark_before_a_record_is_dropped(
+    content: bytes, dialect: Dialect, value: str
+) -> None:
+    joined = BOM + content + BOM + content + b'2,"' + BOM + b'"\n'
+    rows, rejects = read(joined, dialect, ["n", "text"], 1 << 20)
+    assert rejects == []
+    assert rows == [["1", value], ["1", value], ["2", "\ufeff"]]

@@ -182,11 +182,22 @@ class _Rewriter:
             if self._has_escapes:
                 self._drop_escapes(codes, out, keep, inside)
                 self._keep_escapes(begin, until, out, keep)
+        if self._has_bom:
+            self._drop_marks(codes, starts[first:end] - begin, keep)
         if self._dialect.trailing_delimiter:
             counts = count_in(np.flatnonzero(is_delimiter), starts[first:end] - begin)
             for last in range(1, self._delimiter_bytes + 1):
                 keep[ends[first:end][counts == self.writer.width] - begin - last] = False
         return out[keep].tobytes()
+
+    def _drop_marks(self, codes: Codes, starts: Offsets, keep: Flags) -> None:
+        """Drop the byte order marks before records, where joined files leave them."""
+        padded = np.append(codes, np.zeros(len(BOM), np.uint8))
+        while len(starts):
+            places = starts[:, None] + np.arange(len(BOM))
+            has_mark = (padded[places] == np.frombuffer(BOM, np.uint8)).all(axis=1)
+            keep[places[has_mark]] = False
+            starts = starts[has_mark] + len(BOM)
 
     def _replace_quotes(self, codes: Codes, out: Codes, keep: Flags) -> Flags:
         """Replace the quotes around fields, keep one of two inside; return which bytes are inside."""
@@ -211,7 +222,7 @@ class _Rewriter:
         before, after = codes[at - 1], codes[np.minimum(at + 2, len(codes) - 1)]
         begins = (at == 0) | (before == self._last_of_delimiter) | (before == LF) | (before == CR)
         if self._has_bom:
-            begins |= [self._follows_marks(codes, each) for each in at.tolist()]
+            begins |= np.array([self._follows_marks(codes, each) for each in at.tolist()], bool)
         ends = (after == self._delimiter) | (after == LF) | (after == CR)
         nulls = at[begins & ends]
         keep[nulls] = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from sluice.csv.scanning import BOM
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sluice.csv.dialects import Dialect
     from sluice.csv.records import Malformed
     from sluice.datasets.model import Dataset
     from sluice.parsing.layout import Layout
@@ -130,13 +131,9 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
     if is_repaired:
         kept = _keep(data, index, malformed, rewritten)
         scanned = scanned_form(kept.data, dialect)
-    plain = Canonical(kept.data, dialect.delimiter, dialect.quote)
-    if not dialect.is_plain or dialect.trailing_delimiter:
-        plain = canonical(Records(kept.data, scanned, kept.starts, kept.ends), dialect, width)
-    written = Dialect(plain.delimiter, plain.quote, encoding=dialect.encoding)
-    text = plain.data if dialect.encoding == "utf-8" else _decoded(plain.data, written)
+    plain = _plain_records(Records(kept.data, scanned, kept.starts, kept.ends), dialect, width)
     return WellFormed(
-        data=without_marks(text, written),
+        data=plain.data,
         count=len(kept.numbers),
         records=len(index),
         numbers=kept.numbers,
@@ -148,6 +145,21 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
         quote=plain.quote,
         escape=plain.escape,
     )
+
+
+def _plain_records(records: Records, dialect: Dialect, width: int) -> Canonical:
+    """Return records in UTF-8 as the reader understands them, without byte order marks before them."""
+    is_utf8 = dialect.encoding == "utf-8"
+    if dialect.is_plain and not dialect.trailing_delimiter:
+        text = records.data if is_utf8 else _decoded(records.data, dialect)
+        return Canonical(without_marks(text, dialect), dialect.delimiter, dialect.quote)
+    found = canonical(records, dialect, width)
+    text = found.data if is_utf8 else found.data.decode(dialect.encoding).encode()
+    if text.startswith(BOM):
+        text = (
+            b"\n" + text
+        )  # a mark that is part of a value, and not skipped by readers after a blank line
+    return replace(found, data=text)
 
 
 def _width_reason(found: int, width: int, dataset: Dataset) -> str:
