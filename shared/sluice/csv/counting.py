@@ -2,7 +2,8 @@
 
 A plain automaton over the lines of the stream: it shares no code with `sluice.csv.scanning`, which computes
 the parity of quotes with numpy, nor with the readers, so an error of one of them is a difference. It keeps
-its state and at most one line. A quote opens a field only as its first byte; a line end outside quotes ends a
+its state and at most one line. Runs of regular records are counted by one
+regular expression. A quote opens a field only as its first byte; a line end outside quotes ends a
 record; a blank line and a comment are none.
 """
 
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 
 #: A longer line is processed in pieces.
 _MAX_HELD_BYTES = 1024 * 1024
+#: Without a quote in so many bytes, their lines are counted without the regular expression.
+_FAR_BYTES = 16 * 1024
 #: An open field of this size is a quote that was not closed: the splitter ends its record with that line.
 MAX_OPEN_BYTES = 32 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n)?")
 
 
 class _State(Enum):
@@ -48,6 +52,7 @@ class RecordCounter:
         self._comment = dialect.comment_bytes if dialect.comment else b""
         self._has_padding = dialect.spaces_around_quotes
         self._tokens = self._pattern()
+        self._regular, self._quoted = self._regular_records()
         self._held = b""
         self._state = _State.START
         self._has_content = self._is_in_comment = False
@@ -60,6 +65,19 @@ class RecordCounter:
         if self._escape:
             parts.insert(0, rb"(?P<escaped>%b(?:\r\n|.))" % re.escape(self._escape))
         return re.compile(rb"|".join(parts), re.DOTALL)
+
+    def _regular_records(self) -> tuple[re.Pattern[bytes] | None, re.Pattern[bytes]]:
+        """Return the pattern of a run of records without any irregularity, and that of a quoted field."""
+        delimiter, quote = re.escape(self._delimiter), re.escape(self._quote)
+        quoted = rb"%b(?:[^%b]++|%b%b)*+%b" % ((quote,) * 5) if quote else rb"(?!)"
+        if self._escape or self._comment or self._has_padding:
+            return None, re.compile(quoted)
+        text = rb"(?:(?!%b)[^%b\r\n])*+" % (delimiter, quote)
+        if len(self._delimiter) == 1:
+            text = rb"[^%b%b\r\n]*+" % (delimiter, quote)
+        field = rb"(?:%b|%b)" % (quoted, text)
+        record = rb"%b(?:%b%b)*+(?:\r\n|\r|\n)" % (field, delimiter, field)
+        return re.compile(rb"(?:%b)*+" % record), re.compile(quoted)
 
     def feed(self, block: bytes) -> None:
         """Process the next bytes."""
@@ -82,20 +100,41 @@ class RecordCounter:
         return len(data) - 2 * len(self._delimiter) - 2
 
     def _lines(self, data: bytes) -> None:
-        for line in data.splitlines(keepends=True):  # of bytes: at LF, CR and CRLF only
-            is_first = self._state is _State.START and not self._has_content
-            has_marks = (self._quote and self._quote in line) or (
-                self._escape and self._escape in line
-            )
-            is_ended = line.endswith((b"\n", b"\r"))
-            if is_first and (self._is_in_comment or self._is_comment(line)):
-                self._is_in_comment = not is_ended
-            elif is_first and is_ended and not has_marks:
-                self.records += line not in (b"\n", b"\r\n", b"\r")
-            elif self._state is _State.QUOTED and not has_marks:
-                self._count_open(line)
+        at = 0
+        while at < len(data):
+            end = self._run_end(data, at)
+            if end > at:
+                run = data[at:end]
+                plain = self._quoted.sub(b"q", run) if self._quote and self._quote in run else run
+                self.records += len([*filter(None, plain.splitlines())])
             else:
-                self._walk(line)
+                end = _LINE.match(data, at).end()  # type: ignore[union-attr]  # it matches anything
+                self._line(data[at:end])
+            at = end
+
+    def _run_end(self, data: bytes, at: int) -> int:
+        """Return where a run of regular records ends, if one may begin here."""
+        if self._regular is None or self._state is not _State.START or self._has_content:
+            return at
+        quote = data.find(self._quote, at) if self._quote else -1
+        if quote < 0 or quote - at > _FAR_BYTES:
+            end = len(data) if quote < 0 else quote
+            return max(data.rfind(b"\n", at, end), data.rfind(b"\r", at, end), at - 1) + 1
+        found = self._regular.match(data, at)
+        return found.end() if found else at
+
+    def _line(self, line: bytes) -> None:
+        is_first = self._state is _State.START and not self._has_content
+        has_marks = (self._quote and self._quote in line) or (self._escape and self._escape in line)
+        is_ended = line.endswith((b"\n", b"\r"))
+        if is_first and (self._is_in_comment or self._is_comment(line)):
+            self._is_in_comment = not is_ended
+        elif is_first and is_ended and not has_marks:
+            self.records += line not in (b"\n", b"\r\n", b"\r")
+        elif self._state is _State.QUOTED and not has_marks:
+            self._count_open(line)
+        else:
+            self._walk(line)
 
     def _is_comment(self, line: bytes) -> bool:
         return bool(self._comment) and line.lstrip(_BOM).startswith(self._comment)

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sluice.csv.rejects import file_of_rejects
-from sluice.parsing.layout import footer_of, preamble_of
+from sluice.csv.surroundings import footer_of, preamble_of
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:

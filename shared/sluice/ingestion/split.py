@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sluice.csv.cuts import Cut
 from sluice.csv.encodings import EncodingWatch
 from sluice.csv.splitting import MAX_RECORD_BYTES, Splitter
+from sluice.csv.surroundings import footer_json, preamble_json
 from sluice.datasets.identifiers import NAME
 from sluice.documents.ingestions import State
 from sluice.errors import (
@@ -50,7 +51,7 @@ from sluice.ingestion.outbox import relay
 from sluice.ingestion.reconciliation import surely_too_many_rejects
 from sluice.ingestion.reject_objects import write_reject_files
 from sluice.ingestion.sources import Source, content_sha256, open_source
-from sluice.parsing.layout import footer_json, preamble_json, sheet_json
+from sluice.parsing.layout import sheet_json
 from sluice.postgres.catalog import dataset_of_version
 from sluice.postgres.connection import transaction, translated
 from sluice.postgres.named_sql import jsonb, statement

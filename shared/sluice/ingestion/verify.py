@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.csv.counting import RecordCounter
 from sluice.csv.dialects import Dialect
+from sluice.csv.surroundings import footer_of, preamble_of
 from sluice.datasets import identifiers
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.documents.ingestions import Figure, State, Verification
 from sluice.errors import FileError, IllegalTransitionError
 from sluice.ingestion.ingestions import select_ingestion
 from sluice.ingestion.sources import content_blocks
-from sluice.parsing.layout import preamble_of
 from sluice.postgres.catalog import dataset_of_version, read_dataset
 from sluice.postgres.connection import transaction
 from sluice.postgres.merge_sql import MAX_LISTED_DUPLICATES
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sluice.ingestion.model import Ingestion
     from sluice.ports import Environment
 
-#: Time to read a file, within the 300 s that a request has: about 15 GB of plain rows.
+#: Time to read a file, within the 300 s that a request has: some GB, see docs/api.md.
 MAX_S = 240.0
 
 
@@ -105,7 +105,8 @@ def _account_figures(
 
 def _duplicates(found: Ingestion, listed: int) -> Figure:
     expected = found.account.duplicates
-    if found.rows_fixed or expected > MAX_LISTED_DUPLICATES or (expected and not listed):
+    is_partial = found.rows_fixed > 0 or expected > MAX_LISTED_DUPLICATES or not listed
+    if is_partial and listed != expected:
         return _unchecked("duplicates", "they are counted, and not all of them are listed")
     return _compared("duplicates", expected, listed, "duplicates listed")
 
@@ -179,8 +180,7 @@ def _read(env: Environment, found: Ingestion, dataset: Dataset, max_s: float) ->
         if time.monotonic() > ends_at:
             return None
     counter.finish()
-    footer_bytes = len(layout.get("footer", ""))
-    size_bytes = position if not footer_bytes else min(position, end)
+    size_bytes = position - len(footer_of(layout))
     has_preamble = bytes(head) == preamble_of(layout)
     records = counter.records if counter.is_certain else None
     return _Read(size_bytes, digest.hexdigest(), has_preamble, records)

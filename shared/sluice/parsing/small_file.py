@@ -12,8 +12,9 @@ from sluice.csv.dialects import Dialect
 from sluice.csv.encodings import EncodingWatch
 from sluice.csv.records import count_plain_records
 from sluice.csv.splitting import Splitter
+from sluice.csv.surroundings import footer_json, preamble_json
 from sluice.datasets.model import Dataset
-from sluice.parsing.layout import Layout, footer_json, lay_out, preamble_json
+from sluice.parsing.layout import Layout, lay_out
 from sluice.parsing.mismatches import check_first_records
 
 _BLANK_LINE = re.compile(rb"\A\r?\n|\n\r?\n")
