@@ -10,13 +10,13 @@ LIMIT 1;
 -- row that it did not reject again. Only where the file has a row for each remaining reject: otherwise which row
 -- fixes which reject is unknown.
 WITH remaining AS (
-    SELECT record, row_number() OVER (ORDER BY record) - 1 AS place, count(*) OVER () AS rejects
+    SELECT line, row_number() OVER (ORDER BY line) - 1 AS place, count(*) OVER () AS rejects
     FROM sluice.rejects
     WHERE ingestion = :fixed AND fixed_by IS NULL
 )
 UPDATE sluice.rejects SET fixed_by = :fix
 FROM remaining
-WHERE rejects.ingestion = :fixed AND rejects.record = remaining.record AND remaining.rejects = :records
+WHERE rejects.ingestion = :fixed AND rejects.line = remaining.line AND remaining.rejects = :records
     AND NOT EXISTS (
         SELECT FROM sluice.rejects AS again WHERE again.ingestion = :fix AND again.record = remaining.place
     );

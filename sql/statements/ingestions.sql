@@ -252,7 +252,7 @@ WHERE ingestion = :ingestion AND NOT EXISTS (
 
 -- name: commonest_reject
 -- Which rule of which column most rejects of an ingestion break, how many they are, and the first of them.
-SELECT column_name, count(*) AS rejects, min(line) AS line, (array_agg(reason ORDER BY record))[1] AS reason
+SELECT column_name, count(*) AS rejects, min(line) AS line, (array_agg(reason ORDER BY line))[1] AS reason
 FROM sluice.rejects
 WHERE ingestion = :ingestion
 GROUP BY column_name, rule
@@ -359,37 +359,37 @@ SELECT EXISTS (
 );
 
 -- name: page_of_reject_lines
--- The rejected records after one, up to some megabytes; the first one whatever its size.
-SELECT record, original, line_end
+-- The rejected records after a line, up to some megabytes; the first one whatever its size.
+SELECT line, original, line_end
 FROM (
-    SELECT record, original, line_end,
-        sum(length(original)) OVER (ORDER BY record) - length(original) AS bytes_before
+    SELECT line, original, line_end,
+        sum(length(original)) OVER (ORDER BY line) - length(original) AS bytes_before
     FROM (
-        SELECT record, original, line_end FROM sluice.rejects
-        WHERE ingestion = :ingestion AND fixed_by IS NULL AND record > CAST(:after AS bigint)
-        ORDER BY record
+        SELECT line, original, line_end FROM sluice.rejects
+        WHERE ingestion = :ingestion AND fixed_by IS NULL AND line > CAST(:after AS bigint)
+        ORDER BY line
         LIMIT 2000
     ) AS following
 ) AS page
 WHERE bytes_before < 4194304
-ORDER BY record;
+ORDER BY line;
 
 -- name: page_of_reject_reasons
--- The reasons of the rejects after one, up to some megabytes; the first one whatever its size.
+-- The reasons of the rejects after a line, up to some megabytes; the first one whatever its size.
 SELECT line, record, column_name, rule, value, reason
 FROM (
     SELECT line, record, column_name, rule, value, reason,
-        sum(coalesce(length(value), 0) + length(reason)) OVER (ORDER BY record ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+        sum(coalesce(length(value), 0) + length(reason)) OVER (ORDER BY line ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
             AS length_before
     FROM (
         SELECT line, record, column_name, rule, value, reason FROM sluice.rejects
-        WHERE ingestion = :ingestion AND fixed_by IS NULL AND record > CAST(:after AS bigint)
-        ORDER BY record
+        WHERE ingestion = :ingestion AND fixed_by IS NULL AND line > CAST(:after AS bigint)
+        ORDER BY line
         LIMIT 2000
     ) AS following
 ) AS page
 WHERE coalesce(length_before, 0) < 2097152
-ORDER BY record;
+ORDER BY line;
 
 -- name: delete_duplicates
 -- Deletes the list of an ingestion's duplicates: it is made again.

@@ -312,7 +312,7 @@ class Flow:
         return int(self.one("SELECT count(*) AS n FROM store.things").n)
 
     def rejects(self, ingestion: int) -> list[Any]:
-        sql = "SELECT * FROM sluice.rejects WHERE ingestion = :id ORDER BY record"
+        sql = "SELECT * FROM sluice.rejects WHERE ingestion = :id ORDER BY line"
         return self.all(sql, id=ingestion)
 
     def events(self, ingestion: int) -> list[dict[str, Any]]:

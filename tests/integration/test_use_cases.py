@@ -412,3 +412,13 @@ def test_rejects_keep_line_column_rule_value_reason_and_bytes(flow: Flow) -> Non
     assert "has 2 columns instead of 3" in reasons[2]
     assert flow.ids() == [1, 2, 8]
     assert flow.account(ingestion) == (11, 3, 8)
+
+
+@pytest.mark.flow(chunk_bytes=1)
+def test_rows_recovered_after_an_unclosed_quote_may_be_rejects_like_those_of_the_next_chunk(
+    flow: Flow,
+) -> None:
+    data = HEADER + b'1,"open,a\nx,two,a\n3,"q",a\ny\n'
+    ingestion = flow.run(data)
+    assert [each.line for each in flow.rejects(ingestion)] == [2, 3, 5]
+    assert flow.account(ingestion) == (4, 1, 3)

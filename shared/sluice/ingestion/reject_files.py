@@ -82,7 +82,7 @@ def _pages(connection: Connection, name: str, ingestion: int, after: int) -> Ite
         if not page:
             return
         yield from page
-        after = page[-1].record
+        after = page[-1].line
 
 
 def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:

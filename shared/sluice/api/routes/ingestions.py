@@ -37,6 +37,7 @@ PAGE_REJECTS = 1000
 REJECT_FORMATS = ("json", "csv", "ndjson", "reasons")
 _NEWEST_FIRST = Order((Term(Field("id", "integer", nullable=False), is_descending=True),))
 _BY_RECORD = Order((Term(Field("record", "bigint", nullable=False)),))
+_BY_LINE = Order((Term(Field("line", "bigint", nullable=False)),))
 
 
 @operation(
@@ -155,7 +156,7 @@ def list_rejects(call: Call) -> Response:
     arguments = _arguments(call, ("limit", "cursor", "format"))
     limit = parse_limit(arguments.get("limit"), call.settings.max_rows)
     cursor = arguments.get("cursor")
-    after = _BY_RECORD.read_cursor(cursor) if cursor else None
+    after = _BY_LINE.read_cursor(cursor) if cursor else None
     with ExitStack() as stack:
         connection = stack.enter_context(call.snapshot())
         ingestion = select_ingestion(connection, call.ingestion)
@@ -167,8 +168,8 @@ def list_rejects(call: Call) -> Response:
         if limit is None and kind == "json":
             limit = PAGE_REJECTS
         bindings = Bindings({"ingestion": str(call.ingestion)})
-        sql = _REJECTS + (f" AND {_BY_RECORD.after(after, bindings)}" if after else "")
-        sql += " ORDER BY record" + (f" LIMIT {limit + 1}" if limit else "")
+        sql = _REJECTS + (f" AND {_BY_LINE.after(after, bindings)}" if after else "")
+        sql += " ORDER BY line" + (f" LIMIT {limit + 1}" if limit else "")
         _, batches = stream(connection, sql, bindings.values)
         dataset = read_dataset(connection, ingestion.dataset or "")
         masks = dataset is not None and dataset.has_pii
@@ -223,7 +224,7 @@ def _rejects_body(
         rows = [row for batch in batches for row in batch]
         has_more = limit is not None and len(rows) > limit
         page = rows[:limit]
-        cursor = _BY_RECORD.cursor(json.dumps([str(page[-1][0])])) if has_more else None
+        cursor = _BY_LINE.cursor(json.dumps([str(page[-1][1])])) if has_more else None
         return write_page(
             [[(_reject_json(row, ingestion, masks=masks),) for row in page]], "rejects", cursor
         )
