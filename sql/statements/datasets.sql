@@ -10,6 +10,21 @@ SELECT pg_advisory_xact_lock_shared(hashtext('sluice columns ' || :dataset));
 -- Waits for the loaders of a dataset before its stored columns get other types; held until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtext('sluice columns ' || :dataset));
 
+-- name: has_rows_to_keep
+-- Whether a dataset has rows that are published, or will be.
+SELECT EXISTS (SELECT FROM sluice.publications WHERE dataset = :dataset)
+    OR EXISTS (
+        SELECT FROM sluice.ingestions
+        WHERE dataset = :dataset AND state IN ('splitting', 'loading', 'publishing')
+    );
+
+-- name: is_loading
+-- Whether files of a dataset are being loaded by its current declaration or an earlier one.
+SELECT EXISTS (
+    SELECT FROM sluice.ingestions
+    WHERE dataset = :dataset AND state IN ('splitting', 'loading', 'publishing') AND layout ? 'order'
+);
+
 -- name: become_owner
 -- Gives the transaction the rights of the owner of all tables, where the user may have them.
 SELECT set_config('role', rolname, true)

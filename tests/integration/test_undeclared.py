@@ -8,7 +8,7 @@ import pytest
 from flow import IDLE_S, Flow, assert_events_in_order
 
 from sluice.documents.ingestions import State
-from sluice.errors import PubsubUnavailableError
+from sluice.errors import DeclarationError, PubsubUnavailableError
 from sluice.ingestion.chunks import CHUNKS_TOPIC
 from sluice.ingestion.decide import decide_types
 from sluice.ingestion.events import OBSERVED
@@ -240,3 +240,65 @@ def test_a_failed_file_can_be_retried(flow: Flow) -> None:
     flow.retry(cancelled)
     flow.deliver()
     assert flow.account(cancelled) == (40, 40, 0)
+
+
+def test_an_edited_declaration_converts_stored_rows_to_a_wider_type(flow: Flow) -> None:
+    run(flow, many("id,size", "{n},{n}"))
+    document = {"name": "box", **declaration(flow, "box")}
+    document["columns"][1]["type"] = "text"
+    flow.declare(document)
+    assert flow.one("SELECT size FROM box WHERE id = 7").size == "7"
+
+
+def test_a_type_that_would_lose_values_is_refused_while_rows_are_published(flow: Flow) -> None:
+    ingestion = run(flow, many("id,size", "{n},{n}.5"))
+    document = {"name": "box", **declaration(flow, "box")}
+    document["columns"][1]["type"] = "integer"
+    with pytest.raises(DeclarationError, match="undo all its ingestions first"):
+        flow.declare(document)
+    flow.undo(ingestion)
+    flow.declare(
+        {
+            **document,
+            "key": ["id"],
+            "columns": [
+                {**document["columns"][0], "required": True},
+                {"name": "size", "type": "text"},
+            ],
+        }
+    )
+    assert flow.account(run(flow, many("id,size", "{n},{n}.5"), "box/b.csv")) == (40, 40, 0)
+    assert flow.one("SELECT size FROM box WHERE id = 7").size == "7.5"
+
+
+def test_a_declaration_does_not_change_types_under_a_file_that_is_loading(flow: Flow) -> None:
+    run(flow, many("id,size", "{n},{n}"))
+    document = {"name": "box", **declaration(flow, "box"), "unfitting": "reject"}
+    flow.declare(document)
+    flow.split(flow.put(b"id,size\n" + b"1,2\n" * 30, "box/b.csv"))
+    document["columns"][1]["type"] = "text"
+    with pytest.raises(DeclarationError, match="being loaded"):
+        flow.declare(document)
+    flow.deliver()
+    flow.declare(document)
+    assert types(flow, "box")["size"] == "text"
+
+
+def test_a_second_file_of_texts_has_the_header_that_the_dataset_knows(flow: Flow) -> None:
+    run(flow, many("city,country", "City {n},Country {n}"))
+    second = run(flow, ["country,city", "Italy,Turin"], "box/b.csv")
+    assert flow.account(second) == (1, 1, 0)
+    assert flow.one("SELECT city FROM box WHERE country = 'Italy'").city == "Turin"
+
+
+def test_a_second_file_without_header_stays_without(flow: Flow) -> None:
+    run(flow, [f"{n},{n / 4},City {n}" for n in range(30)])
+    second = run(flow, ["a,b,c", "d,e,f"], "box/b.csv")
+    assert flow.account(second) == (2, 2, 0)
+
+
+def test_a_file_that_shares_no_column_with_the_dataset_is_refused(flow: Flow) -> None:
+    run(flow, many("id,size", "{n},{n}"))
+    other = run(flow, many("city,country", "City {n},Country {n}"), "box/b.csv")
+    assert flow.state(other) == State.FAILED
+    assert flow.ingestion(other).problem["code"] == "CSV104"

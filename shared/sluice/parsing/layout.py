@@ -104,11 +104,22 @@ def lay_out_names(
     if names is None:
         width = len(dataset.columns)
         return Layout(tuple(range(width)), width, dialect, is_detected)
+    check_header(dataset, names, dialect)
     match = match_names(dataset, names)
-    is_lenient = dataset.new_columns is not NewColumns.REJECT
+    return Layout(match.order, len(names), dialect, is_detected)
+
+
+def check_header(dataset: Dataset, names: Sequence[str], dialect: Dialect) -> None:
+    """Check that a header fits a dataset, which may take further columns.
+
+    Raises:
+        HeaderMismatchError: a required column is missing, or a column is there twice, or unknown where the
+            dataset takes no others, or all are unknown.
+    """
+    match = match_names(dataset, names)
+    is_lenient = dataset.new_columns is not NewColumns.REJECT and match.found > 0
     if not (replace(match, unknown=[]) if is_lenient else match).fits:
         raise header_mismatch(dataset, match, dialect.delimiter.join(names))
-    return Layout(match.order, len(names), dialect, is_detected)
 
 
 def header_names(header: bytes, dialect: Dialect) -> list[str]:

@@ -97,12 +97,12 @@ def declare_within(
         _check_rules(dataset)
         _check_aliases(dataset, [each.dataset for each in others])
         _check_views(dataset, [each.dataset for each in others])
-        if known is None and not has_table:
+        is_new = known is None and not has_table
+        if known is not None:
+            has_key = tuple(known.declaration.get("key", ())) == dataset.key
+            is_new = _prepare_change(connection, dataset, has_key=has_key, is_checked=widens)
+        if is_new:
             run_script(connection, dataset.table_sql or table_sql(dataset))
-        if known is not None and tuple(known.declaration.get("key", ())) != dataset.key:
-            _check_empty(connection, dataset)
-        if widens:
-            _widen(connection, dataset)
         _make_tables(connection, dataset)
         _make_projections(connection, dataset, known.declaration if known else {}, body)
     _make_views(connection, dataset)
@@ -186,6 +186,57 @@ def _check_views(dataset: Dataset, others: Iterable[Dataset]) -> None:
             raise DeclarationError(f"dataset {taken[view]} has the view {view}", key="name")
 
 
+def _prepare_change(
+    connection: Connection, dataset: Dataset, *, has_key: bool, is_checked: bool
+) -> bool:
+    """Prepare stored tables for columns of other types, or another key.
+
+    Returns:
+        Whether the tables are gone, because they had no rows that anybody may still read.
+
+    Raises:
+        DeclarationError: they have rows that do not fit the declaration.
+    """
+    has_types = not _changed_types(connection, dataset, dataset.name)
+    if has_types and has_key:
+        return False
+    key = {"dataset": dataset.name}
+    if not connection.scalar(statement("has_rows_to_keep"), key):
+        _drop_tables(connection, dataset)
+        return True
+    if not has_key:
+        _check_empty(connection, dataset)
+    if not is_checked:
+        connection.execute(statement("lock_columns"), key)
+        if connection.scalar(statement("is_loading"), key):
+            raise DeclarationError(
+                "files of the dataset are being loaded with other types; declare it when they are done",
+                key="columns",
+            )
+    _widen(connection, dataset)
+    return False
+
+
+def _changed_types(connection: Connection, dataset: Dataset, table: str) -> dict[str, str]:
+    """Return the types that stored columns must have and have not, by column."""
+    found = _columns_of(connection, table)
+    wanted = {
+        each.name: STORED_TYPES[each.storage_type].full_name or each.storage_type
+        for each in dataset.fields
+    }
+    return {name: kind for name, kind in wanted.items() if found.get(name, kind) != kind}
+
+
+def _drop_tables(connection: Connection, dataset: Dataset) -> None:
+    """Drop what has no rows of published ingestions; views and parts of roll-ups go with it."""
+    names = {*_tables(dataset), f"{dataset.name}__staging", f"{dataset.name}__replaced"}
+    for table in sorted(names):
+        run_script(connection, f"DROP TABLE IF EXISTS {identifiers.store_table(table)} CASCADE")
+    for rollup in dataset.rollups:
+        table = identifiers.rollup_table(dataset.name, rollup.name)
+        run_script(connection, f"DROP TABLE IF EXISTS {table} CASCADE")
+
+
 def _widen(connection: Connection, dataset: Dataset) -> None:
     """Give stored columns their wider types; the values stay, as PostgreSQL writes them.
 
@@ -194,21 +245,19 @@ def _widen(connection: Connection, dataset: Dataset) -> None:
     """
     for table in _tables(dataset):
         found = _columns_of(connection, table)
-        for each in dataset.fields:
-            kind = found.get(each.name)
-            wanted = STORED_TYPES[each.storage_type].full_name or each.storage_type
-            if kind is None or kind == wanted or wanted not in WIDER.get(kind, ()):
+        for name, wanted in _changed_types(connection, dataset, table).items():
+            if wanted not in WIDER.get(found[name], ()):
                 continue
             if dataset.rollups or dataset.projections or dataset.queries:
                 raise DeclarationError(
-                    f"a file needs {wanted} instead of {kind}, and roll-ups, projections or queries may"
-                    " depend on that; declare the type, and change them with it",
-                    key=each.name,
+                    f"{wanted} is needed instead of {found[name]}, and roll-ups, projections or queries may"
+                    " depend on that; declare the type in a new dataset, and change them with it",
+                    key=name,
                 )
             connection.exec_driver_sql(f"DROP VIEW IF EXISTS {identifiers.view(dataset.name)}")
-            name, place = quote(each.name), identifiers.store_table(table)
+            column, place = quote(name), identifiers.store_table(table)
             connection.exec_driver_sql(
-                f"ALTER TABLE {place} ALTER COLUMN {name} TYPE {wanted} USING CAST({name} AS {wanted})"
+                f"ALTER TABLE {place} ALTER COLUMN {column} TYPE {wanted} USING CAST({column} AS {wanted})"
             )
 
 
@@ -272,7 +321,8 @@ def _check_empty(connection: Connection, dataset: Dataset) -> None:
     table = identifiers.store_table(dataset.name)
     if connection.exec_driver_sql(f"SELECT EXISTS (SELECT FROM {table})").scalar():
         raise DeclarationError(
-            "the table has rows that were loaded with another key; declare a new dataset",
+            "the table has rows that were loaded with another key; undo all its ingestions first, or"
+            " declare a new dataset",
             key="key",
         )
 
@@ -307,7 +357,7 @@ def _check_columns(connection: Connection, dataset: Dataset, name: str) -> None:
         elif found[each.name] != (STORED_TYPES[wanted].full_name or wanted):
             raise DeclarationError(
                 f"the table stores {each.name} as {found[each.name]}, the declaration asks for "
-                f"{wanted}; declare a new dataset or migrate the table first",
+                f"{wanted}; undo all its ingestions first, or declare a new dataset",
                 file="table.sql",
                 key=each.name,
             )
