@@ -188,10 +188,10 @@ resource "google_cloudfunctions2_function" "function" {
       { for name in each.value.settings : "SLUICE_${upper(name)}" => tostring(local.settings[name]) },
       {
         SLUICE_DATABASE_USER = google_sql_user.function[each.key].name
+        # What one of the owners creates, the others may change.
+        SLUICE_DATABASE_ROLE = contains(["intake", "backup"], each.key) ? "sluice_owner" : "sluice_${each.key}"
         SLUICE_POOL_SIZE     = tostring(each.value.pool_size)
       },
-      # What one of these creates, the others may change.
-      contains(["intake", "backup"], each.key) ? { SLUICE_DATABASE_ROLE = "sluice_owner" } : {},
     )
 
     dynamic "secret_environment_variables" {

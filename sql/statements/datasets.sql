@@ -29,7 +29,7 @@ SELECT EXISTS (
 -- Gives the transaction the rights of the owner of all tables, where the user may have them.
 SELECT set_config('role', rolname, true)
 FROM pg_roles JOIN pg_namespace ON nspowner = pg_roles.oid
-WHERE nspname = 'sluice' AND rolname = 'sluice_owner' AND pg_has_role(rolname, 'SET');
+WHERE nspname = 'sluice' AND rolname = 'sluice_owner' AND pg_has_role(session_user, rolname, 'SET');
 
 -- name: lock_declarations
 -- Lets one transaction at a time declare: a declaration may change what queries of other datasets read.

@@ -43,7 +43,7 @@ def _prepare(engine: Engine) -> list[str]:
     return done
 
 
-#: Functions that connect with the setting `database_role`.
+#: Functions whose setting `database_role` is the owner's.
 OWNERS = ("intake", "backup")
 
 
@@ -53,8 +53,8 @@ def engines(empty_database: str, database_server) -> Iterator[Mapping[str, Engin
     url = make_url(empty_database)
     _create_users(database_server, str(url.database))
     made = {name: create_engine(_as(url, user)) for name, user in USERS.items()}
-    for name in OWNERS:
-        take_role(made[name], "sluice_owner")
+    for name in set(FUNCTIONS) - {"migrate"}:
+        take_role(made[name], "sluice_owner" if name in OWNERS else f"sluice_{name}")
     yield made
     for each in made.values():
         each.dispose()
