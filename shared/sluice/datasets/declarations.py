@@ -22,6 +22,7 @@ from sluice.datasets.grammars import format_problem
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import (
     INGESTION_COLUMN,
+    RESCUED,
     RESERVED_COLUMNS,
     SEGMENT_COLUMN,
     SYSTEM_COLUMNS,
@@ -71,6 +72,7 @@ _DATASET_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "dialect": (str, "declared or detect"),
     "new_columns": (str, "add, ignore or reject"),
     "unfitting": (str, "widen, reject or fail"),
+    "rescue": (bool, "true or false"),
     "cluster": (list, "a list of stored columns"),
     "stray_quotes": (str, "reject or literal"),
     "ragged": (str, "reject or pad"),
@@ -137,6 +139,7 @@ _NUMBER_KEYS = (
     "scale",
 )
 _DIALECT_KEYS = tuple(each.name for each in fields(Dialect))
+_RESCUED_MEANING = "Cells of columns that are not declared, as a JSON object of texts by header."
 _NEGATIVES = ("parentheses", "trailing_minus", "minus_sign")
 #: PostgreSQL's numeric has more, but no table needs them.
 _MOST_DIGITS = 1000
@@ -240,6 +243,9 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         _column(source, number, each) for number, each in enumerate(top.get("columns", []))
     )
     _check_columns(source, columns)
+    if top.get("rescue"):
+        _check_rescue(source, top)
+        columns += (Column(RESCUED, ColumnType.TEXT, (RESCUED,), _RESCUED_MEANING, trim=False),)
     dataset = Dataset(
         name=name,
         description=top.get("description", ""),
@@ -264,8 +270,9 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         aliases=_aliases(source, top.get("aliases", {})),
         output=top.get("output", ""),
         version=document.get("version", 1),
-        new_columns=NewColumns(top.get("new_columns", "reject")),
+        new_columns=NewColumns(top.get("new_columns", "ignore" if top.get("rescue") else "reject")),
         unfitting=Unfitting(top.get("unfitting", "reject")),
+        rescues=top.get("rescue", False),
         detects_dialect=top.get("dialect") == "detect",
         given_dialect=tuple((each, top[each]) for each in _DIALECT_KEYS if each in top),
     )
@@ -498,6 +505,14 @@ def _check_columns(source: _Toml, columns: tuple[Column, ...]) -> None:
             if each.name in seen:
                 raise source.error(f"{each.name!r} is stored twice", "name", number)
             seen.add(each.name)
+
+
+def _check_rescue(source: _Toml, top: Mapping[str, Any]) -> None:
+    """Check that a dataset that rescues unknown columns has them: a header, and no other policy."""
+    if not top.get("header", True):
+        raise source.error("needs a header that names the unknown columns", "rescue")
+    if top.get("new_columns", "ignore") != "ignore":
+        raise source.error('goes with new_columns = "ignore", which it implies', "rescue")
 
 
 def _check_key(source: _Toml, dataset: Dataset) -> None:

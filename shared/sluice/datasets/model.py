@@ -35,6 +35,8 @@ UNCOMPACTED = "uncompacted"
 VARIABLE = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 #: Names of columns that the engine's tables, views and parser add.
 RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
+#: Name of the column of texts, JSON objects, that takes what has no column of its own.
+RESCUED = "_rescued"
 #: Columns that every table of PostgreSQL has.
 SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
 
@@ -403,6 +405,7 @@ class Dataset:
         output: name of the query whose result for one ingestion is that file's output, or empty.
         new_columns: whether a file's undeclared columns are added, ignored or refused.
         unfitting: whether values of another type widen their column, are rejects, or fail the file.
+        rescues: whether the last column, `RESCUED`, takes the cells of columns that are not declared.
         detects_dialect: whether the dialect of each file is detected; the keys in `given_dialect` hold.
     """
 
@@ -429,6 +432,7 @@ class Dataset:
     version: int = 1
     new_columns: NewColumns = NewColumns.REJECT
     unfitting: Unfitting = Unfitting.REJECT
+    rescues: bool = False
     detects_dialect: bool = False
     given_dialect: tuple[tuple[str, str | int | bool], ...] = ()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluice.datasets.model import Dataset, NewColumns, Unfitting
+from sluice.datasets.model import RESCUED, Dataset, NewColumns, Unfitting
 from sluice.inference.columns import decide
 from sluice.inference.names import name_columns
 from sluice.inference.widening import document_of, widen
@@ -56,6 +56,8 @@ def _widen(
     is_changed = False
     for number, (column, place) in enumerate(zip(dataset.columns, places, strict=True)):
         if not isinstance(place, int) or place >= len(observations.columns):
+            continue
+        if column.name == RESCUED:
             continue
         wider = dict(widen(column, observations.columns[place]).document)
         if wider != document_of(column):

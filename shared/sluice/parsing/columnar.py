@@ -6,7 +6,8 @@ columns of types or formats that Arrow does not have, and records with an irregu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.model import RECORD_COLUMN, Dataset
 from sluice.parsing.casts import cast_column
+from sluice.parsing.layout import places_of
 from sluice.parsing.thorough import Thorough, schema_of
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ _BLOCK_BYTES = 4 * 1024 * 1024
 
 def _positions(layout: Layout) -> Iterator[int]:
     """Yield the positions of the columns of a file that are read."""
-    for place in layout.order:
-        yield from () if place is None else (place,) if isinstance(place, int) else place
+    yield from places_of(layout.order)
+    yield from (place for place, _ in layout.rescued)
 
 
 def _cells(batch: pa.RecordBatch, place: Place | None) -> pa.Array:
@@ -52,6 +54,19 @@ def _cells(batch: pa.RecordBatch, place: Place | None) -> pa.Array:
     both = compute.binary_join_element_wise(*halves, " ")
     point = compute.binary_join_element_wise("POINT (", both, ")", "")
     return compute.if_else(is_absent, None, point)
+
+
+def rescued_cells(batch: pa.RecordBatch, rescued: Sequence[tuple[int, str]]) -> pa.Array:
+    """Return for each record its cells without a column, as a JSON object; null where all are empty."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    columns = [(name, batch.column(f"f{place}").to_pylist()) for place, name in rescued]
+    rows = (
+        {name: texts[row] for name, texts in columns if texts[row] is not None}
+        for row in range(len(batch))
+    )
+    texts = [json.dumps(row, ensure_ascii=False) if row else None for row in rows]
+    return pa.array(texts, pa.string())
 
 
 class NotWellFormedError(Exception):
@@ -141,6 +156,8 @@ class Columnar:
         import pyarrow as pa  # noqa: PLC0415
 
         cells = [_cells(batch, place) for place in self._layout.order]
+        if self._layout.rescued:
+            cells[-1] = rescued_cells(batch, self._layout.rescued)
         typed: dict[str, pa.Array] = {}
         done, full = set(), set()
         irregular = np.zeros(len(batch), bool)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from sluice.csv.dialects import Dialect
-from sluice.datasets.model import Dataset, NewColumns
+from sluice.datasets.model import INGESTION_COLUMN, Dataset, NewColumns
 from sluice.errors import EncodingMismatchError
 from sluice.parsing.mismatches import Place, header_mismatch, match_names, names_of
 
@@ -23,6 +23,7 @@ class Layout:
         is_detected: whether its encoding was found in the file, and not declared.
         sheet: the name of the sheet where the file is a workbook; then its lines are the rows, whatever
             line ends cells have.
+        rescued: places and names of the columns whose cells are rescued.
     """
 
     order: tuple[Place | None, ...]
@@ -30,6 +31,7 @@ class Layout:
     dialect: Dialect
     is_detected: bool = False
     sheet: str = ""
+    rescued: tuple[tuple[int, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as a JSON object."""
@@ -39,7 +41,8 @@ class Layout:
             "dialect": self.dialect.to_json(),
             "is_detected": self.is_detected,
         }
-        return {**document, "sheet": self.sheet} if self.sheet else document
+        others = {"sheet": self.sheet, "rescued": [list(each) for each in self.rescued]}
+        return {**document, **{name: each for name, each in others.items() if each}}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -48,7 +51,8 @@ class Layout:
         is_detected = document.get("is_detected", False)
         order = (tuple(each) if isinstance(each, list) else each for each in document["order"])
         sheet = document.get("sheet", "")
-        return cls(tuple(order), document["width"], dialect, is_detected, sheet)
+        rescued = tuple((place, name) for place, name in document.get("rescued", ()))
+        return cls(tuple(order), document["width"], dialect, is_detected, sheet, rescued)
 
 
 def sheet_json(
@@ -106,7 +110,28 @@ def lay_out_names(
         return Layout(tuple(range(width)), width, dialect, is_detected)
     check_header(dataset, names, dialect)
     match = match_names(dataset, names)
-    return Layout(match.order, len(names), dialect, is_detected)
+    order, rescued = match.order, _rescued(match.order, names) if dataset.rescues else ()
+    if (
+        rescued and order[-1] is not None
+    ):  # it would need both the column of the file and the others
+        raise header_mismatch(dataset, match, dialect.delimiter.join(names))
+    return Layout(order, len(names), dialect, is_detected, rescued=rescued)
+
+
+def _rescued(order: Sequence[Place | None], names: Sequence[str]) -> tuple[tuple[int, str], ...]:
+    """Return places and names of the columns of a file that are not in the order of its dataset."""
+    taken = set(places_of(order))
+    return tuple(
+        (place, name)
+        for place, name in enumerate(names)
+        if place not in taken and name.casefold() != INGESTION_COLUMN
+    )
+
+
+def places_of(order: Sequence[Place | None]) -> Iterator[int]:
+    """Yield the places of the columns of a file that are columns of its dataset."""
+    for place in order:
+        yield from () if place is None else (place,) if isinstance(place, int) else place
 
 
 def check_header(dataset: Dataset, names: Sequence[str], dialect: Dialect) -> None:

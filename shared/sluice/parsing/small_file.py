@@ -13,8 +13,8 @@ from sluice.csv.encodings import EncodingWatch
 from sluice.csv.records import count_plain_records
 from sluice.csv.splitting import Splitter
 from sluice.csv.surroundings import footer_json, preamble_json
-from sluice.datasets.model import Dataset
-from sluice.parsing.layout import Layout, lay_out
+from sluice.datasets.model import Dataset, NewColumns
+from sluice.parsing.layout import Layout, lay_out, places_of
 from sluice.parsing.mismatches import check_first_records
 
 _BLANK_LINE = re.compile(rb"\A\r?\n|\n\r?\n")
@@ -72,6 +72,8 @@ def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
         return None
     cut = cuts[0]
     layout = lay_out(dataset, splitter.header, _encoding_of(data, dataset))
+    if dataset.new_columns is NewColumns.ADD and layout.width > len(set(places_of(layout.order))):
+        return None  # its declaration changes
     check_first_records(dataset, layout.dialect.encoding, data)
     records = data[cut.first_byte : cut.end_byte]
     if not _is_utf8(records, layout.dialect.encoding):
