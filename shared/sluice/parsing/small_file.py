@@ -72,11 +72,9 @@ def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
         return None
     cut = cuts[0]
     layout = lay_out(dataset, splitter.header, _encoding_of(data, dataset))
-    if dataset.new_columns is NewColumns.ADD and layout.width > len(set(places_of(layout.order))):
-        return None  # its declaration changes
     check_first_records(dataset, layout.dialect.encoding, data)
     records = data[cut.first_byte : cut.end_byte]
-    if not _is_utf8(records, layout.dialect.encoding):
+    if _adds_columns(dataset, layout) or not _is_utf8(records, layout.dialect.encoding):
         return None
     if not records.endswith(b"\n"):
         records += b"\n"
@@ -85,6 +83,12 @@ def read_small_file(data: bytes, dataset: Dataset) -> SmallFile | None:
     if count_plain_records(records, layout.dialect, layout.width) != cut.records:
         return None
     return SmallFile(records, cut, layout, data[: splitter.header_end], splitter.footer)
+
+
+def _adds_columns(dataset: Dataset, layout: Layout) -> bool:
+    """Whether the file changes the declaration."""
+    is_wider = layout.width > len(set(places_of(layout.order)))
+    return dataset.new_columns is NewColumns.ADD and is_wider
 
 
 def _has_escaped_line_end(data: bytes, dialect: Dialect) -> bool:
