@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +88,45 @@ def test_a_file_without_header_gets_numbered_columns(flow: Flow) -> None:
         "column_2": "numeric",
         "column_3": "date",
     }
+
+
+def test_quotes_inside_fields_of_an_undeclared_file_are_text(flow: Flow) -> None:
+    ingestion = run(flow, [*many("id,size", "{n},{n}"), "40,6'2\"", "41,5'11\" tall"])
+    assert flow.account(ingestion) == (42, 42, 0)
+    assert types(flow, "box") == {"id": "integer", "size": "text"}
+    assert rows(flow, "box", "id, size")[-2:] == [(40, "6'2\""), (41, "5'11\" tall")]
+
+
+def test_rejected_records_of_a_declared_dataset_widen_nothing(flow: Flow) -> None:
+    columns = [{"name": "id", "type": "integer"}, {"name": "size", "type": "integer"}]
+    flow.declare({"name": "box", "columns": columns, "unfitting": "widen"})
+    ingestion = run(flow, ["id,size", "1,2", "2,6'2\""])
+    assert flow.account(ingestion) == (2, 1, 1)
+    assert types(flow, "box") == {"id": "integer", "size": "integer"}
+
+
+def test_padded_records_widen_their_columns(flow: Flow) -> None:
+    columns = [{"name": name, "type": "integer"} for name in ("id", "size", "note")]
+    flow.declare({"name": "box", "columns": columns, "unfitting": "widen", "ragged": "pad"})
+    ingestion = run(flow, ["id,size,note", "1,2,3", "2,large"])
+    assert flow.account(ingestion) == (2, 2, 0)
+    assert types(flow, "box") == {"id": "integer", "size": "text", "note": "integer"}
+
+
+@pytest.mark.parametrize("data", [b"\0,1\n\0,2\n", b"a\0,b\n1,2\n"], ids=["no record", "no header"])
+def test_a_file_without_a_readable_record_is_refused(flow: Flow, data: bytes) -> None:
+    ingestion = flow.run(data, "box/a.csv")
+    problem = flow.ingestion(ingestion).problem
+    assert problem is not None
+    assert problem["code"] == "CSV102"
+
+
+def test_a_table_of_many_columns_is_declared_in_seconds(flow: Flow) -> None:
+    started = time.monotonic()
+    names = ",".join(f"c{n}" for n in range(300))
+    ingestion = run(flow, [names, *(",".join([str(n)] * 300) for n in range(3))])
+    assert flow.account(ingestion) == (3, 3, 0)
+    assert time.monotonic() - started < 15
 
 
 def test_a_second_file_may_have_its_columns_in_another_order(flow: Flow) -> None:

@@ -324,6 +324,25 @@ def test_datasets_are_listed_and_described(api: Replay) -> None:
     assert "by_title  The show of that title." in described
 
 
+def test_a_dataset_that_does_not_exist_yet_is_declared_by_a_file(
+    api: Replay, tmp_path: Path
+) -> None:
+    (tmp_path / "dataset.toml").write_text('[[columns]]\nname = "title"\ntype = "text"\n')
+    api.answer("PUT /v1/datasets/titles", {"name": "titles", "version": 1, "changed": True})
+    result = run(api, "datasets", "declare", "titles", tmp_path / "dataset.toml")
+    assert (result.exit_code, result.stdout) == (0, "titles: declared, version 1\n")
+    sent = json.loads(api.seen("PUT", "/v1/datasets/titles")[0].body)
+    assert sent["columns"] == [{"name": "title", "type": "text"}]
+
+
+def test_a_refusal_other_than_of_a_new_dataset_is_reported(api: Replay, tmp_path: Path) -> None:
+    (tmp_path / "dataset.toml").write_text("")
+    api.refuse("GET /v1/datasets/titles", 401, "API302", "a token is required")
+    result = run(api, "datasets", "declare", "titles", tmp_path / "dataset.toml")
+    assert result.exit_code != 0
+    assert not api.seen("PUT", "/v1/datasets/titles")
+
+
 def test_subscriptions_are_created_listed_and_deleted(api: Replay) -> None:
     made = {
         "id": "sub-1",

@@ -124,6 +124,8 @@ def test_compression_is_known_by_the_first_bytes() -> None:
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (pickle.dumps([{"a": 1}]), "pickle"),
         (archive("word/document.xml"), "Word"),
+        (bytes(range(256)), "binary data"),
+        (b"\xde\xad\xbe\xef" + bytes(range(16)), "binary data"),
     ],
 )
 def test_other_kinds_are_named(data: bytes, what: str) -> None:
@@ -148,6 +150,7 @@ def test_other_kinds_are_named(data: bytes, what: str) -> None:
         b"x^,y\n1,2\n",
         b"x\x9c,y\x01\n1,2\n",
         b"a.csv,ustar\n",
+        b"a\x01b\x02c\n\0\x03,\x04\n",
     ],
 )
 def test_text_that_begins_alike_may_be_csv(data: bytes) -> None:

@@ -93,7 +93,7 @@ def _warning(warning: Mapping[str, object]) -> str:
     rows = warning.get("rows")
     column = f" (column {cell(warning['column'])})" if warning.get("column") else ""
     message = cell(warning.get("message"))
-    return f"{count(rows, 'row')}{column}: {message}" if isinstance(rows, int) else message
+    return f"{count(rows, 'row')}{column}: {message}" if isinstance(rows, int) and rows else message
 
 
 def _print_problem(ingestion: Ingestion) -> None:

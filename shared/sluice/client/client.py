@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from sluice.client.backups import Backups
 from sluice.client.declarations import read_declaration
-from sluice.client.errors import UnexpectedAnswerError
+from sluice.client.errors import RefusedError, UnexpectedAnswerError
 from sluice.client.events import PROGRESS_TIMEOUT_S, Arrivals, EventStream
 from sluice.client.file_rows import read_lines
 from sluice.client.rows import numbered, send_lines
@@ -26,7 +26,7 @@ from sluice.documents.ingestions import (
     UploadSession,
     Verification,
 )
-from sluice.errors import EmptyFileError, NotFoundError
+from sluice.errors import EmptyFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -172,7 +172,9 @@ class Client:
         """
         try:
             current = self.dataset(dataset)["declaration"]
-        except NotFoundError:
+        except RefusedError as error:
+            if error.answer.status != 404:
+                raise
             current = {}
         return self.declare(read_declaration(Path(path), dataset, current))
 

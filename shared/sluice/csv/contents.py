@@ -84,6 +84,10 @@ _FOREIGN_PATTERNS = (
     (re.compile(rb"[^\0]{1,100}\0[\s\S]{156,255}ustar"), "a tar archive", _UNPACK),
 )
 _ZLIB = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
+#: Control characters that no text needs, and how many different ones a text has at most: some are
+#: delimiters, and some are garbage in cells.
+_CONTROLS = frozenset((*range(8), *range(0x0E, 0x1B)))
+_MAX_CONTROLS = 7
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a]")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _OTHER_ARCHIVES = (b"opendocument.", b"word/")
@@ -178,6 +182,8 @@ def foreign_kind_of(head: bytes, dialect: Dialect) -> Foreign | None:
         return Foreign("an XML document", _AS_CSV)
     if (dialect.header or dialect.quote) and _JSON.match(text):
         return Foreign("JSON", f"{_AS_CSV}, or send its rows to POST /v1/datasets/{{d}}/rows")
+    if len(_CONTROLS.intersection(head[:HEAD_BYTES])) > _MAX_CONTROLS:
+        return Foreign("binary data, not text", _AS_CSV)
     return None
 
 

@@ -16,7 +16,12 @@ from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
 from sluice.errors import EmptyFileError
 from sluice.inference.dialects import Detection, detect_dialect
-from sluice.inference.inferred import Inferred, infer_declaration
+from sluice.inference.inferred import (
+    Inferred,
+    check_inferable,
+    infer_declaration,
+    malformed_policies,
+)
 from sluice.inference.observations import Observations, merge_all
 from sluice.inference.records import observe_records
 from sluice.parsing.layout import Layout, header_names, lay_out_names
@@ -111,6 +116,7 @@ def dry_run(
     names = None if splitter.header is None else header_names(splitter.header, dialect)
     inferred = None
     if declared is None:
+        check_inferable(names)
         width = len(names) if names is not None else detection.width if detection else 0
         observations = _observe(content, cuts, dialect, width, sample.name)
         assert detection is not None  # noqa: S101  # detected where nothing is declared
@@ -171,11 +177,15 @@ def _observe(
         raise EmptyFileError(
             f"{name} has a header and no rows, so its types cannot be inferred; use a file with rows"
         )
-    parts = (
-        observe_records(content[cut.first_byte : cut.end_byte], dialect, width, cut.first_record)
-        for cut in cuts
+    malformed = malformed_policies(None)
+    return merge_all(
+        [
+            observe_records(
+                content[cut.first_byte : cut.end_byte], dialect, width, cut.first_record, malformed
+            )
+            for cut in cuts
+        ]
     )
-    return merge_all(list(parts))
 
 
 def _parse(

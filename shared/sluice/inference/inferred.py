@@ -7,19 +7,46 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from sluice.errors import NotCsvError
 from sluice.inference.columns import InferredColumn, decide
 from sluice.inference.declaration import dataset_document, dataset_toml
 from sluice.inference.names import name_columns, number_columns
 
 if TYPE_CHECKING:
+    from sluice.datasets.model import Dataset
     from sluice.inference.declaration import Detected
     from sluice.inference.observations import Observations
 
 #: An inferred dataset takes further files as they are: each has its own dialect, may have further columns,
-#: and values that widen a type.
+#: values that widen a type, and quotes inside fields that are not quoted, such as 6'2".
 POLICIES: Mapping[str, str] = MappingProxyType(
-    {"dialect": "detect", "new_columns": "add", "unfitting": "widen"}
+    {
+        "dialect": "detect",
+        "stray_quotes": "literal",
+        "new_columns": "add",
+        "unfitting": "widen",
+    }
 )
+
+
+_AS_TEXT = "export the data as CSV in UTF-8, and upload that"
+
+
+def malformed_policies(dataset: Dataset | None) -> dict[str, str]:
+    """Return what happens to malformed records: the keys of the dataset, or those that are inferred."""
+    if dataset is None:
+        return {"stray_quotes": POLICIES["stray_quotes"]}
+    return {"stray_quotes": dataset.stray_quotes, "ragged": dataset.ragged}
+
+
+def check_inferable(names: Sequence[str] | None) -> None:
+    """Refuse a header that cannot be declared.
+
+    Raises:
+        NotCsvError: a name contains a NUL byte.
+    """
+    if any("\0" in each for each in names or ()):
+        raise NotCsvError(f"the header contains a NUL byte, which text cannot: {_AS_TEXT}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +74,12 @@ def infer_declaration(
         detection: the dialect of the file.
         names: its header; None where it has none.
         observations: what its cells admit.
+
+    Raises:
+        NotCsvError: there is no record that can be read.
     """
+    if names is None and not observations.columns:
+        raise NotCsvError(f"no record of the file can be read: {_AS_TEXT}")
     named = number_columns(len(observations.columns)) if names is None else name_columns(names)
     columns = decide(observations, named)
     return Inferred(

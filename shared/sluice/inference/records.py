@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sluice.inference.observations import Observations
@@ -12,16 +13,19 @@ if TYPE_CHECKING:
     from sluice.csv.dialects import Dialect
 
 
-def observe_records(data: bytes, dialect: Dialect, width: int, first_record: int) -> Observations:
-    """Return what the columns of whole records may be; malformed records are left out.
+def observe_records(
+    data: bytes, dialect: Dialect, width: int, first_record: int, malformed: Mapping[str, str]
+) -> Observations:
+    """Return what the columns of whole records may be; records that are rejected are left out.
 
     Args:
         data: the records.
         dialect: how they are written.
         width: number of columns.
         first_record: number of the first record in the file, from 0.
+        malformed: the keys `stray_quotes` and `ragged` of the dataset.
     """
     found = Observations()
-    for numbers, cells in read_texts(data, dialect, width, first_record):
+    for numbers, cells in read_texts(data, dialect, width, first_record, malformed):
         found = observe(cells, first_record=0, records=numbers, earlier=found)
     return found

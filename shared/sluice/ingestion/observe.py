@@ -31,7 +31,9 @@ def observe_chunk(
         project: part of the source of its events.
     """
     dialect = Dialect.from_json(layout["dialect"])
-    found = observe_records(data, dialect, layout["width"], chunk.first_record)
+    found = observe_records(
+        data, dialect, layout["width"], chunk.first_record, layout.get("malformed", {})
+    )
     key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
     values = {**key, "observations": found.to_json()}
     connection.execute(statement("insert_observations"), values)

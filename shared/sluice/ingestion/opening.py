@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sluice.csv.dialects import Dialect
 from sluice.datasets.model import Dataset, NewColumns, Unfitting
 from sluice.inference.dialects import Detection, detect_dialect
+from sluice.inference.inferred import check_inferable, malformed_policies
 from sluice.inference.names import number_columns
 from sluice.ingestion.notifications import dialect_options
 from sluice.parsing.layout import check_header, header_names, lay_out_names
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 HEAD_BYTES = 1024 * 1024
 TAIL_BYTES = 64 * 1024
 #: Members of the layout of a file until its types are decided.
-OBSERVING = ("is_observing", "names", "evidence", "warnings")
+OBSERVING = ("is_observing", "names", "evidence", "warnings", "malformed")
 
 
 #: Stands for a dataset that nobody declared.
@@ -156,13 +157,16 @@ def layout_document(
     Raises:
         HeaderMismatchError: the header does not fit the dataset.
         EncodingMismatchError: the header is not text in the file's encoding.
+        NotCsvError: the header cannot be declared.
     """
     dialect = replace(opened.dialect, encoding=encoding) if encoding else opened.dialect
     names = None if splitter.header is None else header_names(splitter.header, dialect)
-    if dataset is not None and names is not None:
+    if dataset is None:
+        check_inferable(names)
+    elif names is not None:
         check_header(dataset, names, dialect)
     if dataset is None or _must_observe(dataset, names):
-        return {**_observing(opened, dialect, names), "is_detected": bool(encoding)}
+        return {**_observing(opened, dataset, dialect, names), "is_detected": bool(encoding)}
     layout = lay_out_names(dataset, names, dialect, is_detected=bool(encoding))
     check_first_records(dataset, dialect.encoding, block)
     return layout.to_json()
@@ -176,7 +180,9 @@ def _must_observe(dataset: Dataset, names: Sequence[str] | None) -> bool:
     return dataset.new_columns is NewColumns.ADD and is_new
 
 
-def _observing(opened: Opened, dialect: Dialect, names: Sequence[str] | None) -> dict[str, Any]:
+def _observing(
+    opened: Opened, dataset: Dataset | None, dialect: Dialect, names: Sequence[str] | None
+) -> dict[str, Any]:
     found = opened.detection
     width = len(names) if names is not None else found.width if found else 0
     return {
@@ -188,4 +194,5 @@ def _observing(opened: Opened, dialect: Dialect, names: Sequence[str] | None) ->
         if found
         else [],
         "warnings": list(found.warnings) if found else [],
+        "malformed": malformed_policies(dataset),
     }

@@ -114,9 +114,9 @@ class Plan:
         relation = self._typed(source, others)
         return f"SELECT {names}{_none_broken(rules)} AS _ok FROM {relation}"
 
-    def testing(self, source: str, rule: Rule) -> str:
-        """Return the query of whether rows break a rule."""
-        return f"SELECT {rule.broken} FROM {self._typed(source)}"
+    def testing(self, source: str, rules: Iterable[Rule]) -> str:
+        """Return the query of whether rows break each of some rules."""
+        return f"SELECT {', '.join(rule.broken for rule in rules)} FROM {self._typed(source)}"
 
     def _typed(self, source: str, fields: Iterable[StoredField] | None = None) -> str:
         """Return the relation of raw cells, of what is sent for some stored columns, and of all values."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read_texts(
-    data: bytes, dialect: Dialect, width: int, first_record: int
+    data: bytes, dialect: Dialect, width: int, first_record: int, malformed: Mapping[str, str]
 ) -> Iterator[tuple[NDArray[np.int64], list[pa.Array]]]:
     """Yield the cells of the well-formed records of a chunk, one array per column.
 
@@ -33,9 +34,10 @@ def read_texts(
         dialect: how they are written.
         width: number of columns.
         first_record: number of the chunk's first record in the file, from 0.
+        malformed: the keys `stray_quotes` and `ragged` of the dataset.
     """
     layout = Layout(tuple(range(width)), width, dialect)
-    dataset = undeclared(width, dialect)
+    dataset = undeclared(width, dialect, malformed)
     try:
         batches_read = list(_batches(find_well_formed(data, dataset, layout), layout))
     except NotWellFormedError:
@@ -44,12 +46,13 @@ def read_texts(
         yield numbers + first_record, cells
 
 
-def undeclared(width: int, dialect: Dialect) -> Dataset:
-    """Return a dataset of so many texts."""
+def undeclared(width: int, dialect: Dialect, malformed: Mapping[str, str]) -> Dataset:
+    """Return a dataset of so many texts; see `read_texts`."""
     columns = (
         Column(f"column_{n + 1}", ColumnType.TEXT, (f"column_{n + 1}",)) for n in range(width)
     )
-    return Dataset("undeclared", "", tuple(columns), dialect)
+    made = Dataset("undeclared", "", tuple(columns), dialect)
+    return replace(made, **malformed)  # type: ignore[arg-type]  # keys that are texts
 
 
 def _batches(
