@@ -342,3 +342,12 @@ def test_a_file_that_shares_no_column_with_the_dataset_is_refused(flow: Flow) ->
     other = run(flow, many("city,country", "City {n},Country {n}"), "box/b.csv")
     assert flow.state(other) == State.FAILED
     assert flow.ingestion(other).problem["code"] == "CSV104"
+
+
+def test_only_records_that_are_loaded_widen_their_columns(flow: Flow) -> None:
+    run(flow, many("id,size", "{n},{n}"))
+    malformed = {"stray_quotes": "reject", "ragged": "pad"}
+    flow.declare({"name": "box", **declaration(flow, "box"), **malformed})
+    second = run(flow, ["id,size", "50,5", '51,5"', "n", *["52,6"] * 20], "box/b.csv")
+    assert flow.account(second) == (23, 22, 1)
+    assert types(flow, "box") == {"id": "text", "size": "integer"}
