@@ -14,7 +14,7 @@ locals {
   publishers = { for function, topics in {
     split  = ["chunks", "status"]
     load   = ["status"]
-    finish = ["status", "uploads", "chunks"] # for recovery
+    finish = ["status", "uploads", "chunks"] # chunks whose types it decided, and for recovery
     intake = ["uploads", "status"]
     backup = ["status"]
   } : function => topics if contains(keys(local.functions), function) }
