@@ -77,7 +77,7 @@ def test_an_upload_that_must_not_overwrite_is_refused(
 @pytest.mark.parametrize(
     ("body", "code", "status"),
     [
-        ({"dataset": "pets", "name": "a.csv"}, "API305", 404),
+        ({"dataset": "My Pets", "name": "a.csv"}, "API303", 400),
         ({"dataset": "trips"}, "API303", 400),
         ({"dataset": "trips", "name": "a.xls"}, "API303", 400),
         ({"dataset": "trips", "name": "../plays/a.csv"}, "API303", 400),

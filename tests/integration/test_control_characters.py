@@ -52,7 +52,7 @@ def test_a_row_with_such_a_text_is_rejected_and_the_others_load(
     status = serve("status")
     path = f"/v1/ingestions/{answer.json['ingestion']}/rejects"
     assert len(status.get(path).json["rejects"]) == 4
-    for kind in ("csv", "json", "ndjson"):
+    for kind in ("json", "ndjson", "reasons"):
         assert status.get(f"{path}?format={kind}").status_code == 200
 
 

@@ -14,7 +14,7 @@ from sluice.csv.splitting import Splitter
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import RECORD_COLUMN
 from sluice.inference.dry_run import DryRun, Sample, dry_run
-from sluice.inference.inferred import infer_declaration
+from sluice.inference.inferred import infer_declaration, malformed_policies
 from sluice.inference.observations import merge_all
 from sluice.inference.records import observe_records
 from sluice.parsing.layout import header_names, lay_out_names
@@ -61,7 +61,8 @@ def understand(data: bytes, ran: DryRun, chunk_bytes: int = WHOLE) -> Understood
     if ran.detection and ran.inferred:
         width = ran.detection.width if names is None else len(names)
         observed = [
-            observe_records(bytes_, ran.dialect, width, cut.first_record) for bytes_, cut in chunks
+            observe_records(bytes_, ran.dialect, width, cut.first_record, malformed_policies(None))
+            for bytes_, cut in chunks
         ]
         document = infer_declaration("box", ran.detection, names, merge_all(observed)).document
     dataset = parse_document(document)

@@ -257,7 +257,7 @@ def undo(context: click.Context, ingestion: int, as_json: bool) -> None:
     _print_state(connect(context).undo(ingestion), as_json=as_json)
 
 
-@click.command(epilog=examples("sluice undo 7 && sluice redo 7"))
+@click.command(epilog=examples("sluice redo 7"))
 @_ingestion_argument
 @json_option
 @click.pass_context
