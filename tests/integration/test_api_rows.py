@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -248,3 +250,56 @@ def test_head_releases_the_connection(query: Client) -> None:
     for _ in range(10):  # more than the pool has connections
         assert query.head(ROWS).status_code == 200
         assert query.head(f"{ROWS}?format=csv").data == b""
+
+
+def links(page: str) -> dict[str, str]:
+    """Return the links of a page by their text."""
+    found = re.findall(r'<a href="([^"]+)"[^>]*>([^<]+)</a>', page)
+    return {text.strip(): html.unescape(link) for link, text in found}
+
+
+def test_a_browser_gets_the_rows_as_a_table_with_types(query: Client) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    answer = query.get(ROWS, headers=browser)
+    assert answer.content_type == "text/html; charset=utf-8"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["ETag"]
+    assert answer.text.count("<tr>") == 1 + 8
+    assert re.search(r'>born</a><span class="type">date</span>', answer.text)
+    assert '<td class="text">Ada</td>' in answer.text
+    assert '<td class="number">1.10</td>' in answer.text
+    assert "8 rows" in answer.text
+    assert query.get(ROWS, headers={"Accept": "*/*"}).content_type == "application/json"
+
+
+def test_the_pages_of_a_browser_together_have_all_rows(query: Client) -> None:
+    link, seen = f"{ROWS}?format=html&limit=3&order=name.desc&id=gt.1", 0
+    while link:
+        page = query.get(link).text
+        seen += page.count("<tr>") - 1
+        assert links(page)["csv"] == f"{ROWS}?order=name.desc&id=gt.1&format=csv"
+        link = links(page).get("Next page", "")
+    assert seen == 7
+    assert "The last 1 row" in page
+    first = query.get(links(page)["First page"])
+    assert "The first 3 rows" in first.text
+
+
+def test_a_page_of_rows_links_to_other_orders(query: Client) -> None:
+    page = query.get(f"{ROWS}?format=html&order=name").text
+    assert 'aria-sort="ascending"' in page
+    assert links(page)["name ↑"] == f"{ROWS}?order=name.desc&format=html"
+    assert links(page)["born"] == f"{ROWS}?order=born&format=html"
+    groups = query.get(f"{ROWS}?format=html&group=name&measure=count").text
+    assert '<td class="number">3</td>' in groups
+
+
+def test_a_page_of_rows_escapes_values_and_cuts_long_ones(query: Client, engine: Engine) -> None:
+    evil = "<script>alert(1)</script>"
+    publish(engine, "guests", [{"id": 20, "name": evil}, {"id": 21, "name": "x" * 5000}], "b.csv")
+    page = query.get(f"{ROWS}?id=ge.20&format=html").text
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert "x" * 2000 + "…" in page
+    assert "x" * 2001 not in page
+    assert "No rows" in query.get(f"{ROWS}?id=eq.99&format=html").text

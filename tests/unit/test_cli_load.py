@@ -85,6 +85,23 @@ def test_a_file_is_uploaded_followed_and_its_account_printed(
     assert "ingestion 7 received" in result.stderr
 
 
+def test_the_address_of_the_rows_is_printed(
+    cloud: Callable[..., Replay], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = cloud()
+    address = f"rows of trips: {api.url}/v1/datasets/trips/rows\n"
+    assert address in run(api, "load", file).stderr
+    assert address not in run(api, "load", file, "--json").stderr
+    monkeypatch.setenv("SLUICE_TOKEN", "a token that no browser sends")
+    assert address not in run(api, "load", file).stderr
+
+
+def test_a_warning_about_no_row_has_no_number(cloud: Callable[..., Replay], file: Path) -> None:
+    warning = {"rule": "dialect", "column": None, "rows": 0, "message": "column 4 has no name"}
+    api = cloud(warnings=[warning])
+    assert "trips.csv: warning: column 4 has no name\n" in run(api, "load", file).stdout
+
+
 def test_each_state_is_printed_once(cloud: Callable[..., Replay], file: Path) -> None:
     api = cloud()
     last_chunk = event(2, "progress")

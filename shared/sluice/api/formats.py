@@ -35,6 +35,8 @@ FORMATS = {
 }
 #: Media type of each format that presents the answer of a query to a reader.
 SHOWN_FORMATS = {"html": "text/html; charset=utf-8", "svg": "image/svg+xml"}
+#: Formats of the rows of a dataset.
+ROW_FORMATS = (*FORMATS, "html")
 #: Formats whose rows PostgreSQL writes, as JSON texts.
 JSON_FORMATS = ("json", "ndjson")
 #: Formats that fix the types of all columns before the first row.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluice.api.formats import FORMATS, MEDIA_TYPES, formats_of
+from sluice.api.formats import FORMATS, MEDIA_TYPES, ROW_FORMATS, formats_of
 from sluice.api.legacy.openapi import alias_paths
 from sluice.api.schemas import array, nullable, page_of_rows, record, ref
 from sluice.documents.document import schemas
@@ -144,7 +144,7 @@ def _rows_operation(dataset: Dataset, arguments: Sequence[Argument]) -> Document
         "tags": [f"Dataset {dataset.name}"],
         "parameters": [*filters, *(_argument(each) for each in arguments)],
         "responses": {
-            "200": _answer(page_of_rows(ref(_row_name(dataset))), FORMATS),
+            "200": _answer(page_of_rows(ref(_row_name(dataset))), ROW_FORMATS),
             "default": _PROBLEM,
         },
     }

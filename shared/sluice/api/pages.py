@@ -1,10 +1,10 @@
-"""The answer of a query as a picture, and as a page with picture, form and table."""
+"""Pages for readers: the answer of a query with picture, form and table; the rows of a dataset."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from sluice.datasets.model import Query
     from sluice.errors import RequestError
     from sluice.postgres.catalog import DatasetVersion
+    from sluice.querying.rows import RowsRequest
 
 Row = Mapping[str, Any]
 
 #: Rows in the table of a page; the other formats have all rows.
 TABLE_ROWS = 1000
+#: Rows of a page of rows where the client sets no limit.
+PAGE_ROWS = 100
+_MAX_CELL = 2000
+_NUMBERS = ("smallint", "integer", "bigint", "double precision", "numeric")
+#: How cells of a PostgreSQL type are shown.
+_KINDS = {"text": "text", **dict.fromkeys(_NUMBERS, "number")}
 #: A page loads nothing from elsewhere and runs no script.
 HEADERS = {
     "Content-Security-Policy": (
@@ -64,7 +71,7 @@ def page(
     """
     caption = _caption(found, query, values, rows)
     pictures, notes = _pictures(query, caption, rows, values) if query.drawing else ((), ())
-    return _template().render(
+    return _template("answer.html").render(
         **_shared(found, query, given),
         caption=caption,
         pictures=pictures,
@@ -80,7 +87,84 @@ def refusal(
     found: DatasetVersion, query: Query, given: Mapping[str, str], error: RequestError
 ) -> str:
     """Return the page of an invalid request: the error and the form."""
-    return _template().render(**_shared(found, query, given), problem=error.detail)
+    return _template("answer.html").render(**_shared(found, query, given), problem=error.detail)
+
+
+def rows_page(
+    found: DatasetVersion,
+    wanted: RowsRequest,
+    arguments: Iterable[tuple[str, str]],
+    rows: Sequence[Sequence[object]],
+    cursor: str | None,
+) -> str:
+    """Return a page of the rows of a dataset.
+
+    Args:
+        found: the dataset.
+        wanted: the request.
+        arguments: the pairs of its query string.
+        rows: the rows of this page.
+        cursor: that of the following page, if there is one.
+    """
+    base = f"/v1/datasets/{found.dataset.name}/rows"
+    kept = [pair for pair in arguments if pair[0] not in ("cursor", "format")]
+    links = {
+        "first": _rows_url(base, kept) if wanted.after else None,
+        "next": _rows_url(base, [*kept, ("cursor", cursor)]) if cursor else None,
+        "formats": {
+            kind: _rows_url(base, [p for p in kept if p[0] != "limit"], kind)
+            for kind in ("csv", "ndjson", "parquet")
+        },
+    }
+    return _template("rows.html").render(
+        dataset=found.dataset,
+        freshness=found,
+        summary=_summary(len(rows), is_first=not wanted.after, has_more=cursor is not None),
+        columns=_row_columns(wanted, base, kept),
+        rows=[[_short(_cell(value)) for value in row] for row in rows],
+        links=links,
+    )
+
+
+def _rows_url(base: str, arguments: Sequence[tuple[str, str]], kind: str = "html") -> str:
+    return f"{base}?{urlencode([*arguments, ('format', kind)])}"
+
+
+def _summary(count: int, *, is_first: bool, has_more: bool) -> str:
+    if count == 0:
+        return "No rows" if is_first else "No further rows"
+    rows = f"{count:,} row" + ("" if count == 1 else "s")
+    if is_first:
+        return f"The first {rows}" if has_more else rows
+    return f"The next {rows}" if has_more else f"The last {rows}"
+
+
+def _row_columns(
+    wanted: RowsRequest, base: str, kept: Sequence[tuple[str, str]]
+) -> list[dict[str, object]]:
+    """Return the columns with their types, and the link that orders the rows by each."""
+    declared = {f.name: str(c.type) for c in wanted.dataset.columns for f in c.fields}
+    first = wanted.order.terms[0] if wanted.has_order else None
+    others = [pair for pair in kept if pair[0] != "order"]
+    columns: list[dict[str, object]] = []
+    for each in wanted.fields:
+        is_first = first is not None and first.column.name == each.name
+        is_descending = is_first and first is not None and first.is_descending
+        order = f"{each.name}.desc" if is_first and not is_descending else each.name
+        columns.append(
+            {
+                "name": each.name,
+                "type": declared.get(each.name, each.postgres_type),
+                "kind": _KINDS.get(each.postgres_type, "other"),
+                "sorted": ("descending" if is_descending else "ascending") if is_first else "",
+                "link": _rows_url(base, [*others, ("order", order)]),
+            }
+        )
+    return columns
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_CELL else f"{text[:_MAX_CELL]}…"
 
 
 def _shared(found: DatasetVersion, query: Query, given: Mapping[str, str]) -> dict[str, object]:
@@ -167,9 +251,9 @@ def _cell(value: object) -> str:
 
 
 @functools.cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     from jinja2 import Environment, FileSystemLoader  # noqa: PLC0415  # paid where first used
 
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template("answer.html")
+    return environment.get_template(name)

@@ -17,7 +17,14 @@ from sluice.cli.options import (
     json_option,
     parse_assignments,
 )
-from sluice.cli.outcome import error_code, exit_code, print_accounts, print_outcome, sentence
+from sluice.cli.outcome import (
+    error_code,
+    exit_code,
+    print_accounts,
+    print_addresses,
+    print_outcome,
+    sentence,
+)
 from sluice.cli.output import print_json_line
 from sluice.cli.progress import choose_view
 from sluice.errors import SluiceError
@@ -205,6 +212,7 @@ class _Report:
         print_accounts(ended)
         for each in ended:
             print_outcome(client, each)
+        print_addresses(client, ended)
         for path, upload in self.uploads.items():
             if path not in self.ended and path not in self.errors:
                 click.echo(f"{path}: uploaded to gs://{upload.bucket}/{upload.object}")

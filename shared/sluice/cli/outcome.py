@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,15 @@ def print_outcome(client: Client, ingestion: Ingestion) -> None:
             click.echo(f"{ingestion.object}: warning: {_warning(each)}")
     if ingestion.account.rejected:
         _print_rejects(client, ingestion)
+
+
+def print_addresses(client: Client, ingestions: Iterable[Ingestion]) -> None:
+    """Print, on stderr, where a browser shows the rows of what was loaded; it cannot send a token."""
+    if os.environ.get("SLUICE_TOKEN"):
+        return
+    for dataset in dict.fromkeys(each.dataset for each in ingestions if each.state == "done"):
+        if dataset:
+            click.echo(f"rows of {dataset}: {client.rows_url(dataset)}", err=True)
 
 
 def reject_rows(rejects: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:

@@ -73,6 +73,10 @@ class Client:
         """The address of Sluice."""
         return self._transport.url
 
+    def rows_url(self, dataset: str) -> str:
+        """Return where a browser shows the rows of a dataset."""
+        return self.url + _rows_path(dataset)
+
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()

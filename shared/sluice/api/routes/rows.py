@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from werkzeug.wrappers import Response
+
+from sluice.api import pages
 from sluice.api.conditional import conditional, freshness_headers
 from sluice.api.formats import (
     COLUMNAR_FORMATS,
-    FORMATS,
     JSON_FORMATS,
+    MEDIA_TYPES,
+    ROW_FORMATS,
     negotiate,
     write,
     write_file,
@@ -45,13 +50,12 @@ from sluice.querying.rows import (
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-    from werkzeug.wrappers import Response
 
     from sluice.datasets.model import Dataset
     from sluice.ingestion.insert_rows import IdempotencyKey, InsertResult
 
-#: Rows of a JSON page when the client sets no limit.
-PAGE_ROWS = 1000
+#: Rows of a page when the client sets no limit.
+_PAGE_ROWS = {"json": 1000, "html": pages.PAGE_ROWS}
 #: Rows of a posted request.
 MAX_ROWS = 1000
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -61,7 +65,7 @@ KEY_HEADER = "Idempotency-Key"
 FORMAT = Argument(
     "format",
     "Format of the answer; takes precedence over the header Accept.",
-    {"type": "string", "enum": list(FORMATS)},
+    {"type": "string", "enum": list(ROW_FORMATS)},
 )
 _IDEMPOTENCY_KEY = Argument(
     KEY_HEADER,
@@ -75,7 +79,7 @@ _ROWS = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": {"type":
 def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[str, str]]:
     found = dataset_version(connection, call.path["dataset"])
     refuse_filters_by_parameters(found.dataset, call.arguments)
-    kind = "json" if "key" in call.path else negotiate(call.request)
+    kind = "json" if "key" in call.path else negotiate(call.request, ROW_FORMATS)
     return found, freshness_headers(found, kind)
 
 
@@ -83,7 +87,7 @@ def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[s
     "listRows",
     "Rows",
     answer=RowPage,
-    formats=tuple(FORMATS),
+    formats=ROW_FORMATS,
     arguments=(
         Argument("select", "Columns of the answer, separated by commas; all by default."),
         Argument("order", "Columns to order by: `a.desc,b`."),
@@ -106,28 +110,47 @@ def list_rows(call: Call, connection: Connection, found: DatasetVersion) -> Resp
     `like` and `ilike` with `*` for any text, `is.null`, `is.not_null`, `is.true`, `is.false`.
     `filter.column=op.value` is the same, also for a column called like a parameter.
 
-    JSON without a limit is a page of 1000 rows; `next` is the cursor of the following page. The
-    other formats have all rows, up to the limit of the service, above which the request is
-    refused. With a limit, the header Link has the following page in every format. A CSV is a file
-    that the dataset loads; if its files have no header, neither has the CSV, unless `select` is
-    given, and the media type has `header=absent`. Values of type numeric are decimals in parquet
-    and arrow, or texts if they have more digits than a decimal.
+    JSON without a limit is a page of 1000 rows; `next` is the cursor of the following page. HTML is
+    a table of 100 rows with links to the following page, for a browser. The other formats have all
+    rows, up to the limit of the service, above which the request is refused. With a limit, the
+    header Link has the following page in every format. A CSV is a file that the dataset loads; if
+    its files have no header, neither has the CSV, unless `select` is given, and the media type has
+    `header=absent`. Values of type numeric are decimals in parquet and arrow, or texts if they have
+    more digits than a decimal.
     """
-    kind = negotiate(call.request)
+    kind = negotiate(call.request, ROW_FORMATS)
     max_rows = call.settings.max_rows
     wanted = parse_rows_request(found.dataset, call.arguments, max_rows)
-    if kind == "json" and wanted.limit is None:
-        wanted = replace(wanted, limit=min(PAGE_ROWS, max_rows))
+    if kind in _PAGE_ROWS and wanted.limit is None:
+        wanted = replace(wanted, limit=min(_PAGE_ROWS[kind], max_rows))
     if kind == "csv":
         wanted = wanted.as_file()
     cursor = _next_cursor(connection, wanted, max_rows)
     headers = {"Link": f'<{_next_url(call, cursor)}>; rel="next"'} if cursor else {}
+    if kind == "html":
+        return _page(call, connection, found, wanted, cursor, headers)
     response = stream_response(_body(connection, wanted, kind, cursor, max_rows), kind, headers)
     if kind == "csv" and wanted.grouping is None:
         response.mimetype_params["charset"] = found.dataset.dialect.encoding
     if kind == "csv" and wanted.is_of_headerless_files:
         response.mimetype_params["header"] = "absent"  # RFC 4180
     return response
+
+
+def _page(
+    call: Call,
+    connection: Connection,
+    found: DatasetVersion,
+    wanted: RowsRequest,
+    cursor: str | None,
+    headers: Mapping[str, str],
+) -> Response:
+    statement = wanted.page(call.settings.max_rows)
+    _, batches = stream(connection, statement.sql, statement.values)
+    rows = list(itertools.chain.from_iterable(batches))
+    body = pages.rows_page(found, wanted, call.arguments, rows, cursor)
+    headers = {**pages.HEADERS, **headers}
+    return Response(body, headers=headers, content_type=MEDIA_TYPES["html"])
 
 
 def _body(
