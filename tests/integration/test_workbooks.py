@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -152,3 +153,25 @@ def test_what_cannot_be_loaded_is_refused_by_name(
     problem = flow.ingestion(ingestion).problem
     assert problem is not None
     assert (problem["code"], words in problem["detail"]) == (code, True), problem
+
+
+@pytest.mark.parametrize("sheet", ["Orders", "orders"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_the_uploader_names_the_sheet(flow: Flow, sheet: str, declared: bool) -> None:
+    data = workbook(ROWS, Orders=[["id", "name", "kind"], [41, "from the other sheet", "b"]])
+    dataset = "things" if declared else "orders"
+    stored = replace(flow.put(data, f"{dataset}/a.xlsx"), options={"sheet": sheet})
+    ingestion = flow.split(stored)
+    flow.deliver()
+    assert flow.account(ingestion) == (1, 1, 0)
+    assert flow.ids(dataset) == [41]
+    assert flow.ingestion(ingestion).layout["sheet"] == "Orders"
+
+
+def test_a_sheet_that_the_workbook_lacks_is_refused_with_the_names_of_its_sheets(
+    flow: Flow,
+) -> None:
+    stored = replace(flow.put(workbook(ROWS, Orders=ROWS), "things/a.xlsx"), options={"sheet": "x"})
+    ingestion = flow.split(stored)
+    assert flow.state(ingestion) == "failed"
+    assert "'Sheet1', 'Orders'" in flow.ingestion(ingestion).problem["detail"]

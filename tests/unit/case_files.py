@@ -13,7 +13,7 @@ from sluice.csv.dialects import Dialect
 from sluice.csv.splitting import Splitter
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import RECORD_COLUMN
-from sluice.inference.dry_run import DryRun, Sample, dry_run
+from sluice.inference.dry_run import Declared, DryRun, Sample, dry_run
 from sluice.inference.inferred import infer_declaration, malformed_policies
 from sluice.inference.observations import merge_all
 from sluice.inference.records import observe_records
@@ -45,9 +45,10 @@ class Understood:
 
 def run(data: bytes, declared: Mapping[str, Any] | None = None) -> DryRun:
     """Do what loading a file would do."""
-    dataset = None if declared is None else parse_document({"name": "box", **declared})
+    document = {"name": "box", **(declared or {})}
+    known = None if declared is None else Declared(parse_document(document), document)
     sample = Sample(data, "a.csv", is_complete=True, size_bytes=len(data))
-    return dry_run(sample, "box", dataset, {}, max_rejects=10_000)
+    return dry_run(sample, "box", known, {}, max_rejects=10_000)
 
 
 def understand(data: bytes, ran: DryRun, chunk_bytes: int = WHOLE) -> Understood:

@@ -343,6 +343,49 @@ def test_a_refusal_other_than_of_a_new_dataset_is_reported(api: Replay, tmp_path
     assert not api.seen("PUT", "/v1/datasets/titles")
 
 
+INFERENCE = {
+    "dataset": "box",
+    "is_declared": True,
+    "is_complete": True,
+    "dialect": {},
+    "evidence": [
+        {"key": "delimiter", "value": ";", "reason": "3 of 3 records have 2 fields with it"},
+        {"key": "quote", "value": '"', "reason": "no field is quoted"},
+        {"key": "escape", "value": "", "reason": "quotes are doubled"},
+        {"key": "header_lines", "value": 1, "reason": "the second line is a row"},
+        {"key": "skip_lines", "value": 1, "reason": "the table begins in line 2"},
+    ],
+    "warnings": [],
+    "columns": [{"name": "id", "type": "text", "headers": ["id"], "evidence": ["changed: x"]}],
+    "records": 2,
+    "rows": 2,
+    "rejected": 0,
+    "rejects": [],
+    "seconds": 0.1,
+    "declaration": {},
+    "toml": 'dialect = "detect"\n',
+}
+
+
+def test_an_inference_shows_what_is_unusual_and_what_changes(api: Replay, tmp_path: Path) -> None:
+    (tmp_path / "box.csv").write_text("title\nid;n\n1;2\n2;3\n")
+    api.answer("POST /v1/infer", INFERENCE)
+    shown = run(api, "infer", tmp_path / "box.csv").stdout
+    assert "dataset box, declared, would be changed" in shown
+    assert "delimiter = ';'" in shown
+    assert "skip_lines = 1: the table begins in line 2" in shown
+    assert not any(key in shown for key in ("quote", "escape", "header_lines"))
+    assert "changed: x" in shown
+    assert run(api, "infer", tmp_path / "box.csv", "--toml").stdout == INFERENCE["toml"]
+
+
+def test_an_empty_file_is_not_inferred(api: Replay, tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
+    result = run(api, "infer", tmp_path / "empty.csv")
+    assert (result.exit_code, "empty.csv: the file is empty" in result.stderr) == (4, True)
+    assert not api.requests
+
+
 def test_subscriptions_are_created_listed_and_deleted(api: Replay) -> None:
     made = {
         "id": "sub-1",

@@ -102,6 +102,17 @@ def test_a_warning_about_no_row_has_no_number(cloud: Callable[..., Replay], file
     assert "trips.csv: warning: column 4 has no name\n" in run(api, "load", file).stdout
 
 
+def test_types_that_are_observed_are_progress(cloud: Callable[..., Replay], file: Path) -> None:
+    api = cloud()
+    chunks = {"total": 10, "loaded": 0, "observed": 3}
+    nothing = {"read": 0, "loaded": 0, "rejected": 0, "duplicates": 0}
+    events = (event(1, "loading", chunks=chunks, account=nothing), event(2, "done"))
+    api.stream(EVENTS, Stream(tuple(map(sse, events)), end="end"))
+    observed = "ingestion 7 loading, types observed in 3 of 10 chunks\n"
+    assert observed in run(api, "load", file).stderr
+    assert observed in run(api, "watch", 7).stdout
+
+
 def test_each_state_is_printed_once(cloud: Callable[..., Replay], file: Path) -> None:
     api = cloud()
     last_chunk = event(2, "progress")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluice.csv.dialects import Dialect
+from sluice.csv.dialects import Dialect, options_of
 from sluice.errors import DeclarationError
 
 
@@ -98,3 +98,18 @@ def test_a_dialect_that_cannot_be_scanned_is_refused(
         Dialect.from_json(document)
     assert message in str(caught.value)
     assert str(caught.value).startswith("dataset.toml: dialect.")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"separator": ";"}, "dialect.separator: is unknown; the keys of a dialect are comment, "),
+        ({"header": "maybe"}, "dialect.header: 'maybe' is not true or false"),
+        ({"skip-lines": "few"}, "dialect.skip-lines: 'few' is not a whole number"),
+    ],
+    ids=["unknown", "boolean", "number"],
+)
+def test_a_wrong_option_of_an_upload_names_no_file(options: dict[str, str], message: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        options_of(options)
+    assert str(caught.value).startswith(message)

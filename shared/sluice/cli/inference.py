@@ -12,10 +12,14 @@ from sluice.cli.output import count, print_json, print_rows
 
 if TYPE_CHECKING:
     from sluice.client import Inference
+    from sluice.documents.inference import Evidence
 
 #: A larger file is inferred from its first bytes; loading it looks at all of them.
 SAMPLE_BYTES = 8 * 1024 * 1024
 MAX_SHOWN = 10
+_ALWAYS_SHOWN = ("encoding", "delimiter", "header")
+#: Values of other keys that a reader expects, where these are not empty, false or 0.
+_USUAL = {"quote": '"', "header_lines": 1}
 
 
 @click.command(
@@ -66,9 +70,12 @@ def infer(
 
 
 def _print(file: Path, found: Inference) -> None:
-    what = "declared" if found.is_declared else "would be declared as follows"
+    is_changed = any(each.evidence for each in found.columns)
+    what = "would be declared as follows"
+    if found.is_declared:
+        what = "declared, would be changed" if is_changed else "declared"
     click.echo(f"{file}: dataset {click.style(found.dataset, bold=True)}, {what}")
-    for each in found.evidence:
+    for each in filter(_is_notable, found.evidence):
         click.echo(f"  {each.key} = {each.value!r}: {each.reason}")
     for warning in found.warnings:
         click.echo(f"  warning: {warning}", err=True)
@@ -84,6 +91,13 @@ def _print(file: Path, found: Inference) -> None:
     for reject in found.rejects[:MAX_SHOWN]:
         column = f", column {reject.column}" if reject.column else ""
         click.echo(f"  line {reject.line}{column}: {reject.reason}")
+
+
+def _is_notable(evidence: Evidence) -> bool:
+    """Whether a key of the dialect is worth a line: those of every file, and unusual values."""
+    if evidence.key in _USUAL:
+        return bool(evidence.value != _USUAL[evidence.key])
+    return evidence.key in _ALWAYS_SHOWN or bool(evidence.value)
 
 
 def _seconds(seconds: float) -> str:

@@ -121,9 +121,8 @@ class Bars:
             self._progress.reset(self._tasks[name])
         began_at = self._began_at.setdefault(name, event.time)
         note = _note(found, (event.time - began_at).total_seconds())
-        is_read = found.state in ("publishing", "done")  # no chunk contains the header
-        loaded = found.size_bytes if is_read else found.bytes_loaded
-        self._show(name, found.state, loaded, found.size_bytes, note)
+        state = "observing" if is_observing(found) else found.state
+        self._show(name, state, _done_bytes(found), found.size_bytes, note)
 
     def ended(self, name: str) -> None:
         """Stop the bar."""
@@ -138,12 +137,28 @@ class Bars:
         )
 
 
+def is_observing(found: IngestionProgress) -> bool:
+    """Whether the types of a file are observed in its chunks, before the first is loaded."""
+    return bool(found.chunks.observed) and not found.chunks.loaded and found.state == "loading"
+
+
+def _done_bytes(found: IngestionProgress) -> int:
+    """Return the bytes that are loaded or, before that, about those whose types are observed."""
+    if found.state in ("publishing", "done"):  # no chunk contains the header
+        return found.size_bytes
+    if is_observing(found) and found.chunks.total:
+        return found.size_bytes * found.chunks.observed // found.chunks.total
+    return found.bytes_loaded
+
+
 def describe(event: Event) -> str:
     """Summarise an event: `ingestion 7 loading, 3 of 8 chunks, 12,000 rows`."""
     found = event.data
     words = [f"ingestion {found.id} {found.state}"]
+    total = "" if found.chunks.total is None else f" of {found.chunks.total}"
+    if is_observing(found):
+        words.append(f"types observed in {found.chunks.observed}{total} chunks")
     if found.chunks.loaded:
-        total = "" if found.chunks.total is None else f" of {found.chunks.total}"
         words.append(f"{found.chunks.loaded}{total} chunks")
     if found.account.read:
         words.append(count(found.account.loaded, "row"))
@@ -156,7 +171,9 @@ def describe(event: Event) -> str:
 
 def _note(found: IngestionProgress, elapsed_s: float) -> str:
     words = []
-    if found.chunks.total:
+    if is_observing(found):
+        words.append(f"types of {found.chunks.observed}/{found.chunks.total or '?'} chunks")
+    elif found.chunks.total:
         words.append(f"{found.chunks.loaded}/{found.chunks.total} chunks")
     if found.account.read and elapsed_s > 0:
         words.append(f"{found.account.read / elapsed_s:,.0f} rows/s")

@@ -159,8 +159,11 @@ class Client:
             size_bytes: of the complete file, if `data` is its beginning.
 
         Raises:
+            EmptyFileError: it is empty.
             FileError: loading it would fail.
         """
+        if not data:
+            raise EmptyFileError(f"{name}: the file is empty")
         given = {"name": name, "size_bytes": str(size_bytes or len(data)), **(dialect or {})}
         if dataset:
             given["dataset"] = dataset

@@ -22,6 +22,10 @@ def _fail(key: str, detail: str) -> DeclarationError:
     return DeclarationError(detail, key=f"dialect.{key}")
 
 
+def _wrong_option(key: str, detail: str) -> DeclarationError:
+    return DeclarationError(detail, file="", key=f"dialect.{key}")
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How a file separates and quotes fields, and which of its lines are no records.
@@ -153,12 +157,14 @@ def options_of(texts: Mapping[str, str]) -> dict[str, str | int | bool]:
     for key, text in texts.items():
         name = key.replace("-", "_")
         if name not in kinds:
-            raise _fail(key, f"is unknown; the keys of a dialect are {', '.join(sorted(kinds))}")
+            raise _wrong_option(
+                key, f"is unknown; the keys of a dialect are {', '.join(sorted(kinds))}"
+            )
         try:
             options[name] = _READERS[kinds[name]](text)
         except (KeyError, ValueError):
             kind = "true or false" if kinds[name] is bool else "a whole number"
-            raise _fail(key, f"{text!r} is not {kind}") from None
+            raise _wrong_option(key, f"{text!r} is not {kind}") from None
     return options
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sluice.csv.contents import foreign_kind_of
+from sluice.csv.contents import foreign_kind_of, is_archive
 from sluice.csv.decompression import read_content
 from sluice.csv.dialects import Dialect
 from sluice.csv.encodings import EncodingWatch
 from sluice.csv.splitting import Splitter
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
-from sluice.errors import EmptyFileError
-from sluice.inference.dialects import Detection, detect_dialect
+from sluice.errors import EmptyFileError, WorkbookError
+from sluice.inference.dialects import Detection
+from sluice.inference.evolution import evolved
+from sluice.inference.further_files import detect_file, must_observe
 from sluice.inference.inferred import (
     Inferred,
     check_inferable,
@@ -26,6 +29,7 @@ from sluice.inference.observations import Observations, merge_all
 from sluice.inference.records import observe_records
 from sluice.parsing.layout import Layout, header_names, lay_out_names
 from sluice.parsing.parser import parse_chunk
+from sluice.workbooks.sheet_text import open_sheet
 
 if TYPE_CHECKING:
     from sluice.csv.cuts import Cut
@@ -45,7 +49,8 @@ class DryRun:
     Attributes:
         detection: dialect, header and evidence; None where the dataset declares them.
         inferred: the declaration; None where the dataset is declared.
-        dataset: the dataset as the rows were checked.
+        dataset: the dataset as the rows were checked: with what the file adds and widens.
+        document: its declaration.
         dialect: how the file is written.
         records, rows: read and good ones of the sample.
         rejects: the first rejects.
@@ -57,6 +62,7 @@ class DryRun:
     detection: Detection | None
     inferred: Inferred | None
     dataset: Dataset
+    document: Mapping[str, Any]
     dialect: Dialect
     records: int
     rows: int
@@ -74,18 +80,28 @@ class Sample:
         name: what to call it in errors.
         is_complete: whether it is the complete file.
         size_bytes: of the complete file.
+        sheet: that is loaded, where it is a workbook; empty for the first one.
     """
 
     data: bytes
     name: str
     is_complete: bool
     size_bytes: int
+    sheet: str = ""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A dataset and its declaration, which a file may change."""
+
+    dataset: Dataset
+    document: Mapping[str, Any]
 
 
 def dry_run(
     sample: Sample,
     name: str,
-    declared: Dataset | None,
+    declared: Declared | None,
     given: Mapping[str, str | int | bool],
     max_rejects: int = 20,
 ) -> DryRun:
@@ -102,52 +118,107 @@ def dry_run(
         FileError: the file would fail.
     """
     started = time.monotonic()
-    content, encoding = _content(sample, declared)
-    given = {**given, "encoding": encoding} if encoding else given
-    detection = None
-    if declared is None or declared.detects_dialect:
-        known = {**dict(declared.given_dialect if declared else ()), **given}
-        detection = detect_dialect(content, is_complete=sample.is_complete, given=known)
-        dialect = detection.dialect
-    else:
-        dialect = replace(declared.dialect, **given)  # type: ignore[arg-type]  # checked by the class
-    dialect, is_detected = _with_encoding(dialect, content, given)
-    splitter, cuts = _split(content, dialect, is_complete=sample.is_complete)
-    names = None if splitter.header is None else header_names(splitter.header, dialect)
+    opened = _open(sample, declared.dataset if declared else None, given)
+    splitter, cuts = _split(opened.content, opened.dialect, is_complete=sample.is_complete)
+    dialect, names = opened.dialect, None
+    if splitter.header is not None:
+        names = header_names(splitter.header, dialect)
     inferred = None
     if declared is None:
         check_inferable(names)
-        width = len(names) if names is not None else detection.width if detection else 0
-        observations = _observe(content, cuts, dialect, width, sample.name)
-        assert detection is not None  # noqa: S101  # detected where nothing is declared
-        inferred = infer_declaration(name, detection, names, observations)
-        declared = parse_document(inferred.document)
-    layout = lay_out_names(declared, names, dialect, is_detected=is_detected)
-    records, rejects = _parse(content, cuts, declared, layout)
+        assert opened.detection is not None  # noqa: S101  # detected where nothing is declared
+        observations = _observe(opened, cuts, names, None, sample.name)
+        inferred = infer_declaration(name, opened.detection, names, observations)
+        declared = Declared(parse_document(inferred.document), inferred.document)
+    elif must_observe(declared.dataset, names) and cuts:
+        observations = _observe(opened, cuts, names, declared.dataset, sample.name)
+        declared = _evolved(declared, names, observations)
+    layout = lay_out_names(declared.dataset, names, dialect, is_detected=opened.is_detected)
+    records, rejects = _parse(opened.content, cuts, declared.dataset, layout)
     read = sum(cut.end_byte - cut.first_byte for cut in cuts)
     spent_s = time.monotonic() - started
     return DryRun(
-        detection=detection,
+        detection=opened.detection,
         inferred=inferred,
-        dataset=declared,
+        dataset=declared.dataset,
+        document=declared.document,
         dialect=dialect,
         records=records,
         rows=records - len(rejects),
         rejects=tuple(rejects[:max_rejects]),
         rejected=len(rejects),
-        bytes_read=len(content),
+        bytes_read=len(opened.content),
         seconds=spent_s / _SHARE_OF_PARSING * max(1.0, sample.size_bytes / max(1, read)),
     )
 
 
-def _content(sample: Sample, declared: Dataset | None) -> tuple[bytes, str | None]:
-    """Return the decompressed content, and its encoding where it was converted."""
+@dataclass(frozen=True)
+class _Opened:
+    """The content of a file, and how it is written."""
+
+    content: bytes
+    dialect: Dialect
+    is_detected: bool
+    detection: Detection | None = None
+
+
+def _open(
+    sample: Sample, dataset: Dataset | None, given: Mapping[str, str | int | bool]
+) -> _Opened:
+    """Return the decompressed content of a file and its dialect, as split finds it."""
+    if is_archive(sample.data):
+        return _open_workbook(sample, dataset)
     found = read_content(iter([sample.data]), sample.name)
-    dialect = declared.dialect if declared else Dialect()
+    dialect = dataset.dialect if dataset else Dialect()
     foreign = None if found.encoding else foreign_kind_of(found.head, dialect)
     if foreign:
         raise foreign.refuse(sample.name)
-    return b"".join(found.blocks), found.encoding
+    content = b"".join(found.blocks)
+    given = {**given, "encoding": found.encoding} if found.encoding else given
+    detection = None
+    if dataset is None or dataset.detects_dialect:
+        known = {**dict(dataset.given_dialect if dataset else ()), **given}
+        detection = detect_file(dataset, content, b"", is_complete=sample.is_complete, given=known)
+        dialect = detection.dialect
+    else:
+        dialect = replace(dialect, **given)  # type: ignore[arg-type]  # checked by the class
+    dialect, is_detected = _with_encoding(dialect, content, given)
+    return _Opened(content, dialect, is_detected, detection)
+
+
+def _open_workbook(sample: Sample, dataset: Dataset | None) -> _Opened:
+    """Return the CSV of a sheet; where nothing is declared, the dialect is that of the sheet's table.
+
+    Raises:
+        WorkbookError: only the beginning of the workbook is known, or it cannot be read.
+    """
+    if not sample.is_complete:
+        raise WorkbookError(
+            f"{sample.name} is a workbook of {sample.size_bytes / 1024**2:.0f} MiB, too large to be inferred"
+            " without loading it: load it, or save the sheet as CSV UTF-8"
+        )
+    text = open_sheet(
+        io.BytesIO(sample.data), sample.name, dataset or Dataset("undeclared", "", ()), sample.sheet
+    )
+    content = b"".join(text.blocks())
+    if dataset is not None:
+        return _Opened(content, text.dialect, is_detected=False)
+    given: dict[str, str | int | bool] = {
+        "encoding": "utf-8",
+        "delimiter": ",",
+        "quote": '"',
+        "escape": "",
+    }
+    detection = detect_file(None, content, b"", is_complete=True, given=given)
+    return _Opened(content, detection.dialect, is_detected=False, detection=detection)
+
+
+def _evolved(
+    declared: Declared, names: Sequence[str] | None, observations: Observations
+) -> Declared:
+    """Return the dataset with what a file adds and widens."""
+    document = evolved(declared.document, declared.dataset, names, observations)
+    return Declared(parse_document(document), document) if document else declared
 
 
 def _with_encoding(
@@ -171,17 +242,27 @@ def _split(content: bytes, dialect: Dialect, *, is_complete: bool) -> tuple[Spli
 
 
 def _observe(
-    content: bytes, cuts: Sequence[Cut], dialect: Dialect, width: int, name: str
+    opened: _Opened,
+    cuts: Sequence[Cut],
+    names: Sequence[str] | None,
+    dataset: Dataset | None,
+    name: str,
 ) -> Observations:
     if not cuts:
         raise EmptyFileError(
             f"{name} has a header and no rows, so its types cannot be inferred; use a file with rows"
         )
-    malformed = malformed_policies(None)
+    malformed = malformed_policies(dataset)
+    detection = opened.detection
+    width = len(names) if names is not None else detection.width if detection else 0
     return merge_all(
         [
             observe_records(
-                content[cut.first_byte : cut.end_byte], dialect, width, cut.first_record, malformed
+                opened.content[cut.first_byte : cut.end_byte],
+                opened.dialect,
+                width,
+                cut.first_record,
+                malformed,
             )
             for cut in cuts
         ]

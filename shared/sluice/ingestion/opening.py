@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sluice.csv.dialects import Dialect
-from sluice.datasets.model import Dataset, NewColumns, Unfitting
-from sluice.inference.dialects import Detection, detect_dialect
+from sluice.datasets.model import Dataset
+from sluice.inference.dialects import Detection
+from sluice.inference.further_files import detect_file, must_observe
 from sluice.inference.inferred import check_inferable, malformed_policies
-from sluice.inference.names import number_columns
 from sluice.ingestion.notifications import dialect_options
 from sluice.parsing.layout import check_header, header_names, lay_out_names
-from sluice.parsing.mismatches import check_first_records, match_names
+from sluice.parsing.mismatches import check_first_records
 
 if TYPE_CHECKING:
     from sluice.csv.splitting import Splitter
@@ -82,31 +82,8 @@ def open_content(
         return Opened(replace(dataset.dialect, **given), blocks, detects_encoding)  # type: ignore[arg-type]
     head, blocks, is_complete = _head(blocks)
     tail = b"" if is_complete or source.is_copied else _tail(storage, ingestion.file)
-    found = detect_dialect(head, tail, is_complete=is_complete, given=given)
-    if dataset is not None and "header" not in given:
-        other = not found.dialect.header
-        again = {**given, "header": other}
-        found = _as_declared(
-            dataset, found, detect_dialect(head, tail, is_complete=is_complete, given=again)
-        )
+    found = detect_file(dataset, head, tail, is_complete=is_complete, given=given)
     return Opened(found.dialect, blocks, detects_encoding, found)
-
-
-def _as_declared(dataset: Dataset, found: Detection, other: Detection) -> Detection:
-    """Return the detection whose header fits a dataset: with a header of its names, or without any."""
-    with_header = found if found.dialect.header else other
-    is_header = match_names(dataset, with_header.header).found > 0
-    return with_header if is_header or not _is_numbered(dataset) else _without(found, other)
-
-
-def _without(found: Detection, other: Detection) -> Detection:
-    return other if found.dialect.header else found
-
-
-def _is_numbered(dataset: Dataset) -> bool:
-    """Whether the columns have the names of those of a file without header."""
-    names = [each.name for each in number_columns(len(dataset.columns))]
-    return [each.headers for each in dataset.columns] == [(name,) for name in names]
 
 
 def _given(
@@ -165,19 +142,11 @@ def layout_document(
         check_inferable(names)
     elif names is not None:
         check_header(dataset, names, dialect)
-    if dataset is None or _must_observe(dataset, names):
+    if dataset is None or must_observe(dataset, names):
         return {**_observing(opened, dataset, dialect, names), "is_detected": bool(encoding)}
     layout = lay_out_names(dataset, names, dialect, is_detected=bool(encoding))
     check_first_records(dataset, dialect.encoding, block)
     return layout.to_json()
-
-
-def _must_observe(dataset: Dataset, names: Sequence[str] | None) -> bool:
-    """Whether the file may have columns or values that change the declaration."""
-    if dataset.unfitting is Unfitting.WIDEN:
-        return True
-    is_new = names is not None and bool(match_names(dataset, names).unknown)
-    return dataset.new_columns is NewColumns.ADD and is_new
 
 
 def _observing(

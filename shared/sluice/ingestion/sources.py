@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from sluice.csv.contents import foreign_kind_of, is_archive, is_compound
 from sluice.csv.decompression import Content, read_content
 from sluice.errors import NotCsvError
+from sluice.ingestion.notifications import SHEET
 from sluice.workbooks.compound_file import is_protected
 from sluice.workbooks.sheet_text import SheetText, open_sheet
 
@@ -193,7 +194,7 @@ def _check_protection(storage: Storage, file: StoredObject) -> None:
 def _sheet_text(storage: Storage, file: StoredObject, dataset: Dataset) -> SheetText:
     """Open the sheet of a workbook that its metadata, or else its dataset, names."""
     stored = io.BufferedReader(_StoredFile(storage, file), _BUFFER_BYTES)
-    name = getattr(file, "options", {}).get("sheet") or dataset.sheet
+    name = file.options.get(SHEET) or dataset.sheet
     return open_sheet(stored, file.url, dataset, name)
 
 

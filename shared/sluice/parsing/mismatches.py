@@ -305,7 +305,10 @@ def _advice(dataset: Dataset, match: Match) -> str:
     likely = match.unknown[:_MOST_LISTED]
     if not match.found and not any(_nearest(name, match.absent) for name in likely):
         expected = ", ".join(column.headers[0] for column in dataset.columns)
-        return f"If the file has no header, add one ({expected}), or declare header = false"
+        return (
+            f"If the file has no header, add one ({expected}), or declare header = false, or upload"
+            " the file with the option header=false"
+        )
     if match.repeated:
         return "Name each column once"
     if match.unknown:

@@ -10,6 +10,7 @@ from sluice.csv.dialects import KEYS, options_of
 from sluice.datasets.identifiers import NAME
 from sluice.documents import inference as documents
 from sluice.errors import BodyError, NotFoundError, ParameterError, TooLargeError
+from sluice.inference.declaration import document_toml
 from sluice.inference.names import dataset_name
 from sluice.postgres.catalog import dataset_version
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from sluice.csv.rejects import Reject
     from sluice.datasets.model import Column, Dataset
-    from sluice.inference.dry_run import DryRun, Sample
+    from sluice.inference.dry_run import Declared, DryRun, Sample
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 _SHOWN_CHARACTERS = 200
@@ -32,6 +33,7 @@ _ARGUMENTS = (
         "Size of the complete file, if the body is only its beginning.",
         {"type": "integer", "minimum": 1},
     ),
+    Argument("sheet", "Sheet of a workbook; the first one with a value by default."),
     *(Argument(key, "How the file is written; not detected then.") for key in KEYS),
 )
 
@@ -51,10 +53,11 @@ def infer(call: Call) -> Response:
     if not NAME.fullmatch(name):
         raise ParameterError(f"dataset: {name!r} is not a name", parameter="dataset")
     size_bytes = _size(given.pop("size_bytes", ""), data)
-    sample = Sample(data, file_name, size_bytes == len(data), size_bytes)
+    sheet = given.pop("sheet", "")
+    sample = Sample(data, file_name, size_bytes == len(data), size_bytes, sheet)
     declared = _declared(call, name)
     found = dry_run(sample, name, declared, options_of(given))
-    return json_response(_document(name, found, is_declared=declared is not None, sample=sample))
+    return json_response(_document(name, found, declared, sample))
 
 
 def _data(call: Call) -> bytes:
@@ -80,23 +83,28 @@ def _size(text: str, data: bytes) -> int:
     return int(text)
 
 
-def _declared(call: Call, name: str) -> Dataset | None:
+def _declared(call: Call, name: str) -> Declared | None:
+    from sluice.inference.dry_run import Declared  # noqa: PLC0415  # Arrow and DuckDB, paid here
+
     try:
         with call.snapshot() as connection:
-            return dataset_version(connection, name).dataset
+            found = dataset_version(connection, name)
     except NotFoundError:
         return None
+    return Declared(found.dataset, {"name": name, **found.document})
 
 
 def _document(
-    name: str, found: DryRun, *, is_declared: bool, sample: Sample
+    name: str, found: DryRun, declared: Declared | None, sample: Sample
 ) -> documents.Inference:
     inferred = found.inferred
     evidence = found.detection.evidence if found.detection else ()
     notes = {each.document["name"]: each.evidence for each in inferred.columns} if inferred else {}
+    if declared is not None:
+        notes = _changes(declared.dataset, found.dataset)
     return documents.Inference(
         dataset=name,
-        is_declared=is_declared,
+        is_declared=declared is not None,
         is_complete=sample.is_complete,
         dialect=found.dialect.to_json(),
         evidence=[documents.Evidence(each.key, each.value, each.reason) for each in evidence],
@@ -107,9 +115,21 @@ def _document(
         rejected=found.rejected,
         rejects=[_finding(each) for each in found.rejects],
         seconds=round(found.seconds, 3),
-        declaration=inferred.document if inferred else {},
-        toml=inferred.toml if inferred else "",
+        declaration=dict(found.document),
+        toml=inferred.toml if inferred else document_toml(found.document),
     )
+
+
+def _changes(before: Dataset, after: Dataset) -> dict[str, tuple[str, ...]]:
+    """Return what a file changes about the columns of a dataset, by their names."""
+    types = {each.name: each.type for each in before.columns}
+    changes: dict[str, tuple[str, ...]] = {}
+    for each in after.columns:
+        if each.name not in types:
+            changes[each.name] = ("new: the file adds it",)
+        elif types[each.name] is not each.type:
+            changes[each.name] = (f"changed: {types[each.name]} does not take all cells",)
+    return changes
 
 
 def _column(column: Column, evidence: Sequence[str]) -> documents.InferredColumn:
