@@ -290,6 +290,63 @@ def test_an_edited_declaration_converts_stored_rows_to_a_wider_type(flow: Flow) 
     assert flow.one("SELECT size FROM box WHERE id = 7").size == "7"
 
 
+def test_a_column_that_is_renamed_keeps_its_values_and_its_header(flow: Flow) -> None:
+    run(flow, many("id,size", "{n},{n}"))
+    document = {"name": "box", **declaration(flow, "box")}
+    document["columns"][1] |= {"name": "weight", "header": "size"}
+    flow.declare(document)
+    assert flow.one("SELECT weight FROM box WHERE id = 7").weight == 7
+    second = run(flow, ["id,size", "100,5"], "box/b.csv")
+    assert flow.account(second) == (1, 1, 0)
+    assert flow.one("SELECT weight FROM box WHERE id = 100").weight == 5
+    document["columns"][1] |= {"name": "mass", "type": "text"}
+    flow.declare(document)
+    assert flow.one("SELECT mass FROM box WHERE id = 7").mass == "7"
+
+
+def test_the_columns_of_a_file_without_header_are_named_later(flow: Flow) -> None:
+    run(flow, [f"{n},{n / 4}" for n in range(30)])
+    document = {"name": "box", **declaration(flow, "box"), "header": False}
+    document["columns"][0]["name"] = "id"
+    document["columns"][1]["name"] = "size"
+    flow.declare(document)
+    assert flow.one("SELECT size FROM box WHERE id = 6").size == 1.5
+    assert flow.account(run(flow, ["100,2.5", "101,3"], "box/b.csv")) == (2, 2, 0)
+
+
+def test_a_column_of_another_header_is_a_new_one(flow: Flow) -> None:
+    run(flow, many("id,size", "{n},{n}"))
+    document = {"name": "box", **declaration(flow, "box")}
+    document["columns"][1]["name"] = "weight"
+    flow.declare(document)
+    assert flow.one("SELECT count(weight) AS n FROM box").n == 0
+    flow.declare(
+        {**document, "columns": [*document["columns"], {"name": "size", "type": "integer"}]}
+    )
+    assert flow.one("SELECT size FROM box WHERE id = 7").size == 7
+
+
+def test_a_column_is_not_renamed_under_a_file_that_is_loading(flow: Flow) -> None:
+    run(flow, many("id,size", "{n},{n}"))
+    document = {"name": "box", **declaration(flow, "box"), "unfitting": "reject"}
+    flow.declare(document)
+    flow.split(flow.put(b"id,size\n" + b"1,2\n" * 30, "box/b.csv"))
+    document["columns"][1] |= {"name": "weight", "header": "size"}
+    with pytest.raises(DeclarationError, match="being loaded under the old name"):
+        flow.declare(document)
+
+
+@pytest.mark.parametrize("is_declared", [True, False], ids=["optional", "gone"])
+def test_a_column_that_is_no_longer_required_may_be_null(flow: Flow, is_declared: bool) -> None:
+    columns = [{"name": "id", "type": "integer"}, {"name": "size", "type": "integer"}]
+    required = [columns[0], {**columns[1], "required": True}]
+    flow.declare({"name": "box", "columns": required})
+    run(flow, ["id,size", "1,2"])
+    flow.declare({"name": "box", "columns": columns if is_declared else columns[:1]})
+    second = run(flow, ["id,size", "2,"] if is_declared else ["id", "2"], "box/b.csv")
+    assert flow.account(second) == (1, 1, 0)
+
+
 def test_a_type_that_would_lose_values_is_refused_while_rows_are_published(flow: Flow) -> None:
     ingestion = run(flow, many("id,size", "{n},{n}.5"))
     document = {"name": "box", **declaration(flow, "box")}

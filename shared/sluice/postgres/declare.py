@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from sluice.datasets.identifiers import quote
 from sluice.datasets.model import (
     INGESTION_COLUMN,
     SEGMENT_COLUMN,
+    Column,
     Dataset,
     Projection,
     Rollup,
@@ -89,7 +90,8 @@ def declare_within(
     key = {"dataset": dataset.name}
     connection.execute(statement("lock_dataset"), key)
     connection.execute(statement("lock_declarations"))
-    others = [each for each in declarations(connection) if each.dataset.name != dataset.name]
+    every = declarations(connection)
+    others = [each for each in every if each.dataset.name != dataset.name]
     known = connection.execute(statement("select_declaration"), key).one_or_none()
     body = {name: value for name, value in document.items() if name != "version"}
     is_changed = known is None or known.declaration != body
@@ -99,8 +101,12 @@ def declare_within(
         _check_views(dataset, [each.dataset for each in others])
         is_new = known is None and not has_table
         if known is not None:
+            before = next(each.dataset for each in every if each.dataset.name == dataset.name)
+            _rename(connection, before, dataset)
             has_key = tuple(known.declaration.get("key", ())) == dataset.key
             is_new = _prepare_change(connection, dataset, has_key=has_key, is_checked=widens)
+            if not is_new and has_key:
+                _allow_nulls(connection, before, dataset)
         if is_new:
             run_script(connection, dataset.table_sql or table_sql(dataset))
         _make_tables(connection, dataset)
@@ -215,6 +221,89 @@ def _prepare_change(
             )
     _widen(connection, dataset)
     return False
+
+
+def _rename(connection: Connection, before: Dataset, dataset: Dataset) -> None:
+    """Rename stored columns whose header has another name now.
+
+    Raises:
+        DeclarationError: files are being loaded, or something else is made of a column.
+    """
+    columns = _renamed(before, dataset)
+    if not columns:
+        return
+    _check_renames(connection, before, columns)
+    connection.exec_driver_sql(f"DROP VIEW IF EXISTS {identifiers.view(dataset.name)}")
+    for table in _tables(before):
+        found = _columns_of(connection, table)
+        for old, new in columns:
+            for field, renamed in zip(old.fields, new.fields, strict=True):
+                if renamed.name in found:
+                    raise DeclarationError(
+                        "the table has the values of an earlier column of this name; take another name",
+                        key=new.name,
+                    )
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {identifiers.store_table(table)}"
+                    f" RENAME COLUMN {quote(field.name)} TO {quote(renamed.name)}"
+                )
+
+
+def _renamed(before: Dataset, dataset: Dataset) -> list[tuple[Column, Column]]:
+    """Return the columns that have another name now: by their header, or without one by their place."""
+    names, were = ({each.name for each in d.columns} for d in (dataset, before))
+    added = [(at, each) for at, each in enumerate(dataset.columns) if each.name not in were]
+    pairs = []
+    for at, old in enumerate(before.columns):
+        if old.name in names:
+            continue
+        is_numbered = (old.name, old.headers) == (f"column_{at + 1}", (f"column_{at + 1}",))
+        has_places = is_numbered and len(before.columns) == len(dataset.columns)
+        headers = {each.casefold() for each in old.headers}
+        found = [
+            new
+            for place, new in added
+            if len(new.fields) == len(old.fields)
+            and (
+                headers & {each.casefold() for each in new.headers} or (has_places and place == at)
+            )
+        ]
+        if len(found) == 1:
+            pairs.append((old, found[0]))
+    return pairs
+
+
+def _check_renames(
+    connection: Connection, before: Dataset, columns: Sequence[tuple[Column, Column]]
+) -> None:
+    """Refuse new names of columns on which something else depends."""
+    key = columns[0][1].name
+    connection.execute(statement("lock_columns"), {"dataset": before.name})
+    if connection.scalar(statement("is_loading"), {"dataset": before.name}):
+        raise DeclarationError(
+            "files of the dataset are being loaded under the old name; declare it when they are done",
+            key=key,
+        )
+    is_dictionary = any(old.dictionary for old, _ in columns)
+    if before.rollups or before.projections or is_dictionary:
+        raise DeclarationError(
+            "roll-ups, projections or a dictionary depend on the old name of the column; keep it, or declare"
+            " a new dataset",
+            key=key,
+        )
+
+
+def _allow_nulls(connection: Connection, before: Dataset, dataset: Dataset) -> None:
+    """Let stored columns be null that are no longer required, or no longer declared."""
+    required = {each.name for each in dataset.fields if not each.nullable}
+    for table in _tables(before):
+        found = _columns_of(connection, table)
+        for each in before.fields:
+            if each.name in found and not each.nullable and each.name not in required:
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {identifiers.store_table(table)}"
+                    f" ALTER COLUMN {quote(each.name)} DROP NOT NULL"
+                )
 
 
 def _changed_types(connection: Connection, dataset: Dataset, table: str) -> dict[str, str]:
