@@ -137,7 +137,7 @@ def client(local_cloud: Cloud) -> Iterator[Client]:
                 opened.unsubscribe(each.id)
         ours = {f"trips/{name}.csv" for name in SAMPLES}
         for each in opened.ingestions(state="done", limit="1000"):
-            if each.object in ours or each.object.startswith("trips/rows/"):
+            if each.object in ours or each.object.startswith(("trips/rows/", "prices/")):
                 opened.undo(each.id)
 
 

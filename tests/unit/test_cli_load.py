@@ -208,6 +208,8 @@ def test_the_first_rejects_are_shown_with_line_column_and_reason(
     assert "trips/trips.csv: 2 rows rejected" in result.stdout
     assert re.search(r'17 +age +type +old +"old" is not a whole number', result.stdout)
     assert "and 1 more: `sluice rejects 7` lists them" in result.stdout
+    assert "to fix them: `sluice rejects 7 -o fixed.csv`" in result.stderr
+    assert "`sluice load fixed.csv --fixes 7`" in result.stderr
 
 
 def test_a_failure_prints_the_problem_on_stderr(cloud: Callable[..., Replay], file: Path) -> None:

@@ -129,3 +129,7 @@ def _print_rejects(client: Client, ingestion: Ingestion) -> None:
     if rejected > len(found):
         more = f"and {rejected - len(found):,} more: `sluice rejects {ingestion.id}` lists them"
         click.echo(as_called(more))
+    if ingestion.state == "done" and ingestion.bucket:
+        number = ingestion.id
+        fix = f"`sluice rejects {number} -o fixed.csv`, edit it, `sluice load fixed.csv --fixes {number}`"
+        click.echo(as_called(f"to fix them: {fix}"), err=True)
