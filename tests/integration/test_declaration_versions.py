@@ -197,3 +197,17 @@ def test_a_rule_that_cannot_be_tested_is_refused(
     with pytest.raises(DeclarationError) as caught:
         flow.declare({"name": "ruled", "columns": columns})
     assert caught.value.extra["key"] == f"columns[1].{key}"
+
+
+def test_rows_without_a_value_that_becomes_required_stay_visible(
+    two: tuple[Flow, Flow],
+) -> None:
+    flow, _ = two
+    columns = [
+        {"name": "id", "type": "integer"},
+        {"name": "kind", "type": "text", "dictionary": True},
+    ]
+    flow.declare({"name": "box", "columns": columns})
+    flow.run(b"id,kind\n1,a\n2,\n3,b\n", "box/a.csv")
+    flow.declare({"name": "box", "columns": [columns[0], {**columns[1], "required": True}]})
+    assert flow.ids("box") == [1, 2, 3]

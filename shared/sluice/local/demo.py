@@ -39,7 +39,7 @@ The local cloud keeps running. Try:
 STEPS = (
     ("{sluice} query trips", "list the queries of trips"),
     ("{sluice} ingestions", "list what was loaded"),
-    ("{sluice} load your.csv --dataset trips", "load your own file"),
+    ("{sluice} load your.csv", "load any file of your own"),
     ('eval "$({sluice} env)"', "point gcloud storage, gsutil and psql at it"),
     ("{url}/docs", "read about the HTTP API"),
     ("make down", "stop it and keep its data"),

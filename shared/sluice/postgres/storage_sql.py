@@ -207,8 +207,8 @@ def _decoded(dataset: Dataset, fields: Iterable[Field]) -> tuple[list[str], list
         if each.dictionary:
             texts = quote(f"texts_{each.name}")
             source = dictionary_table(dataset.name, each.name)
-            join = "LEFT JOIN" if each.nullable else "JOIN"
-            joins.append(f"{join} {source} AS {texts} ON {texts}.code = stored.{name}")
+            # Rows may be older than the rule that a value is required.
+            joins.append(f"LEFT JOIN {source} AS {texts} ON {texts}.code = stored.{name}")
             selected.append(f"{texts}.text AS {name}")
         else:
             selected.append(f"stored.{name}")
