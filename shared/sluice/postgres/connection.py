@@ -366,11 +366,14 @@ def _begin(connection: Connection, begin: str) -> None:
 
     try:
         run_plain(connection, begin)
+        return
     except DBAPIError:
         if not connection.invalidated:
             raise
-        connection.engine.dispose()  # a restart of PostgreSQL closed the other idle ones too
-        run_plain(connection, begin)
+    except OSError:  # the driver passes a reset on as it is
+        connection.invalidate()
+    connection.engine.dispose()  # a restart of PostgreSQL closed the other idle ones too
+    run_plain(connection, begin)
 
 
 @dataclass(frozen=True)
