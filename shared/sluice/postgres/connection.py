@@ -366,14 +366,13 @@ def _begin(connection: Connection, begin: str) -> None:
 
     try:
         run_plain(connection, begin)
-        return
-    except DBAPIError:
+    except (DBAPIError, OSError) as error:
+        if isinstance(error, OSError):  # the driver passes a reset on as it is
+            connection.invalidate()
         if not connection.invalidated:
             raise
-    except OSError:  # the driver passes a reset on as it is
-        connection.invalidate()
-    connection.engine.dispose()  # a restart of PostgreSQL closed the other idle ones too
-    run_plain(connection, begin)
+        connection.engine.dispose()  # a restart of PostgreSQL closed the other idle ones too
+        run_plain(connection, begin)
 
 
 @dataclass(frozen=True)
