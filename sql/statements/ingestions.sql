@@ -259,6 +259,12 @@ GROUP BY column_name, rule
 ORDER BY rejects DESC, line
 LIMIT 1;
 
+-- name: first_unfitting
+-- How many rows of an ingestion have a value that is not of its column's type, and the first of them.
+SELECT count(*) AS rejects, min(line) AS line, (array_agg(reason ORDER BY line))[1] AS reason
+FROM sluice.rejects
+WHERE ingestion = :ingestion AND rule IN ('type', 'range');
+
 -- name: adjust_account
 -- Moves rows that publishing found to be rejects or duplicates out of the loaded ones.
 UPDATE sluice.ingestions

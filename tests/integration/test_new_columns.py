@@ -69,3 +69,21 @@ class TestNewColumns:
 def test_rescuing_needs_names_and_no_other_policy(flow: Flow, changes: dict[str, Any]) -> None:
     with pytest.raises(DeclarationError, match="rescue"):
         flow.declare(COLUMNS, rescue=True, **changes)
+
+
+@pytest.mark.flow(declared=None)
+@pytest.mark.parametrize("chunk_bytes", [64, 1024 * 1024], ids=["chunks", "group commit"])
+def test_a_value_of_another_type_may_fail_its_file(database: str, chunk_bytes: int) -> None:
+    flow = Flow(database, chunk_bytes=chunk_bytes)
+    flow.declare(COLUMNS, unfitting="fail")
+    rows = b"".join(b"%d,a\n" % n for n in range(1, 31))
+    failed = flow.run(b"id,name\n" + rows + b"many,b\n", "box/a.csv")
+    assert flow.state(failed) == State.FAILED
+    problem = flow.ingestion(failed).problem
+    assert problem["code"] == "CSV106"
+    assert "line 32" in problem["detail"]
+    assert [each.line for each in flow.rejects(failed)] == [32]
+    broken = flow.run(b"id,name\n" + rows + b'31,"b" c\n', "box/b.csv")
+    assert flow.account(broken) == (31, 30, 1)
+    assert flow.state(broken) == State.DONE
+    flow.close()

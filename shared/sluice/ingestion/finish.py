@@ -32,6 +32,7 @@ from sluice.ingestion.reconciliation import (
     check_accounts,
     is_all_rejected,
     too_many_rejects,
+    unfitting_values,
 )
 from sluice.ingestion.reject_objects import write_reject_files
 from sluice.postgres.catalog import dataset_of_version, read_dataset
@@ -135,8 +136,10 @@ def publish(
     older = older_generations(connection, ingestion, dataset)
     if dataset.is_staged:
         ingestion = reject_rows(connection, ingestion, dataset, older)
-    refusal = too_many_rejects(ingestion.account, dataset) or all_rows_rejected(
-        connection, ingestion
+    refusal = (
+        too_many_rejects(ingestion.account, dataset)
+        or unfitting_values(connection, ingestion, dataset)
+        or all_rows_rejected(connection, ingestion)
     )
     if refusal:
         fail(connection, ingestion.id, refusal, project)

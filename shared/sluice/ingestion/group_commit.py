@@ -380,6 +380,8 @@ def _write_rows(
 
 
 def _is_publishable(account: Account, dataset: Dataset) -> bool:
+    if account.rejected and dataset.unfitting is Unfitting.FAIL:
+        return False  # its rejects decide
     return not (is_all_rejected(account) or too_many_rejects(account, dataset))
 
 

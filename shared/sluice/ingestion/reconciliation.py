@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sluice.datasets.model import Dataset, RejectLimit
+from sluice.datasets.model import Dataset, RejectLimit, Unfitting
 from sluice.documents.ingestions import Account
 from sluice.errors import AccountImbalanceError, AllRowsRejectedError, TooManyRejectsError
 from sluice.ingestion.model import Ingestion
@@ -161,4 +161,22 @@ def all_rows_rejected(connection: Connection, ingestion: Ingestion) -> AllRowsRe
         rejected=account.rejected,
         line=found.line,
         column=found.column_name,
+    )
+
+
+def unfitting_values(
+    connection: Connection, ingestion: Ingestion, dataset: Dataset
+) -> TooManyRejectsError | None:
+    """Return the error of a file with values that are not of their column's type, where they fail it."""
+    if dataset.unfitting is not Unfitting.FAIL or not ingestion.account.rejected:
+        return None
+    found = connection.execute(statement("first_unfitting"), {"ingestion": ingestion.id}).one()
+    if not found.rejects:
+        return None
+    return TooManyRejectsError(
+        f"{found.rejects:,} of {ingestion.account.read:,} rows have values that are not of their column's"
+        f" type, and unfitting = fail allows none; the first is on line {found.line}: {found.reason}."
+        " Nothing is published; fix the file or the declaration, and upload the file again",
+        rejected=ingestion.account.rejected,
+        allowed=0,
     )
