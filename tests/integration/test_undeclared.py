@@ -80,6 +80,17 @@ def test_a_value_in_the_last_chunk_widens_its_column_and_drops_no_row(flow: Flow
     assert rows(flow, "box", "id, size")[-2:] == [(40, "4.5"), (41, "large")]
 
 
+def test_a_header_that_joined_files_repeat_is_rejected_in_each_chunk(flow: Flow) -> None:
+    part = many("id,city", "{n},city {n}", 20)
+    ingestion = run(flow, [*part, *part, *part])
+    assert flow.account(ingestion) == (62, 60, 2)
+    assert [(each.line, each.rule) for each in flow.rejects(ingestion)] == [
+        (22, "header"),
+        (43, "header"),
+    ]
+    assert types(flow, "box") == {"id": "integer", "city": "text"}
+
+
 def test_a_file_without_header_gets_numbered_columns(flow: Flow) -> None:
     ingestion = run(flow, [f"{n},{n / 4},2020-01-{n % 28 + 1:02}" for n in range(30)])
     assert flow.account(ingestion) == (30, 30, 0)

@@ -62,7 +62,9 @@ def understand(data: bytes, ran: DryRun, chunk_bytes: int = WHOLE) -> Understood
     if ran.detection and ran.inferred:
         width = ran.detection.width if names is None else len(names)
         observed = [
-            observe_records(bytes_, ran.dialect, width, cut.first_record, malformed_policies(None))
+            observe_records(
+                bytes_, ran.dialect, width, cut.first_record, malformed_policies(None), names
+            )
             for bytes_, cut in chunks
         ]
         document = infer_declaration("box", ran.detection, names, merge_all(observed)).document

@@ -250,6 +250,17 @@ def test_stray_quotes_may_be_taken_literally(line: bytes, name: str | None) -> N
 LOOSE = [{**each, "minimum": 0} if each["name"] == "id" else each for each in THINGS["columns"]]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("again", [b"id,name", b'"id","name"'])
+def test_a_record_that_repeats_the_header_is_no_row_of_texts(again: bytes) -> None:
+    columns = [{"name": "id", "type": "text"}, {"name": "name", "type": "text"}]
+    dataset = parse_document({"name": "things", "columns": columns})
+    data = b"1,a\n" + again + b"\nid,other\n"
+    layout = lay_out(dataset, b"id,name")
+    with parse_chunk(data, dataset, layout, first_line=2, first_record=0) as parsed:
+        assert rows_of(parsed) == [("1", "a"), ("id", "other")]
+        assert [(each.line, each.rule) for each in parsed.rejects] == [(3, "header")]
+
+
 def test_text_behind_a_closing_quote_is_a_reject_even_so() -> None:
     line = b'1,a"b,"c"d,'
     rows, (reject,) = parse(line + b"\n2,b,,\n", {**THINGS, "stray_quotes": "literal"})

@@ -34,6 +34,7 @@ RECORD_REASONS = {
     "open_escape": "ends with an escape, and the file with it: the character after it is missing",
     "columns": "has {found} columns instead of {expected}",
     "encoding": "is not text in {encoding}",
+    "header": "repeats the header",
     "nul": "contains a NUL byte, which text cannot",
 }
 

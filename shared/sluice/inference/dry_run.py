@@ -263,6 +263,7 @@ def _observe(
                 width,
                 cut.first_record,
                 malformed,
+                names,
             )
             for cut in cuts
         ]

@@ -50,10 +50,10 @@ class Choice:
 def choose_form(sample: Sample, known: Mapping[str, object]) -> Choice:
     """Choose the form in which a sample reads best."""
     text = _without_lines(sample.text, int(str(known.get("skip_lines", 0))))
-    scores = _compare(text, known)
+    scores = _compare(text, known, is_whole=sample.is_whole)
     best = scores[0]
     if "delimiter" not in known:
-        best = _refined(best, text, known)
+        best = _refined(best, text, known, is_whole=sample.is_whole)
     if sample.late:
         best = _with_late_quotes(best, text, sample.late, known)
     others = tuple(
@@ -80,23 +80,28 @@ def _without_lines(text: str, count: int) -> str:
     return "\n" * min(count, len(lines)) + "".join(lines[count:])
 
 
-def _compare(text: str, known: Mapping[str, object]) -> list[Score]:
+def _compare(text: str, known: Mapping[str, object], *, is_whole: bool) -> list[Score]:
     """Return the scores of the possible forms, best first."""
     forms = candidate_forms(text, known)
     start = text[: text.rfind("\n", 0, _FIRST_CHARS) + 1] or text[:_FIRST_CHARS]
     is_all = len(text) <= _FIRST_CHARS
-    scores = _sorted([score(read(text if is_all else start, form)) for form in forms])
     if is_all:
-        return scores
+        return _sorted([score(read(text, form, is_whole=is_whole)) for form in forms])
+    scores = _sorted([score(read(start, form)) for form in forms])
     finalists = [each for each in scores if each.total >= scores[0].total * _FINALIST_SHARE]
-    return _sorted([score(read(text, each.reading.form)) for each in finalists[:_MAX_FINALISTS]])
+    return _sorted(
+        [
+            score(read(text, each.reading.form, is_whole=is_whole))
+            for each in finalists[:_MAX_FINALISTS]
+        ]
+    )
 
 
 def _sorted(scores: list[Score]) -> list[Score]:
     return sorted(scores, key=lambda each: -each.total)
 
 
-def _refined(best: Score, text: str, known: Mapping[str, object]) -> Score:
+def _refined(best: Score, text: str, known: Mapping[str, object], *, is_whole: bool) -> Score:
     """Return the score with a longer delimiter, if all delimiters are part of it."""
     delimiter = best.reading.form.delimiter
     if len(delimiter) != 1 or best.width == 1:
@@ -105,7 +110,7 @@ def _refined(best: Score, text: str, known: Mapping[str, object]) -> Score:
         form = replace(best.reading.form, delimiter=longer, spaces=False)
         if not is_allowed(form, known):
             continue
-        found = score(read(text, form))
+        found = score(read(text, form, is_whole=is_whole))
         if found.width > 1 and found.consistency >= best.consistency - 0.01:
             return found
     return best
@@ -153,7 +158,7 @@ def _with_late_quotes(best: Score, text: str, late: str, known: Mapping[str, obj
     delimiter = best.reading.form.delimiter
     if not delimiter:
         return best
-    found = _compare(late, {**known, "delimiter": delimiter})[0]
+    found = _compare(late, {**known, "delimiter": delimiter}, is_whole=False)[0]
     return score(read(text, found.reading.form)) if found.total > 0 else best
 
 

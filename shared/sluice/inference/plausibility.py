@@ -6,7 +6,7 @@ import re
 
 from sluice.inference.candidates import prior_of
 from sluice.inference.cell_kinds import VALUES, Kind, kind_of
-from sluice.inference.reading import DELIMITER, ESCAPE, LF, QUOTE, Reading
+from sluice.inference.reading import DELIMITER, ESCAPE, LF, QUOTE, QUOTED, Reading, Record
 
 #: What a file of one column is worth, compared with one of two columns.
 SINGLE_PRIOR = 0.62
@@ -71,15 +71,35 @@ def quoting(reading: Reading) -> float:
     if not form.quote:
         return _unquoted(reading)
     apart = _apart(reading)
-    if not (reading.quoted or reading.junk or reading.is_open or apart):
+    if not (reading.quoted or reading.junk or reading.is_open or reading.unclosed or apart):
         return 1.0 if form.quote == "'" else _unquoted(reading)
     if not (reading.quoted or reading.is_open or apart):
-        return 0.95 if reading.junk * 3 <= max(3, len(reading.contents)) else 0.8
+        return _unpaired(reading)
     bad = reading.junk + reading.is_open * (1 if reading.quoted > 1 else 3) + apart
+    bad += reading.unclosed
     factor = 1 - 0.6 * bad / (reading.quoted + bad) - min(0.06, 0.03 * bad)
     if form.quote == "'" and reading.quoted < 2 and not _encloses_marks(reading):
         factor *= 0.8
     return factor
+
+
+def _unpaired(reading: Reading) -> float:
+    """Return how plausible quotes are that enclose no field: a single one may be a mistake."""
+    records = reading.contents[:_MAX_RECORDS]
+    has_strays = any(_has_stray_quote(each, reading) for each in records)
+    if reading.form.quote == "'" or has_strays or reading.unclosed > 1:
+        return 0.8
+    return 0.95 if reading.junk * 3 <= max(3, len(reading.contents)) else 0.8
+
+
+def _has_stray_quote(record: Record, reading: Reading) -> bool:
+    """Whether a quote is within a field that does not begin with it."""
+    if reading.form.quote not in record.text:
+        return False
+    quote = reading.form.quote
+    return any(
+        quote in cell[1:] and cell[0] not in (quote, QUOTED) for cell in reading.cells(record)
+    )
 
 
 def _apart(reading: Reading) -> int:

@@ -8,10 +8,12 @@ following) occur in no text (Unicode, section 23.7).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 DELIMITER, QUOTE, LF, CR, ESCAPE, CUT, QUOTED = map(chr, range(0xFDD0, 0xFDD7))
+#: Quotes that are read as text because they are never closed; each needs the text to be read again.
+_MAX_UNCLOSED = 6
 #: What stands for a line end inside quotes.
 _INNER_LINE_ENDS = re.compile(f"[{LF}{CR}]")
 
@@ -65,6 +67,7 @@ class Reading:
         quoted: number of quoted fields that end before a delimiter or line end.
         junk: number of quoted fields with other text after the closing quote.
         is_open: whether the last quoted field is not closed.
+        unclosed: number of quotes before it that are not closed, and were read as text.
     """
 
     form: Form
@@ -72,6 +75,7 @@ class Reading:
     quoted: int
     junk: int
     is_open: bool
+    unclosed: int = 0
 
     def cells(self, record: Record) -> list[str]:
         """Return the masked fields of a record; those in quotes begin with `QUOTED`."""
@@ -93,15 +97,34 @@ def mark_of(form: Form) -> str:
     return form.delimiter if len(form.delimiter) < 2 else CUT
 
 
-def read(text: str, form: Form) -> Reading:
-    """Read text as records of a form."""
-    masked, quoted, junk, is_open = _mask(text, form)
+@dataclass(slots=True)
+class _Masked:
+    """Text in which quoted and escaped parts are masked, and what was found in it; see `Reading`."""
+
+    text: str
+    quoted: int = 0
+    junk: int = 0
+    open_at: int = -1
+    unclosed: int = 0
+
+
+def read(text: str, form: Form, *, is_whole: bool = False) -> Reading:
+    """Read text as records of a form.
+
+    Args:
+        text: a file or a part of it.
+        form: its marks.
+        is_whole: whether it is the whole file, so that a quote that is not closed in it never is.
+    """
+    found = _mask(text, form, is_whole=is_whole)
+    masked = found.text
     if "\r" in masked:
         masked = masked.replace("\r\n", "\n").replace("\r", "\n")
     lines = masked.split("\n")
     if not lines[-1]:
         lines.pop()
-    return Reading(form, tuple(_number(lines, mark_of(form))), quoted, junk, is_open)
+    records = tuple(_number(lines, mark_of(form)))
+    return Reading(form, records, found.quoted, found.junk, found.open_at >= 0, found.unclosed)
 
 
 def _number(lines: list[str], mark: str) -> list[Record]:
@@ -114,31 +137,38 @@ def _number(lines: list[str], mark: str) -> list[Record]:
     return records
 
 
-def _mask(text: str, form: Form) -> tuple[str, int, int, bool]:
-    """Mask quoted and escaped text; count quoted fields, those with junk, and whether one is open."""
+def _mask(text: str, form: Form, *, is_whole: bool) -> _Masked:
+    """Mask quoted and escaped text; count quoted fields, those with junk, and those that are not closed."""
     if form.escape:
         text = _mask_escapes(text, form)
     if len(form.delimiter) > 1:
         text = text.replace(form.delimiter, CUT)
     if not form.quote or form.quote not in text:
-        return text, 0, 0, False
+        return _Masked(text)
+    found = _mask_quoted(text, form)
+    while is_whole and found.open_at >= 0 and found.unclosed < _MAX_UNCLOSED:
+        text = text[: found.open_at] + QUOTE + text[found.open_at + 1 :]
+        found = replace(_mask_quoted(text, form), unclosed=found.unclosed + 1)
+    return found
+
+
+def _mask_quoted(text: str, form: Form) -> _Masked:
     table = _inner_table(form.delimiter, form.quote)
-    quoted = junk = 0
-    is_open = False
+    result = _Masked("")
 
     def mask(found: re.Match[str]) -> str:
-        nonlocal quoted, junk, is_open
         body = found[1].replace("\r\n", LF).translate(table)
         if found[2] is not None:
-            junk += 1
+            result.junk += 1
             return form.quote + body + form.quote
         if found[3] is not None:
-            is_open = True
+            result.open_at = found.start(1) - 1
             return form.quote + body
-        quoted += 1
+        result.quoted += 1
         return QUOTED + body
 
-    return _quoted_pattern(form).sub(mask, text), quoted, junk, is_open
+    result.text = _quoted_pattern(form).sub(mask, text)
+    return result
 
 
 @lru_cache(maxsize=64)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sluice.inference.observations import Observations
 from sluice.inference.observe import observe
+from sluice.parsing.layout import repeatable_header
 from sluice.parsing.texts import read_texts
 
 if TYPE_CHECKING:
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def observe_records(
-    data: bytes, dialect: Dialect, width: int, first_record: int, malformed: Mapping[str, str]
+    data: bytes,
+    dialect: Dialect,
+    width: int,
+    first_record: int,
+    malformed: Mapping[str, str],
+    names: Sequence[str] | None = None,
 ) -> Observations:
     """Return what the columns of whole records may be; records that are rejected are left out.
 
@@ -24,8 +30,10 @@ def observe_records(
         width: number of columns.
         first_record: number of the first record in the file, from 0.
         malformed: the keys `stray_quotes` and `ragged` of the dataset.
+        names: the header of the file, if it has one.
     """
     found = Observations()
-    for numbers, cells in read_texts(data, dialect, width, first_record, malformed):
+    header = repeatable_header(names or (), dialect)
+    for numbers, cells in read_texts(data, dialect, width, first_record, malformed, header):
         found = observe(cells, first_record=0, records=numbers, earlier=found)
     return found

@@ -32,7 +32,12 @@ def observe_chunk(
     """
     dialect = Dialect.from_json(layout["dialect"])
     found = observe_records(
-        data, dialect, layout["width"], chunk.first_record, layout.get("malformed", {})
+        data,
+        dialect,
+        layout["width"],
+        chunk.first_record,
+        layout.get("malformed", {}),
+        layout["names"],
     )
     key = {"ingestion": chunk.ingestion, "chunk": chunk.number}
     values = {**key, "observations": found.to_json()}

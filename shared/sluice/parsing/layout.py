@@ -24,6 +24,7 @@ class Layout:
         sheet: the name of the sheet where the file is a workbook; then its lines are the rows, whatever
             line ends cells have.
         rescued: places and names of the columns whose cells are rescued.
+        header: the names in its header, if a record that repeats them is no row.
     """
 
     order: tuple[Place | None, ...]
@@ -32,6 +33,7 @@ class Layout:
     is_detected: bool = False
     sheet: str = ""
     rescued: tuple[tuple[int, str], ...] = ()
+    header: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as a JSON object."""
@@ -41,7 +43,11 @@ class Layout:
             "dialect": self.dialect.to_json(),
             "is_detected": self.is_detected,
         }
-        others = {"sheet": self.sheet, "rescued": [list(each) for each in self.rescued]}
+        others = {
+            "sheet": self.sheet,
+            "rescued": [list(each) for each in self.rescued],
+            "header": list(self.header),
+        }
         return {**document, **{name: each for name, each in others.items() if each}}
 
     @classmethod
@@ -52,7 +58,8 @@ class Layout:
         order = (tuple(each) if isinstance(each, list) else each for each in document["order"])
         sheet = document.get("sheet", "")
         rescued = tuple((place, name) for place, name in document.get("rescued", ()))
-        return cls(tuple(order), document["width"], dialect, is_detected, sheet, rescued)
+        header = tuple(document.get("header", ()))
+        return cls(tuple(order), document["width"], dialect, is_detected, sheet, rescued, header)
 
 
 def sheet_json(
@@ -115,7 +122,17 @@ def lay_out_names(
         rescued and order[-1] is not None
     ):  # it would need both the column of the file and the others
         raise header_mismatch(dataset, match, dialect.delimiter.join(names))
-    return Layout(order, len(names), dialect, is_detected, rescued=rescued)
+    header = repeatable_header(names, dialect)
+    return Layout(order, len(names), dialect, is_detected, rescued=rescued, header=header)
+
+
+def repeatable_header(names: Sequence[str], dialect: Dialect) -> tuple[str, ...]:
+    """Return the names in a header if a record that repeats them is no row, as in joined files.
+
+    A single name may be a value, and the names of two lines are in no record.
+    """
+    is_told_apart = sum(map(bool, names)) > 1
+    return tuple(names) if is_told_apart and dialect.header_records == 1 else ()
 
 
 def _rescued(order: Sequence[Place | None], names: Sequence[str]) -> tuple[tuple[int, str], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def read_texts(
-    data: bytes, dialect: Dialect, width: int, first_record: int, malformed: Mapping[str, str]
+    data: bytes,
+    dialect: Dialect,
+    width: int,
+    first_record: int,
+    malformed: Mapping[str, str],
+    header: Sequence[str] = (),
 ) -> Iterator[tuple[NDArray[np.int64], list[pa.Array]]]:
     """Yield the cells of the well-formed records of a chunk, one array per column.
 
@@ -35,8 +40,9 @@ def read_texts(
         width: number of columns.
         first_record: number of the chunk's first record in the file, from 0.
         malformed: the keys `stray_quotes` and `ragged` of the dataset.
+        header: names that a record may repeat, which is none then; see `Layout`.
     """
-    layout = Layout(tuple(range(width)), width, dialect)
+    layout = Layout(tuple(range(width)), width, dialect, header=tuple(header))
     dataset = undeclared(width, dialect, malformed)
     try:
         batches_read = list(_batches(find_well_formed(data, dataset, layout), layout))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +21,7 @@ from sluice.csv.field_counts import count_fields, ends_with_delimiter, quote_str
 from sluice.csv.records import Flaw, RecordIndex, count_plain_records, index_records
 from sluice.csv.rejects import BACKSLASH_HINT, LONE_CR_HINT, RECORD_REASONS, Finding
 from sluice.csv.scanning import BOM
+from sluice.csv.writing import LINE_END, RecordWriter, UnwritableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +90,8 @@ def find_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
         layout: how the file is laid out.
     """
     dialect = layout.dialect
-    if not dialect.is_plain or dialect.trailing_delimiter:
+    headers = _written_headers(layout)
+    if not dialect.is_plain or dialect.trailing_delimiter or any(map(data.__contains__, headers)):
         return pick_well_formed(data, dataset, layout)
     text = _in_utf8(data, dialect)
     records = None if text is None else count_plain_records(text, dialect, layout.width)
@@ -104,15 +106,7 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
     dialect, width = layout.dialect, layout.width
     index = index_records(data, dialect, width)
     malformed, rewritten = _flawed_quotes(data, index, dataset, layout)
-    for number in _undecodable(data, index, dialect.encoding):
-        reason = RECORD_REASONS["encoding"].format(encoding=dialect.encoding)
-        malformed.setdefault(number, (None, "encoding", None, reason))
-    for mark in _MARKS_ALONE.finditer(data) if BOM in data else ():
-        number = _record_at(index, mark.start(1))
-        if (index.starts[number], index.ends[number]) == mark.span(1):
-            malformed[number] = (None, "columns", None, _MARK_REASON)
-    for number in _with_nul(data, index):
-        malformed[number] = (None, "nul", None, RECORD_REASONS["nul"])
+    _add_flawed_texts(malformed, data, index, layout)
     kept = _keep(data, index, malformed, rewritten)
     scanned = scanned_form(kept.data, dialect)
     counts = count_fields(scanned, kept.starts, dialect)
@@ -145,6 +139,25 @@ def pick_well_formed(data: bytes, dataset: Dataset, layout: Layout) -> WellForme
         quote=plain.quote,
         escape=plain.escape,
     )
+
+
+def _add_flawed_texts(
+    malformed: dict[int, Finding], data: bytes, index: RecordIndex, layout: Layout
+) -> None:
+    """Add the records that are no text, no row, or no text that can be stored."""
+    encoding = layout.dialect.encoding
+    for number in _undecodable(data, index, encoding):
+        reason = RECORD_REASONS["encoding"].format(encoding=encoding)
+        malformed.setdefault(number, (None, "encoding", None, reason))
+    for mark in _MARKS_ALONE.finditer(data) if BOM in data else ():
+        number = _record_at(index, mark.start(1))
+        if (index.starts[number], index.ends[number]) == mark.span(1):
+            malformed[number] = (None, "columns", None, _MARK_REASON)
+    for header in _written_headers(layout):
+        for number in _equal_to(header, data, index):
+            malformed[number] = (None, "header", None, RECORD_REASONS["header"])
+    for number in _with_nul(data, index):
+        malformed[number] = (None, "nul", None, RECORD_REASONS["nul"])
 
 
 def _plain_records(records: Records, dialect: Dialect, width: int) -> Canonical:
@@ -254,6 +267,34 @@ def _undecodable(data: bytes, index: RecordIndex, encoding: str) -> Iterator[int
                 yield number
         else:
             return
+
+
+def _written_headers(layout: Layout) -> Sequence[bytes]:
+    """Return the header of a file as a record may repeat it: with quotes only where needed, and with all."""
+    names, dialect = layout.header, layout.dialect
+    if not names:
+        return ()
+    quoted = [each.replace(dialect.quote, dialect.quote * 2) for each in names if dialect.quote]
+    full = dialect.delimiter.join(f"{dialect.quote}{each}{dialect.quote}" for each in quoted)
+    try:
+        record = RecordWriter(dialect).record(names).removesuffix(LINE_END)
+        written = [each.encode(dialect.encoding) for each in (record, full) if each]
+    except (UnwritableError, UnicodeEncodeError):
+        return ()
+    end = dialect.delimiter_byte if dialect.trailing_delimiter else b""
+    return written if not end else [*written, *(each.removesuffix(end) for each in written)]
+
+
+def _equal_to(record: bytes, data: bytes, index: RecordIndex) -> Iterator[int]:
+    """Yield the records that have these bytes."""
+    offset = data.find(record)
+    while offset >= 0:
+        number = _record_at(index, offset)
+        end = offset + len(record)
+        if number >= 0 and (index.starts[number], index.ends[number]) == (offset, end):
+            yield number
+        following = int(index.starts[number + 1]) if number + 1 < len(index) else len(data)
+        offset = data.find(record, following)
 
 
 def _with_nul(data: bytes, index: RecordIndex) -> Iterator[int]:
