@@ -12,6 +12,8 @@ from sluice.csv.masking import ESCAPE, PADDING, REST, Mask, Offsets, mask_of, sc
 from sluice.csv.scanning import BOM, Scanner
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from sluice.csv.dialects import Dialect
@@ -66,16 +68,24 @@ def quote_strays(record: bytes, dialect: Dialect) -> bytes | None:
     """Quote the fields of a record that contain stray quotes, so that the quotes are literal.
 
     Returns:
-        The record, or None if text follows a closing quote, which is ambiguous.
+        The record, or None where it is ambiguous: text follows a closing quote, or a quote that opens
+        within a field may enclose the delimiter after it.
     """
     fields = _fields(record, dialect, is_strict=True)
-    if fields is None:
-        return None
     quote = dialect.quote_byte
+    if fields is None or _may_enclose_delimiters(fields, quote):
+        return None
     return dialect.delimiter_byte.join(
         each.written if each.is_quoted or quote not in each.scanned else _quoted(each, quote)
         for each in fields
     )
+
+
+def _may_enclose_delimiters(fields: Sequence[_Field], quote: bytes) -> bool:
+    """Whether a field has an open quote before a word, and a later one has a quote too."""
+    odd = [each for each in fields if not each.is_quoted and each.scanned.count(quote) % 2]
+    opening = rb"[\s(\[=:]" + re.escape(quote) + rb"\S"
+    return any(re.search(opening, each.scanned) for each in odd[:-1])
 
 
 def _quoted(field: _Field, quote: bytes) -> bytes:

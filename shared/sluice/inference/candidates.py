@@ -41,6 +41,7 @@ MARKS = r",;|:^~#&*!\u00a6\u00a7\t"
 _RUN = re.compile(rf"(?<![{MARKS}])[{MARKS}\\]{{1,3}}[{MARKS}]")
 RUN_PRIOR = 0.9
 COMMA_SPACE = ", "
+_GAP = "  "
 _LITERAL_TAB = "\\t"
 _MAX_RUNS = 3
 _LINE_ENDS = re.compile(r"[\r\n]+")
@@ -93,6 +94,8 @@ def _is_valid(delimiter: str, quote: str, escape: str, encoding: str, comment: s
 def _delimiters(text: str) -> list[str]:
     lines = [line for line in _LINE_ENDS.split(text) if line.strip()][:_LINES]
     common = [each for each in PRIORS if each in text and each != COMMA_SPACE]
+    if " " in common and _is_in_most(_GAP, lines):
+        common.remove(" ")  # columns that are aligned
     control = sorted(set(_CONTROL.findall(text[:20_000])))[:4]
     rare = [each for each in _RARE if _is_in_most(each, lines)]
     return [*common, *control, *_runs(lines), *rare, ""]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sluice.csv.dialects import Dialect
 from sluice.errors import EmptyFileError
@@ -18,13 +18,16 @@ from sluice.inference.file_parts import FileParts
 from sluice.inference.forms import choose_form
 from sluice.inference.reading import Form
 from sluice.inference.reasons import Evidence, explain_form, explain_parts, find_doubts
-from sluice.inference.sampling import take_sample
+from sluice.inference.sampling import Sample, take_sample
 
 __all__ = ["Detection", "Evidence", "detect_dialect"]
 
 _SEPARATOR_LINE = re.compile(
     r'"?sep=([^\w\r\n"\']{1,4}?|\\t)"?[ \t]*(?:\r\n|\n|\r|\Z)', re.IGNORECASE
 )
+
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r|\Z)")
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ def detect_dialect(
         )
     separator = _separator_line(sample.text, known)
     if separator:
-        known = {"skip_lines": 1, **known}
-        is_used = separator in sample.text[sample.text.index(separator) + len(separator) :]
+        sample = _without_first_line(sample)
+        is_used = separator in sample.text
         separator = separator if is_used and is_allowed(Form(separator), known) else ""
     if separator:
         known = {"delimiter": separator, **known}
@@ -101,6 +104,12 @@ def _separator_line(text: str, known: Mapping[str, object]) -> str:
     if not found or "delimiter" in known or "skip_lines" in known:
         return ""
     return "\t" if found[1] == "\\t" else found[1]
+
+
+def _without_first_line(sample: Sample) -> Sample:
+    """Empty the first line, so that later ones keep their numbers."""
+    text = "\n" + _LINE.sub("", sample.text, count=1)
+    return replace(sample, text=text, tail=text if sample.tail_is_text else sample.tail)
 
 
 def _dialect(evidence: Iterable[Evidence], given: Mapping[str, object]) -> Dialect:

@@ -14,6 +14,7 @@ from sluice.inference.header import Header, find_header, plain
 from sluice.inference.reading import QUOTED, Reading, Record
 from sluice.inference.sampling import Sample
 from sluice.inference.table import Table, find_table
+from sluice.parsing.mismatches import is_rule, joined_names
 
 #: Lines after the table that a dialect can leave out (`footer_lines`).
 _MAX_FOOTER_LINES = 1_000
@@ -76,12 +77,7 @@ class FileParts:
     def names(self) -> tuple[str, ...]:
         """Return the names of the columns, none without header; two header lines are joined."""
         lines = self.header.lines if self.header.is_present else 0
-        rows = [self._values(each) for each in self.table.records[:lines]]
-        if not rows:
-            return ()
-        longest = max(map(len, rows))
-        padded = [[*row, *[""] * (longest - len(row))] for row in rows]
-        return tuple(" ".join(filter(None, parts)) for parts in zip(*padded, strict=True))
+        return tuple(joined_names([self._values(each) for each in self.table.records[:lines]]))
 
     def _values(self, record: Record) -> list[str]:
         values = [each.strip() for each in self.reading.values(record)]
@@ -114,7 +110,10 @@ def _cells(record: Record, reading: Reading, *, trailing: bool) -> list[str]:
 def _header(rows: Sequence[Sequence[str]], width: int, known: Mapping[str, object]) -> Header:
     if not rows:
         return Header(False, 1, "there is no record", False)
-    found = find_header(rows[0], [row for row in rows[1:] if len(row) == width])
+    if len(rows) > 1 and is_rule(rows[1]):
+        found = Header(True, 2, "the second line is a rule below names", True)
+    else:
+        found = find_header(rows[0], [row for row in rows[1:] if len(row) == width])
     if "header" in known:
         found = replace(found, is_present=bool(known["header"]), is_certain=True)
     if "header_lines" in known:

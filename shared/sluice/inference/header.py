@@ -56,10 +56,11 @@ def find_header(first: Row, rows: Sequence[Row]) -> Header:
         first: the masked cells of the first record.
         rows: the masked cells of records after it, all of the same width.
     """
-    rows = rows[:MAX_ROWS]
+    rows = [each for each in rows[:MAX_ROWS] if len(first) < 2 or list(each) != list(first)]
     if not rows:
         return _alone(first)
-    votes = [_vote(name, column) for name, column in zip(first, _columns(rows), strict=False)]
+    below = rows[1:] if len(rows) > 1 and _has_units_only(rows[0]) else rows
+    votes = [_vote(name, column) for name, column in zip(first, _columns(below), strict=False)]
     if _is_years(first, rows):
         reason = "the first record has successive years, the rows have not"
         return Header(True, _header_lines(first, rows), reason, True)
@@ -72,6 +73,12 @@ def find_header(first: Row, rows: Sequence[Row]) -> Header:
         reason = f"in {_columns_of(values)} the first record is a value like those below"
         return Header(False, 1, reason.replace(" has", "", 1).replace(" have", "", 1), names == 0)
     return _all_text(first, rows)
+
+
+def _has_units_only(row: Row) -> bool:
+    """Whether a record below the names has their units, in brackets."""
+    present = [each for each in map(plain, row) if each]
+    return bool(present) and all(_UNIT.fullmatch(each) for each in present)
 
 
 def _columns(rows: Sequence[Row]) -> list[tuple[str, ...]]:

@@ -75,8 +75,8 @@ def quoting(reading: Reading) -> float:
         return 1.0 if form.quote == "'" else _unquoted(reading)
     if not (reading.quoted or reading.is_open or apart):
         return _unpaired(reading)
-    bad = reading.junk + reading.is_open * (1 if reading.quoted > 1 else 3) + apart
-    bad += reading.unclosed
+    is_open = reading.is_open * (1 if reading.quoted > 1 else 3)
+    bad = reading.junk + is_open + apart + reading.unclosed / 2
     factor = 1 - 0.6 * bad / (reading.quoted + bad) - min(0.06, 0.03 * bad)
     if form.quote == "'" and reading.quoted < 2 and not _encloses_marks(reading):
         factor *= 0.8

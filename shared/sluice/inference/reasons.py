@@ -10,6 +10,8 @@ from sluice.inference.forms import Choice, widths_of
 from sluice.inference.reading import Reading
 from sluice.inference.sampling import Sample
 
+_GAP = "  "
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -113,6 +115,8 @@ def find_doubts(
             repr(rival.reading.form.delimiter) if rival.reading.form.delimiter else "no delimiter"
         )
         yield f"the delimiter is probably {choice.delimiter!r}, but {other} fits about as well; declare it"
+    if not choice.score.reading.form.delimiter and _is_aligned(parts.reading):
+        yield "the columns are of fixed width, without a delimiter; each line is read as one column"
     if not parts.header.is_certain:
         yield f"it is not certain whether there is a header: {parts.header.reason}; declare `header`"
     if parts.table.next_line:
@@ -134,6 +138,12 @@ def find_doubts(
     reading = parts.reading
     if reading.is_open:
         yield "a quoted field is not closed"
+
+
+def _is_aligned(reading: Reading) -> bool:
+    """Whether most lines have words that several spaces divide."""
+    lines = [each.text.strip() for each in reading.contents]
+    return sum(_GAP in each for each in lines) * 2 > len(lines)
 
 
 def _header_warnings(parts: FileParts, names: Sequence[str], repeated_line: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from sluice.inference.cell_kinds import VALUES, kind_of
+from sluice.inference.cell_kinds import VALUES, Kind, kind_of
 from sluice.inference.header import main_kind, plain
 from sluice.inference.reading import Reading, Record
 from sluice.inference.scoring import Score
@@ -20,6 +20,7 @@ _TABLE, _TABLE_AFTER_BORDER = 4, 2
 #: Records of a preamble of `key, value` lines, and how many times longer the table must be.
 _MAX_METADATA, _MUCH_LONGER, _FEW = 30, 2, 5
 _LOOK_AHEAD = 5
+_NO_NAMES = VALUES | {Kind.BROKEN}
 _TITLE = re.compile(r":|\d{4}")
 #: Lines above a table that may be its preamble.
 MAX_PREAMBLE = 60
@@ -103,7 +104,13 @@ def _find_start(contents: Sequence[Record], width: int, reading: Reading) -> tup
     fits = [index for index, each in enumerate(contents) if each.width == width]
     if not fits:
         return width, 0
-    earlier = _find_earlier(contents[: fits[0]], width, len(fits), reading)
+    earlier = _find_earlier(
+        contents[: fits[0]],
+        width,
+        len(fits),
+        reading,
+        ends_apart=_is_after_blank(contents, fits[0]),
+    )
     if earlier:
         return earlier
     start = _after_titles(fits, contents, reading)
@@ -112,18 +119,34 @@ def _find_start(contents: Sequence[Record], width: int, reading: Reading) -> tup
     return width, start if start <= max(MAX_PREAMBLE, len(fits)) else 0
 
 
+def _is_after_blank(records: Sequence[Record], index: int) -> bool:
+    """Whether there are blank lines before a record."""
+    before = records[index - 1] if index else None
+    return before is not None and before.line + before.lines < records[index].line
+
+
 def _find_earlier(
-    before: Sequence[Record], width: int, count: int, reading: Reading
+    before: Sequence[Record], width: int, count: int, reading: Reading, *, ends_apart: bool
 ) -> tuple[int, int] | None:
-    """Find a table of another width before the one with most records."""
+    """Find a table of another width before the one with most records.
+
+    Args:
+        before: the records before that.
+        width: its number of fields.
+        count: its number of records.
+        reading: all records.
+        ends_apart: whether there are blank lines before it.
+    """
     start = 0
     for other, group in groupby(before, key=lambda each: each.width):
         run = list(group)
         is_short = len(run) <= _MAX_METADATA and count >= len(run) * _MUCH_LONGER
         is_metadata = other <= 2 < width and is_short and not _has_values(run, reading)
-        if other > 1 and len(run) >= _TABLE and not is_metadata:
-            return other, start
         start += len(run)
+        is_apart = start < len(before) or ends_apart
+        is_wider = other > width and is_apart and len(run) >= _TABLE_AFTER_BORDER
+        if other > 1 and (len(run) >= _TABLE or is_wider) and not is_metadata:
+            return other, start - len(run)
     return None
 
 
@@ -158,9 +181,10 @@ def _is_title(index: int, contents: Sequence[Record], reading: Reading) -> bool:
         return False
     is_apart = contents[index + 1].line > record.line + record.lines
     is_prose = texts[0].count(" ") > 1 or _TITLE.search(texts[0]) is not None
-    if record.width == 2 and not (is_apart or is_prose):
-        return False
-    return is_apart or is_prose or _is_above_header(below, contents, reading)
+    if is_apart or is_prose:
+        return True
+    has_words = record.width > 2 or " " in texts[0]
+    return has_words and _is_above_header(below, contents, reading)
 
 
 def _is_above_header(record: Record, contents: Sequence[Record], reading: Reading) -> bool:
@@ -214,12 +238,17 @@ def _with_title(table: Sequence[Record], index: int) -> int:
 
 def _is_new_header(table: Sequence[Record], index: int, reading: Reading) -> bool:
     """Whether names of columns come after a blank line, in a table with values."""
-    before, record = table[index - 1], table[index]
-    if record.line == before.line + before.lines or index + 1 >= len(table) or record.width < 2:
+    record = table[index]
+    if not _is_after_blank(table, index) or index + 1 >= len(table) or record.width < 2:
         return False
     cells = reading.cells(record)
-    if any(kind_of(each) in VALUES or not plain(each) for each in cells):
+    if any(kind_of(each) in _NO_NAMES or not plain(each) for each in cells):
         return False
+    before = reading.cells(table[index - 1])
+    if any(kind_of(a) is kind_of(b) is Kind.CODE for a, b in zip(cells, before, strict=False)):
+        return False
+    if _is_first_border(table, index) and _has_new_names(table, index, reading):
+        return True
     return (
         any(
             kind_of(a) in VALUES and kind_of(b) in VALUES
@@ -229,3 +258,21 @@ def _is_new_header(table: Sequence[Record], index: int, reading: Reading) -> boo
         )
         and record.text != table[0].text
     )
+
+
+def _is_first_border(table: Sequence[Record], index: int) -> bool:
+    """Whether no blank lines are between earlier records."""
+    return not any(_is_after_blank(table, at) for at in range(1, index))
+
+
+def _has_new_names(table: Sequence[Record], index: int, reading: Reading) -> bool:
+    """Whether a record has words that occur above in no cell, and values of one kind below any of them."""
+    cells = reading.cells(table[index])
+    rows = [reading.cells(each) for each in table[index + 1 :] if each.width == len(cells)]
+    above = {plain(cell) for each in table[:index] for cell in reading.cells(each)}
+    if len(rows) < 2 or any(
+        kind_of(each) is not Kind.WORDS or plain(each) in above for each in cells
+    ):
+        return False
+    columns = zip(*rows, strict=True)
+    return any(all(kind_of(cell) in VALUES for cell in column) for column in columns)

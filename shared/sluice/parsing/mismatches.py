@@ -6,6 +6,7 @@ import csv
 import difflib
 import io
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ _SIMILARITY = 0.6
 _SAMPLE_BYTES = 64 * 1024
 _SAMPLE_RECORDS = 50
 _BOM = "\ufeff"
+#: A cell of a line drawn below names, as `-----`.
+_RULE = re.compile(r"[ \t]*:?[-=+]{2,}:?[ \t]*")
+_RULE_LENGTH = 3
 #: Names that an error lists.
 _MOST_LISTED = 20
 
@@ -150,8 +154,20 @@ def names_of(header: str, dialect: Dialect) -> list[str]:
     ]
     if dialect.trailing_delimiter:
         records = [each[:-1] if each[-1:] == [""] else each for each in records]
-    columns = itertools.zip_longest(*records, fillvalue="")
+    return joined_names(records)
+
+
+def joined_names(records: Sequence[Sequence[str]]) -> list[str]:
+    """Join the names of the records of a header with spaces; a rule below names is none."""
+    named = [each for number, each in enumerate(records) if not (number and is_rule(each))]
+    columns = itertools.zip_longest(*named, fillvalue="")
     return [" ".join(filter(None, parts)) for parts in columns]
+
+
+def is_rule(cells: Sequence[str]) -> bool:
+    """Whether a record is a line drawn below names, as clients of databases print it."""
+    is_long = any(len(each) >= _RULE_LENGTH for each in cells)
+    return is_long and all(_RULE.fullmatch(each) for each in cells)
 
 
 def header_mismatch(dataset: Dataset, match: Match, header: str) -> HeaderMismatchError:
