@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -271,6 +272,20 @@ def deliver_and_kill(flow: Flow, handle: Callable[[int], object], deliveries: ra
     for delivery in deliveries:
         with pytest.raises(Killed):
             handle(delivery)
+        wait_for_locks(flow)
+
+
+def wait_for_locks(flow: Flow) -> None:
+    """Wait until PostgreSQL notices that the sessions of killed functions are closed."""
+    held = (
+        "SELECT count(*) AS n FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+        " WHERE locktype = 'advisory' AND datname = current_database()"
+    )
+    for _ in range(500):
+        if not flow.one(held).n:
+            return
+        time.sleep(0.01)
+    raise AssertionError("a lock is still held")
 
 
 KILLED = range(1, 7)
