@@ -100,13 +100,13 @@ def _is_empty(record: Record, reading: Reading) -> bool:
 
 def _read_tail(tail: str, form: Form, width: int) -> Reading:
     """Read the end of a file, which may begin inside quotes."""
-    outside = read(tail, form)
+    outside = read(tail, form, is_whole=True)
     if not form.quote or form.quote not in tail:
         return outside
-    inside = read(form.quote + tail, form)
+    inside = read(form.quote + tail, form, is_whole=True)
 
     def fitting(reading: Reading) -> int:
-        return sum(each.width == width for each in reading.records) - reading.is_open
+        return sum(each.width == width for each in reading.records) - reading.unclosed
 
     return max(outside, inside, key=fitting)
 
@@ -118,7 +118,8 @@ def _is_note(cells: Sequence[str], rows: _Rows, *, after_blank: bool) -> bool:
         return False
     if rows.width == 1:
         return len(cells) == 1 and _is_single_note(present[0], rows, after_blank=after_blank)
-    if len(cells) == 1 or (len(present) == 1 and rows.width > 2 and rows.filled > 2):
+    is_padded = len(present) == 1 and bool(plain(cells[0])) and rows.width > 2 and rows.filled > 2
+    if len(cells) == 1 or is_padded:
         return _is_text_note(present[0], rows, after_blank=after_blank)
     return _is_divided_note(cells, rows, after_blank=after_blank) or _is_total(cells, rows)
 
@@ -134,6 +135,8 @@ def _is_text_note(text: str, rows: _Rows, *, after_blank: bool) -> bool:
     """Whether a line without delimiter is a note rather than the beginning of a broken row."""
     if _NOTE.match(text) or _ENDING_MARK.fullmatch(text) or _RULE.fullmatch(text) or after_blank:
         return True
+    if not text[0].isalpha() and len(text.split()) < 2:
+        return False  # more likely a row that is cut off
     kind, first = kind_of(text), rows.first_kind
     if first in VALUES:
         return kind in (Kind.WORDS, Kind.OTHER) and kind_of(text.split(maxsplit=1)[0]) not in VALUES

@@ -17,6 +17,8 @@ _MAX_FINALISTS, _FINALIST_SHARE = 5, 0.6
 #: From which share of the best score on another delimiter is reported as possible.
 _AMBIGUOUS_SHARE = 0.92
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+\Z")
+#: Doubled delimiters that, once in each record, are more likely an empty column.
+_EMPTY_COLUMNS = (",,", ";;", "\t\t")
 #: Delimiters of a file of one column, in which none of them occurs.
 _UNUSED = (",", ";", "\t", "|", "\x1f")
 
@@ -86,15 +88,21 @@ def _compare(text: str, known: Mapping[str, object], *, is_whole: bool) -> list[
     start = text[: text.rfind("\n", 0, _FIRST_CHARS) + 1] or text[:_FIRST_CHARS]
     is_all = len(text) <= _FIRST_CHARS
     if is_all:
-        return _sorted([score(read(text, form, is_whole=is_whole)) for form in forms])
+        return _sorted([_score(text, form, is_whole=is_whole) for form in forms])
     scores = _sorted([score(read(start, form)) for form in forms])
     finalists = [each for each in scores if each.total >= scores[0].total * _FINALIST_SHARE]
     return _sorted(
-        [
-            score(read(text, each.reading.form, is_whole=is_whole))
-            for each in finalists[:_MAX_FINALISTS]
-        ]
+        [_score(text, each.reading.form, is_whole=is_whole) for each in finalists[:_MAX_FINALISTS]]
     )
+
+
+def _score(text: str, form: Form, *, is_whole: bool) -> Score:
+    """Return the score of a form; quotes that enclose many lines may be unclosed ones instead."""
+    found = score(read(text, form, is_whole=is_whole))
+    if not found.reading.has_long_junk:
+        return found
+    other = score(read(text, form, is_whole=is_whole, ends_lines=True))
+    return max(found, other, key=lambda each: each.total)
 
 
 def _sorted(scores: list[Score]) -> list[Score]:
@@ -111,6 +119,8 @@ def _refined(best: Score, text: str, known: Mapping[str, object], *, is_whole: b
         if not is_allowed(form, known):
             continue
         found = score(read(text, form, is_whole=is_whole))
+        if found.width <= 2 and longer in _EMPTY_COLUMNS:
+            continue
         if found.width > 1 and found.consistency >= best.consistency - 0.01:
             return found
     return best
@@ -133,7 +143,9 @@ def _longer(best: Score) -> Iterator[str]:
     wider = {run for text in texts for run in re.findall(f"[{MARKS}]*{mark}[{MARKS}]*", text)}
     if len(texts) > 1 and wider:
         shortest = min(wider, key=len)
-        if len(shortest) > 1 and all(not run.replace(shortest, "") for run in wider):
+        is_empty_cells = len(shortest) > len(delimiter) * 2 and not shortest.strip(delimiter)
+        is_longer = len(shortest) > 1 and not is_empty_cells
+        if is_longer and all(not run.replace(shortest, "") for run in wider):
             yield shortest
     if delimiter.isspace() or len(texts) < 3:
         return

@@ -68,6 +68,7 @@ class Reading:
         junk: number of quoted fields with other text after the closing quote.
         is_open: whether the last quoted field is not closed.
         unclosed: number of quotes before it that are not closed, and were read as text.
+        has_long_junk: whether any of the fields with junk is of several lines.
     """
 
     form: Form
@@ -76,6 +77,7 @@ class Reading:
     junk: int
     is_open: bool
     unclosed: int = 0
+    has_long_junk: bool = False
 
     def cells(self, record: Record) -> list[str]:
         """Return the masked fields of a record; those in quotes begin with `QUOTED`."""
@@ -105,18 +107,21 @@ class _Masked:
     quoted: int = 0
     junk: int = 0
     open_at: int = -1
+    junk_at: int = -1
     unclosed: int = 0
 
 
-def read(text: str, form: Form, *, is_whole: bool = False) -> Reading:
+def read(text: str, form: Form, *, is_whole: bool = False, ends_lines: bool = False) -> Reading:
     """Read text as records of a form.
 
     Args:
         text: a file or a part of it.
         form: its marks.
         is_whole: whether it is the whole file, so that a quote that is not closed in it never is.
+        ends_lines: whether a quote is not closed either that another one with junk after it closes in a
+            later line.
     """
-    found = _mask(text, form, is_whole=is_whole)
+    found = _mask(text, form, is_whole=is_whole, ends_lines=ends_lines)
     masked = found.text
     if "\r" in masked:
         masked = masked.replace("\r\n", "\n").replace("\r", "\n")
@@ -124,7 +129,15 @@ def read(text: str, form: Form, *, is_whole: bool = False) -> Reading:
     if not lines[-1]:
         lines.pop()
     records = tuple(_number(lines, mark_of(form)))
-    return Reading(form, records, found.quoted, found.junk, found.open_at >= 0, found.unclosed)
+    return Reading(
+        form,
+        records,
+        found.quoted,
+        found.junk,
+        found.open_at >= 0,
+        found.unclosed,
+        found.junk_at >= 0,
+    )
 
 
 def _number(lines: list[str], mark: str) -> list[Record]:
@@ -137,7 +150,7 @@ def _number(lines: list[str], mark: str) -> list[Record]:
     return records
 
 
-def _mask(text: str, form: Form, *, is_whole: bool) -> _Masked:
+def _mask(text: str, form: Form, *, is_whole: bool, ends_lines: bool) -> _Masked:
     """Mask quoted and escaped text; count quoted fields, those with junk, and those that are not closed."""
     if form.escape:
         text = _mask_escapes(text, form)
@@ -146,8 +159,13 @@ def _mask(text: str, form: Form, *, is_whole: bool) -> _Masked:
     if not form.quote or form.quote not in text:
         return _Masked(text)
     found = _mask_quoted(text, form)
-    while is_whole and found.open_at >= 0 and found.unclosed < _MAX_UNCLOSED:
-        text = text[: found.open_at] + QUOTE + text[found.open_at + 1 :]
+    while found.unclosed < _MAX_UNCLOSED:
+        at = found.junk_at if ends_lines else -1
+        if at < 0:
+            at = found.open_at if is_whole else -1
+        if at < 0:
+            break
+        text = text[:at] + QUOTE + text[at + 1 :]
         found = replace(_mask_quoted(text, form), unclosed=found.unclosed + 1)
     return found
 
@@ -160,6 +178,8 @@ def _mask_quoted(text: str, form: Form) -> _Masked:
         body = found[1].replace("\r\n", LF).translate(table)
         if found[2] is not None:
             result.junk += 1
+            if result.junk_at < 0 and (LF in body or CR in body):
+                result.junk_at = found.start(1) - 1
             return form.quote + body + form.quote
         if found[3] is not None:
             result.open_at = found.start(1) - 1

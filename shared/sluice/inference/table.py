@@ -6,9 +6,10 @@ The first table of a file is loaded. Titles, metadata and blank lines before it 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from sluice.inference.cell_kinds import VALUES, Kind, kind_of
 from sluice.inference.header import main_kind, plain
@@ -114,6 +115,8 @@ def _find_start(contents: Sequence[Record], width: int, reading: Reading) -> tup
     if earlier:
         return earlier
     start = _after_titles(fits, contents, reading)
+    broken = (at for at in range(start) if _is_broken_row(contents[at], width, reading))
+    start = next(broken, start)
     if start and _is_ragged_header(contents, start, reading):
         start -= 1
     return width, start if start <= max(MAX_PREAMBLE, len(fits)) else 0
@@ -143,11 +146,23 @@ def _find_earlier(
         is_short = len(run) <= _MAX_METADATA and count >= len(run) * _MUCH_LONGER
         is_metadata = other <= 2 < width and is_short and not _has_values(run, reading)
         start += len(run)
-        is_apart = start < len(before) or ends_apart
-        is_wider = other > width and is_apart and len(run) >= _TABLE_AFTER_BORDER
-        if other > 1 and (len(run) >= _TABLE or is_wider) and not is_metadata:
+        if other > 1 and len(run) >= _TABLE and not is_metadata:
             return other, start - len(run)
-    return None
+    borders = [at for at in range(1, len(before)) if _is_after_blank(before, at)]
+    ends = [*borders, len(before)] if ends_apart else borders
+    found = (_wide_block(before, first, end, width) for first, end in pairwise([0, *ends]))
+    return next(filter(None, found), None)
+
+
+def _wide_block(
+    records: Sequence[Record], first: int, end: int, width: int
+) -> tuple[int, int] | None:
+    """Return width and first index of a small table between blank lines, wider than the one after it."""
+    widths = Counter(each.width for each in records[first:end])
+    other, count = widths.most_common(1)[0]
+    if other <= width or count < _TABLE_AFTER_BORDER or count * 2 < end - first:
+        return None
+    return other, next(at for at in range(first, end) if records[at].width == other)
 
 
 def _has_values(run: Sequence[Record], reading: Reading) -> bool:
@@ -198,6 +213,13 @@ def _is_above_header(record: Record, contents: Sequence[Record], reading: Readin
 
 def _filled(record: Record, reading: Reading) -> int:
     return sum(bool(plain(each)) for each in reading.cells(record))
+
+
+def _is_broken_row(record: Record, width: int, reading: Reading) -> bool:
+    """Whether a record has a few fields more or less than rows, and mostly values."""
+    values = sum(kind_of(each) in VALUES for each in reading.cells(record))
+    is_near = 0 < abs(record.width - width) <= max(1, width // 3)
+    return record.width > 2 and is_near and values * 2 > record.width
 
 
 def _is_ragged_header(contents: Sequence[Record], start: int, reading: Reading) -> bool:
