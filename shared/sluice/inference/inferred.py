@@ -79,7 +79,12 @@ def infer_declaration(
         NotCsvError: there is no record that can be read.
     """
     if names is None and not observations.columns:
-        raise NotCsvError(f"no record of the file can be read: {_AS_TEXT}")
+        dialect = detection.dialect
+        raise NotCsvError(
+            f"no record of the file can be read with delimiter {dialect.delimiter!r} and quote"
+            f" {dialect.quote!r}: quotes inside fields are not doubled, or bytes are not text; say how the"
+            f" file is written (--dialect quote=), or {_AS_TEXT}"
+        )
     named = number_columns(len(observations.columns)) if names is None else name_columns(names)
     columns = decide(observations, named)
     return Inferred(
