@@ -48,7 +48,10 @@ def types_table() -> str:
         for each in TYPES.values()
     ]  # fmt: skip
     table = _table(("Type", "Stored as", "Accepted", "Rejected", "Notes"), rows)
-    grammars = "".join(f"{each.name:<10} {each.grammar}\n" for each in TYPES.values())
+    grammars = "".join(
+        f"{each.name:<10} {each.grammar or 'RFC 8259, which is no regular language'}\n"
+        for each in TYPES.values()
+    )
     return f"{table}\nThe same as regular expressions:\n\n```text\n{grammars}```\n"
 
 

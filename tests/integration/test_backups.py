@@ -52,6 +52,7 @@ ZOO: Mapping[str, Any] = {
         {"name": "moment", "type": "instant"},
         {"name": "clock", "type": "time"},
         {"name": "code", "type": "uuid"},
+        {"name": "document", "type": "json"},
         {"name": "place", "type": "point"},
     ],
 }
@@ -78,12 +79,13 @@ HIRED: Mapping[str, Any] = {
 ZOO_ROWS = """\
 (1, 'a', 1, 7, 9223372036854775807, 0.1, 12345678901234567890.123456789, true, '2024-02-29',
     '2018-05-28 09:03:40.123456', '2018-05-28 09:03:40+02', '23:59:59.999999',
-    'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', -180, 90),
-(1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11',
+    '{"a": [1.50, 12345678901234567890.5, null]}', -180, 90),
+(1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
 (1, '', 2, -2147483648, -9223372036854775808, 'NaN', -0.000000001, false, '0044-03-15 BC',
-    '1582-10-15', '0001-01-01 00:00+00', '00:00', '00000000-0000-0000-0000-000000000000', 0, -0.0),
+    '1582-10-15', '0001-01-01 00:00+00', '00:00', '00000000-0000-0000-0000-000000000000', 'null', 0, -0.0),
 (1, E'two\\nlines, "quotes" \u2713 \U0001f6b2', 2, 0, 0, '-Infinity', 0, true, 'infinity',
-    '-infinity', 'infinity', '24:00', 'ffffffff-ffff-ffff-ffff-ffffffffffff', 1e-300, 12.5)"""
+    '-infinity', 'infinity', '24:00', 'ffffffff-ffff-ffff-ffff-ffffffffffff', '"✓"', 1e-300, 12.5)"""
 
 
 class Backups:

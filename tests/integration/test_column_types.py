@@ -21,6 +21,10 @@ TYPES = {
     "instant": ("2021-11-07T02:48:42Z", "2021-11-07 02:48:42+00"),
     "time": ("09:03:40", "09:03:40"),
     "uuid": ("6f9619ff-8b86-d011-b42d-00c04fc964ff", "6f9619ff-8b86-d011-b42d-00c04fc964ff"),
+    "json": (
+        '{""b"": 1.50, ""a"": [1e2, 12345678901234567890]}',
+        '{"a": [100, 12345678901234567890], "b": 1.50}',
+    ),
 }
 
 pytestmark = pytest.mark.flow(chunk_bytes=200, declared=None)
@@ -63,6 +67,36 @@ def test_a_numeric_with_too_many_digits_for_postgresql_is_a_reject(
     ]
     rows = flow.all("SELECT CAST(x AS text) AS value FROM things ORDER BY id")
     assert [row.value for row in rows] == [*longest, "1"]
+
+
+@pytest.mark.flow(chunk_bytes=200_000, declared=None)
+def test_postgresql_stores_all_json_that_is_no_reject(flow: Flow) -> None:
+    columns = [{"name": "id", "type": "integer"}, {"name": "x", "type": "json"}]
+    flow.declare({"name": "things", "columns": columns})
+    stored = [
+        "1e131071",
+        "1e-16383",
+        "[" * 100 + "]" * 100,
+        '"\\ud83d\\ude00\x7f"',
+        '{"":null}',
+        " [] ",
+    ]
+    refused = ["1e131072", "1e-16384", '"\\u0000"', '"\\ud83d"', '{"a":1,"a":1}', "[1,]", "[NaN]"]
+    cells = [f'"{each.replace(chr(34), chr(34) * 2)}"' for each in (*stored, *refused)]
+    lines = "".join(f"{number},{each}\n" for number, each in enumerate(cells))
+    ingestion = flow.run(f"id,x\n{lines}".encode())
+    flow.deliver()
+    assert flow.state(ingestion) == "done"
+    rejects = flow.rejects(ingestion)
+    assert [each.line - 2 for each in rejects] == list(range(len(stored), len(cells)))
+    assert [each.reason.rpartition('" ')[2] for each in rejects][2:] == [
+        "has the escape \\u0000, which PostgreSQL cannot store",
+        "has half of a surrogate pair, which is no character",
+        "has a member name twice in one object",
+        "is not JSON",
+        "is not JSON",
+    ]
+    assert len(flow.all("SELECT id FROM things WHERE jsonb_typeof(x) IS NOT NULL")) == len(stored)
 
 
 def test_columns_may_bear_any_name_but_the_engines(flow: Flow) -> None:

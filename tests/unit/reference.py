@@ -28,7 +28,7 @@ def read_cell(text: str, column: dict[str, Any]) -> Any:
     kind = column["type"]
     if column.get("trim", True):
         text = text.strip(MARKS)
-    if not text:
+    if not text or text in column.get("nulls", ()):
         return None
     if kind == "text":
         return text
@@ -253,6 +253,109 @@ def read_uuid(text: str, column: dict[str, Any]) -> UUID:
     return UUID(text)
 
 
+class _Json:
+    """Reads a JSON text one character after another."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.at = text, 0
+
+    def whole(self) -> str:
+        self.value(1)
+        require(self.at == len(self.text))
+        return self.text
+
+    def skip(self, signs: str = " \t\n\r") -> str:
+        start = self.at
+        while self.text[self.at : self.at + 1] in {*signs}:
+            self.at += 1
+        return self.text[start : self.at]
+
+    def has(self, word: str) -> bool:
+        found = self.text.startswith(word, self.at)
+        self.at += len(word) if found else 0
+        return found
+
+    def value(self, depth: int) -> None:
+        self.skip()
+        if self.has("{"):
+            self.group(depth, "}", set())
+        elif self.has("["):
+            self.group(depth, "]", None)
+        elif self.has('"'):
+            self.string()
+        elif not any(self.has(word) for word in ("true", "false", "null")):
+            self.number()
+        self.skip()
+
+    def group(self, depth: int, end: str, names: set[str] | None) -> None:
+        require(depth <= 100)
+        self.skip()
+        if self.has(end):
+            return
+        while True:
+            if names is not None:
+                self.skip()
+                require(self.has('"'))
+                name = self.string()
+                require(name not in names)
+                names.add(name)
+                self.skip()
+                require(self.has(":"))
+            self.value(depth + 1)
+            if self.has(end):
+                return
+            require(self.has(","))
+
+    def string(self) -> str:
+        units: list[int] = []
+        while not self.has('"'):
+            sign = self.text[self.at : self.at + 1]
+            require(sign >= " ")
+            self.at += 1
+            units += [self.escape()] if sign == "\\" else utf16(sign)
+        require(0 not in units)
+        try:
+            return b"".join(each.to_bytes(2, "little") for each in units).decode("utf-16-le")
+        except UnicodeDecodeError:
+            raise NotAValueError from None
+
+    def escape(self) -> int:
+        sign = self.text[self.at : self.at + 1]
+        self.at += 1
+        if sign == "u":
+            digits = self.text[self.at : self.at + 4]
+            self.at += 4
+            require(len(digits) == 4 and set(digits) <= set("0123456789abcdefABCDEF"))
+            return int(digits, 16)
+        require(sign and sign in '"\\/bfnrt')
+        return ord(dict(zip('"\\/bfnrt', '"\\/\b\f\n\r\t', strict=True))[sign])
+
+    def number(self) -> None:
+        start = self.at
+        self.has("-")
+        whole = self.skip("0123456789")
+        require(whole == "0" or whole[:1] in {*"123456789"})
+        if self.has("."):
+            require(self.skip("0123456789"))
+        if self.has("e") or self.has("E"):
+            if not self.has("+"):
+                self.has("-")
+            require(self.skip("0123456789"))
+        number = Decimal(self.text[start : self.at])
+        exponent = number.as_tuple().exponent
+        require(isinstance(exponent, int) and -exponent <= 16_383)
+        require(not number or number.adjusted() < 131_072)
+
+
+def utf16(sign: str) -> list[int]:
+    data = sign.encode("utf-16-le")
+    return [int.from_bytes(data[at : at + 2], "little") for at in range(0, len(data), 2)]
+
+
+def read_json(text: str, column: dict[str, Any]) -> str:
+    return _Json(text).whole()
+
+
 def read_formats(text: str, column: dict[str, Any]) -> Any:
     for each in column["formats"]:
         try:
@@ -287,4 +390,5 @@ READERS = {
     "timestamp": read_timestamp,
     "instant": read_instant,
     "uuid": read_uuid,
+    "json": read_json,
 }

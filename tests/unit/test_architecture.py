@@ -37,6 +37,7 @@ PURE = {
     "datasets.sql_headers",
     "datasets.grammars",
     "datasets.identifiers",
+    "datasets.json_grammar",
     "postgres.merge_sql",
     "postgres.storage_sql",
     "datasets.model",

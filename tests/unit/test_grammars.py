@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 from decimal import Decimal
 from typing import Any
@@ -37,6 +38,9 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "instant in Prague": {"type": "instant", "time_zone": "Europe/Prague"},
     "time": {"type": "time"},
     "uuid": {"type": "uuid"},
+    "json": {"type": "json"},
+    "json as written": {"type": "json", "trim": False},
+    "json or nothing": {"type": "json", "nulls": ["-", "null"]},
     "thousands": {"type": "numeric", "thousands_separator": ","},
     "whole thousands": {"type": "integer", "thousands_separator": ","},
     "indian": {"type": "numeric", "thousands_separator": ",", "grouping": "indian"},
@@ -89,6 +93,79 @@ TIMES = [
     "23:59:60", "6BA7B810-9dad-11d1-80b4-00c04fd430c8", "6ba7b8109dad11d180b400c04fd430c8", "yes",
     "NO", "t", "on",
 ]  # fmt: skip
+DEEP = ["[" * depth + "]" * depth for depth in (100, 101, 3000)]
+JSON = [
+    '{"a": 1}',
+    "[]",
+    "{}",
+    " [1, 2]\t",
+    "\u00a0[1]",
+    '"a"',
+    '"\u00e9\U0001f600"',
+    "null",
+    "[nul]",
+    "-",
+    "[-]",
+    "[1,]",
+    "[,1]",
+    '{"a": 1,}',
+    '{"a" 1}',
+    "{a: 1}",
+    "{'a': 1}",
+    "[1] // one",
+    "/* a */ []",
+    "[1",
+    "1]",
+    '{"a": 1, "a": 2}',
+    '{"a": 1, "\\u0061": 2}',
+    '[{"b": {"a": 1, "a": 1}}]',
+    '{"a": {"a": 1}}',
+    "[NaN]",
+    "[Infinity]",
+    "[-Infinity]",
+    "[01]",
+    "[1.]",
+    "[.5]",
+    "[+1]",
+    "[-0]",
+    "[1e5, 1E+5, 1.5e-5]",
+    "[0x1F]",
+    "[1_000]",
+    "[True]",
+    '["\\u0000"]',
+    '["\\ud83d\\ude00"]',
+    '["\\ud83d"]',
+    '["\\ude00\\ud83d"]',
+    '{"\\ud800": 1}',
+    '{"\\u0000": 1}',
+    '["\\x"]',
+    '["\\u12"]',
+    '["\\u12g4"]',
+    '["a\tb"]',
+    '["a\nb"]',
+    "[1]\n",
+    '"\\\\u0000"',
+    '"\\/"',
+    '["\x7f"]',
+    "1e131071",
+    "1e131072",
+    "0.1e131072",
+    "1e-16383",
+    "1e-16384",
+    "0e200000",
+    "1e99999999999",
+    "1e-99999999999",
+    "1e00000000000001",
+    "[" + "9" * 131_073 + "]",
+    "[1 2]",
+    '{"a": 1}{"b": 2}',
+    "\ufeff{}",
+    "[1]\x0b",
+    "[" * 99 + "1" + "]" * 99,
+    '{"a":' * 101 + "1" + "}" * 101,
+    "[\u0663]",
+    *DEEP,
+]
 
 
 def declared(column: dict[str, Any]) -> Dataset:
@@ -157,19 +234,40 @@ def assert_read(cells: list[str], column: dict[str, Any]) -> None:
 @pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS.keys())
 def test_a_known_text_is_a_value_exactly_if_the_grammar_accepts_it(column: dict[str, Any]) -> None:
     assert_read(NUMBERS + TIMES, column)
+    assert_read(JSON, column)
 
 
 def inside(column: dict[str, Any]) -> st.SearchStrategy[str]:
     """Texts of the grammar, and texts that differ from them by one character."""
     own = declared(column).columns[1]
+    if own.definition.find_problem:
+        return st.one_of(json_texts(), changed(json_texts(), '{}[]",:0123456789-.eEu\\ abtn'))
     grammars = [format_grammar(each) for each in own.formats] or [cell_grammar(own)]
     texts = st.one_of(*(st.from_regex(f"(?:{each})", fullmatch=True) for each in grammars))
-    signs = st.sampled_from("0123456789+-.,:/ eETZ%()$\u00a0\u2212a")
-    changed = st.builds(
+    return st.one_of(texts, changed(texts, "0123456789+-.,:/ eETZ%()$\u00a0\u2212a"))
+
+
+def changed(texts: st.SearchStrategy[str], signs: str) -> st.SearchStrategy[str]:
+    """Texts that differ by one character."""
+    return st.builds(
         lambda text, at, sign, cut: text[: at % (len(text) + 1)] + sign + text[at % (len(text) + 1) + cut :],
-        texts, st.integers(0, 40), signs, st.integers(0, 1),
+        texts, st.integers(0, 40), st.sampled_from(signs), st.integers(0, 1),
     )  # fmt: skip
-    return st.one_of(texts, changed)
+
+
+def json_texts() -> st.SearchStrategy[str]:
+    """JSON, also with escapes of what PostgreSQL does not store."""
+    scalars = (
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+    )
+    names = st.sampled_from(["a", "b", "\u00e9", "\U0001f600"]) | st.text(max_size=3)
+    values = st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
+        max_leaves=10,
+    )
+    spaces = st.sampled_from([None, 1, "\t"])
+    return st.builds(lambda value, indent: json.dumps(value, indent=indent), values, spaces)
 
 
 @pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS.keys())

@@ -43,6 +43,7 @@ AWKWARD = """
     POINT(1\t2) POINT(181\t0) POINT(180\t-90) POINT(1e2\t5e1) POINT(0200\t1) point(.5\t5.) POINT(100\t90.0001)
     6ba7b810-9dad-11d1-80b4-00c04fd430c8 12345678-1234-1234-1234-123456789012 a
     \u0663 \uff11 \u20ac 5\u00a0000
+    {} [] [1] [01] [1e400] {"a":1} {"a":[]} {"a":1,"a":2} {'a':1} ["\\u0000"] [NaN]
 """.split()  # noqa: SIM905  # a table
 SPACED = [
     f"{left}{cell}{right}"

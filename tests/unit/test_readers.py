@@ -40,6 +40,7 @@ COLUMNS: list[dict[str, Any]] = [
     {"name": "exact", "type": "numeric"},
     {"name": "clock", "type": "time"},
     {"name": "identity", "type": "uuid"},
+    {"name": "document", "type": "json"},
     {"name": "state", "type": "integer", "nulls": ["-"], "default": "3"},
     {"name": "noon", "type": "date", "formats": ["%d.%m.%Y", "%m/%d/%y"]},
     {"name": "price", "type": "float", "decimal_separator": ",", "thousands_separator": "."},
@@ -100,6 +101,7 @@ POINTS = [
 AWKWARD = (Path(__file__).parents[1] / "cases" / "cells.txt").read_text("utf-8").splitlines()
 CELLS = [
     *(NUMBERS + TIMES + TEXTS + SPACED + POINTS + AWKWARD),
+    *("[]", "[1]", '{"a": 1}', '{"a": 1, "a": 1}', "[NaN]", '["\\u0000"]', "null", " {} "),
     *("yes", "f", "T", "-", " - ", "6f9619ff-8b86-d011-b42d-00c04fc964ff", "24.05.2026", "1.234,5"),
 ]
 
@@ -364,12 +366,13 @@ def copied(parsed: ParsedChunk) -> tuple[str, bytes]:
     return options, b"".join(blocks)
 
 
-@pytest.mark.parametrize("kind", ["numeric", "time", "uuid"])
+@pytest.mark.parametrize("kind", ["numeric", "time", "uuid", "json"])
 def test_types_without_a_binary_form_are_copied_as_text(kind: str) -> None:
     value = {
         "numeric": "1.5",
         "time": "09:10:11",
         "uuid": "6f9619ff-8b86-d011-b42d-00c04fc964ff",
+        "json": "[]",
     }[kind]
     dataset = dataset_of({"name": "a", "type": kind}, {"name": "b", "type": "text", "trim": False})
     data = f'{value}," ""x"""\n,\n'.encode()

@@ -43,11 +43,14 @@ def test_every_type_has_one_definition() -> None:
 
 @DEFINITIONS
 def test_a_definition_is_complete(kind: TypeDefinition) -> None:
-    assert all((kind.meaning, kind.grammar, kind.example, kind.duckdb, kind.suffixes))
+    assert all((kind.meaning, kind.example, kind.duckdb, kind.suffixes))
+    assert bool(kind.grammar) is (kind.find_problem is None)
     assert STORED_TYPES[kind.stored.name] is kind.stored
 
 
-@DEFINITIONS
+@pytest.mark.parametrize(
+    "kind", [pytest.param(each, id=each.name) for each in TYPES.values() if each.grammar]
+)
 def test_python_and_duckdb_agree_on_a_grammar(
     kind: TypeDefinition, cursor: duckdb.DuckDBPyConnection
 ) -> None:
@@ -56,6 +59,13 @@ def test_python_and_duckdb_agree_on_a_grammar(
         assert bool(re.fullmatch(kind.grammar, cell)) is expected, cell
         found = cursor.execute("SELECT regexp_full_match(?, ?)", [cell, kind.grammar]).fetchone()
         assert found == (expected,), cell
+
+
+def test_json_has_its_cells_and_no_others() -> None:
+    kind = TYPES[ColumnType.JSON]
+    assert kind.find_problem is not None
+    assert [each for each in (kind.example, *kind.accepted) if kind.find_problem(each)] == []
+    assert [each for each in kind.refused if not kind.find_problem(each)] == []
 
 
 @DEFINITIONS
@@ -99,7 +109,11 @@ def test_a_stored_type_is_complete(name: str) -> None:
     assert stored.parse(_as_text(stored)) is not None
 
 
-@pytest.mark.parametrize("name", STORED)
+def test_any_json_value_is_one_of_the_type_that_stores_json() -> None:
+    assert "type" not in STORED_TYPES["jsonb"].json_schema
+
+
+@pytest.mark.parametrize("name", sorted(set(STORED) - {"jsonb"}))
 def test_the_example_of_a_stored_type_has_the_type_of_its_schema(name: str) -> None:
     stored = STORED_TYPES[name]
     found = {bool: "boolean", int: "integer", float: "number", str: "string"}[type(stored.example)]

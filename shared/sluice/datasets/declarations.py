@@ -138,6 +138,8 @@ _NUMBER_KEYS = (
     "precision",
     "scale",
 )
+#: What compares values or their texts; an object or array has no order, and is written in several ways.
+_NOT_JSON_KEYS = ("minimum", "maximum", "max_length", "pattern", "one_of", "references")
 _DIALECT_KEYS = tuple(each.name for each in fields(Dialect))
 _RESCUED_MEANING = "Cells of columns that are not declared, as a JSON object of texts by header."
 _NEGATIVES = ("parentheses", "trailing_minus", "minus_sign")
@@ -408,6 +410,9 @@ def _check_kind(source: _Toml, table: Mapping[str, Any], kind: ColumnType, numbe
         raise source.error(
             "a point or dictionary column cannot have references", "references", number
         )
+    for key in _NOT_JSON_KEYS:
+        if key in table and kind is ColumnType.JSON:
+            raise source.error("does not go with json", key, number)
     if "dangling" in table and "references" not in table:
         raise source.error("needs references, which is missing", "dangling", number)
     if table.get("absent") and not TYPES[kind].is_whole:
@@ -522,6 +527,8 @@ def _check_key(source: _Toml, dataset: Dataset) -> None:
             raise source.error(
                 f"{name!r} is not a stored column; known: {', '.join(stored)}", "key"
             )
+        if not stored[name].stored.is_sortable:
+            raise source.error(f"{name!r} is json, which identifies no row", "key")
         if stored[name].nullable:
             raise source.error(f"{name!r} is part of the key: declare it required = true", "key")
     for number, column in enumerate(dataset.columns):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -10,6 +10,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
+
+from sluice.datasets.json_grammar import json_problem, read_json_text
 
 
 class ColumnType(StrEnum):
@@ -27,6 +29,7 @@ class ColumnType(StrEnum):
     TIME = "time"
     UUID = "uuid"
     POINT = "point"
+    JSON = "json"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class StoredType:
         is_whole: whether values are whole numbers.
         is_time: whether values are dates or times.
         is_ordered: whether least and greatest values are defined.
+        is_sortable: whether rows can be ordered, grouped and identified by it.
         sum_type: type of a sum, for numbers alone.
         has_binary_copy: whether pgpq encodes it for a binary COPY.
         avro_logical: logical type in Avro of values that are transferred as text.
@@ -75,7 +79,7 @@ class StoredType:
     oid: int
     arrow: str
     json_schema: Mapping[str, str]
-    example: str | float | bool
+    example: str | float | bool | Sequence[int]
     description: str
     read: Callable[[str], Any]
     duckdb: tuple[str, ...] = ()
@@ -84,6 +88,7 @@ class StoredType:
     is_whole: bool = False
     is_time: bool = False
     is_ordered: bool = True
+    is_sortable: bool = True
     sum_type: str = ""
     has_binary_copy: bool = True
     avro_logical: str = ""
@@ -115,11 +120,14 @@ class TypeDefinition:
         stored: what PostgreSQL stores.
         meaning: what a cell must be, for reject reasons: `"x" is not a whole number`.
         grammar: regular expression, for Python's `re` and RE2 alike, that a trimmed cell matches in
-            full if it is written as this type and the column declares no format of its own.
+            full if it is written as this type and the column declares no format of its own; empty for
+            a type that `find_problem` decides.
         example: a cell.
         duckdb: type of the value in DuckDB, where rules are tested and roll-ups computed.
         suffixes: one for each stored column of the type.
         accepted, refused: cells inside and outside the grammar.
+        find_problem: where no regular expression can, says what is wrong with a trimmed cell, as a
+            predicate such as `is not JSON`; an empty text for a value.
         note: what the grammar does not say, for the documentation.
     """
 
@@ -132,6 +140,7 @@ class TypeDefinition:
     suffixes: tuple[str, ...] = ("",)
     accepted: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    find_problem: Callable[[str], str] | None = None
     note: str = ""
 
     @property
@@ -369,9 +378,22 @@ _UUID = StoredType(
     has_binary_copy=False,
     avro_logical="uuid",
 )
+_JSONB = StoredType(
+    name="jsonb",
+    oid=3802,
+    duckdb=("JSON",),
+    arrow="string",
+    json_schema={"description": "Any JSON value."},
+    example=[1, 2],
+    description="a JSON value",
+    read=read_json_text,
+    is_ordered=False,
+    is_sortable=False,
+    has_binary_copy=False,
+)
 _STORED = (
     _TEXT, _SMALLINT, _INTEGER, _BIGINT, _REAL, _DOUBLE, _NUMERIC, _BOOLEAN,
-    _DATE, _TIMESTAMP, _TIMESTAMPTZ, _TIME, _UUID,
+    _DATE, _TIMESTAMP, _TIMESTAMPTZ, _TIME, _UUID, _JSONB,
 )  # fmt: skip
 
 #: PostgreSQL's types by their short and by their full names.
@@ -393,6 +415,7 @@ WIDER: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "timestamp with time zone": ("text",),
         "time without time zone": ("text",),
         "uuid": ("text",),
+        "jsonb": ("text",),
     }
 )
 #: Types of a query's parameters, by the names that its declaration gives them.
@@ -692,6 +715,40 @@ _DEFINITIONS = (
             "POINT (1 2 3)",
         ),
         note="WKT, longitude first, in degrees; -180 to 180 and -90 to 90.",
+    ),
+    TypeDefinition(
+        name=ColumnType.JSON,
+        stored=_JSONB,
+        meaning="JSON",
+        grammar="",
+        example="[1, 2]",
+        duckdb="VARCHAR",
+        accepted=(
+            '{"a": [1, 2.50, null]}',
+            "[]",
+            '"text"',
+            "-1.5e3",
+            "null",
+        ),
+        refused=(
+            "{'a': 1}",
+            '{"a": 1,}',
+            '{"a": 1, "a": 2}',
+            "[NaN]",
+            "[01]",
+            "[1] // one",
+            '"\\u0000"',
+            '"\\ud800"',
+            "text",
+        ),
+        find_problem=json_problem,
+        note=(
+            "RFC 8259, at most 100 deep. Numbers keep all digits; the order of members, white space "
+            "and the way a number is written (`1e2` is `100`) do not matter and are not kept. A "
+            "repeated member name, `\\u0000`, half of a surrogate pair and a number beyond "
+            "PostgreSQL's numeric are rejected. The cell `null` is JSON's null; an empty cell is a "
+            "null of SQL."
+        ),
     ),
 )
 

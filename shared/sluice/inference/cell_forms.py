@@ -5,6 +5,7 @@
     number <sizes> ...     a number: how large it is in each convention that accepts it, and its marks
     time <format>|...      a date or time: the strptime formats that accept it
     uuid, point
+    json                   an object or array of JSON, see `scan.py`: its shape does not decide
 
 The form of a cell follows from its shape and, for some shapes, from single digits: its *variant*. A shape is
 classified once and remembered.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 TEXT = "text"
 BLANK = ""
+JSON = "json"
 #: Words that mean null where all other cells of a column are of another type than text.
 NULL_WORDS = (
     r"\N", "NULL", "null", "Null", "NA", "N/A", "n/a", "#N/A", "(null)", "None", "none", "nil", "NaT",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sluice.datasets.types import ColumnType
-from sluice.inference.cell_forms import BOOLEANS, NULL_MARK, NULL_WORDS, TEXT
+from sluice.inference.cell_forms import BOOLEANS, JSON, NULL_MARK, NULL_WORDS, TEXT
 from sluice.inference.decisions import (
     Decision,
     Forms,
@@ -85,6 +85,8 @@ def _decide_kind(kind: str, forms: Forms) -> Decision:
         return _decide_boolean(forms)
     if kind == "not_finite":
         return text_because(f"no number, only {_listed(forms)}")
+    if kind == JSON:
+        return Decision(ColumnType.JSON, {}, ("every value is an object or array",))
     return Decision(ColumnType(kind))
 
 

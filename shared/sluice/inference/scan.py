@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sluice.datasets.grammars import WHITE_SPACE
+from sluice.datasets.json_grammar import json_problem
 from sluice.inference.cell_forms import (
     BLANK,
+    JSON,
     NULL_MARK,
     TEXT,
     TEXT_READING,
@@ -51,13 +54,41 @@ class Scan:
 def scan(cells: Cells) -> Scan:
     """Return what cells are; of cells with a text among them, only the first text and what means null."""
     if len(cells) > _FIRST:
-        first = _scan_shapes(cells.head(_FIRST)).forms
+        first = _scan_all(cells.head(_FIRST)).forms
         if TEXT in first:
             return _of_text(first, cells)
         if "uuid" in first:
             return _scan_uuids(cells)
-    found = _scan_shapes(cells)
+    found = _scan_all(cells)
     return _of_text(found.forms, cells) if TEXT in found.forms else found
+
+
+def _scan_all(cells: Cells) -> Scan:
+    """Return what cells are: objects and arrays are read one by one, others by their shapes."""
+    rows = _in_brackets(cells)
+    if not len(rows):
+        return _scan_shapes(cells)
+    texts = [cells.text(row).strip(WHITE_SPACE) for row in rows.tolist()]
+    wrong = next(
+        (row for row, text in zip(rows.tolist(), texts, strict=True) if json_problem(text)), None
+    )
+    if wrong is not None:
+        return Scan({TEXT: wrong})
+    rest = np.setdiff1d(np.arange(len(cells)), rows, assume_unique=True)
+    others = _scan_shapes(cells.take(rest))
+    forms = {form: int(rest[row]) for form, row in others.forms.items()}
+    return Scan({**forms, JSON: int(rows[0])}, others.ends)
+
+
+def _in_brackets(cells: Cells) -> Rows:
+    """Return the cells that begin as an object or array does, after any white space."""
+    present = np.flatnonzero(cells.lengths)
+    first = cells.codes[cells.places[:-1][present]]
+    is_bracket = (first == ord("{")) | (first == ord("["))
+    for at in np.flatnonzero((first <= ord(" ")) | (first > ord("~"))).tolist():
+        is_bracket[at] = cells.text(int(present[at])).strip(WHITE_SPACE)[:1] in ("{", "[")
+    found: Rows = present[is_bracket]
+    return found
 
 
 def _of_text(forms: dict[str, int], cells: Cells) -> Scan:

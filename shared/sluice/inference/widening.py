@@ -8,7 +8,7 @@ from typing import Any
 
 from sluice.datasets.model import Column
 from sluice.datasets.types import TYPES, ColumnType
-from sluice.inference.cell_forms import TEXT
+from sluice.inference.cell_forms import JSON, TEXT
 from sluice.inference.column_types import decide_type, kind_of, word_of
 from sluice.inference.columns import InferredColumn
 from sluice.inference.decisions import Decision
@@ -30,6 +30,8 @@ _PLAIN_FORMATS = {
     ColumnType.INSTANT: "%Y-%m-%d %H:%M:%S%z",
     ColumnType.TIME: "%H:%M:%S",
 }
+#: Forms whose cells all are JSON; of numbers, some are.
+_JSON_FORMS = {JSON, "word true", "word false", "word null"}
 _MARKS = {"parentheses": "()", "trailing_minus": "5-", "minus_sign": "\u2212"}
 #: Keys that only some types have, or that are decided anew.
 _TYPED_KEYS = frozenset(
@@ -89,6 +91,8 @@ def _is_admitted(column: Column, observed: Mapping[str, Witness]) -> bool:
     kinds = {kind_of(form) for form in observed}
     if column.type is ColumnType.BOOLEAN:
         return kinds <= {"boolean"}
+    if column.type is ColumnType.JSON:
+        return set(observed) <= _JSON_FORMS
     if column.type is ColumnType.FLOAT and not column.is_localized:
         has_all = all(
             "p" in form.split(" ")[1] or "*" in form

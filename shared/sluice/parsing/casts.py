@@ -18,6 +18,8 @@ from sluice.datasets.types import ColumnType, TypeDefinition
 from sluice.parsing.plan import MAX_LATITUDE, MAX_LONGITUDE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -79,6 +81,8 @@ def _cast(column: Column, cells: pa.Array) -> Cast:
         return Cast([_trimmed(cells) if column.trim else cells])
     if column.type is ColumnType.POINT:
         return _points(cells)
+    if column.definition.find_problem:
+        return _without_problem(column, column.definition.find_problem, cells)
     if column.definition.is_stored_from_text:
         return _matched(cell_grammar(column), cells)
     return _values(column.definition, cells)
@@ -154,6 +158,21 @@ def _matched(grammar: str, cells: pa.Array) -> Cast:
         return Cast([cells])
     _limit(int(np.count_nonzero(irregular)), len(irregular))
     return Cast([_without(irregular, cells)], irregular)
+
+
+def _without_problem(column: Column, find_problem: Callable[[str], str], cells: pa.Array) -> Cast:
+    """Texts that PostgreSQL casts itself, because nothing is found wrong with them."""
+    encoded = _dictionary(cells, trims=column.trim)
+    is_wrong = [
+        text is not None and bool(find_problem(text)) for text in encoded.dictionary.to_pylist()
+    ]
+    texts = encoded.dictionary_decode()
+    if not any(is_wrong):
+        return Cast([texts])
+    places = np.asarray(encoded.indices.fill_null(0))
+    irregular = np.array(is_wrong)[places] & np.asarray(texts.is_valid())
+    _limit(int(np.count_nonzero(irregular)), len(irregular))
+    return Cast([_without(irregular, texts)], irregular)
 
 
 def _mistaken(kind: TypeDefinition, cells: pa.Array, values: pa.Array) -> Flags | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -11,14 +12,17 @@ from typing import Any
 from sluice.csv.dialects import Dialect
 from sluice.csv.rejects import MASK, RECORD_REASONS
 from sluice.datasets.cells import reads_as_other, write_number, write_time
+from sluice.datasets.json_grammar import MAX_DEPTH
 from sluice.datasets.model import INGESTION_COLUMN, Column, Dataset
 from sluice.datasets.types import ColumnType
 from sluice.parsing.layout import Layout
 
 _SHOWN_CHARACTERS = 200
-#: Lists and objects in each other; rows need three.
+#: Lists and objects in each other in what clients send; in a row of ours, which may hold a cell of JSON.
 _MAX_DEPTH = 64
+MAX_ROW_DEPTH = MAX_DEPTH + 1
 _TOO_DEEP = "it is nested too deep"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Numeral(str):
@@ -27,17 +31,44 @@ class Numeral(str):
     __slots__ = ()
 
 
-def read_json(text: str | bytes) -> Any:  # any JSON value
+class Repeating(dict[str, Any]):
+    """An object with a member name that occurs several times; the last counts.
+
+    Attributes:
+        members: all members.
+    """
+
+    def __init__(self, members: list[tuple[str, Any]]) -> None:
+        super().__init__(members)
+        self.members = members
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    return found if len(found) == len(members) else Repeating(members)
+
+
+def read_json(text: str | bytes, max_depth: int = _MAX_DEPTH) -> Any:  # any JSON value
     """Return the value of a JSON text, its numbers as numerals.
+
+    Args:
+        text: of a client, or of a row.
+        max_depth: lists and objects that it may have in each other.
 
     Raises:
         ValueError: it is no JSON, or nested too deep.
     """
     try:
-        value = json.loads(text, parse_float=Numeral, parse_int=Numeral, parse_constant=_refuse)
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_float=Numeral,
+            parse_int=Numeral,
+            parse_constant=_refuse,
+        )
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
-    if _is_deeper(value, _MAX_DEPTH):
+    if _is_deeper(value, max_depth):
         raise ValueError(_TOO_DEEP)
     return value
 
@@ -61,11 +92,12 @@ def _refuse(name: str) -> None:
 
 
 def write_json(value: object) -> str:
-    """Return a value as JSON text, its numerals as they were written."""
+    """Return a value as JSON text, its numerals and all its members as they were written."""
     if isinstance(value, Numeral):
         return str(value)
     if isinstance(value, dict):
-        members = (f"{write_json(name)}: {write_json(each)}" for name, each in value.items())
+        found = value.members if isinstance(value, Repeating) else value.items()
+        members = (f"{write_json(name)}: {write_json(each)}" for name, each in found)
         return f"{{{', '.join(members)}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(write_json, value))}]"
@@ -96,8 +128,9 @@ def row_layout(dataset: Dataset) -> Layout:
 class CellReader:
     """Reads JSON rows of one dataset: objects by column or header names, or lists of all cells.
 
-    Rows that the API answered have the member `ingestion`; it is ignored, and their dates and times are
-    understood also where the column declares formats.
+    A text is the text of a cell, and an object or array for a column of JSON is its JSON text. Rows that the
+    API answered have the member `ingestion`; it is ignored, their dates and times are understood also where
+    the column declares formats, and a text of a column of JSON is a JSON string.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -157,8 +190,8 @@ class CellReader:
                 column = self._columns[place[0]].name
                 raise CellError(column, "columns", None, f'"{name}" gives it a second time')
             form = self._columns[place[0]]
-            is_iso = INGESTION_COLUMN in row and form.formats and isinstance(value, str)
-            given[place] = _in_its_form(form, str(value)) if is_iso else value
+            is_answered = INGESTION_COLUMN in row
+            given[place] = _as_answered(form, value) if is_answered else value
         return [self._whole(number, given) for number in range(len(self._columns))]
 
     def _whole(self, number: int, given: Mapping[tuple[int, int], object]) -> object:
@@ -184,6 +217,18 @@ def _places(columns: tuple[Column, ...]) -> Iterator[tuple[str, tuple[int, int]]
         yield from ((each, (number, 0)) for each in headers if uses[each] == 1)
     for number, column in enumerate(columns):  # a column's own name goes before another's header
         yield column.name, (number, 0)
+
+
+def _as_answered(column: Column, value: object) -> object:
+    """Return a value of an answer as one that a client sends."""
+    if column.type is ColumnType.JSON:
+        return None if value is None else _json_text(value)
+    return _in_its_form(column, value) if column.formats and isinstance(value, str) else value
+
+
+def _json_text(value: object) -> str:
+    """Return the JSON text of a value; half of a surrogate pair is escaped, as no cell can contain it."""
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", write_json(value))
 
 
 def _in_its_form(column: Column, text: str) -> str:
@@ -212,6 +257,8 @@ def _cell(column: Column, value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if column.type is ColumnType.JSON and isinstance(value, dict | list):
+        return _json_text(value)
     if isinstance(value, Numeral):
         is_number = column.definition.is_number
         return write_number(column, Decimal(value)) if is_number else str(value)

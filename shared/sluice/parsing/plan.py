@@ -6,7 +6,7 @@ which never begins with an underscore.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from sluice.datasets.grammars import (
@@ -21,6 +21,8 @@ from sluice.datasets.identifiers import literal, quote
 from sluice.datasets.model import RECORD_COLUMN, Column, Dataset
 from sluice.datasets.types import ColumnType
 
+#: The function of `duckdb_session` that says whether a text is JSON: DuckDB's own accepts other texts.
+IS_JSON = "sluice_is_json"
 #: Degrees of a point on Earth.
 MAX_LONGITUDE, MAX_LATITUDE = 180, 90
 
@@ -36,6 +38,7 @@ class Rule:
         reason: why the row is rejected; `{value}` is replaced by the cell as written.
         cell: name of the raw cell.
         is_masked: whether that is personal data, which no reject repeats.
+        find_problem: says of a cell what replaces `{problem}` in the reason.
     """
 
     column: str
@@ -44,6 +47,7 @@ class Rule:
     reason: str
     cell: str
     is_masked: bool = False
+    find_problem: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,8 @@ class _Cell:
         return (self._if_grammar(text, self._value(text)),)
 
     def _if_grammar(self, text: str, value: str) -> str:
+        if self.kind.find_problem:
+            return f"CASE WHEN {IS_JSON}({text}) THEN {value} END"
         grammar = literal(cell_grammar(self.column))
         in_grammar = f"regexp_full_match({text}, {grammar})"
         if self.column.type is ColumnType.NUMERIC:
@@ -313,7 +319,8 @@ class _Cell:
         if column.type is not ColumnType.TEXT:
             missing = " OR ".join(f"{name} IS NULL" for name in self.names)
             broken = f"CASE WHEN {missing} THEN {self.clean()} IS NOT NULL ELSE false END"
-            yield self._rule("type", broken, f'"{{value}}" is not {meaning(self.column)}')
+            problem = "{problem}" if self.kind.find_problem else f"is not {meaning(self.column)}"
+            yield self._rule("type", broken, f'"{{value}}" {problem}')
         if column.type is ColumnType.POINT:
             lon, lat = self.names
             outside = f"NOT (abs({lon}) <= {MAX_LONGITUDE} AND abs({lat}) <= {MAX_LATITUDE})"
@@ -377,4 +384,10 @@ class _Cell:
         header = self.column.headers[0]
         if name != "check" and header.casefold() != self.column.name:
             reason += f' (header "{header}")'
-        return Rule(self.column.name, name, broken, reason, self.raw, self.column.pii)
+        find_problem = self._problem if self.kind.find_problem else None
+        return Rule(self.column.name, name, broken, reason, self.raw, self.column.pii, find_problem)
+
+    def _problem(self, cell: str) -> str:
+        """What is wrong with a cell of a type that no grammar describes."""
+        text = cell.strip(WHITE_SPACE) if self.column.trim else cell
+        return self.kind.find_problem(text) if self.kind.find_problem else ""

@@ -86,10 +86,12 @@ class Thorough:
 
     def _finding(self, which: int, value: str | None) -> Finding:
         rule = self._plan.rules[which]
+        problem = rule.find_problem(value or "") if rule.find_problem else ""
         if rule.is_masked and value is not None:
             value = MASK
         shown = "" if value is None else visible(value[:_SHOWN_CHARACTERS])
-        return rule.column, rule.name, value, rule.reason.replace("{value}", shown)
+        reason = rule.reason.replace("{problem}", problem).replace("{value}", shown)
+        return rule.column, rule.name, value, reason
 
 
 def _arrow_type(kind: TypeDefinition, *, is_dictionary: bool) -> pa.DataType:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import Field
-from sluice.datasets.types import StoredType
+from sluice.datasets.types import STORED_TYPES, StoredType
 from sluice.errors import FilterError
 
 COMPARISONS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+ORDERINGS = frozenset(("lt", "le", "gt", "ge"))
 PATTERNS = {"like": "LIKE", "ilike": "ILIKE"}
 STATES = {
     "null": "IS NULL",
@@ -32,8 +33,11 @@ _STAR = re.compile(r"(\\.)|\*", re.DOTALL)
 
 
 def operators_of(postgres_type: str) -> tuple[str, ...]:
-    """Return the operators that a column of a type takes: patterns are for texts."""
-    return tuple(each for each in OPERATORS if each not in PATTERNS or postgres_type == "text")
+    """Return the operators that a column of a type takes: patterns are for texts, JSON has no order."""
+    refused = set() if postgres_type == "text" else set(PATTERNS)
+    if not STORED_TYPES.get(postgres_type, STORED_TYPES["text"]).is_sortable:
+        refused |= ORDERINGS
+    return tuple(each for each in OPERATORS if each not in refused)
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,9 @@ def _values(column: Field, operator: str, text: str) -> tuple[str, ...]:
         return (_state(column, text),)
     if operator in PATTERNS:
         return (_pattern(column, operator, text),)
+    if operator in ORDERINGS and not column.stored.is_sortable:
+        usable = ", ".join(operators_of(column.postgres_type))
+        raise ValueError(f"{column.postgres_type} has no order; this column takes {usable}")
     values = _elements(text) if operator == "in" else (text,)
     for each in values:
         parse_value(column.stored, each)

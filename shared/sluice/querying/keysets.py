@@ -160,4 +160,9 @@ def _term(text: str, columns: Mapping[str, Field]) -> Term:
         )
     if direction not in ("", "asc", "desc"):
         raise ParameterError(f"order: {text}: write {name}.asc or {name}.desc", parameter="order")
+    if not columns[name].stored.is_sortable:
+        kind = columns[name].postgres_type
+        raise ParameterError(
+            f"order: {name}: the column is {kind}, which has no order", parameter="order"
+        )
     return Term(columns[name], direction == "desc")

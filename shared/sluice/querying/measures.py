@@ -78,6 +78,12 @@ def parse_grouping(group: str, measure: str, columns: Mapping[str, Field]) -> Gr
     if not group and not measure:
         return None
     grouped = tuple(_column(name, columns, "group") for name in _names(group))
+    for each in grouped:
+        if not each.stored.is_sortable:
+            raise ParameterError(
+                f"group: {each.name}: the column is {each.postgres_type}, which cannot be grouped by",
+                parameter="group",
+            )
     measures = tuple(_measure(each, columns) for each in _names(measure or "count"))
     names = [each.name for each in Grouping(grouped, measures).fields]
     if len(set(names)) < len(names):

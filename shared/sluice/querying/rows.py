@@ -67,14 +67,16 @@ class RowsRequest:
         """Return the request for the columns of a CSV; a file without header has the declared ones."""
         return replace(self, fields=self.dataset.fields) if self.is_of_headerless_files else self
 
-    def page(self, max_rows: int) -> Statement:
+    def page(self, max_rows: int, *, is_json: bool = True) -> Statement:
         """Return the statement that reads the rows.
 
         Args:
             max_rows: most rows of a result without a limit.
+            is_json: whether PostgreSQL writes the rows as JSON; elsewhere values of JSON are texts, because
+                the driver would not keep their digits.
         """
         bindings = Bindings()
-        listed = ", ".join(quote(each.name) for each in self.fields)
+        listed = ", ".join(_listed(each, is_json=is_json) for each in self.fields)
         limit = max_rows if self.limit is None else self.limit
         ordered = f" ORDER BY {self.order.sql}" if self._is_ordered else ""
         return Statement(
@@ -113,6 +115,12 @@ class RowsRequest:
         if self.grouping is not None:
             return f"({self.grouping.sql(name, matching)}) AS grouped WHERE {following}"
         return f"{name} WHERE {matching} AND {following}"
+
+
+def _listed(column: Field, *, is_json: bool) -> str:
+    """Return a column as a SELECT lists it."""
+    name = quote(column.name)
+    return name if is_json or column.stored.is_sortable else f"CAST({name} AS text) AS {name}"
 
 
 def parse_rows_request(

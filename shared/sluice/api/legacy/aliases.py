@@ -15,7 +15,7 @@ from sluice.api.responses import stream_response
 from sluice.api.routes.rows import insert, parse_body, read_data
 from sluice.datasets.aliases import AliasMatch, find_alias
 from sluice.errors import BodyError, NotFoundError
-from sluice.parsing.json_rows import read_json, write_json
+from sluice.parsing.json_rows import MAX_ROW_DEPTH, read_json, write_json
 from sluice.postgres.catalog import DatasetVersion, declared_datasets, version_for_query
 from sluice.querying.parameters import read_parameters
 from sluice.querying.reading import stream, without_comments
@@ -150,7 +150,7 @@ def _renamed(batches: Iterable[Sequence[Sequence[Any]]], dataset: Dataset) -> Te
     """Yield rows with the headers of the dataset's files for its columns."""
     headers = {each.name: each.headers[0] for each in dataset.columns}
     for text in _texts(batches):
-        row = read_json(text)
+        row = read_json(text, MAX_ROW_DEPTH)
         yield write_json({headers.get(name, name): value for name, value in row.items()})
 
 
@@ -186,7 +186,7 @@ def _only(texts: Texts, name: str) -> str:
 
 
 def _first(text: str) -> object:
-    return next(iter(read_json(text).values()))
+    return next(iter(read_json(text, MAX_ROW_DEPTH).values()))
 
 
 _SHAPES: Mapping[str, Callable[[Texts, str], Iterator[bytes]]] = {

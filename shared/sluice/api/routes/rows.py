@@ -145,7 +145,7 @@ def _page(
     cursor: str | None,
     headers: Mapping[str, str],
 ) -> Response:
-    statement = wanted.page(call.settings.max_rows)
+    statement = wanted.page(call.settings.max_rows, is_json=False)
     _, batches = stream(connection, statement.sql, statement.values)
     rows = list(itertools.chain.from_iterable(batches))
     body = pages.rows_page(found, wanted, call.arguments, rows, cursor)
@@ -156,7 +156,7 @@ def _page(
 def _body(
     connection: Connection, wanted: RowsRequest, kind: str, cursor: str | None, max_rows: int
 ) -> Iterator[bytes]:
-    page = wanted.page(max_rows)
+    page = wanted.page(max_rows, is_json=kind in JSON_FORMATS)
     if kind == "json" and wanted.limit is not None and wanted.limit <= BATCH_ROWS:
         return write_page(fetch_json(connection, page.sql, page.values), "rows", cursor)
     columns, batches = stream(
