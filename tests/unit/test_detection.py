@@ -797,3 +797,17 @@ def test_a_log_of_a_web_server_is_divided_by_spaces() -> None:
     line = '127.0.0.{0} - ann [10/Oct/2000:13:55:{0} -0700] "GET /{0}.gif HTTP/1.0" 200 {0}326\n'
     found = detect("".join(line.format(number) for number in range(10, 20)))
     assert (found.dialect.delimiter, found.dialect.header, found.width) == (" ", False, 8)
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "iso-8859-7"])
+def test_text_that_is_hardly_windows_1252_is_reported(encoding: str) -> None:
+    words = "Αθήνα,Πάτρα" if encoding == "iso-8859-7" else "Москва,Казань"
+    data = f"id,a,b\n1,{words}\n2,{words}\n".encode(encoding)
+    assert "declare its encoding" in detect_dialect(data, is_complete=True).warnings[0]
+    given = detect_dialect(data, is_complete=True, given={"encoding": encoding})
+    assert given.warnings == ()
+
+
+def test_western_european_text_is_not_reported() -> None:
+    data = "id,città\n1,São Tomé\n2,Köln Straße\n3,«Zürich»\n".encode("cp1252")
+    assert detect_dialect(data, is_complete=True).warnings == ()

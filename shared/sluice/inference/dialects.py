@@ -8,10 +8,11 @@ trailing delimiters; the header; the footer.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sluice.csv.dialects import Dialect
+from sluice.csv.encodings import WINDOWS
 from sluice.errors import EmptyFileError
 from sluice.inference.candidates import is_allowed
 from sluice.inference.file_parts import FileParts
@@ -27,6 +28,7 @@ _SEPARATOR_LINE = re.compile(
 )
 
 
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r|\Z)")
 
 
@@ -92,8 +94,9 @@ def detect_dialect(
         header=names,
         width=len(names) or parts.width,
         evidence=tuple(each for each in evidence if each.key not in given),
-        warnings=tuple(
-            find_doubts(choice, parts, names, sample.line_again(head, parts.header_line))
+        warnings=(
+            *(_encoding_doubts(sample) if not encoding else ()),
+            *find_doubts(choice, parts, names, sample.line_again(head, parts.header_line)),
         ),
     )
 
@@ -104,6 +107,17 @@ def _separator_line(text: str, known: Mapping[str, object]) -> str:
     if not found or "delimiter" in known or "skip_lines" in known:
         return ""
     return "\t" if found[1] == "\\t" else found[1]
+
+
+def _encoding_doubts(sample: Sample) -> Iterator[str]:
+    """Report text in which whole words are not ASCII, as no language of Windows-1252 has them."""
+    if sample.encoding != WINDOWS:
+        return
+    runs = _NOT_ASCII.findall(sample.text)
+    if sum(len(run) > 2 for run in runs) * 2 > len(runs):
+        yield (
+            f"the text is not UTF-8, and hardly {WINDOWS}; declare its encoding, such as cp1251 or shift_jis"
+        )
 
 
 def _without_first_line(sample: Sample) -> Sample:

@@ -18,7 +18,7 @@ _MAX_FINALISTS, _FINALIST_SHARE = 5, 0.6
 _AMBIGUOUS_SHARE = 0.92
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+\Z")
 #: Doubled delimiters that, once in each record, are more likely an empty column.
-_EMPTY_COLUMNS = (",,", ";;", "\t\t")
+EMPTY_COLUMNS = (",,", ";;", "\t\t")
 #: Delimiters of a file of one column, in which none of them occurs.
 _UNUSED = (",", ";", "\t", "|", "\x1f")
 
@@ -119,7 +119,7 @@ def _refined(best: Score, text: str, known: Mapping[str, object], *, is_whole: b
         if not is_allowed(form, known):
             continue
         found = score(read(text, form, is_whole=is_whole))
-        if found.width <= 2 and longer in _EMPTY_COLUMNS:
+        if found.width <= 2 and longer in EMPTY_COLUMNS:
             continue
         if found.width > 1 and found.consistency >= best.consistency - 0.01:
             return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sluice.inference.file_parts import FileParts
-from sluice.inference.forms import Choice, widths_of
+from sluice.inference.forms import EMPTY_COLUMNS, Choice, widths_of
 from sluice.inference.reading import Reading
 from sluice.inference.sampling import Sample
 
@@ -117,6 +117,9 @@ def find_doubts(
         yield f"the delimiter is probably {choice.delimiter!r}, but {other} fits about as well; declare it"
     if not choice.score.reading.form.delimiter and _is_aligned(parts.reading):
         yield "the columns are of fixed width, without a delimiter; each line is read as one column"
+    doubled = choice.delimiter * 2
+    if doubled in EMPTY_COLUMNS and _is_doubled(parts, doubled):
+        yield f"each record has an empty field; declare the delimiter if it is {doubled!r}"
     if not parts.header.is_certain:
         yield f"it is not certain whether there is a header: {parts.header.reason}; declare `header`"
     if parts.table.next_line:
@@ -138,6 +141,12 @@ def find_doubts(
     reading = parts.reading
     if reading.is_open:
         yield "a quoted field is not closed"
+
+
+def _is_doubled(parts: FileParts, doubled: str) -> bool:
+    """Whether each record has two delimiters in one place, and no others."""
+    records = parts.table.records
+    return all(each.width == 3 and doubled in each.text for each in records)
 
 
 def _is_aligned(reading: Reading) -> bool:
