@@ -15,8 +15,8 @@ from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import RECORD_COLUMN
 from sluice.inference.dry_run import Declared, DryRun, Sample, dry_run
 from sluice.inference.inferred import infer_declaration, malformed_policies
-from sluice.inference.observations import merge_all
-from sluice.inference.records import observe_records
+from sluice.inference.typing.observations import merge_all
+from sluice.inference.typing.records import observe_records
 from sluice.parsing.layout import header_names, lay_out_names
 from sluice.parsing.parser import parse_chunk
 

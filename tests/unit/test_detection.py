@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from real_files import DATA, needs_real_files
 from sluice.csv.dialects import Dialect
 from sluice.errors import EmptyFileError
-from sluice.inference.dialects import Detection, detect_dialect
+from sluice.inference.detection.dialects import Detection, detect_dialect
 
 CASES = Path(__file__).parents[1] / "cases" / "dialects"
 EXPECTED: dict[str, dict[str, Any]] = tomllib.loads((CASES / "expected.toml").read_text("utf-8"))

@@ -12,11 +12,11 @@ import pytest
 
 from sluice.csv.dialects import Dialect
 from sluice.datasets.declarations import parse_document
-from sluice.inference.columns import InferredColumn, decide
 from sluice.inference.declaration import dataset_document, dataset_toml
 from sluice.inference.names import ColumnName, name_columns
-from sluice.inference.observations import Observations, merge_all
-from sluice.inference.observe import observe
+from sluice.inference.typing.columns import InferredColumn, decide
+from sluice.inference.typing.observations import Observations, merge_all
+from sluice.inference.typing.observe import observe
 
 
 def observed(*columns: list[str], first_record: int = 0) -> Observations:

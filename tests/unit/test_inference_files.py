@@ -11,10 +11,10 @@ import pytest
 
 from real_files import DATA, needs_real_files, of_each_real_file
 from sluice.datasets.declarations import parse_document
-from sluice.inference.columns import InferredColumn, decide
 from sluice.inference.names import name_columns, number_columns
-from sluice.inference.observations import Observations
-from sluice.inference.observe import observe
+from sluice.inference.typing.columns import InferredColumn, decide
+from sluice.inference.typing.observations import Observations
+from sluice.inference.typing.observe import observe
 from sluice.parsing.layout import lay_out
 from sluice.parsing.parser import parse_chunk
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.model import Dataset
-from sluice.inference.columns import InferredColumn, decide
 from sluice.inference.names import ColumnName
-from sluice.inference.observations import Observations, merge_all
-from sluice.inference.observe import observe
+from sluice.inference.typing.columns import InferredColumn, decide
+from sluice.inference.typing.observations import Observations, merge_all
+from sluice.inference.typing.observe import observe
 from sluice.parsing.duckdb_session import session
 from sluice.parsing.layout import lay_out
 from sluice.parsing.parser import parse_chunk

@@ -12,8 +12,8 @@ from test_inference_properties import CELLS, dataset_of, infer, loaded
 
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Column
-from sluice.inference.columns import InferredColumn
-from sluice.inference.widening import document_of, widen
+from sluice.inference.typing.columns import InferredColumn
+from sluice.inference.typing.widening import document_of, widen
 
 
 def declared(**keys: Any) -> Column:

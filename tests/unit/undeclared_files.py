@@ -13,12 +13,12 @@ from dialect_files import write_records
 
 from sluice.csv.dialects import Dialect
 from sluice.csv.splitting import Splitter
-from sluice.inference.columns import decide
 from sluice.inference.dry_run import DryRun, Sample, dry_run
 from sluice.inference.inferred import malformed_policies
 from sluice.inference.names import number_columns
-from sluice.inference.observations import merge_all
-from sluice.inference.records import observe_records
+from sluice.inference.typing.columns import decide
+from sluice.inference.typing.observations import merge_all
+from sluice.inference.typing.records import observe_records
 from sluice.parsing.layout import header_names, lay_out_names
 from sluice.parsing.parser import parse_chunk
 from sluice.parsing.texts import read_texts

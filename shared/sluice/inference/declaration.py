@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from sluice.csv.dialects import Dialect
 from sluice.datasets.declarations import NOT_TOML
-from sluice.inference.columns import InferredColumn
 from sluice.inference.toml import toml_comment, toml_line, toml_table, toml_value
+from sluice.inference.typing.columns import InferredColumn
 
 
 class Finding(Protocol):
@@ -25,7 +25,7 @@ class Finding(Protocol):
 
 
 class Detected(Protocol):
-    """The dialect of a file, as `sluice.inference.dialects` detects it."""
+    """The dialect of a file, as `sluice.inference.detection.dialects` detects it."""
 
     @property
     def dialect(self) -> Dialect:

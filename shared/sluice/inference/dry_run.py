@@ -16,7 +16,7 @@ from sluice.csv.splitting import Splitter
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import Dataset
 from sluice.errors import EmptyFileError, WorkbookError
-from sluice.inference.dialects import Detection
+from sluice.inference.detection.dialects import Detection
 from sluice.inference.evolution import evolved
 from sluice.inference.further_files import detect_file, must_observe
 from sluice.inference.inferred import (
@@ -25,8 +25,8 @@ from sluice.inference.inferred import (
     infer_declaration,
     malformed_policies,
 )
-from sluice.inference.observations import Observations, merge_all
-from sluice.inference.records import observe_records
+from sluice.inference.typing.observations import Observations, merge_all
+from sluice.inference.typing.records import observe_records
 from sluice.parsing.layout import Layout, header_names, lay_out_names
 from sluice.parsing.parser import parse_chunk
 from sluice.workbooks.sheet_text import open_sheet

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluice.datasets.model import RESCUED, Dataset, NewColumns, Unfitting
-from sluice.inference.columns import decide
 from sluice.inference.names import name_columns
-from sluice.inference.widening import document_of, widen
+from sluice.inference.typing.columns import decide
+from sluice.inference.typing.widening import document_of, widen
 from sluice.parsing.mismatches import match_names
 
 if TYPE_CHECKING:
-    from sluice.inference.observations import Observations
+    from sluice.inference.typing.observations import Observations
 
 
 def evolved(

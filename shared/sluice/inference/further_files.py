@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sluice.datasets.model import Dataset, NewColumns, Unfitting
-from sluice.inference.dialects import Detection, detect_dialect
+from sluice.inference.detection.dialects import Detection, detect_dialect
 from sluice.inference.names import number_columns
 from sluice.parsing.mismatches import match_names
 

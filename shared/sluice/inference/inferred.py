@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sluice.errors import NotCsvError
-from sluice.inference.columns import InferredColumn, decide
 from sluice.inference.declaration import dataset_document, dataset_toml
 from sluice.inference.names import name_columns, number_columns
+from sluice.inference.typing.columns import InferredColumn, decide
 
 if TYPE_CHECKING:
     from sluice.datasets.model import Dataset
     from sluice.inference.declaration import Detected
-    from sluice.inference.observations import Observations
+    from sluice.inference.typing.observations import Observations
 
 #: An inferred dataset takes further files as they are: each has its own dialect, may have further columns,
 #: values that widen a type, and quotes inside fields that are not quoted, such as 6'2".

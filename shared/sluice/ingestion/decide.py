@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sluice.csv.dialects import Dialect
 from sluice.documents.ingestions import State
-from sluice.inference.dialects import Evidence
+from sluice.inference.detection.dialects import Evidence
 from sluice.inference.evolution import evolved
 from sluice.inference.inferred import infer_declaration
-from sluice.inference.observations import Observations, merge_all
+from sluice.inference.typing.observations import Observations, merge_all
 from sluice.ingestion.dispatch import publish_chunks
 from sluice.ingestion.failures import Step, attempt
 from sluice.ingestion.ingestions import lock_ingestion, query_ingestion, select_chunks

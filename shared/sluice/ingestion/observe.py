@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sluice.csv.dialects import Dialect
-from sluice.inference.records import observe_records
+from sluice.inference.typing.records import observe_records
 from sluice.ingestion.ingestions import count_observed
 from sluice.postgres.named_sql import statement
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.csv.dialects import Dialect
 from sluice.datasets.model import Dataset
-from sluice.inference.dialects import Detection
+from sluice.inference.detection.dialects import Detection
 from sluice.inference.further_files import detect_file, must_observe
 from sluice.inference.inferred import check_inferable, malformed_policies
 from sluice.ingestion.notifications import dialect_options

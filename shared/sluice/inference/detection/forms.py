@@ -6,10 +6,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sluice.inference.candidates import MARKS, candidate_forms, has_doubled_backslashes, is_allowed
-from sluice.inference.reading import DELIMITER, LF, QUOTED, Form, read
-from sluice.inference.sampling import Sample
-from sluice.inference.scoring import Score, is_commented, score
+from sluice.inference.detection.candidates import (
+    MARKS,
+    candidate_forms,
+    has_doubled_backslashes,
+    is_allowed,
+)
+from sluice.inference.detection.reading import DELIMITER, LF, QUOTED, Form, read
+from sluice.inference.detection.sampling import Sample
+from sluice.inference.detection.scoring import Score, is_commented, score
 
 #: Characters with which all forms are compared; the best of them with the whole sample.
 _FIRST_CHARS = 16 * 1024

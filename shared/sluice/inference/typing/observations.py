@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from functools import reduce
 from typing import Any
 
-from sluice.inference.cell_forms import NULL_MARK, TEXT
-from sluice.inference.ends import Ends
-from sluice.inference.runs import Run, join_runs
+from sluice.inference.detection.ends import Ends
+from sluice.inference.typing.cell_forms import NULL_MARK, TEXT
+from sluice.inference.typing.runs import Run, join_runs
 
 #: Most distinct values that are kept, and their longest; columns with more have `many`.
 MAX_DISTINCT, MAX_DISTINCT_LENGTH = 256, 64

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sluice.inference.cell_kinds import VALUES, Kind, kind_of
-from sluice.inference.reading import QUOTED
+from sluice.inference.detection.cell_kinds import VALUES, Kind, kind_of
+from sluice.inference.detection.reading import QUOTED
 
 Row = Sequence[str]
 #: Rows that are compared with the first record.

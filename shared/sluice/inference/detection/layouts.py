@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sluice.inference.moments import ISO, OFFSET, Layout, Layouts, Slot
+from sluice.inference.typing.moments import ISO, OFFSET, Layout, Layouts, Slot
 
 _MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september",

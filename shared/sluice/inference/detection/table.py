@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from sluice.inference.cell_kinds import VALUES, Kind, kind_of
-from sluice.inference.header import main_kind, plain
-from sluice.inference.reading import Reading, Record
-from sluice.inference.scoring import Score
+from sluice.inference.detection.cell_kinds import VALUES, Kind, kind_of
+from sluice.inference.detection.header import main_kind, plain
+from sluice.inference.detection.reading import Reading, Record
+from sluice.inference.detection.scoring import Score
 
 #: Records of equal width that make a table, with and without a border before it.
 _TABLE, _TABLE_AFTER_BORDER = 4, 2

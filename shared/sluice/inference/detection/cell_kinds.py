@@ -12,7 +12,7 @@ import re
 from enum import StrEnum
 from functools import lru_cache
 
-from sluice.inference.reading import CR, DELIMITER, ESCAPE, LF, QUOTED
+from sluice.inference.detection.reading import CR, DELIMITER, ESCAPE, LF, QUOTED
 
 
 class Kind(StrEnum):

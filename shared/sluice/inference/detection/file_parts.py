@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sluice.inference.comments import Comments, find_comments
-from sluice.inference.footer import NONE as NO_FOOTER
-from sluice.inference.footer import Footer, find_footer
-from sluice.inference.forms import Choice
-from sluice.inference.header import Header, find_header, plain
-from sluice.inference.reading import QUOTED, Reading, Record
-from sluice.inference.sampling import Sample
-from sluice.inference.table import Table, find_table
+from sluice.inference.detection.comments import Comments, find_comments
+from sluice.inference.detection.footer import NONE as NO_FOOTER
+from sluice.inference.detection.footer import Footer, find_footer
+from sluice.inference.detection.forms import Choice
+from sluice.inference.detection.header import Header, find_header, plain
+from sluice.inference.detection.reading import QUOTED, Reading, Record
+from sluice.inference.detection.sampling import Sample
+from sluice.inference.detection.table import Table, find_table
 from sluice.parsing.mismatches import is_rule, joined_names
 
 #: Lines after the table that a dialect can leave out (`footer_lines`).

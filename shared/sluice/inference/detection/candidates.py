@@ -10,7 +10,7 @@ from functools import lru_cache
 from sluice.csv.dialects import Dialect
 from sluice.csv.encodings import UTF_8
 from sluice.errors import DeclarationError
-from sluice.inference.reading import Form
+from sluice.inference.detection.reading import Form
 
 #: How common a delimiter is, relative to the comma.
 PRIORS = {

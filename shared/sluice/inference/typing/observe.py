@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sluice.datasets.grammars import WHITE_SPACE
-from sluice.inference.cell_forms import TEXT
-from sluice.inference.ends import Ends
-from sluice.inference.observations import (
+from sluice.inference.detection.ends import Ends
+from sluice.inference.detection.scan import Scan, null_marks, scan
+from sluice.inference.typing.cell_forms import TEXT
+from sluice.inference.typing.observations import (
     MAX_DISTINCT,
     MAX_DISTINCT_LENGTH,
     ColumnObservation,
     Observations,
     Witness,
 )
-from sluice.inference.runs import Run, Runs
-from sluice.inference.scan import Scan, null_marks, scan
-from sluice.inference.shapes import Cells, cells_of
+from sluice.inference.typing.runs import Run, Runs
+from sluice.inference.typing.shapes import Cells, cells_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

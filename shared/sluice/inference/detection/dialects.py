@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from sluice.csv.dialects import Dialect
 from sluice.csv.encodings import WINDOWS
 from sluice.errors import EmptyFileError
-from sluice.inference.candidates import is_allowed
-from sluice.inference.file_parts import FileParts
-from sluice.inference.forms import choose_form
-from sluice.inference.reading import Form
-from sluice.inference.reasons import Evidence, explain_form, explain_parts, find_doubts
-from sluice.inference.sampling import Sample, take_sample
+from sluice.inference.detection.candidates import is_allowed
+from sluice.inference.detection.file_parts import FileParts
+from sluice.inference.detection.forms import choose_form
+from sluice.inference.detection.reading import Form
+from sluice.inference.detection.reasons import Evidence, explain_form, explain_parts, find_doubts
+from sluice.inference.detection.sampling import Sample, take_sample
 
 __all__ = ["Detection", "Evidence", "detect_dialect"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sluice.inference.file_parts import FileParts
-from sluice.inference.forms import EMPTY_COLUMNS, Choice, widths_of
-from sluice.inference.reading import Reading
-from sluice.inference.sampling import Sample
+from sluice.inference.detection.file_parts import FileParts
+from sluice.inference.detection.forms import EMPTY_COLUMNS, Choice, widths_of
+from sluice.inference.detection.reading import Reading
+from sluice.inference.detection.sampling import Sample
 
 _GAP = "  "
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sluice.inference.candidates import is_allowed
-from sluice.inference.cell_kinds import VALUES, kind_of
-from sluice.inference.reading import Reading, Record
+from sluice.inference.detection.candidates import is_allowed
+from sluice.inference.detection.cell_kinds import VALUES, kind_of
+from sluice.inference.detection.reading import Reading, Record
 
 PREFIXES = ("#", "//")
 

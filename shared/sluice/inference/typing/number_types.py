@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from sluice.datasets.types import ColumnType
-from sluice.inference.decisions import (
+from sluice.inference.typing.decisions import (
     Decision,
     Forms,
     Habits,
@@ -15,7 +15,7 @@ from sluice.inference.decisions import (
     show,
     text_because,
 )
-from sluice.inference.numbers import CONVENTIONS, marks_of, number_keys, sizes_of
+from sluice.inference.typing.numbers import CONVENTIONS, marks_of, number_keys, sizes_of
 
 #: The convention of numbers as most programs write them.
 _PLAIN = "p"

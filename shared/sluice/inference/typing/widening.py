@@ -8,13 +8,13 @@ from typing import Any
 
 from sluice.datasets.model import Column
 from sluice.datasets.types import TYPES, ColumnType
-from sluice.inference.cell_forms import JSON, TEXT
-from sluice.inference.column_types import decide_type, kind_of, word_of
-from sluice.inference.columns import InferredColumn
-from sluice.inference.decisions import Decision
-from sluice.inference.moments import ISO
-from sluice.inference.numbers import CONVENTIONS
-from sluice.inference.observations import ColumnObservation, Witness
+from sluice.inference.typing.cell_forms import JSON, TEXT
+from sluice.inference.typing.column_types import decide_type, kind_of, word_of
+from sluice.inference.typing.columns import InferredColumn
+from sluice.inference.typing.decisions import Decision
+from sluice.inference.typing.moments import ISO
+from sluice.inference.typing.numbers import CONVENTIONS
+from sluice.inference.typing.observations import ColumnObservation, Witness
 
 #: The position of what is declared: before every record.
 _DECLARED = -1

@@ -10,7 +10,8 @@ import numpy as np
 
 from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.json_grammar import json_problem
-from sluice.inference.cell_forms import (
+from sluice.inference.detection.ends import Ends
+from sluice.inference.typing.cell_forms import (
     BLANK,
     JSON,
     NULL_MARK,
@@ -21,13 +22,12 @@ from sluice.inference.cell_forms import (
     is_on_earth,
     read_shape,
 )
-from sluice.inference.ends import Ends
-from sluice.inference.shapes import Cells, Digits, Shapes, shapes_of
+from sluice.inference.typing.shapes import Cells, Digits, Shapes, shapes_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sluice.inference.shapes import Flags, Rows
+    from sluice.inference.typing.shapes import Flags, Rows
 
 #: Cells that are looked at first: a text among them saves the rest.
 _FIRST = 256

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sluice.datasets.types import ColumnType
-from sluice.inference.cell_forms import BOOLEANS, JSON, NULL_MARK, NULL_WORDS, TEXT
-from sluice.inference.decisions import (
+from sluice.inference.detection.ends import Ends
+from sluice.inference.typing.cell_forms import BOOLEANS, JSON, NULL_MARK, NULL_WORDS, TEXT
+from sluice.inference.typing.decisions import (
     Decision,
     Forms,
     Habits,
@@ -16,10 +17,9 @@ from sluice.inference.decisions import (
     show,
     text_because,
 )
-from sluice.inference.ends import Ends
-from sluice.inference.number_types import decide_number
-from sluice.inference.observations import Witness
-from sluice.inference.time_types import decide_time
+from sluice.inference.typing.number_types import decide_number
+from sluice.inference.typing.observations import Witness
+from sluice.inference.typing.time_types import decide_time
 
 #: Words that are a boolean alone, and words that are one together with the other of their pair.
 _ALONE = {"true", "false"}

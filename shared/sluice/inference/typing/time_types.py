@@ -6,7 +6,8 @@ import re
 from dataclasses import replace
 
 from sluice.datasets.types import ColumnType
-from sluice.inference.decisions import (
+from sluice.inference.detection.ends import Ends
+from sluice.inference.typing.decisions import (
     Decision,
     Forms,
     Habits,
@@ -15,8 +16,7 @@ from sluice.inference.decisions import (
     show,
     text_because,
 )
-from sluice.inference.ends import Ends
-from sluice.inference.moments import ISO, OFFSET, formats_of
+from sluice.inference.typing.moments import ISO, OFFSET, formats_of
 
 #: The orders of day, month and year, as directives.
 _ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}

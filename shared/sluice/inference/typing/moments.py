@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sluice.inference.ends import Ends
+from sluice.inference.detection.ends import Ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sluice.inference.shapes import Digits
+    from sluice.inference.typing.shapes import Digits
 
 #: Marks a format that a column reads without declaring it.
 ISO = "="

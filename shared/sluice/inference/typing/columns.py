@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sluice.datasets.types import TYPES, ColumnType
-from sluice.inference.column_types import decide_type
-from sluice.inference.decisions import Decision, Habits, text_because
 from sluice.inference.names import ColumnName
-from sluice.inference.observations import ColumnObservation, Observations
 from sluice.inference.toml import toml_line
+from sluice.inference.typing.column_types import decide_type
+from sluice.inference.typing.decisions import Decision, Habits, text_because
+from sluice.inference.typing.observations import ColumnObservation, Observations
 
 #: Texts that repeat had better be stored once if there are so many cells, and so many for each text. Only
 #: proposed: a later file may have more texts than a dictionary holds.

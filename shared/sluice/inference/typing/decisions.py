@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluice.datasets.types import ColumnType
-from sluice.inference.observations import Witness
+from sluice.inference.typing.observations import Witness
 
 Forms = Mapping[str, Witness]
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sluice.inference.cell_kinds import VALUES, Kind, kind_of
-from sluice.inference.header import main_kind, plain
-from sluice.inference.reading import Form, Reading, Record, read
+from sluice.inference.detection.cell_kinds import VALUES, Kind, kind_of
+from sluice.inference.detection.header import main_kind, plain
+from sluice.inference.detection.reading import Form, Reading, Record, read
 
 #: Lines that may be a footer.
 MAX_FOOTER = 30

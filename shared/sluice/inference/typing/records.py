@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sluice.inference.observations import Observations
-from sluice.inference.observe import observe
+from sluice.inference.typing.observations import Observations
+from sluice.inference.typing.observe import observe
 from sluice.parsing.layout import repeatable_header
 from sluice.parsing.texts import read_texts
 

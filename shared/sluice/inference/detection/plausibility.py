@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from sluice.inference.candidates import prior_of
-from sluice.inference.cell_kinds import VALUES, Kind, kind_of
-from sluice.inference.reading import DELIMITER, ESCAPE, LF, QUOTE, QUOTED, Reading, Record
+from sluice.inference.detection.candidates import prior_of
+from sluice.inference.detection.cell_kinds import VALUES, Kind, kind_of
+from sluice.inference.detection.reading import DELIMITER, ESCAPE, LF, QUOTE, QUOTED, Reading, Record
 
 #: What a file of one column is worth, compared with one of two columns.
 SINGLE_PRIOR = 0.62

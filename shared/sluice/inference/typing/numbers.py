@@ -18,12 +18,12 @@ import numpy as np
 from sluice.datasets.grammars import cell_grammar
 from sluice.datasets.model import Column
 from sluice.datasets.types import ColumnType
-from sluice.inference.ends import Ends
+from sluice.inference.detection.ends import Ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sluice.inference.shapes import Digits
+    from sluice.inference.typing.shapes import Digits
 
 #: For each convention its decimal separator, its thousands separator and the grouping of digits.
 CONVENTIONS = {

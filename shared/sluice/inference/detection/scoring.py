@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from sluice.inference.cell_kinds import VALUES, Kind, kind_of, weight_of
-from sluice.inference.plausibility import prior, quoting
-from sluice.inference.reading import Reading, Record
+from sluice.inference.detection.cell_kinds import VALUES, Kind, kind_of, weight_of
+from sluice.inference.detection.plausibility import prior, quoting
+from sluice.inference.detection.reading import Reading, Record
 
 #: Records and fields whose cells are looked at.
 MAX_RECORDS, MAX_FIELDS = 60, 60

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.types import TYPES, ColumnType
-from sluice.inference.ends import Ends
-from sluice.inference.layouts import read_time
-from sluice.inference.numbers import read_number
+from sluice.inference.detection.ends import Ends
+from sluice.inference.detection.layouts import read_time
+from sluice.inference.typing.numbers import read_number
 from sluice.parsing.plan import MAX_LATITUDE, MAX_LONGITUDE
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sluice.inference.shapes import Digits
+    from sluice.inference.typing.shapes import Digits
 
 TEXT = "text"
 BLANK = ""
