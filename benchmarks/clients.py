@@ -2,6 +2,7 @@
 
     sluice up && eval "$(sluice env)"
     python benchmarks/clients.py --clients 50 --seconds 60
+    python benchmarks/clients.py --only rows
 
 Each client has a unique region and song. It sends rows, uploads files in pieces and waits for them, and
 requests rows, sums and a named query; each answer must match exactly what it has sent so far. Prints rates
@@ -19,13 +20,15 @@ import sys
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
 
 ROWS = 20
+#: What a client does, and how often, as a share of all that it does.
+SHARES = {"rows": 4, "count": 6, "sum": 4, "query": 4, "file": 1}
 FILE_ROWS = 200
 TIMEOUT_S = 60.0
 
@@ -64,9 +67,12 @@ class Tally:
 class Person:
     """One client, with the totals of what it has sent."""
 
-    def __init__(self, client: httpx.AsyncClient, tally: Tally) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, tally: Tally, shares: Mapping[str, int] = SHARES
+    ) -> None:
         self._client = client
         self._tally = tally
+        self._shares = shares
         self._name = f"client {uuid.uuid4().hex[:12]}"
         self._trips = 0
         self._plays = 0
@@ -74,10 +80,16 @@ class Person:
 
     async def run(self, ends_at: float) -> None:
         """Send requests until the time is over."""
-        acts = (self.send_rows, self.count_rows, self.sum_plays, self.run_query, self.upload)
+        acts = {
+            "rows": self.send_rows,
+            "count": self.count_rows,
+            "sum": self.sum_plays,
+            "query": self.run_query,
+            "file": self.upload,
+        }
         while time.perf_counter() < ends_at:
-            (act,) = random.choices(acts, (4, 6, 4, 4, 1))
-            await act()
+            (act,) = random.choices(list(self._shares), list(self._shares.values()))
+            await acts[act]()
 
     async def send_rows(self) -> None:
         """Send rows, which are published before the response."""
@@ -164,9 +176,16 @@ def _same(what: str, found: object, expected: int) -> None:
     assert found == expected, f"{found} {what} instead of {expected}"
 
 
-async def measure(clients: int, seconds: float, url: str, token: str) -> Tally:
-    """Run concurrent clients."""
-    tally = Tally()
+async def measure(
+    clients: int,
+    seconds: float,
+    url: str,
+    token: str,
+    shares: Mapping[str, int] = SHARES,
+    tally: Tally | None = None,
+) -> Tally:
+    """Run concurrent clients; return what they did, in `tally` if it is given."""
+    tally = tally or Tally()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=clients)
     async with httpx.AsyncClient(
@@ -175,7 +194,7 @@ async def measure(clients: int, seconds: float, url: str, token: str) -> Tally:
         ends_at = time.perf_counter() + seconds
         async with asyncio.TaskGroup() as group:
             for _ in range(clients):
-                group.create_task(Person(client, tally).run(ends_at))
+                group.create_task(Person(client, tally, shares).run(ends_at))
     return tally
 
 
@@ -184,11 +203,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument(
+        "--only", choices=SHARES, nargs="+", default=list(SHARES), help="what the clients do"
+    )
     given = parser.parse_args()
+    shares = {each: SHARES[each] for each in given.only}
     url = os.environ.get("SLUICE_URL", "http://localhost:8080")
     began_at = time.perf_counter()
     token = os.environ.get("SLUICE_TOKEN", "")
-    tally = asyncio.run(measure(given.clients, given.seconds, url, token))
+    tally = asyncio.run(measure(given.clients, given.seconds, url, token, shares))
     took_s = time.perf_counter() - began_at
     sys.stdout.write(f"{given.clients} clients, {took_s:.0f} s\n{tally.report(took_s)}\n")
     for each in tally.errors[:10]:

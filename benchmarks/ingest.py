@@ -41,7 +41,7 @@ from sluice.local.cloud import Cloud
 from sluice.local.state import Ports, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MIB = 1024 * 1024
 POLL_S = 0.01
@@ -264,28 +264,39 @@ def usual_rows(file: Any) -> Iterator[tuple[Any, ...]]:
 
 
 @contextmanager
-def resident() -> Iterator[dict[str, float]]:
-    """Record the peak resident memory of each function of this cloud, in MiB."""
-    peaks: dict[str, float] = {}
+def sampled(sample: Callable[[], object], every_s: float = 0.2) -> Iterator[None]:
+    """Call a function every so often in another thread, until the block ends."""
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.2):
-            for process in psutil.Process().children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    words = process.cmdline()
-                    if "functions_framework" in words and "--target" in words:
-                        name = words[words.index("--target") + 1]
-                        size = process.memory_info().rss / MIB
-                        peaks[name] = max(peaks.get(name, 0.0), size)
+        while not ended.wait(every_s):
+            sample()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield peaks
+        yield
     finally:
         ended.set()
         thread.join()
+
+
+@contextmanager
+def resident() -> Iterator[dict[str, float]]:
+    """Record the peak resident memory of each function of this cloud, in MiB."""
+    peaks: dict[str, float] = {}
+
+    def sample() -> None:
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                words = process.cmdline()
+                if "functions_framework" in words and "--target" in words:
+                    name = words[words.index("--target") + 1]
+                    size = process.memory_info().rss / MIB
+                    peaks[name] = max(peaks.get(name, 0.0), size)
+
+    with sampled(sample):
+        yield peaks
 
 
 def report(rounds: list[Round]) -> None:

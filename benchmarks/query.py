@@ -1,8 +1,8 @@
 """Measures queries as ratios to Datasette, which serves the same table on the same machine in one run.
 
 Run `python benchmarks/query.py [--csv FILE] [--seconds 5] [--rounds 3]`. It needs network access to install
-Datasette into a separate environment, and a CSV of titles (`show_id,type,title,...`). Each round sends, with
-several concurrent clients, requests for
+Datasette into a separate environment. The titles are generated, or from a CSV (`show_id,type,title,...`).
+Each round sends, with several concurrent clients, requests for
 
   rows      a page of 100 rows
   filtered  a page of 100 rows of a year
@@ -28,6 +28,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -36,18 +37,29 @@ import aiohttp
 import psycopg2
 
 from sluice.datasets.declarations import folder_document
+from sluice.datasets.sql_headers import parse_query
+from sluice.datasets.sql_text import with_parameters
 from sluice.local import postgres
 from sluice.local.cloud import Cloud
 from sluice.local.state import CHECKOUT, Ports, State
-from sluice.querying.reading import without_comments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DATASET = CHECKOUT / "sql" / "datasets" / "titles"
-CSV = CHECKOUT.parent / "shared" / "data" / "titles" / "netflix_titles.csv"
 STATEMENTS = 2000
 TITLES = 300
+#: As many as a catalogue of films and series has.
+GENERATED_ROWS = 8_807
+HEADER = (
+    "show_id", "type", "title", "director", "cast", "country", "date_added", "release_year", "rating",
+    "duration", "listed_in", "description",
+)  # fmt: skip
+WORDS = (
+    "after", "the", "last", "night", "of", "a", "red", "river", "house", "without", "winter", "king",
+    "in", "love", "and", "war", "lost", "summer", "girl", "from", "city", "dark", "water", "two", "hearts",
+)  # fmt: skip
+COUNTRIES = ("France", "India", "Japan", "Kenya", "Spain", "United States", "Peru", "Poland")
 NextPath = "Callable[[], str]"
 
 
@@ -61,19 +73,20 @@ class Rate:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--csv", type=Path, default=CSV)
+    parser.add_argument("--csv", type=Path)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", type=int, default=8)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
         where = Path(folder)
+        path = options.csv or generate(where / "titles.csv")
         with (
-            datasette(where, options.csv) as other,
-            sluice(where / "kept", options.csv) as kept,
-            sluice(where / "fresh", options.csv, SLUICE_CACHE_S="0") as fresh,
+            datasette(where, path) as other,
+            sluice(where / "kept", path) as kept,
+            sluice(where / "fresh", path, SLUICE_CACHE_S="0") as fresh,
         ):
-            titles = random.Random(1).sample(titles_of(options.csv), TITLES)
+            titles = random.Random(1).sample(titles_of(path), TITLES)
             servers = {"datasette": other, "sluice": kept.url, "sluice, no cache": fresh.url}
             measured = [
                 measure(servers, titles, options.seconds, options.clients)
@@ -81,6 +94,37 @@ def main() -> None:
             ]
             report(measured)
             report_statement(fresh, titles)
+
+
+def generate(path: Path) -> Path:
+    """Write titles, the same at each run."""
+    chance = random.Random(1)
+
+    def words(least: int, most: int) -> str:
+        return " ".join(chance.choices(WORDS, k=chance.randint(least, most)))
+
+    def names(most: int) -> str:
+        return ", ".join(words(2, 2).title() for _ in range(chance.randint(0, most)))
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        for number in range(1, GENERATED_ROWS + 1):
+            is_film = chance.random() < 0.7
+            country = ", ".join(chance.sample(COUNTRIES, chance.randint(0, 3)))
+            added = date(2015, 1, 1) + timedelta(days=chance.randrange(2_500))
+            year = added.year - int(chance.expovariate(0.3))
+            length = (
+                f"{chance.randint(60, 180)} min" if is_film else f"{chance.randint(1, 9)} Seasons"
+            )
+            kind, title = "Movie" if is_film else "TV Show", f"{words(1, 4)} {number}".title()
+            people = names(1), names(9)
+            listed = words(1, 3).title(), words(15, 30)
+            when = f"{added:%B %d, %Y}", year
+            writer.writerow(
+                (f"s{number}", kind, title, *people, country, *when, "PG", length, *listed)
+            )
+    return path
 
 
 def titles_of(path: Path) -> list[str]:
@@ -212,8 +256,8 @@ def report(measured: list[dict[tuple[str, str], Rate]]) -> None:
 
 def report_statement(cloud: Cloud, titles: list[str]) -> None:
     """Time the SQL statement of the title query, sent directly to PostgreSQL."""
-    sql = without_comments(folder_document(DATASET)["queries"]["title"].partition("\n\n")[0])
-    sql = sql.replace("%", "%%").replace(":title", "%(title)s")
+    query = parse_query("title", folder_document(DATASET)["queries"]["title"])
+    sql = with_parameters(query.sql.replace("%", "%%"), ("title",), lambda name: f"%({name})s")
     times_ms = []
     address = cloud.database.url().replace("+pg8000", "")
     with psycopg2.connect(address) as connection, connection.cursor() as cursor:

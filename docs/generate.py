@@ -23,11 +23,19 @@ from sluice.cli.reference import render as cli_reference  # noqa: E402
 from sluice.datasets.declarations import read_folders  # noqa: E402
 from sluice.datasets.model import Dangling, Dataset, Parameter, Query  # noqa: E402
 from sluice.datasets.types import TYPES  # noqa: E402
+from sluice.documents.roles import Role  # noqa: E402
 from sluice.errors import FileError, SluiceError, TransientError  # noqa: E402
+from sluice.routes import ROUTES  # noqa: E402
 from sluice.settings import PREFIX, Settings  # noqa: E402
 
-PAGES = ("docs/api.md", "docs/datasets.md", "docs/settings.md")
+PAGES = ("docs/api.md", "docs/datasets.md", "docs/security.md", "docs/settings.md")
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+
+_GRANT = re.compile(
+    r"^GRANT ([A-Z, ]+) ON\s+((?:sluice\.|ALL TABLES)[^;]+?)\s+TO ([^;]+);", re.MULTILINE
+)
+_ALL_TABLES = re.compile(r"ALL TABLES IN SCHEMA (\w+)")
+ROLES = tuple(f"sluice_{each}" for each in ("split", "load", "finish", "query", "status", "reader"))
 
 
 def settings_table() -> str:
@@ -63,10 +71,53 @@ def _cells(cells: Iterable[str]) -> str:
 def routes_table() -> str:
     """Return every route."""
     rows = [
-        (f"`{each.route.method} {each.route.path}`", f"`{each.route.function}`", each.summary)
+        (
+            f"`{each.route.method} {each.route.path}`",
+            f"`{each.route.function}`",
+            f"`{each.route.role}`",
+            each.summary,
+        )
         for each in operations()
     ]
-    return _table(("Route", "Function", "What it does"), rows)
+    return _table(("Route", "Function", "Role", "What it does"), rows)
+
+
+def rights_table() -> str:
+    """Return which role may call which route."""
+    rows = [
+        (
+            f"`{each.method} {each.path}`",
+            *("yes" if role.includes(each.role) else "" for role in Role),
+        )
+        for each in ROUTES
+    ]
+    return _table(("Route", *map(str, Role)), rows)
+
+
+def grants_table() -> str:
+    """Return what the role of each function may do with which tables."""
+    granted = grants()
+    tables = sorted({table for table, _ in granted})
+    rows = [
+        (f"`{table}`", *(", ".join(sorted(granted.get((table, role), ()))) for role in ROLES))
+        for table in tables
+    ]
+    return _table(("Tables", *(role.removeprefix("sluice_") for role in ROLES)), rows)
+
+
+def grants() -> dict[tuple[str, str], set[str]]:
+    """Return the rights that `grants.sql` grants, by table, or schema and asterisk, and role."""
+    found: dict[tuple[str, str], set[str]] = {}
+    script = (ROOT / "terraform" / "migrate" / "grants.sql").read_text("utf-8")
+    for rights, tables, roles in _GRANT.findall(script):
+        for table in _names_in(_ALL_TABLES.sub(r"\1.*", tables)):
+            for role in _names_in(roles):
+                found.setdefault((table, role), set()).update(_names_in(rights.lower()))
+    return found
+
+
+def _names_in(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",")]
 
 
 def errors_table() -> str:
@@ -160,6 +211,8 @@ DANGLING = {Dangling.REJECT: "else rejected", Dangling.WARN: "else a warning"}
 
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings_table,
+    "rights": rights_table,
+    "grants": grants_table,
     "routes": routes_table,
     "types": types_table,
     "errors": errors_table,

@@ -36,6 +36,7 @@ FILE_MODE = 0o644 << 16
 
 #: The package of each module that our code imports; the others are their dependencies.
 DISTRIBUTIONS = {
+    "backports.zstd": "backports-zstd",
     "duckdb": "duckdb",
     "fastavro": "fastavro",
     "functions_framework": "functions-framework",
@@ -49,14 +50,16 @@ DISTRIBUTIONS = {
     "pgpq": "pgpq",
     "pyarrow": "pyarrow",
     "sqlalchemy": "sqlalchemy",
-    "zstandard": "zstandard",
 }
+#: Modules of newer Pythons, which a package brings to older ones.
+NEWER = {"compression"}
 #: Modules of packages that the ones above bring.
 BROUGHT = {
     "aiohttp": "aiohttp",
     "flask": "flask",
     "google.api_core": "google-api-core",
     "google.auth": "google-auth",
+    "google.oauth2": "google-auth",
     "google.protobuf": "protobuf",
     "grpc": "grpcio",
     "jinja2": "jinja2",
@@ -178,7 +181,7 @@ def distributions(modules: Iterable[str]) -> tuple[set[str], set[str]]:
     """Return the packages of modules: those to require, and those that are dependencies of others."""
     wanted, brought, unknown = set(), set(), set()
     for name in modules:
-        if name.partition(".")[0] in sys.stdlib_module_names:
+        if name.partition(".")[0] in {*sys.stdlib_module_names, *NEWER}:
             continue
         if found := _behind(name, DISTRIBUTIONS):
             wanted.add(found)

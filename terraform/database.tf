@@ -92,12 +92,14 @@ resource "google_sql_database_instance" "sluice" {
           # Idle transactions are ended: a lock of a dead client would block a publication.
           "idle_in_transaction_session_timeout" = "600000"
           # The first thing to look at when something is slow.
-          "log_lock_waits"             = "on"
-          "log_temp_files"             = "10240"
-          "log_min_duration_statement" = "5000"
-          "log_checkpoints"            = "on"
-          "log_connections"            = "on"
-          "log_disconnections"         = "on"
+          "log_lock_waits"     = "on"
+          "log_temp_files"     = "10240"
+          "log_checkpoints"    = "on"
+          "log_connections"    = "on"
+          "log_disconnections" = "on"
+          # Logs have no values of rows or parameters; slow statements are in Query Insights, without them.
+          "log_min_duration_statement" = "-1"
+          "log_error_verbosity"        = "terse"
         },
         var.database_max_connections == null ? {} : { "max_connections" = tostring(var.database_max_connections) },
       )

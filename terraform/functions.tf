@@ -14,7 +14,8 @@ locals {
       pool_size      = 4, extra_connections = 4
       is_for_clients = false
       settings = [
-        "project", "inbox", "outbox", "chunk_bytes", "copy_block_bytes", "max_attempts", "give_up_after_s"
+        "project", "inbox", "outbox", "chunk_bytes", "copy_block_bytes", "max_rejects", "max_attempts",
+        "give_up_after_s", "max_content_bytes", "max_expansion"
       ]
     }
     load = {
@@ -22,42 +23,60 @@ locals {
       min_instances  = 0, max_instances = var.max_loaders
       pool_size      = 2, extra_connections = 0
       is_for_clients = false
-      settings       = ["project", "outbox", "copy_block_bytes", "max_attempts", "give_up_after_s"]
+      settings = [
+        "project", "outbox", "copy_block_bytes", "max_rejects", "max_attempts", "give_up_after_s"
+      ]
     }
     finish = {
       memory         = "512Mi", cpu = "1", concurrency = 4, timeout_s = 570
       min_instances  = 0, max_instances = max(1, ceil(var.max_loaders / 5))
       pool_size      = 4, extra_connections = 0
       is_for_clients = false
-      settings       = ["project", "outbox", "recovery_idle_s", "max_attempts", "give_up_after_s", "max_resends"]
+      settings = [
+        "project", "outbox", "max_rejects", "publish_step_rows", "recovery_idle_s", "max_attempts", "give_up_after_s",
+        "max_resends", "max_content_bytes", "max_expansion"
+      ]
     }
     query = {
       memory         = "1Gi", cpu = "1", concurrency = 16, timeout_s = 3600
       min_instances  = var.min_api_instances, max_instances = var.max_api_instances
       pool_size      = 16, extra_connections = 0
       is_for_clients = true
-      settings       = ["project", "max_rows", "statement_timeout_s", "cache_s", "cache_bytes", "public_url"]
+      settings = [
+        "project", "max_rows", "statement_timeout_s", "cache_s", "cache_bytes", "public_url", "audiences", "administrators",
+        "requests_per_minute", "failures_per_minute", "forwarded_hops"
+      ]
     }
     intake = {
       memory         = "1Gi", cpu = "1", concurrency = 16, timeout_s = 300
       min_instances  = 0, max_instances = var.max_api_instances
       pool_size      = 4, extra_connections = 0
       is_for_clients = true
-      settings       = ["project", "inbox", "outbox", "statement_timeout_s", "copy_block_bytes"]
+      settings = [
+        "project", "inbox", "outbox", "statement_timeout_s", "copy_block_bytes", "max_content_bytes", "max_expansion",
+        "public_url", "audiences", "administrators",
+        "requests_per_minute", "failures_per_minute", "forwarded_hops"
+      ]
     }
     status = {
       memory         = "512Mi", cpu = "1", concurrency = 80, timeout_s = 3600
       min_instances  = 0, max_instances = var.max_api_instances
       pool_size      = 4, extra_connections = 1
       is_for_clients = true
-      settings       = ["project", "max_rows", "statement_timeout_s", "push_service_account"]
+      settings = [
+        "project", "max_rows", "statement_timeout_s", "push_service_account", "public_url", "audiences", "administrators",
+        "requests_per_minute", "failures_per_minute", "forwarded_hops"
+      ]
     }
     backup = {
       memory         = "2Gi", cpu = "2", concurrency = 4, timeout_s = 3600
       min_instances  = 0, max_instances = 1
       pool_size      = 6, extra_connections = 0
       is_for_clients = true
-      settings       = ["project", "outbox", "copy_block_bytes"]
+      settings = [
+        "project", "outbox", "copy_block_bytes", "public_url", "audiences", "administrators", "requests_per_minute",
+        "failures_per_minute", "forwarded_hops"
+      ]
     }
   }
 
@@ -77,22 +96,37 @@ locals {
     outbox               = google_storage_bucket.outbox.name
     chunk_bytes          = var.chunk_mib * 1024 * 1024
     copy_block_bytes     = 256 * 1024
+    max_rejects          = 100000
+    max_content_bytes    = 64 * 1024 * 1024 * 1024
+    max_expansion        = 250
+    publish_step_rows    = 250000
     max_rows             = var.max_rows
     cache_s              = 60
     cache_bytes          = 64 * 1024 * 1024
     recovery_idle_s      = 900  # longer than a message is processed
-    max_attempts         = 10   # as many as a message has before it is a dead letter
+    max_attempts         = 10   # failed attempts of a step; a message has 100 deliveries
     give_up_after_s      = 1800 # longer than an outage of the database or Cloud Storage usually lasts
     max_resends          = 5    # the wait doubles: eight hours in all
     statement_timeout_s  = var.statement_timeout_s
     push_service_account = google_service_account.client_push.email
     public_url           = local.public_url
+    requests_per_minute  = var.requests_per_minute
+    failures_per_minute  = 60
+    forwarded_hops       = local.has_load_balancer ? 2 : 1 # the balancer appends its own address after the client's
+    audiences            = join(",", concat([for name in local.for_clients : local.function_urls[name]], local.tool_audiences))
+    administrators       = join(",", concat(var.administrators, [google_service_account.scheduler.email]))
   }
   public_url = (
     local.has_load_balancer
     ? "https://${var.api_domain}"
-    : "https://query-${data.google_project.this.number}.${var.region}.run.app"
+    : local.function_urls["query"]
   )
+  # The addresses that Cloud Run gives the functions, known before they exist.
+  function_urls = {
+    for name in keys(local.functions) : name => "https://${name}-${data.google_project.this.number}.${var.region}.run.app"
+  }
+  # `gcloud auth print-identity-token` of a person is for gcloud itself, which Cloud Run accepts, too.
+  tool_audiences = local.has_load_balancer ? [] : ["32555940559.apps.googleusercontent.com"]
 
   runtime = "python311" # the version that the tests run on
 }
@@ -184,13 +218,25 @@ resource "google_cloudfunctions2_function" "function" {
 
     environment_variables = merge(
       { THREADS = tostring(each.value.concurrency) }, # of gunicorn; the default is four per processor
+      # The C library keeps what a thread has freed for that thread: with an area for each thread, memory for one
+      # long record of each. Two files are split at a time.
+      each.key == "split" ? { MALLOC_ARENA_MAX = "2" } : {},
       { for name, value in local.common_settings : "SLUICE_${upper(name)}" => value },
       { for name in each.value.settings : "SLUICE_${upper(name)}" => tostring(local.settings[name]) },
+      each.value.is_for_clients ? { SLUICE_REQUESTS_AT_ONCE = tostring(max(1, floor(each.value.concurrency / 2))) } : {},
+      each.value.is_for_clients ? {} : {
+        SLUICE_PUSH_AUDIENCE = local.function_urls[each.key]
+        SLUICE_PUSH_CALLERS = join(",", concat(
+          [google_service_account.push.email], each.key == "finish" ? [google_service_account.scheduler.email] : []
+        ))
+      },
       {
         SLUICE_DATABASE_USER = google_sql_user.function[each.key].name
         # What one of the owners creates, the others may change.
         SLUICE_DATABASE_ROLE = contains(["intake", "backup"], each.key) ? "sluice_owner" : "sluice_${each.key}"
         SLUICE_POOL_SIZE     = tostring(each.value.pool_size)
+        # Cloud Run's IAM checks every call, except where allUsers may call.
+        SLUICE_TOKEN_SIGNATURES = each.value.is_for_clients && local.has_load_balancer ? "verify" : "cloud-run"
       },
     )
 
@@ -248,7 +294,7 @@ resource "google_storage_bucket_iam_member" "build_reads_sources" {
 }
 
 # Who may call the HTTP functions. With the load balancer allUsers may, because it has no identity of its own: the
-# functions then accept requests from the balancer only, and the bearer token protects them.
+# functions then accept requests from the balancer only, and keys protect them.
 
 locals {
   invocations = merge([

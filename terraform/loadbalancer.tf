@@ -1,6 +1,6 @@
 # Optional: one address for all routes of the API, with HTTPS, the routes of sluice.routes and a rate limit.
 #
-# Port 80 is closed: a redirect would come after the bearer token was sent in clear text.
+# Port 80 is closed: a redirect would come after the key was sent in clear text.
 
 locals {
   # The same as in sluice.routes; a test compares the two. HEAD is routed like GET.
@@ -35,6 +35,13 @@ locals {
     { function = "backup", methods = ["GET"], path = "/v1/backups/{backup}" },
     { function = "backup", methods = ["POST"], path = "/v1/backups/{backup}/restore" },
     { function = "backup", methods = ["GET"], path = "/v1/backups/{backup}/compare" },
+    { function = "intake", methods = ["GET", "POST"], path = "/v1/keys" },
+    { function = "intake", methods = ["POST"], path = "/v1/keys/{id}/rotate" },
+    { function = "intake", methods = ["DELETE"], path = "/v1/keys/{id}" },
+    { function = "intake", methods = ["GET"], path = "/v1/dead-letters" },
+    { function = "intake", methods = ["POST"], path = "/v1/dead-letters/replay" },
+    { function = "intake", methods = ["POST"], path = "/v1/dead-letters/drop" },
+    { function = "intake", methods = ["GET"], path = "/v1/audit" },
     { function = "backup", methods = ["POST"], path = "/backup" },
     { function = "backup", methods = ["POST"], path = "/restore" },
   ] : each if contains(keys(local.functions), each.function)]

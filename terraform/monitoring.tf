@@ -18,7 +18,7 @@ locals {
   alerts = {
     dead-letters = {
       title    = "Dead-letter topic is not empty"
-      says     = "A message failed ten times, so a file or one of its chunks is not processed. See the section 'Dead letters' of the operations manual."
+      says     = "A message was refused a hundred times, so a file or one of its chunks is not processed. See the section 'Dead letters' of the operations manual."
       filter   = "${local.subscription} resource.labels.subscription_id=\"dead-letters\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
       above    = 0
       duration = "60s"

@@ -15,7 +15,7 @@ locals {
     split  = ["chunks", "status"]
     load   = ["status"]
     finish = ["status", "uploads", "chunks"] # chunks whose types it decided, and for recovery
-    intake = ["uploads", "status"]
+    intake = ["uploads", "status", "chunks"] # chunks to replay dead letters
     backup = ["status"]
   } : function => topics if contains(keys(local.functions), function) }
   publications = merge([
@@ -46,7 +46,7 @@ resource "google_pubsub_subscription" "push" {
 
     oidc_token {
       service_account_email = google_service_account.push.email
-      audience              = google_cloudfunctions2_function.function[each.value.function].service_config[0].uri
+      audience              = local.function_urls[each.value.function] # the function checks it, too
     }
   }
 
@@ -56,8 +56,10 @@ resource "google_pubsub_subscription" "push" {
   }
 
   dead_letter_policy {
-    dead_letter_topic     = google_pubsub_topic.engine["dead-letters"].id
-    max_delivery_attempts = 10
+    dead_letter_topic = google_pubsub_topic.engine["dead-letters"].id
+    # The maximum: while all instances are busy, Cloud Run answers 429, which counts as an attempt. Attempts that
+    # fail are counted in the database, see `max_attempts`.
+    max_delivery_attempts = 100
   }
 
   expiration_policy {
@@ -73,14 +75,15 @@ resource "google_pubsub_subscription" "dead_letters" {
   ack_deadline_seconds       = local.ack_deadline_s
   message_retention_duration = "2678400s" # 31 days, the maximum
 
-  retry_policy {
-    minimum_backoff = "1s"
-    maximum_backoff = "60s"
-  }
-
   expiration_policy {
     ttl = "" # never
   }
+}
+
+resource "google_pubsub_subscription_iam_member" "intake_reads_dead_letters" {
+  subscription = google_pubsub_subscription.dead_letters.name
+  role         = "roles/pubsub.subscriber"
+  member       = google_service_account.function["intake"].member
 }
 
 # Pub/Sub's service agent publishes dead letters and acknowledges them in their subscriptions. Subscriptions that
@@ -186,5 +189,12 @@ resource "google_pubsub_topic_iam_member" "status_attaches" {
 resource "google_service_account_iam_member" "status_names_client_push" {
   service_account_id = google_service_account.client_push.name
   role               = "roles/iam.serviceAccountUser"
+  member             = google_service_account.function["status"].member
+}
+
+# It asks endpoints for their consent with the token that the pushes will have.
+resource "google_service_account_iam_member" "status_signs_as_client_push" {
+  service_account_id = google_service_account.client_push.name
+  role               = "roles/iam.serviceAccountOpenIdTokenCreator"
   member             = google_service_account.function["status"].member
 }

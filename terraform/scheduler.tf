@@ -7,15 +7,12 @@ locals {
       path     = "/recover"
       cron     = "*/5 * * * *" # three times within recovery_idle_s
       says     = "Resumes stalled ingestions and deletes what ended ones left over."
-      headers  = {}
     }
     backup = {
       function = "backup"
       path     = "/v1/backups"
       cron     = var.backup_schedule
       says     = "Backs up every dataset to the outbox."
-      # The API's bearer token is in the header Authorization, so the identity is in the one that Cloud Run reads first.
-      headers = { for name in keys(local.token) : "Authorization" => "Bearer ${random_password.token[name].result}" }
     }
   } : name => each if contains(keys(local.functions), each.function) }
 }
@@ -54,11 +51,11 @@ resource "google_cloud_scheduler_job" "clock" {
     http_method = "POST"
     uri         = "${google_cloudfunctions2_function.function[each.value.function].service_config[0].uri}${each.value.path}"
     body        = base64encode("{}")
-    headers     = merge({ "Content-Type" = "application/json" }, each.value.headers)
+    headers     = { "Content-Type" = "application/json" }
 
     oidc_token {
       service_account_email = google_service_account.scheduler.email
-      audience              = google_cloudfunctions2_function.function[each.value.function].service_config[0].uri
+      audience              = local.function_urls[each.value.function] # the function checks it, too
     }
   }
 

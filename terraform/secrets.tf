@@ -1,16 +1,8 @@
-# The bearer token of the API, if it has a public address, and the accounts that may read it.
+# The key of the first administrator of the API, if it has a public address, and the accounts that may read it.
 
 locals {
   has_load_balancer = var.api_domain != ""
   token             = local.has_load_balancer ? { token = "sluice-token" } : {}
-}
-
-# Rotate it with: terraform apply -replace='random_password.token["token"]'
-resource "random_password" "token" {
-  for_each = local.token
-
-  length  = 48
-  special = false
 }
 
 resource "google_secret_manager_secret" "token" {
@@ -28,8 +20,12 @@ resource "google_secret_manager_secret" "token" {
 resource "google_secret_manager_secret_version" "token" {
   for_each = local.token
 
-  secret      = google_secret_manager_secret.token[each.key].id
-  secret_data = random_password.token[each.key].result
+  secret = google_secret_manager_secret.token[each.key].id
+
+  # 244 random bits, made while applying and written to Secret Manager only: neither the plan nor the state has them.
+  # Each apply makes others, which are not written unless the version changes.
+  secret_data_wo         = replace("${uuid()}${uuid()}", "-", "")
+  secret_data_wo_version = var.token_version
 
   lifecycle {
     create_before_destroy = true # the functions use the new one before the old one is destroyed

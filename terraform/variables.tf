@@ -178,12 +178,29 @@ variable "upload_origins" {
 variable "api_domain" {
   type        = string
   default     = ""
-  description = "The domain under which all routes of the API are served, such as sluice.example.org, protected by a bearer token and a rate limit. If it is empty, there is no load balancer, and only api_invokers can call the functions at their own addresses."
+  description = "The domain under which all routes of the API are served, such as sluice.example.org, protected by keys and a rate limit. If it is empty, there is no load balancer, and only api_invokers can call the functions at their own addresses."
 
   validation {
     condition     = var.api_domain == "" || can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.api_domain))
     error_message = "The domain is written like sluice.example.org, without https:// and without a path."
   }
+}
+
+variable "administrators" {
+  type        = list(string)
+  default     = []
+  description = "The Google accounts, as e-mail addresses, with the role admin in the API: they declare datasets and make keys for others."
+
+  validation {
+    condition     = alltrue([for each in var.administrators : can(regex("^[^@,\\s]+@[^@,\\s]+$", each))])
+    error_message = "An administrator is written as an e-mail address, such as ada@example.org."
+  }
+}
+
+variable "token_version" {
+  type        = number
+  default     = 1
+  description = "The version of the key of the first administrator, if api_domain is set. Increase it to replace the key by a new one; the earlier one is then invalid."
 }
 
 variable "api_invokers" {
@@ -205,6 +222,17 @@ variable "rate_limit_per_minute" {
   validation {
     condition     = var.rate_limit_per_minute >= 10 && var.rate_limit_per_minute <= 10000
     error_message = "The limit must be 10 to 10000 requests per minute."
+  }
+}
+
+variable "requests_per_minute" {
+  type        = number
+  default     = 1200
+  description = "The number of requests per minute that one key or Google identity may send, unless the key has a limit of its own. Zero sets no limit."
+
+  validation {
+    condition     = var.requests_per_minute >= 0 && var.requests_per_minute <= 1000000
+    error_message = "The limit must be 0 to 1000000 requests per minute."
   }
 }
 

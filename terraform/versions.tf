@@ -1,7 +1,7 @@
 # The versions of Terraform and its providers, and their project and region.
 
 terraform {
-  required_version = ">= 1.9"
+  required_version = ">= 1.11" # write-only arguments
 
   required_providers {
     google = {
@@ -16,10 +16,6 @@ terraform {
     archive = {
       source  = "hashicorp/archive"
       version = "~> 2.7"
-    }
-    random = {
-      source  = "hashicorp/random"
-      version = "~> 3.7"
     }
   }
 }

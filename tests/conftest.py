@@ -1,7 +1,9 @@
 """Fixtures for all tests: the real components, each started when a test first requests it.
 
-database         URL of a fresh, migrated PostgreSQL database; one server serves the test run
-empty_database   the same without the engine's tables
+database         URL of a fresh, migrated PostgreSQL database, as the owner of its tables; one server
+                 serves the test run
+empty_database   URL of one without the engine's tables, as superuser
+bare_server      another PostgreSQL server, without roles and databases
 clone_database   makes such a database, or a clone of one, for fixtures of a module
 pubsub           the embedded Pub/Sub, empty, in this process; PUBSUB_EMULATOR_HOST points to it
 storage          the real fake-gcs-server; STORAGE_EMULATOR_HOST points to it
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -21,28 +24,39 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from sluice.local import parts, postgres, processes, provision
 from sluice.local import storage as storage_part
 from sluice.local.cloud import Cloud
 from sluice.local.pubsub import PubsubServer
 from sluice.local.state import Ports, State
+from sluice.postgres.roles import OWNER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from contextlib import AbstractContextManager
 
 RUN_VARIABLE = "SLUICE_TEST_RUN"
 RUN_PREFIX = "sluice-tests-"
 TEMPLATE = "template_sluice"
+#: Has the rights of the owner of all tables, as intake has.
+TESTS_USER = "tests"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the run's folder once; xdist's workers inherit the variable."""
-    # The same examples each time; their duration depends on the machine, so there is no deadline.
-    settings.register_profile("sluice", derandomize=True, deadline=None, database=None)
+    # The same examples each time; their duration depends on the machine and decides nothing.
+    settings.register_profile(
+        "sluice",
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
     settings.load_profile("sluice")
+    # A shell ignores it in what it starts in the background, and the processes of tests would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
         return
     _end_runs_that_were_killed()
@@ -58,6 +72,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _end_run(_run_folder())
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape halves of surrogate pairs in logs, which xdist cannot send."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what needs an absent Cloud SDK."""
     without_sdk = pytest.mark.skip(reason="Google's Cloud SDK is not installed")
@@ -69,26 +93,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def database_server() -> postgres.Server:
     """The PostgreSQL server of the test run, with the template of `database` in it."""
-    state = State(_run_folder() / "postgres")
-    server = postgres.Server(state.data / "postgres", _ports_of(state).postgres)
+    server, state = _server("postgres")
     with state.lock():
         _ensure(state, postgres.part(server, postgres.TEST_FLAGS))
         _create_template(server)
     return server
 
 
+@pytest.fixture(scope="session")
+def bare_server() -> postgres.Server:
+    """Another PostgreSQL server, with a superuser only: roles belong to a whole server."""
+    server, state = _server(f"postgres-{os.getpid()}")
+    with state.lock():
+        _ensure(state, postgres.part(server, postgres.TEST_FLAGS))
+    return server
+
+
 @pytest.fixture
 def database(database_server: postgres.Server) -> Iterator[str]:
-    """The SQLAlchemy URL of a new database, migrated and empty."""
+    """The SQLAlchemy URL of a new database, migrated and empty, as the owner of its tables."""
     with _database(database_server) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database(database_server: postgres.Server) -> Iterator[str]:
-    """The SQLAlchemy URL of a new database without tables."""
-    with _database(database_server, template="template0") as url:
-        yield url
+    """The SQLAlchemy URL of a new database without tables, as superuser."""
+    with _new_database(database_server, "template0") as name:
+        yield database_server.url(name)
 
 
 @pytest.fixture(scope="session")
@@ -148,6 +180,11 @@ def local_cloud() -> Cloud:
     return cloud
 
 
+def _server(name: str) -> tuple[postgres.Server, State]:
+    state = State(_run_folder() / name)
+    return postgres.Server(state.data / "postgres", _ports_of(state).postgres), state
+
+
 def _ensure(state: State, part: parts.Part) -> None:
     if parts.make_room(state, part):
         parts.start(state, part)
@@ -166,18 +203,29 @@ def _create_template(server: postgres.Server) -> None:
         return
     partial = f"{TEMPLATE}_partial"
     server.psql(f"DROP DATABASE IF EXISTS {partial}")
+    server.psql(f"DROP ROLE IF EXISTS {TESTS_USER}")
     server.create_database(partial)
     provision.prepare_database(server.url(partial))
+    server.psql(f"CREATE ROLE {TESTS_USER} LOGIN")
+    server.psql(f"GRANT {OWNER} TO {TESTS_USER}; ALTER ROLE {TESTS_USER} SET role = '{OWNER}'")
     server.psql(f"ALTER DATABASE {partial} RENAME TO {TEMPLATE}")
 
 
 @contextmanager
 def _database(server: postgres.Server, template: str = TEMPLATE) -> Iterator[str]:
+    with _new_database(server, template) as name:
+        # A clone has none of the rights on its template.
+        server.psql((provision.MIGRATION / "roles.sql").read_text("utf-8"), name)
+        yield server.url(name, TESTS_USER)
+
+
+@contextmanager
+def _new_database(server: postgres.Server, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     # Copying files needs half of the CPU time of the default, which writes all pages to the WAL.
     server.psql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     try:
-        yield server.url(name)
+        yield name
     finally:
         server.psql(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
+from sluice.api.bodies import read_envelope
 from sluice.compaction.debounce import DebouncedCompact
 from sluice.documents.ingestions import State
 from sluice.environment import open_environment
-from sluice.errors import BodyError
 from sluice.gcloud.pubsub import Message
-from sluice.ingestion.ack_policy import Response, answer_call, answer_push
+from sluice.ingestion.ack_policy import Caller, Response, answer_call, answer_push
 from sluice.ingestion.decide import decide_types
-from sluice.ingestion.events import OBSERVED
+from sluice.ingestion.events import OBSERVED, ingestion_of
 from sluice.ingestion.finish import finish_ingestion
 from sluice.ingestion.recovery import RECOVERY_PATH, recover
 from sluice.logs import configure_logging
@@ -36,10 +36,7 @@ def handle(message: Message) -> None:
         COMPACT(env.engine, message.attributes.get("dataset", ""))
     if state != State.PUBLISHING and OBSERVED not in message.attributes:
         return
-    try:
-        ingestion = int(message.attributes["ingestion"])
-    except (KeyError, ValueError):
-        raise BodyError(f"message {message.id}: no attribute `ingestion`") from None
+    ingestion = ingestion_of(message.attributes)
     use_case = decide_types if OBSERVED in message.attributes else finish_ingestion
     use_case(env, ingestion, message.delivery)
     LOGGER.info("finished", extra={"fields": {"ingestion": ingestion, "step": str(state)}})
@@ -53,6 +50,7 @@ def run_recovery() -> None:
 @functions_framework.http
 def finish(request: Request) -> Response:
     """Answer a push of subscription `status-finish`, or a call of the scheduler."""
+    caller = Caller(request.headers.get("Authorization", ""), SETTINGS)
     if request.path == RECOVERY_PATH:
-        return answer_call(run_recovery, LOGGER)
-    return answer_push(request.get_json(silent=True), handle, LOGGER)
+        return answer_call(caller, run_recovery, LOGGER)
+    return answer_push(caller, lambda: read_envelope(request), handle, LOGGER)

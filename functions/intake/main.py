@@ -8,7 +8,7 @@ import functions_framework
 
 from sluice.api.app import App
 from sluice.api.legacy import aliases
-from sluice.api.routes import commands, datasets, rows, uploads
+from sluice.api.routes import audit, commands, datasets, dead_letters, keys, rows, uploads
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
 
@@ -23,6 +23,9 @@ OPERATIONS = (
     *rows.OPERATIONS,
     *uploads.OPERATIONS,
     *commands.OPERATIONS,
+    *keys.OPERATIONS,
+    *dead_letters.OPERATIONS,
+    *audit.OPERATIONS,
 )
 APP = App(SETTINGS, "intake", OPERATIONS, aliases.answer_alias)
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
+from sluice.api.bodies import read_envelope
 from sluice.environment import open_environment
 from sluice.gcloud.pubsub import Message
-from sluice.ingestion.ack_policy import Response, answer_push
+from sluice.ingestion.ack_policy import Caller, Response, answer_push
 from sluice.ingestion.chunks import Chunk
 from sluice.ingestion.load import load_chunk
 from sluice.logs import configure_logging
@@ -32,4 +33,5 @@ def handle(message: Message) -> None:
 @functions_framework.http
 def load(request: Request) -> Response:
     """Answer a push of subscription `chunks-load`."""
-    return answer_push(request.get_json(silent=True), handle, LOGGER)
+    caller = Caller(request.headers.get("Authorization", ""), SETTINGS)
+    return answer_push(caller, lambda: read_envelope(request), handle, LOGGER)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
+from sluice.api.bodies import read_envelope
 from sluice.environment import open_environment
 from sluice.gcloud.pubsub import Message
-from sluice.ingestion.ack_policy import Response, answer_push
+from sluice.ingestion.ack_policy import Caller, Response, answer_push
 from sluice.ingestion.notifications import read_notification
 from sluice.ingestion.split import split_file
 from sluice.logs import configure_logging
@@ -23,7 +24,7 @@ LOGGER = configure_logging("split", SETTINGS.log_level)
 
 def handle(message: Message) -> None:
     """Split the object; ignore what is not a file."""
-    file = read_notification(message.attributes, message.json())
+    file = read_notification(message.attributes, message.json(), SETTINGS.inbox)
     if file is None:
         LOGGER.info("ignored", extra={"fields": {"object": message.attributes.get("objectId")}})
         return
@@ -34,4 +35,5 @@ def handle(message: Message) -> None:
 @functions_framework.http
 def split(request: Request) -> Response:
     """Answer a push of subscription `uploads-split`."""
-    return answer_push(request.get_json(silent=True), handle, LOGGER)
+    caller = Caller(request.headers.get("Authorization", ""), SETTINGS)
+    return answer_push(caller, lambda: read_envelope(request), handle, LOGGER)

@@ -10,13 +10,18 @@ if TYPE_CHECKING:
     from sluice.settings import Settings
 
 
-def open_environment(settings: Settings) -> Environment:
-    """Return the environment that the settings describe; connections are opened on first use."""
+def open_environment(settings: Settings, actor: str = "system") -> Environment:
+    """Return the environment that the settings describe; connections are opened on first use.
+
+    Args:
+        settings: of the function.
+        actor: who requested the work.
+    """
     from sluice.gcloud.pubsub import PubsubPublisher  # noqa: PLC0415
     from sluice.gcloud.storage import CloudStorage  # noqa: PLC0415
     from sluice.postgres.connection import open_database  # noqa: PLC0415  # all paid where first used
 
     project = settings.project
     return Environment(
-        settings, open_database(settings), CloudStorage(project), PubsubPublisher(project)
+        settings, open_database(settings), CloudStorage(project), PubsubPublisher(project), actor
     )

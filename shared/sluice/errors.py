@@ -9,10 +9,12 @@
     |   |   |-- HeaderMismatchError
     |   |   |-- ObjectGoneError
     |   |   |-- TooManyRejectsError
+    |   |   |-- TooManyCellsError
     |   |   |-- AllRowsRejectedError      CSV201
     |   |   |-- AccountImbalanceError
     |   |   |-- EncodingMismatchError
     |   |   |-- CompressionError
+    |   |   |-- ExpansionError
     |   |   |-- WorkbookError
     |   |   |-- RowsRefusedError
     |   |   |-- RecordTooLongError
@@ -25,6 +27,9 @@
     |   |   |-- FilterError
     |   |   |-- BodyError
     |   |   |-- UnauthenticatedError
+    |   |   |-- RateLimitedError
+    |   |   |-- ForbiddenError
+    |   |   |-- KeyStateError
     |   |   |-- NotFoundError
     |   |   |-- NotAllowedError
     |   |   |-- NotAcceptableError
@@ -37,16 +42,20 @@
     |   |   |-- PartMismatchError
     |   |   |-- RangeNotSatisfiableError
     |   |   |-- DeclarationError        API32x  a dataset declaration
+    |   |   |-- QueryRefusedError
     |   |   |-- DamagedBackupError      API33x  a backup
-    |   |   `-- BackupMismatchError
+    |   |   |-- BackupMismatchError
+    |   |   `-- UnrestorableBackupError
     |   `-- SettingError                SYS902  raised at start
     `-- TransientError                  SYS9xx  raised, so that the message is delivered again
         |-- DatabaseUnavailableError
         |-- StorageUnavailableError
         |-- PubsubUnavailableError
+        |-- IdentityUnavailableError
         |-- ChunkInProgressError
         |-- SplitInProgressError
         |-- OutputInProgressError
+        |-- PublicationUnfinishedError
         |-- DeclarationChangedError
         `-- CompactionUnfinishedError
 
@@ -56,8 +65,9 @@ is the HTTP status with which the API answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Self
 
 #: The remedy of a file that does not fit its declaration: either of them may be wrong.
 _FIX_EITHER = (
@@ -65,6 +75,10 @@ _FIX_EITHER = (
 )
 _RETRY = "run `sluice retry {ingestion}` to start it again"
 PROBLEM_TYPE_BASE = "https://sluice.dev/problems/"
+
+
+#: Of a detail: it may repeat what a client sent.
+_MAX_DETAIL_CHARACTERS = 4_000
 
 
 class SluiceError(Exception):
@@ -83,6 +97,8 @@ class SluiceError(Exception):
     status: ClassVar[int] = 500
 
     def __init__(self, detail: str, **extra: object) -> None:
+        if len(detail) > _MAX_DETAIL_CHARACTERS:
+            detail = f"{detail[: _MAX_DETAIL_CHARACTERS // 2]} … {detail[-_MAX_DETAIL_CHARACTERS // 2 :]}"
         super().__init__(detail)
         self.detail = detail
         self.extra: Mapping[str, object] = extra
@@ -97,6 +113,26 @@ class SluiceError(Exception):
             "detail": self.detail,
             **self.extra,
         }
+
+
+class InternalError(SluiceError):
+    """An unexpected error; the log has its cause, under the reference.
+
+    Args:
+        what: the kind of error, without its message: that may repeat any value.
+    """
+
+    def __init__(self, what: str) -> None:
+        reference = uuid.uuid4().hex[:12]
+        super().__init__(
+            f"unexpected error {what}; the log has its cause under the reference {reference}",
+            reference=reference,
+        )
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        """The fields of a record of the log about it."""
+        return {"fields": {"reference": self.extra["reference"]}}
 
 
 class PermanentError(SluiceError):
@@ -163,10 +199,18 @@ class ObjectGoneError(FileError):
 
 
 class TooManyRejectsError(FileError):
-    """The file has more rejects than the dataset allows."""
+    """The file has more rejects than its dataset allows, or than Sluice keeps."""
 
     code = "CSV106"
     title = "Too many rejects"
+    remedy = _FIX_EITHER
+
+
+class TooManyCellsError(FileError):
+    """The records are so much shorter than the header that they cannot be padded."""
+
+    code = "CSV116"
+    title = "The records are too short"
     remedy = _FIX_EITHER
 
 
@@ -199,6 +243,23 @@ class CompressionError(FileError):
 
     code = "CSV109"
     title = "The compressed file is damaged"
+
+
+class ExpansionError(FileError):
+    """The content of a compressed file or workbook is larger than allowed."""
+
+    code = "CSV115"
+    title = "The file expands too much"
+    remedy = (
+        "upload the content in several files, or allow more with SLUICE_MAX_EXPANSION and"
+        " SLUICE_MAX_CONTENT_BYTES and run `sluice retry {ingestion}`"
+    )
+
+    def __init__(self, name: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"{name} has {size_bytes:,} bytes and expands to more than {limit_bytes:,}; upload its"
+            " content in several files, or as it is"
+        )
 
 
 class WorkbookError(FileError):
@@ -238,6 +299,20 @@ class OutdatedDeclarationError(FileError):
         )
 
 
+class SlowDeclarationError(FileError):
+    """A check, a roll-up or a cluster key of the declaration does not end within its time."""
+
+    code = "CSV124"
+    title = "A check or roll-up takes too long"
+    remedy = "declare a simpler check, roll-up or cluster key and run `sluice retry {ingestion}`"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(
+            f"a check, roll-up or cluster key of the dataset ran for {limit_s:g} s on one chunk and was"
+            " ended; declare a simpler one"
+        )
+
+
 class OutputRefusedError(FileError):
     """The database refuses the query that makes the file's output."""
 
@@ -259,6 +334,16 @@ class RowsRefusedError(FileError):
     code = "CSV111"
     title = "The database refuses a row"
     remedy = _FIX_EITHER
+
+
+def postgres_fields(error: BaseException | None) -> Mapping[str, str]:
+    """Return the fields of a PostgreSQL error by the letters of its protocol; none if it is another one.
+
+    Source: PostgreSQL's manual, "Error and Notice Message Fields". `C` is the SQLSTATE, `M` the message.
+    """
+    original = getattr(error, "orig", None) or error
+    fields = original.args[0] if original is not None and original.args else None
+    return fields if isinstance(fields, dict) and "C" in fields else {}
 
 
 def remedy_of(code: str, ingestion: int) -> str:
@@ -305,6 +390,30 @@ class UnauthenticatedError(RequestError):
     status = 401
 
 
+class RateLimitedError(RequestError):
+    """The caller, or its address, has sent too many requests; `retry_after_s` says when to try again."""
+
+    code = "API319"
+    title = "Too many requests"
+    status = 429
+
+
+class ForbiddenError(RequestError):
+    """The caller may not do this."""
+
+    code = "API311"
+    title = "Not permitted"
+    status = 403
+
+
+class KeyStateError(RequestError):
+    """The state of the key does not allow this, or the identity has a grant already."""
+
+    code = "API314"
+    title = "Not possible for this key"
+    status = 409
+
+
 class NotFoundError(RequestError):
     """What the path names does not exist."""
 
@@ -319,6 +428,12 @@ class NotAllowedError(RequestError):
     code = "API306"
     title = "Method not allowed"
     status = 405
+
+
+def not_allowed(method: str, path: str, methods: Iterable[str]) -> NotAllowedError:
+    """Return the error of a request to a path that has other methods."""
+    allowed = sorted(methods)
+    return NotAllowedError(f"{method} {path}: this path allows {', '.join(allowed)}", allow=allowed)
 
 
 class ObjectExistsError(RequestError):
@@ -394,7 +509,7 @@ class PartMismatchError(RequestError):
 
 
 class DamagedBackupError(RequestError):
-    """A part of a backup is missing, or differs from the manifest."""
+    """A part of a backup is missing or differs from the manifest, or the manifest is not one."""
 
     code = "API330"
     title = "The backup is damaged"
@@ -409,6 +524,14 @@ class BackupMismatchError(RequestError):
     status = 409
 
 
+class UnrestorableBackupError(RequestError):
+    """A backup would exceed what a restore accepts, and is not made."""
+
+    code = "API332"
+    title = "The backup could not be restored"
+    status = 422
+
+
 class DeclarationError(RequestError):
     """A dataset declaration is wrong.
 
@@ -417,6 +540,9 @@ class DeclarationError(RequestError):
         file: the file of the dataset's folder; empty for a JSON document.
         line: 1-based line in that file, where known.
         key: dotted key, such as `columns.age.type`.
+
+    Attributes:
+        what: the detail without its place.
     """
 
     code = "API320"
@@ -430,13 +556,33 @@ class DeclarationError(RequestError):
         super().__init__(
             ": ".join(filter(None, (where, key, detail))), file=file, line=line, key=key
         )
-        self._what = detail
+        self.what = detail
+        self._line = line
+
+    def in_file(self, file: str, first_line: int) -> Self:
+        """Return the error with its file, where its line counts from a line of that file."""
+        return type(self)(self.what, file=file, line=(self._line or 1) + first_line - 1)
 
     def of_document(self) -> DeclarationError:
         """Return the error of a declaration that was sent as JSON, which has no `dataset.toml`."""
         if self.extra["file"] != "dataset.toml":
             return self
-        return DeclarationError(self._what, file="", key=str(self.extra["key"]))
+        return DeclarationError(self.what, file="", key=str(self.extra["key"]))
+
+
+class QueryRefusedError(RequestError):
+    """A query was stored, but the current rules or datasets do not allow it."""
+
+    code = "API321"
+    title = "The query cannot be answered as it is declared"
+    status = 409
+
+    def __init__(self, dataset: str, query: str) -> None:
+        super().__init__(
+            f"query {query} of {dataset} reads what is not declared, or what a query may not;"
+            f" declare {dataset} again to see why",
+            query=query,
+        )
 
 
 class SettingError(PermanentError):
@@ -444,6 +590,20 @@ class SettingError(PermanentError):
 
     code = "SYS902"
     title = "A setting is not valid"
+
+
+class OtherMigrationsError(PermanentError):
+    """The database has a migration that this version has not: it was renamed, or joined with others."""
+
+    code = "SYS932"
+    title = "The database has other migrations"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the database has the migration {name}, which this version has not, although it has later ones."
+            " Back up its datasets with the version that made it (`sluice backup`) and restore them in a new"
+            " database; without data to keep: `sluice down`, delete the state directory, `sluice up`"
+        )
 
 
 class DatabaseUnavailableError(TransientError):
@@ -465,6 +625,23 @@ class PubsubUnavailableError(TransientError):
 
     code = "SYS905"
     title = "Pub/Sub is unavailable"
+
+
+class IdentityUnavailableError(TransientError):
+    """Google's certificates, which identity tokens are checked with, cannot be fetched."""
+
+    code = "SYS917"
+    title = "Identities cannot be checked"
+
+
+class TooManyStreamsError(TransientError):
+    """An instance streams events to as many clients as it may; its other threads are for short requests."""
+
+    code = "SYS930"
+    title = "Too many event streams"
+
+    def __init__(self) -> None:
+        super().__init__("all event streams of this instance are taken; poll, or try again later")
 
 
 class ChunkInProgressError(TransientError):
@@ -492,6 +669,16 @@ class CompactionUnfinishedError(TransientError):
 
     code = "SYS909"
     title = "Compaction is not finished"
+
+
+class PublicationUnfinishedError(TransientError):
+    """Publishing a large ingestion needs more time than one handler has, or another one is at work."""
+
+    code = "SYS931"
+    title = "The publication is not finished"
+
+    def __init__(self, ingestion: int, steps: int) -> None:
+        super().__init__(f"{steps} steps of publishing ingestion {ingestion} are left")
 
 
 class OutputInProgressError(TransientError):

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from sluice.settings import Settings
 
 
+#: Of the name of an object: https://cloud.google.com/storage/docs/objects#naming
+MAX_OBJECT_NAME_BYTES = 1024
+#: Of generations, sizes and offsets, and of the numbers of ingestions, as PostgreSQL stores them.
+MAX_BIGINT = 2**63 - 1
+MAX_INTEGER = 2**31 - 1
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """One generation of an object in Cloud Storage.
@@ -96,8 +103,14 @@ class Storage(Protocol):
 class Archive(Protocol):
     """Objects of a backup. Every method may raise StorageUnavailableError: try again later."""
 
-    def fetch(self, bucket: str, name: str) -> bytes | None:
-        """Read all of an object; None where there is none of that name."""
+    def fetch(self, bucket: str, name: str, max_bytes: int) -> bytes | None:
+        """Read an object; None where there is none of that name.
+
+        Args:
+            bucket: its bucket.
+            name: its name.
+            max_bytes: no more than one byte beyond these is read, which shows that there are more.
+        """
 
     def keep(self, bucket: str, name: str, data: bytes, content_type: str) -> None:
         """Write an object."""
@@ -125,9 +138,14 @@ class Publisher(Protocol):
 
 @dataclass(frozen=True)
 class Environment:
-    """What a use case works with: settings, the database, Cloud Storage and Pub/Sub."""
+    """What a use case works with: settings, the database, Cloud Storage and Pub/Sub.
+
+    Attributes:
+        actor: who requested the work, for the audit log.
+    """
 
     settings: Settings
     engine: Engine
     storage: Storage
     publisher: Publisher
+    actor: str = "system"

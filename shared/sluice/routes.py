@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from sluice.errors import NotAllowedError
+from sluice.documents.roles import Role
+from sluice.errors import not_allowed
 
 #: The function that serves every other path: the aliases that datasets declare.
 ALIASES = "intake"
@@ -23,12 +24,14 @@ class Route:
         path: `{name}` matches one segment.
         function: the function that serves it.
         name: the operationId in OpenAPI.
+        role: the least role that a caller needs.
     """
 
     method: str
     path: str
     function: str
     name: str
+    role: Role
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -38,41 +41,49 @@ class Route:
 
 
 ROUTES = (
-    Route("GET", "/openapi.json", "query", "showOpenapi"),
-    Route("GET", "/docs", "query", "showDocs"),
-    Route("GET", "/v1/datasets", "query", "listDatasets"),
-    Route("GET", "/v1/datasets/{dataset}", "query", "describeDataset"),
-    Route("PUT", "/v1/datasets/{dataset}", "intake", "declareDataset"),
-    Route("POST", "/v1/infer", "query", "infer"),
-    Route("GET", "/v1/datasets/{dataset}/rows", "query", "listRows"),
-    Route("GET", "/v1/datasets/{dataset}/rows/{key}", "query", "showRow"),
-    Route("POST", "/v1/datasets/{dataset}/rows", "intake", "postRows"),
-    Route("POST", "/v1/rows", "intake", "postRowsOfMany"),
-    Route("GET", "/v1/datasets/{dataset}/queries", "query", "listQueries"),
-    Route("GET", "/v1/datasets/{dataset}/queries/{query}", "query", "askQuery"),
-    Route("POST", "/v1/uploads", "intake", "openUpload"),
-    Route("GET", "/v1/ingestions", "status", "listIngestions"),
-    Route("GET", "/v1/ingestions/{ingestion}", "status", "showIngestion"),
-    Route("GET", "/v1/ingestions/{ingestion}/rejects", "status", "listRejects"),
-    Route("GET", "/v1/ingestions/{ingestion}/duplicates", "status", "listDuplicates"),
-    Route("GET", "/v1/ingestions/{ingestion}/output", "status", "showOutput"),
-    Route("GET", "/v1/ingestions/{ingestion}/events", "status", "listEvents"),
-    Route("POST", "/v1/ingestions/{ingestion}/cancel", "intake", "cancelIngestion"),
-    Route("POST", "/v1/ingestions/{ingestion}/retry", "intake", "retryIngestion"),
-    Route("POST", "/v1/ingestions/{ingestion}/undo", "intake", "undoIngestion"),
-    Route("POST", "/v1/ingestions/{ingestion}/redo", "intake", "redoIngestion"),
-    Route("POST", "/v1/ingestions/{ingestion}/verify", "intake", "verifyIngestion"),
-    Route("POST", "/v1/subscriptions", "status", "subscribe"),
-    Route("GET", "/v1/subscriptions", "status", "listSubscriptions"),
-    Route("GET", "/v1/subscriptions/{subscription}", "status", "showSubscription"),
-    Route("DELETE", "/v1/subscriptions/{subscription}", "status", "unsubscribe"),
-    Route("POST", "/v1/backups", "backup", "makeBackup"),
-    Route("GET", "/v1/backups", "backup", "listBackups"),
-    Route("GET", "/v1/backups/{backup}", "backup", "showBackup"),
-    Route("POST", "/v1/backups/{backup}/restore", "backup", "restoreBackup"),
-    Route("GET", "/v1/backups/{backup}/compare", "backup", "compareBackup"),
-    Route("POST", "/backup", "backup", "backUpTables"),
-    Route("POST", "/restore", "backup", "restoreTables"),
+    Route("GET", "/openapi.json", "query", "showOpenapi", Role.READER),
+    Route("GET", "/docs", "query", "showDocs", Role.READER),
+    Route("GET", "/v1/datasets", "query", "listDatasets", Role.READER),
+    Route("GET", "/v1/datasets/{dataset}", "query", "describeDataset", Role.READER),
+    Route("PUT", "/v1/datasets/{dataset}", "intake", "declareDataset", Role.ADMIN),
+    Route("POST", "/v1/infer", "query", "infer", Role.LOADER),
+    Route("GET", "/v1/datasets/{dataset}/rows", "query", "listRows", Role.READER),
+    Route("GET", "/v1/datasets/{dataset}/rows/{key}", "query", "showRow", Role.READER),
+    Route("POST", "/v1/datasets/{dataset}/rows", "intake", "postRows", Role.LOADER),
+    Route("POST", "/v1/rows", "intake", "postRowsOfMany", Role.LOADER),
+    Route("GET", "/v1/datasets/{dataset}/queries", "query", "listQueries", Role.READER),
+    Route("GET", "/v1/datasets/{dataset}/queries/{query}", "query", "askQuery", Role.READER),
+    Route("POST", "/v1/uploads", "intake", "openUpload", Role.LOADER),
+    Route("GET", "/v1/ingestions", "status", "listIngestions", Role.READER),
+    Route("GET", "/v1/ingestions/{ingestion}", "status", "showIngestion", Role.READER),
+    Route("GET", "/v1/ingestions/{ingestion}/rejects", "status", "listRejects", Role.READER),
+    Route("GET", "/v1/ingestions/{ingestion}/duplicates", "status", "listDuplicates", Role.READER),
+    Route("GET", "/v1/ingestions/{ingestion}/output", "status", "showOutput", Role.READER),
+    Route("GET", "/v1/ingestions/{ingestion}/events", "status", "listEvents", Role.READER),
+    Route("POST", "/v1/ingestions/{ingestion}/cancel", "intake", "cancelIngestion", Role.LOADER),
+    Route("POST", "/v1/ingestions/{ingestion}/retry", "intake", "retryIngestion", Role.LOADER),
+    Route("POST", "/v1/ingestions/{ingestion}/undo", "intake", "undoIngestion", Role.LOADER),
+    Route("POST", "/v1/ingestions/{ingestion}/redo", "intake", "redoIngestion", Role.LOADER),
+    Route("POST", "/v1/ingestions/{ingestion}/verify", "intake", "verifyIngestion", Role.LOADER),
+    Route("POST", "/v1/subscriptions", "status", "subscribe", Role.LOADER),
+    Route("GET", "/v1/subscriptions", "status", "listSubscriptions", Role.LOADER),
+    Route("GET", "/v1/subscriptions/{subscription}", "status", "showSubscription", Role.LOADER),
+    Route("DELETE", "/v1/subscriptions/{subscription}", "status", "unsubscribe", Role.LOADER),
+    Route("POST", "/v1/backups", "backup", "makeBackup", Role.ADMIN),
+    Route("GET", "/v1/backups", "backup", "listBackups", Role.ADMIN),
+    Route("GET", "/v1/backups/{backup}", "backup", "showBackup", Role.ADMIN),
+    Route("POST", "/v1/backups/{backup}/restore", "backup", "restoreBackup", Role.ADMIN),
+    Route("GET", "/v1/backups/{backup}/compare", "backup", "compareBackup", Role.ADMIN),
+    Route("POST", "/v1/keys", "intake", "createKey", Role.ADMIN),
+    Route("GET", "/v1/keys", "intake", "listKeys", Role.ADMIN),
+    Route("POST", "/v1/keys/{id}/rotate", "intake", "rotateKey", Role.ADMIN),
+    Route("DELETE", "/v1/keys/{id}", "intake", "revokeKey", Role.ADMIN),
+    Route("GET", "/v1/dead-letters", "intake", "listDeadLetters", Role.ADMIN),
+    Route("POST", "/v1/dead-letters/replay", "intake", "replayDeadLetters", Role.ADMIN),
+    Route("POST", "/v1/dead-letters/drop", "intake", "dropDeadLetters", Role.ADMIN),
+    Route("GET", "/v1/audit", "intake", "listAudit", Role.ADMIN),
+    Route("POST", "/backup", "backup", "backUpTables", Role.ADMIN),
+    Route("POST", "/restore", "backup", "restoreTables", Role.ADMIN),
 )
 
 
@@ -89,5 +100,4 @@ def function_for(method: str, path: str) -> str:
             return route.function
     if not fitting:
         return ALIASES
-    methods = sorted({route.method for route in fitting})
-    raise NotAllowedError(f"{method} {path}: this path allows {', '.join(methods)}", allow=methods)
+    raise not_allowed(method, path, {route.method for route in fitting})

@@ -6,11 +6,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from sluice.errors import SettingError
 
 PREFIX = "SLUICE_"
 MIB = 1024 * 1024
+#: Values of the setting `authentication`.
+REQUIRED, NO_AUTHENTICATION = "required", "none"
+#: Values of the setting `token_signatures`.
+VERIFY, CLOUD_RUN = "verify", "cloud-run"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def _setting(default: object, sentence: str, unit: str = "") -> Any:
@@ -32,7 +38,9 @@ class Settings:
         "", "Cloud SQL instance as project:region:name; connected to with the Cloud SQL connector."
     )
     database_name: str = _setting("sluice", "Database of the Cloud SQL instance.")
-    database_user: str = _setting("", "IAM database user of the function's service account.")
+    database_user: str = _setting(
+        "", "User that logs in to PostgreSQL; in Cloud SQL, that of the function's service account."
+    )
     database_role: str = _setting(
         "",
         "Role whose rights every connection takes, such as sluice_owner; empty keeps the user's.",
@@ -43,7 +51,26 @@ class Settings:
     pool_size: int = _setting(4, "Connections kept by one instance of a function.", "connections")
     # Below 32 MiB the C library reuses memory for a chunk instead of mapping new pages.
     chunk_bytes: int = _setting(31 * MIB, "Size at which a file is cut into chunks.", "bytes")
+    max_content_bytes: int = _setting(
+        64 * 1024 * MIB, "Maximum size of the content of a compressed file or workbook.", "bytes"
+    )
+    max_expansion: int = _setting(
+        250,
+        "Maximum ratio of the content of a compressed file or workbook to its size; content of 64 MiB is"
+        " always allowed.",
+    )
+    max_rejects: int = _setting(
+        100_000,
+        "Maximum number of rejects of a chunk, and of a file less than ten times as many of whose rows are"
+        " read, those of keys and references included; a file with more fails.",
+        "rejects",
+    )
     copy_block_bytes: int = _setting(256 * 1024, "Size of one block of a COPY stream.", "bytes")
+    publish_step_rows: int = _setting(
+        250_000,
+        "Rows of a roll-up that finish merges in one transaction, before it publishes a large file.",
+        "rows",
+    )
     statement_timeout_s: float = _setting(30.0, "Timeout of a client's query.", "seconds")
     max_rows: int = _setting(
         1_000_000, "Maximum number of rows in a response of the rows route.", "rows"
@@ -55,7 +82,7 @@ class Settings:
         "seconds",
     )
     cache_bytes: int = _setting(
-        32 * MIB, "Maximum size of the response cache of one instance.", "bytes"
+        64 * MIB, "Maximum size of the response cache of one instance.", "bytes"
     )
     public_url: str = _setting(
         "http://localhost:8080", "Address at which clients reach the HTTP functions."
@@ -63,7 +90,58 @@ class Settings:
     push_service_account: str = _setting(
         "", "Service account of the OIDC token in pushes of client subscriptions."
     )
-    token: str = _setting("", "Bearer token that clients must send; empty disables authentication.")
+    authentication: str = _setting(
+        "required",
+        "`required`: every request needs a key or a Google identity. `none`: any request may do anything; for"
+        " the local cloud on the loopback interface only.",
+    )
+    token: str = _setting(
+        "", "Key of a first administrator, who makes the others; empty: there is none."
+    )
+    audiences: str = _setting(
+        "",
+        "Audiences of Google identity tokens that are accepted besides the public URL, separated by commas.",
+    )
+    token_signatures: str = _setting(
+        VERIFY,
+        "`verify`: the function verifies signatures of Google identity tokens. `cloud-run`: Cloud Run's IAM"
+        " does, and passes tokens on without; for functions that nobody may call without it.",
+    )
+    push_audience: str = _setting(
+        "",
+        "Audience of the OIDC tokens with which Pub/Sub and Cloud Scheduler call split, load and finish;"
+        " empty refuses all.",
+    )
+    push_callers: str = _setting(
+        "",
+        "Service accounts of these tokens, separated by commas; empty refuses all.",
+    )
+    administrators: str = _setting(
+        "", "Google identities with the role admin, as e-mails separated by commas."
+    )
+    requests_per_minute: int = _setting(
+        1200,
+        "Maximum number of requests of one key or identity, over all functions, unless the key has its own."
+        " 0: no limit.",
+        "requests per minute",
+    )
+    requests_at_once: int = _setting(
+        8,
+        "Maximum number of requests of one key or identity that an instance handles at the same time, streams"
+        " of events included; half of its threads where it is deployed. 0: no limit.",
+        "requests",
+    )
+    failures_per_minute: int = _setting(
+        60,
+        "Maximum number of requests without valid credentials from one address. 0: no limit.",
+        "requests per minute",
+    )
+    forwarded_hops: int = _setting(
+        1,
+        "How many addresses the platform appends to the header `X-Forwarded-For`, of which the first is the"
+        " client's: 2 behind the load balancer, else 1.",
+        "addresses",
+    )
     recovery_idle_s: float = _setting(
         900.0,
         "Time without progress after which recovery resends an ingestion's messages.",
@@ -85,6 +163,11 @@ class Settings:
         "resends",
     )
     log_level: str = _setting("INFO", "Lowest severity that is logged.")
+
+
+def listed(text: str) -> list[str]:
+    """Return the values of a setting that has several, separated by commas."""
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 def _parse(name: str, text: str, kind: object) -> object:
@@ -119,4 +202,24 @@ def read_settings(
     missing = [PREFIX + name.upper() for name in required if not getattr(settings, name)]
     if missing:
         raise SettingError(f"{', '.join(missing)}: not set; the function needs it to start")
+    _check_authentication(settings)
     return settings
+
+
+def _check_authentication(given: Settings) -> None:
+    """Check that nothing but a local cloud goes without authentication."""
+    name = f"{PREFIX}AUTHENTICATION"
+    if given.authentication not in (REQUIRED, NO_AUTHENTICATION):
+        raise SettingError(
+            f"{name}: {given.authentication!r} is neither {REQUIRED} nor {NO_AUTHENTICATION}"
+        )
+    if given.token_signatures not in (VERIFY, CLOUD_RUN):
+        raise SettingError(
+            f"{PREFIX}TOKEN_SIGNATURES: {given.token_signatures!r} is neither {VERIFY} nor {CLOUD_RUN}"
+        )
+    is_local = urlsplit(given.public_url).hostname in LOOPBACK and not given.database_instance
+    if given.authentication == NO_AUTHENTICATION and not is_local:
+        raise SettingError(
+            f"{name}: {NO_AUTHENTICATION} is for a local cloud, whose {PREFIX}PUBLIC_URL is on the loopback"
+            f" interface and which has no {PREFIX}DATABASE_INSTANCE"
+        )

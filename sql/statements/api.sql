@@ -44,6 +44,7 @@ ORDER BY datasets.name;
 -- A page of ingestions, the newest first.
 SELECT * FROM sluice.ingestions
 WHERE (CAST(:dataset AS text) IS NULL OR dataset = CAST(:dataset AS text))
+    AND (CAST(:datasets AS text[]) IS NULL OR dataset = ANY (CAST(:datasets AS text[])))
     AND (CAST(:states AS text[]) IS NULL OR CAST(state AS text) = ANY (CAST(:states AS text[])))
     AND (CAST(:before AS integer) IS NULL OR id < CAST(:before AS integer))
 ORDER BY id DESC
@@ -61,6 +62,10 @@ SELECT ingestion, sequence, body FROM sluice.events
 WHERE (ingestion, sequence) IN (
     SELECT * FROM unnest(CAST(:ingestions AS integer[]), CAST(:sequences AS integer[]))
 )
+    AND (CAST(:datasets AS text[]) IS NULL OR EXISTS (
+        SELECT FROM sluice.ingestions
+        WHERE ingestions.id = events.ingestion AND ingestions.dataset = ANY (CAST(:datasets AS text[]))
+    ))
 ORDER BY created_at, ingestion, sequence;
 
 -- name: events_since
@@ -69,6 +74,7 @@ SELECT events.ingestion, events.sequence, events.body
 FROM sluice.events JOIN sluice.ingestions ON ingestions.id = events.ingestion
 WHERE ingestions.updated_at >= CAST(:since AS timestamptz)
     AND events.created_at >= CAST(:since AS timestamptz)
+    AND (CAST(:datasets AS text[]) IS NULL OR ingestions.dataset = ANY (CAST(:datasets AS text[])))
 ORDER BY events.created_at, events.ingestion, events.sequence;
 
 -- name: events_missed
@@ -84,6 +90,7 @@ WHERE seen.ingestion = CAST(:ingestion AS bigint) AND seen.sequence = CAST(:sequ
         WHEN events.transaction = seen.transaction THEN events.created_at >= seen.created_at
         ELSE NOT pg_visible_in_snapshot(events.transaction, seen.snapshot)
     END
+    AND (CAST(:datasets AS text[]) IS NULL OR ingestions.dataset = ANY (CAST(:datasets AS text[])))
 ORDER BY events.created_at, events.ingestion, events.sequence;
 
 -- name: insert_subscription
@@ -104,14 +111,20 @@ DELETE FROM sluice.subscriptions WHERE id = :id;
 
 -- name: page_of_duplicates
 -- A page of the duplicates of an ingestion, each with the row that counts. The line of a record follows from its
--- chunk where each record is one line.
+-- chunk where each record is one line; split did not count the records that were recovered in earlier chunks.
+WITH placed AS (
+    SELECT first_line, lines, records,
+        first_record + CAST(sum(recovered) OVER (ORDER BY number) AS bigint) - recovered AS first_record
+    FROM sluice.chunks JOIN sluice.receipts ON receipts.ingestion = chunks.ingestion AND chunk = number
+    WHERE chunks.ingestion = :ingestion
+)
 SELECT duplicates.record, duplicates.key, won_by, won_record,
     own.first_line + duplicates.record - own.first_record AS line,
     winner.first_line + won_record - winner.first_record AS won_line
 FROM sluice.duplicates
-LEFT JOIN sluice.chunks AS own ON own.ingestion = duplicates.ingestion AND own.lines = own.records
+LEFT JOIN placed AS own ON own.lines = own.records
     AND duplicates.record >= own.first_record AND duplicates.record < own.first_record + own.records
-LEFT JOIN sluice.chunks AS winner ON winner.ingestion = won_by AND winner.lines = winner.records
+LEFT JOIN placed AS winner ON winner.lines = winner.records
     AND won_by = duplicates.ingestion
     AND won_record >= winner.first_record AND won_record < winner.first_record + winner.records
 WHERE duplicates.ingestion = :ingestion AND duplicates.record > CAST(:after AS bigint)

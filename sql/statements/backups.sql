@@ -59,6 +59,13 @@ WHERE indrelid = CAST(:table AS regclass)
     AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype IN ('p', 'u', 'x'))
 ORDER BY 1;
 
+-- name: is_plain_type
+-- Whether a text is the name of a type that PostgreSQL has itself and that is no row type or pseudo-type.
+SELECT EXISTS (
+    SELECT FROM pg_type
+    WHERE oid = to_regtype(:type) AND typtype = 'b' AND typnamespace = CAST('pg_catalog' AS regnamespace)
+);
+
 -- name: size_of_table
 -- The pages of a stored table, and its size in bytes with its TOAST data.
 SELECT pg_relation_size(CAST(:table AS regclass)) / CAST(current_setting('block_size') AS bigint) AS pages,

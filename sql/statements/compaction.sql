@@ -73,6 +73,11 @@ UPDATE sluice.publications SET segment = :segment WHERE ingestion = ANY (CAST(:i
 -- From now on readers use the segment; no row when it was retired meanwhile.
 UPDATE sluice.segments SET compacted_at = now() WHERE id = :segment AND retired_at IS NULL RETURNING id;
 
+-- name: retire_unfinished
+-- Retires a segment that cannot be completed, unless another compactor completed it.
+UPDATE sluice.segments SET retired_at = now()
+WHERE id = :segment AND compacted_at IS NULL AND retired_at IS NULL;
+
 -- name: retire_merged_segments
 -- Retires the segments whose ingestions have all moved to another one.
 UPDATE sluice.segments SET retired_at = now()

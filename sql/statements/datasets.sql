@@ -26,10 +26,8 @@ SELECT EXISTS (
 );
 
 -- name: become_owner
--- Gives the transaction the rights of the owner of all tables, where the user may have them.
-SELECT set_config('role', rolname, true)
-FROM pg_roles JOIN pg_namespace ON nspowner = pg_roles.oid
-WHERE nspname = 'sluice' AND rolname = 'sluice_owner' AND pg_has_role(session_user, rolname, 'SET');
+-- Gives the transaction the rights of the owner of all tables.
+SET LOCAL ROLE sluice_owner;
 
 -- name: lock_declarations
 -- Lets one transaction at a time declare: a declaration may change what queries of other datasets read.
@@ -66,6 +64,10 @@ SELECT name, version, declaration, nullif(:toml, '') FROM stored
 ON CONFLICT ON CONSTRAINT declarations_pk
 DO UPDATE SET declaration = excluded.declaration, toml = excluded.toml;
 
+-- name: every_version
+-- The declarations that a dataset has had.
+SELECT declaration FROM sluice.declarations WHERE dataset = :dataset;
+
 -- name: toml_of_declaration
 -- The text of an inferred declaration; null where it is another one.
 SELECT toml FROM sluice.declarations WHERE dataset = :dataset AND version = :version;
@@ -93,3 +95,51 @@ SELECT EXISTS (
             WHERE part.place <= indnkeyatts
         )
 );
+
+-- name: names_in_use
+-- Those of some quoted names of tables and views that a relation or type has already.
+SELECT wanted FROM unnest(CAST(:names AS text[])) AS wanted
+WHERE to_regclass(wanted) IS NOT NULL OR to_regtype(wanted) IS NOT NULL
+ORDER BY wanted;
+
+-- name: facts_of_store_table
+-- What a statement of `table.sql`, or of a manifest, made: the columns, what no such table may have, the names of
+-- its indexes and constraints, and the parse trees of all their expressions.
+SELECT
+    ARRAY(
+        SELECT CAST(attname AS text) FROM pg_attribute
+        WHERE attrelid = made.oid AND attnum > 0 AND NOT attisdropped
+    ) AS columns,
+    ARRAY(
+        SELECT 'a generated column' FROM pg_attribute
+        WHERE attrelid = made.oid AND (attgenerated <> '' OR attidentity <> '')
+        UNION ALL
+        SELECT CAST(conname AS text) FROM pg_constraint
+        WHERE conrelid = made.oid AND contype NOT IN ('p', 'u', 'c', 'n')
+        UNION ALL
+        SELECT 'INHERITS' FROM pg_inherits WHERE inhrelid = made.oid OR inhparent = made.oid
+        UNION ALL
+        SELECT 'a partitioned table' WHERE made.relkind <> 'r'
+        UNION ALL
+        SELECT 'TABLESPACE' FROM pg_class
+        WHERE reltablespace <> 0 AND (
+            oid = made.oid OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = made.oid)
+        )
+    ) AS unusual,
+    ARRAY(
+        SELECT CAST(relname AS text) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE indrelid = made.oid
+        UNION
+        SELECT CAST(conname AS text) FROM pg_constraint WHERE conrelid = made.oid AND contype <> 'n'
+    ) AS names,
+    concat_ws(
+        ' ',
+        (SELECT string_agg(CAST(adbin AS text), ' ') FROM pg_attrdef WHERE adrelid = made.oid),
+        (SELECT string_agg(CAST(conbin AS text), ' ') FROM pg_constraint WHERE conrelid = made.oid),
+        (
+            SELECT string_agg(concat_ws(' ', CAST(indexprs AS text), CAST(indpred AS text)), ' ')
+            FROM pg_index WHERE indrelid = made.oid
+        )
+    ) AS tree
+FROM pg_class AS made
+WHERE made.oid = to_regclass(:table);

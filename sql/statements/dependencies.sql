@@ -1,17 +1,43 @@
--- name: relation_number
--- The number of a relation of this session.
-SELECT CAST(to_regclass(:name) AS oid);
+-- name: relation_named
+-- The quoted name of a relation, with the schema that the session finds it in.
+SELECT format('%s."%s"', nspname, relname) AS name
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE pg_class.oid = to_regclass(:name);
 
 -- name: relations_numbered
--- Relations by number: the quoted name, and of a view the parse tree.
-SELECT
-    pg_class.oid,
-    format('%s."%s"', nspname, relname) AS name,
-    CASE WHEN relkind = 'v' THEN CAST(ev_action AS text) END AS tree
-FROM pg_class
-    JOIN pg_namespace ON pg_namespace.oid = relnamespace
-    LEFT JOIN pg_rewrite ON ev_class = pg_class.oid AND ev_type = '1'
-WHERE pg_class.oid = ANY (CAST(:oids AS oid[]));
+-- Relations by number, with their quoted names.
+SELECT format('%s."%s"', nspname, relname) AS name, nspname AS schema, relname AS relation
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE pg_class.oid = ANY (CAST(:oids AS oid[]))
+ORDER BY name;
+
+-- name: refused_functions
+-- Those of some functions and operators that declared SQL may not call, and why. Functions of PostgreSQL have
+-- numbers below 16384; those of pg_trgm are the only others. What is not volatile cannot change anything, but
+-- some report settings, the catalog or other sessions, or read relations by their names.
+SELECT proname AS name, reason
+FROM pg_proc, LATERAL (
+    SELECT CASE
+        WHEN oid >= 16384 AND NOT EXISTS (
+            SELECT FROM pg_depend JOIN pg_extension ON pg_extension.oid = refobjid
+            WHERE classid = CAST('pg_proc' AS regclass) AND objid = pg_proc.oid AND deptype = 'e'
+                AND refclassid = CAST('pg_extension' AS regclass) AND extname = 'pg_trgm'
+        ) THEN 'is no function of PostgreSQL'
+        WHEN provolatile = 'v' THEN 'is volatile: it may change something, or its result without a change of data'
+        WHEN proname ~ (
+            '^(_?pg_.*|txid_.*|mxid_age|has_.*_privilege|(database|schema|table)_to_xml.*|to_reg.*|regclass'
+            '|(col|obj|shobj)_description|current_(setting|database|schemas?)|getpgusername|getdatabaseencoding'
+            '|inet_(client|server)_.*|row_security_active|format_type|version|aclexplode|fmgr_.*|oidvectortypes'
+            '|ts_(debug|parse|token_type|typanalyze))$'
+        ) AND proname !~ '^pg_(typeof|size_(pretty|bytes)|column_size|input_is_valid|lsn.*)$'
+        THEN 'reports settings, the catalog or other sessions'
+    END AS reason
+) AS judged
+WHERE reason IS NOT NULL AND (
+    oid = ANY (CAST(:functions AS oid[]))
+    OR oid IN (SELECT oprcode FROM pg_operator WHERE oid = ANY (CAST(:operators AS oid[])))
+)
+ORDER BY name;
 
 -- name: calls_unknown_functions
 -- Whether one of these functions or operators may change its result while its arguments stay the same,
@@ -57,3 +83,17 @@ WHERE type.oid = ANY (CAST(:types AS oid[]))
 -- name: microseconds_now
 -- The time of the transaction, as PostgreSQL stores it: since 2000-01-01.
 SELECT CAST(extract(epoch FROM now() - timestamptz '2000-01-01 00:00:00Z') * 1000000 AS bigint);
+
+-- name: tree_of_view
+-- The parse tree of a view of this session.
+SELECT CAST(ev_action AS text) FROM pg_rewrite WHERE ev_class = to_regclass(:name) AND ev_type = '1';
+
+-- name: columns_of_view
+-- The columns of relations that the query of a view reads.
+SELECT DISTINCT format('%s."%s"', nspname, relname) AS name, attname AS column
+FROM pg_rewrite
+    JOIN pg_depend ON classid = CAST('pg_rewrite' AS regclass) AND objid = pg_rewrite.oid
+    JOIN pg_class ON refclassid = CAST('pg_class' AS regclass) AND pg_class.oid = refobjid
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
+WHERE ev_class = to_regclass(:name) AND refobjsubid > 0 AND pg_class.oid <> ev_class;

@@ -1,3 +1,7 @@
+-- name: delete_full_buckets
+-- Deletes the buckets of rate limits that are full again.
+DELETE FROM sluice.rate_buckets WHERE at < now() - interval '1 hour';
+
 -- name: uncollected_ingestions
 -- Ingestions that ended a while ago and may have left something over.
 SELECT * FROM sluice.ingestions
@@ -33,6 +37,13 @@ WHERE state <> 'done' AND (id, sequence) IN (
 
 -- name: mark_collected
 -- Nothing of an ingestion remains to be deleted, unless it changed meanwhile.
+WITH steps AS (
+    DELETE FROM sluice.publish_steps USING sluice.ingestions
+    WHERE ingestions.id = :ingestion AND sequence = :sequence AND publish_steps.ingestion = ingestions.id
+), outputs AS (
+    DELETE FROM sluice.written_outputs USING sluice.ingestions
+    WHERE ingestions.id = :ingestion AND sequence = :sequence AND written_outputs.ingestion = ingestions.id
+)
 UPDATE sluice.ingestions SET collected_at = now()
 WHERE id = :ingestion AND sequence = :sequence;
 

@@ -1,21 +1,28 @@
 -- name: receive_group
--- Inserts small files as ingestions in `publishing`, each with its chunk and receipt. Leaves out a file that
--- is known already, that has another published generation, or whose content is published where the dataset
--- skips the same content.
+-- Inserts small files, or the rows of requests, as ingestions in `publishing`, each with its chunk and
+-- receipt. Leaves out a file that is known already, that has another published generation, or whose content
+-- is published where the dataset skips the same content. Rows are newer than all that is published, even if
+-- the clock of Cloud Storage is ahead.
 WITH files AS (
     SELECT * FROM jsonb_to_recordset(CAST(:files AS jsonb)) AS file (
-        bucket text, object text, generation bigint, size_bytes bigint, crc32c text, content_encoding text,
+        source text, bucket text, object text, generation bigint, size_bytes bigint, crc32c text, content_encoding text,
         uploaded_at timestamptz, sha256 text, layout jsonb, first_byte bigint, end_byte bigint,
         first_line bigint, records bigint, lines bigint, rows_loaded bigint, rows_rejected bigint, received_at timestamptz
     )
 ), received AS (
     INSERT INTO sluice.ingestions (
-        dataset, bucket, object, generation, size_bytes, crc32c, content_encoding, uploaded_at, state,
+        dataset, source, bucket, object, generation, size_bytes, crc32c, content_encoding, uploaded_at, state,
         sequence, layout, declaration_version, chunks_total, records_total, content_bytes, content_sha256, chunks_loaded, bytes_loaded, records_read, rows_loaded,
         rows_rejected, received_at
     )
-    SELECT :dataset, bucket, object, generation, size_bytes, crc32c, content_encoding,
-        coalesce(uploaded_at, now()), 'publishing',
+    SELECT :dataset, source, bucket, object, generation, size_bytes, crc32c, content_encoding,
+        CASE source
+            WHEN 'rows' THEN greatest(clock_timestamp(), (
+                SELECT max(uploaded_at) + interval '1 microsecond' FROM sluice.ingestions
+                WHERE dataset = :dataset AND state = 'done'
+            ))
+            ELSE coalesce(uploaded_at, now())
+        END, 'publishing',
         CAST(:sequence AS integer), layout, CAST(:declaration_version AS integer), 1, records, end_byte, decode(sha256, 'hex'), 1, end_byte - first_byte, records,
         rows_loaded, rows_rejected, least(received_at, now()) -- clocks differ
     FROM files

@@ -25,8 +25,11 @@ SELECT * FROM sluice.ingestions WHERE id = :ingestion;
 SELECT * FROM sluice.ingestions WHERE id = :ingestion FOR UPDATE;
 
 -- name: store_layout
--- Stores how the file lays out its columns, for the loaders.
-UPDATE sluice.ingestions SET layout = CAST(:layout AS jsonb), updated_at = now() WHERE id = :ingestion;
+-- Stores how the file lays out its columns, for the loaders, and by which declaration, if it had none when it began.
+UPDATE sluice.ingestions
+SET layout = CAST(:layout AS jsonb), declaration_version = COALESCE(declaration_version, :declaration_version),
+    updated_at = now()
+WHERE id = :ingestion;
 
 -- name: store_encoding
 -- Stores the encoding that was detected in the file, for the loaders.
@@ -45,7 +48,7 @@ SET state = CAST(:to_state AS sluice.ingestion_state),
     resends = 0,
     collected_at = NULL,
     collecting_at = NULL,
-    finished_at = CASE WHEN :to_state IN ('done', 'failed', 'cancelled', 'skipped', 'undone') THEN now() END,
+    finished_at = CASE WHEN :to_state IN ('done', 'failed', 'cancelled', 'skipped', 'undone') THEN clock_timestamp() END,
     problem = CAST(:problem AS jsonb),
     chunks_total = coalesce(CAST(:chunks_total AS integer), chunks_total),
     records_total = coalesce(CAST(:records_total AS bigint), records_total),
@@ -166,8 +169,11 @@ WHERE id = :ingestion AND state IN ('splitting', 'loading')
 RETURNING *;
 
 -- name: select_observations
--- What the chunks of an ingestion may be, in order.
-SELECT observations FROM sluice.observations WHERE ingestion = :ingestion ORDER BY chunk;
+-- What the next chunks of an ingestion may be, in order: a few, as each may have megabytes.
+SELECT chunk, observations FROM sluice.observations
+WHERE ingestion = :ingestion AND chunk > :chunk
+ORDER BY chunk
+LIMIT 8;
 
 -- name: delete_observations
 -- Deletes the observations of an ingestion.
@@ -192,7 +198,7 @@ WHERE dataset = :dataset AND id <> :ingestion AND declaration_version IS NOT NUL
 
 -- name: observed_event
 -- The event that reported the last observed chunk.
-SELECT ingestion, sequence, state, severity, body FROM sluice.events
+SELECT ingestion, sequence, state, severity, body, published_at FROM sluice.events
 WHERE ingestion = :ingestion AND state IN ('progress', 'loading')
 ORDER BY sequence DESC
 LIMIT 1;
@@ -287,21 +293,18 @@ WHERE events.published_at IS NULL AND (
 
 -- name: publish
 -- Publishes an ingestion: readers see its rows when this commits.
-INSERT INTO sluice.publications (ingestion, dataset) VALUES (:ingestion, :dataset);
+INSERT INTO sluice.publications (ingestion, dataset, published_at) VALUES (:ingestion, :dataset, clock_timestamp());
 
 -- name: withdraw
 -- Withdraws an ingestion.
 DELETE FROM sluice.publications WHERE ingestion = :ingestion;
 
--- name: lock_output
--- True for the one handler that writes this ingestion's output; held until its transaction ends.
-SELECT pg_try_advisory_xact_lock(4, :ingestion);
-
 -- name: touch_freshness
 -- Increments the freshness of a dataset after a change that readers see.
-INSERT INTO sluice.freshness (dataset, ingestion, version) VALUES (:dataset, :ingestion, 1)
+INSERT INTO sluice.freshness (dataset, ingestion, version, changed_at)
+VALUES (:dataset, :ingestion, 1, clock_timestamp())
 ON CONFLICT (dataset) DO UPDATE
-SET ingestion = excluded.ingestion, version = freshness.version + 1, changed_at = now();
+SET ingestion = excluded.ingestion, version = freshness.version + 1, changed_at = excluded.changed_at;
 
 -- name: lock_relay
 -- Waits until no other relay publishes this ingestion's events; held until the transaction ends.
@@ -322,6 +325,16 @@ WHERE ingestion = :ingestion AND sequence <= :sequence AND published_at IS NULL;
 -- name: delete_rejects
 -- Deletes the rejects of an earlier attempt.
 DELETE FROM sluice.rejects WHERE ingestion = :ingestion;
+
+-- name: delete_rejects_without_receipt
+-- Deletes the first rejects of a chunk that had too many, before it is loaded again.
+DELETE FROM sluice.rejects USING sluice.chunks
+WHERE rejects.ingestion = :ingestion AND chunks.ingestion = :ingestion
+    AND rejects.line >= chunks.first_line AND rejects.line < chunks.first_line + chunks.lines
+    AND NOT EXISTS (
+        SELECT FROM sluice.receipts
+        WHERE receipts.ingestion = chunks.ingestion AND receipts.chunk = chunks.number
+    );
 
 -- name: delete_receipts
 -- Deletes the receipts of an earlier attempt.
@@ -365,36 +378,43 @@ SELECT EXISTS (
 );
 
 -- name: page_of_reject_lines
--- The rejected records after a line, up to some megabytes; the first one whatever its size.
-SELECT line, original, line_end
+-- The rejected records after a line, up to a megabyte; the first megabyte of the first one.
+SELECT line, substring(original FROM 1 FOR 1048576) AS original, size_bytes, line_end
 FROM (
-    SELECT line, original, line_end,
-        sum(length(original)) OVER (ORDER BY line) - length(original) AS bytes_before
+    SELECT line, original, size_bytes, line_end,
+        sum(size_bytes) OVER (ORDER BY line) - size_bytes AS bytes_before
     FROM (
-        SELECT line, original, line_end FROM sluice.rejects
+        SELECT line, original, length(original) AS size_bytes, line_end FROM sluice.rejects
         WHERE ingestion = :ingestion AND fixed_by IS NULL AND line > CAST(:after AS bigint)
         ORDER BY line
         LIMIT 2000
     ) AS following
 ) AS page
-WHERE bytes_before < 4194304
+WHERE bytes_before < 1048576
 ORDER BY line;
 
+-- name: piece_of_reject_line
+-- A megabyte of a rejected record after its first bytes.
+SELECT substring(original FROM CAST(:after AS integer) + 1 FOR 1048576)
+FROM sluice.rejects
+WHERE ingestion = :ingestion AND fixed_by IS NULL AND line = :line;
+
 -- name: page_of_reject_reasons
--- The reasons of the rejects after a line, up to some megabytes; the first one whatever its size.
+-- The reasons of the rejects after a line, up to about a megabyte, with the first characters of value and reason.
 SELECT line, record, column_name, rule, value, reason
 FROM (
     SELECT line, record, column_name, rule, value, reason,
         sum(coalesce(length(value), 0) + length(reason)) OVER (ORDER BY line ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
             AS length_before
     FROM (
-        SELECT line, record, column_name, rule, value, reason FROM sluice.rejects
+        SELECT line, record, column_name, rule, left(value, 65536) AS value, left(reason, 65536) AS reason
+        FROM sluice.rejects
         WHERE ingestion = :ingestion AND fixed_by IS NULL AND line > CAST(:after AS bigint)
         ORDER BY line
         LIMIT 2000
     ) AS following
 ) AS page
-WHERE coalesce(length_before, 0) < 2097152
+WHERE coalesce(length_before, 0) < 524288
 ORDER BY line;
 
 -- name: delete_duplicates

@@ -12,22 +12,29 @@ VALUES (
 RETURNING *;
 
 -- name: rejects_of_rows
--- The rejects of a request.
-SELECT record, line, column_name, rule, value, reason, original FROM sluice.rejects WHERE ingestion = :ingestion;
+-- The rejects of requests.
+SELECT ingestion, record, line, column_name, rule, value, reason, original FROM sluice.rejects
+WHERE ingestion = ANY (CAST(:ingestions AS integer[]));
 
--- name: claim_idempotency_key
--- True for the one request that owns a key; another request with the same key waits until it ends.
-INSERT INTO sluice.idempotency_keys (key, fingerprint) VALUES (:key, :fingerprint)
+-- name: claim_idempotency_keys
+-- The keys that nobody has used before; another request with one of them waits until this one ends. All
+-- requests claim in the order of the keys, so that they cannot deadlock.
+INSERT INTO sluice.idempotency_keys (key, fingerprint)
+SELECT key, fingerprint
+FROM unnest(CAST(:keys AS text[]), CAST(:fingerprints AS text[])) AS request (key, fingerprint)
+ORDER BY key
 ON CONFLICT (key) DO NOTHING
-RETURNING true;
+RETURNING key;
 
--- name: find_idempotency_key
--- The fingerprint of the request that owns a key, and its answer.
-SELECT fingerprint, answer FROM sluice.idempotency_keys WHERE key = :key;
+-- name: find_idempotency_keys
+-- The fingerprints of the requests that own keys, and their answers.
+SELECT key, fingerprint, answer FROM sluice.idempotency_keys WHERE key = ANY (CAST(:keys AS text[]));
 
--- name: store_answer
--- Stores the answer that every repetition of a request gets.
-UPDATE sluice.idempotency_keys SET answer = CAST(:answer AS json) WHERE key = :key;
+-- name: store_answers
+-- Stores the answers that every repetition of the requests gets.
+UPDATE sluice.idempotency_keys SET answer = CAST(given.answer AS json)
+FROM unnest(CAST(:keys AS text[]), CAST(:answers AS text[])) AS given (key, answer)
+WHERE idempotency_keys.key = given.key;
 
 -- name: delete_expired_keys
 -- Deletes the idempotency keys that have expired.

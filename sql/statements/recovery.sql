@@ -15,7 +15,7 @@ RETURNING *;
 
 -- name: publishing_event
 -- The event that triggers finish.
-SELECT ingestion, sequence, state, severity, body FROM sluice.events
+SELECT ingestion, sequence, state, severity, body, published_at FROM sluice.events
 WHERE ingestion = :ingestion AND state = 'publishing'
 ORDER BY sequence DESC
 LIMIT 1;
@@ -29,13 +29,17 @@ GROUP BY ingestion
 ORDER BY random();
 
 -- name: record_failed_attempt
--- Counts a failed attempt of a step. The attempts of split count from 1 again once it has recorded a chunk.
+-- Counts a failed attempt of a step. The attempts of split count from 1 again once it has recorded a chunk, those of
+-- finish once a step of it is done.
 -- An attempt whose start was counted is no longer unanswered.
 INSERT INTO sluice.failed_attempts AS known (ingestion, step, progress, problem)
 VALUES (
     :ingestion, :step,
-    CASE WHEN :step = 'split'
-        THEN (SELECT count(*) FROM sluice.chunks WHERE chunks.ingestion = :ingestion) ELSE 0 END,
+    CASE :step
+        WHEN 'split' THEN (SELECT count(*) FROM sluice.chunks WHERE chunks.ingestion = :ingestion)
+        WHEN 'finish' THEN (SELECT count(done_at) FROM sluice.publish_steps WHERE publish_steps.ingestion = :ingestion)
+        ELSE 0
+    END,
     CAST(:problem AS jsonb)
 )
 ON CONFLICT ON CONSTRAINT failed_attempts_pk DO UPDATE
@@ -48,11 +52,14 @@ RETURNING attempts, CAST(extract(epoch FROM now() - first_at) AS double precisio
 
 -- name: count_start
 -- Counts the start of an attempt as unanswered, if the ingestion has the step to do; those of split count from 1
--- again once it has recorded a chunk.
+-- again once it has recorded a chunk, those of finish once a step of it is done.
 INSERT INTO sluice.failed_attempts AS known (ingestion, step, progress, attempts, unanswered)
 SELECT id, :step,
-    CASE WHEN :step = 'split'
-        THEN (SELECT count(*) FROM sluice.chunks WHERE chunks.ingestion = :ingestion) ELSE 0 END,
+    CASE :step
+        WHEN 'split' THEN (SELECT count(*) FROM sluice.chunks WHERE chunks.ingestion = :ingestion)
+        WHEN 'finish' THEN (SELECT count(done_at) FROM sluice.publish_steps WHERE publish_steps.ingestion = :ingestion)
+        ELSE 0
+    END,
     0, 1
 FROM sluice.ingestions
 WHERE id = :ingestion AND CAST(state AS text) = ANY (CAST(:states AS text[]))

@@ -14,6 +14,7 @@ import pytest
 
 from real_files import DATA, expected_json, needs_real_files
 from sluice.client import Client
+from sluice.local.provision import publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -162,6 +163,24 @@ def test_a_subscription_is_created_listed_and_deleted(sluice: Sluice) -> None:
     assert made["id"] in sluice("subscriptions").stdout
     assert sluice("unsubscribe", made["id"]).returncode == 0
     assert made["id"] not in sluice("subscriptions").stdout
+
+
+def test_dead_letters_are_listed_shown_replayed_and_dropped(
+    sluice: Sluice, local_cloud: Cloud
+) -> None:
+    buried = {"CloudPubSubDeadLetterSourceSubscription": "status-finish", "ingestion": "1"}
+    publish(local_cloud.pubsub_address, "dead-letters", [(b"{}", buried)] * 2)
+    first, second = json.loads(sluice("dead-letters", "list", "--json").stdout)["letters"]
+    assert "ingestion 1" in sluice("dead-letters", "list").stdout
+    assert "subscription: status-finish" in sluice("dead-letters", "show", first["id"]).stdout
+    replayed = sluice("dead-letters", "replay", first["id"])
+    assert replayed.stdout == "1 dead letter published again\n"
+    assert sluice("dead-letters", "drop").returncode == 2
+    assert json.loads(sluice("dead-letters", "drop", "--all", "--json").stdout) == {
+        "ids": [second["id"]],
+        "missing": [],
+    }
+    assert sluice("dead-letters", "list").stderr == "no dead letters\n"
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "ndjson", "csv"])

@@ -14,9 +14,11 @@ from typing import Any
 
 import grpc
 import httpx
+import psutil
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.pubsub_v1 import SubscriberClient
+from google.pubsub_v1 import RetryPolicy, SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
@@ -34,6 +36,8 @@ GOOD = "{0},POINT (14.4 50.0),POINT (14.5 50.1),2018-05-{1:02} 09:00:{2:02},sour
 BAD = "{0},POINT (14.4 50.0),somewhere,2018-05-03 09:00:00,source 1\n"
 ROWS = 2000
 REJECTS = 20
+SONGS = 20_000
+FINISH_KILLS = 3
 WAIT_S = 60
 SUBSCRIPTION = "projects/local/subscriptions/witness"
 CHUNKS = "projects/local/subscriptions/chunks-load"
@@ -46,7 +50,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         State(tmp_path_factory.mktemp("kills")),
         Ports.free(),
         loaders=2,
-        settings={"SLUICE_CHUNK_BYTES": "20000", "SLUICE_RECOVERY_IDLE_S": "5"},
+        settings={
+            "SLUICE_CHUNK_BYTES": "20000",
+            "SLUICE_RECOVERY_IDLE_S": "5",
+            "SLUICE_PUBLISH_STEP_ROWS": "20",
+        },
         flags=postgres.TEST_FLAGS,
     )
     made.up()
@@ -108,8 +116,8 @@ def put(cloud: Cloud, name: str, data: bytes) -> None:
     httpx.post(url, params=parameters, content=data, timeout=30).raise_for_status()
 
 
-def wait_for(what: Callable[[], Any], words: str) -> Any:
-    deadline = time.monotonic() + WAIT_S
+def wait_for(what: Callable[[], Any], words: str, wait_s: float = WAIT_S) -> Any:
+    deadline = time.monotonic() + wait_s
     while not (found := what()):
         assert time.monotonic() < deadline, words
         time.sleep(0.05)
@@ -249,6 +257,38 @@ def test_repeatedly_killed_loaders_load_each_chunk_once(
     assert_exact(cloud, engine, subscriber, name)
 
 
+def test_a_publication_continues_after_its_function_is_killed_several_times(
+    cloud: Cloud, engine: Engine, subscriber: SubscriberClient
+) -> None:
+    """Each handler is killed some steps after the one before it; every song of the file is a group."""
+    songs = [f"{uuid.uuid4().hex},2026-01-{n % 28 + 1:02},{n}\n" for n in range(SONGS)]
+    name = f"plays/{uuid.uuid4().hex}.csv"
+    sql = "SELECT id, state FROM sluice.ingestions WHERE object = :name"
+    steps = "SELECT count(done_at) AS done, count(*) AS planned FROM sluice.publish_steps"
+    done = 0
+
+    def has_progressed() -> bool:
+        nonlocal done
+        (found,) = select(engine, steps)
+        has_more = done < found.done < found.planned
+        done = found.done if has_more else done
+        return has_more
+
+    with quick_retries(subscriber, "projects/local/subscriptions/status-finish"):
+        put(cloud, name, ("Song,Date,Plays\n" + "".join(songs)).encode())
+        for _ in range(FINISH_KILLS):
+            wait_for(has_progressed, "no step was done, or none was left")
+            kill_all(cloud, "finish")
+        wait_for(lambda: select(engine, sql, name=name)[0].state == "done", "not done")
+    (row,) = select(engine, sql, name=name)
+    totals = "SELECT song, played_on, plays FROM plays_totals WHERE ingestion = :id"
+    found = [
+        f"{each.song},{each.played_on},{each.plays}\n" for each in select(engine, totals, id=row.id)
+    ]
+    assert sorted(found) == sorted(songs)
+    assert select(engine, steps)[0].planned == 0
+
+
 def test_a_load_continues_after_every_function_is_killed(
     cloud: Cloud, engine: Engine, subscriber: SubscriberClient, region: str
 ) -> None:
@@ -366,3 +406,94 @@ def ack_deadline(subscriber: SubscriberClient, path: str, seconds: int) -> Itera
     yield
     found.ack_deadline_seconds = usual
     subscriber.update_subscription(subscription=found, update_mask=mask)
+
+
+def undeclared(name: str) -> bytes:
+    return f"id {name},size\n".encode() + b"".join(b"%d,%d.5\n" % (n, n) for n in range(200))
+
+
+@contextmanager
+def quick_retries(subscriber: SubscriberClient, path: str) -> Iterator[None]:
+    """Deliver again at once what failed."""
+    mask = FieldMask(paths=["retry_policy"])
+    found = subscriber.get_subscription(subscription=path)
+    usual, pause = found.retry_policy, Duration(nanos=200_000_000)
+    found.retry_policy = RetryPolicy(minimum_backoff=pause, maximum_backoff=pause)
+    subscriber.update_subscription(subscription=found, update_mask=mask)
+    yield
+    found.retry_policy = usual
+    subscriber.update_subscription(subscription=found, update_mask=mask)
+
+
+def kill_what_waits(engine: Engine) -> int:
+    """Kill each process that waits for a lock; return how many.
+
+    PostgreSQL notices that a client is gone when its statement ends, which this one does not.
+    """
+    sql = (
+        "SELECT pid, client_port FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database() AND client_port > 0"
+    )
+    waiting = {row.client_port: row.pid for row in select(engine, sql)}
+    clients = {
+        each.laddr.port: each.pid
+        for each in psutil.net_connections("tcp")
+        if each.laddr and each.pid
+    }
+    found = [(clients[port], pid) for port, pid in waiting.items() if port in clients]
+    for client, pid in found:
+        kill(client)
+        select(engine, "SELECT pg_terminate_backend(:pid)", pid=pid)
+    return len(found)
+
+
+KILLED_AT = {
+    "load": (
+        "chunks-load",
+        "LOCK TABLE sluice.observations, sluice.receipts IN SHARE MODE",
+        ("undeclared", "declared"),
+    ),
+    "finish": ("status-finish", "LOCK TABLE sluice.datasets IN SHARE MODE", ("undeclared",)),
+}
+
+
+@pytest.mark.parametrize(("subscription", "lock", "kinds"), KILLED_AT.values(), ids=list(KILLED_AT))
+def test_a_function_that_is_killed_at_each_start_fails_the_ingestion_with_the_reason(
+    cloud: Cloud,
+    engine: Engine,
+    subscriber: SubscriberClient,
+    region: str,
+    subscription: str,
+    lock: str,
+    kinds: tuple[str, ...],
+) -> None:
+    suffix = region.partition(" ")[2]
+    names = {"undeclared": f"box_{suffix}/a.csv", "declared": f"trips/{region}.csv"}
+    data = {
+        "undeclared": undeclared(suffix),
+        "declared": (HEADER + GOOD.format(region, 1, 1, 1) * 30).encode(),
+    }
+    sql = "SELECT * FROM sluice.ingestions WHERE object = ANY (:names) AND state = 'failed'"
+    killed = 0
+    with (
+        quick_retries(subscriber, f"projects/local/subscriptions/{subscription}"),
+        stopped_at(engine, lock),
+    ):
+        for kind in kinds:
+            put(cloud, names[kind], data[kind])
+
+        def has_ended() -> list[Any]:
+            nonlocal killed
+            killed += kill_what_waits(engine)
+            found = select(engine, sql, names=[names[kind] for kind in kinds])
+            return found if len(found) == len(kinds) else []
+
+        failed = wait_for(has_ended, "not all failed", 2 * WAIT_S)
+    assert killed > 5 * len(kinds)
+    for each in failed:
+        assert each.problem["code"] == "CSV121"
+        assert "killed" in each.problem["detail"]
+        assert each.rows_loaded == 0
+    assert not select(
+        engine, "SELECT 1 FROM sluice.datasets WHERE name = :name", name=f"box_{suffix}"
+    )

@@ -24,7 +24,7 @@ MAX_RESIDENT_BYTES = 512 * MIB
 #: Packages that take long to import: functions import them on first use.
 HEAVY = (
     "aiohttp", "duckdb", "google.cloud.sql", "google.cloud.storage", "google.pubsub_v1", "grpc",
-    "matplotlib", "pg8000", "pgpq", "pyarrow", "requests", "sqlalchemy", "zstandard",
+    "matplotlib", "pg8000", "pgpq", "pyarrow", "requests", "sqlalchemy", "backports.zstd",
 )  # fmt: skip
 MAX_LINES = 60
 FILE_BYTES = 150 * MIB

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from flow import THINGS, Flow
-from serving import engine, guests, serve, topics
+from keyring import Keyring
+from serving import engine, guests, serve, superuser, topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["engine", "guests", "serve", "topics"]
+    from serving import Serve
+    from sqlalchemy import Engine
+
+__all__ = ["engine", "guests", "serve", "superuser", "topics"]
 
 
 @pytest.fixture
@@ -25,3 +29,9 @@ def flow(database: str, request: pytest.FixtureRequest) -> Iterator[Flow]:
         made.declare(declared)
     yield made
     made.close()
+
+
+@pytest.fixture
+def callers(serve: Serve, engine: Engine) -> Keyring:  # the fixture
+    """Callers with keys; see `keyring.py`."""
+    return Keyring(serve, engine)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, NullPool, create_engine, event, make_url, text
 
 from sluice.compaction.compact import Compact
 from sluice.documents.ingestions import State
@@ -30,13 +31,16 @@ from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.ingestion.recovery import Recovered, recover
 from sluice.ingestion.redo import redo
 from sluice.ingestion.split import split_file
+from sluice.local.postgres import SUPERUSER
+from sluice.local.provision import USERS
 from sluice.ports import Environment, Sink, Storage, StoredObject
 from sluice.postgres.catalog import dataset_version
 from sluice.postgres.connection import new_engine, transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
+from sluice.postgres.roles import role_of
 from sluice.querying.parameters import read_parameters
-from sluice.querying.reading import snapshot, stream, without_comments
+from sluice.querying.reading import snapshot, stream
 from sluice.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,6 +67,11 @@ IDLE_S = 900.0
 def lines(first: int, last: int, kind: str = "a") -> bytes:
     """Return the lines of the things `first` to `last`."""
     return b"".join(f"{n},thing {n},{kind}\n".encode() for n in range(first, last + 1))
+
+
+def as_superuser(url: str) -> Engine:
+    """An engine for a test's database, without a pool."""
+    return create_engine(make_url(url).set(username=SUPERUSER), poolclass=NullPool)
 
 
 class Killed(BaseException):
@@ -177,7 +186,9 @@ class Flow:
     """The functions of one process.
 
     Attributes:
-        engines, storages: those of single functions; the others use `engine` and `bucket`.
+        engine: has the rights of the owner of all tables.
+        engines: of each function, with its own rights.
+        storages: those of single functions; the others use `bucket`.
     """
 
     def __init__(
@@ -188,22 +199,29 @@ class Flow:
         *,
         chunk_bytes: int = 64,
         pool_size: int = 4,
+        publish_step_rows: int = 250_000,
     ) -> None:
         self.url = url
-        self.engine: Engine = new_engine(Settings(database_url=url, pool_size=pool_size))
+        database = Settings(database_url=url, pool_size=pool_size)
+        self.engine: Engine = new_engine(database)
+        self._superuser = as_superuser(url)  # sees what the sessions of other users wait for
         self.bucket = bucket or Bucket()
         self.topics = topics or Topics()
-        self.engines: Mapping[str, Engine] = {}
+        self.engines: Mapping[str, Engine] = {
+            name: new_engine(replace(database, database_user=user, database_role=role_of(name)))
+            for name, user in USERS.items()
+        }
         self.storages: Mapping[str, Storage] = {}
-        self.settings = Settings(chunk_bytes=chunk_bytes, recovery_idle_s=IDLE_S)
+        self.settings = Settings(
+            chunk_bytes=chunk_bytes, recovery_idle_s=IDLE_S, publish_step_rows=publish_step_rows
+        )
         self._delivered = 0
         self._twins: list[Flow] = []
 
     def env(self, function: str) -> Environment:
         """What the use cases of a function work with."""
-        engine = self.engines.get(function, self.engine)
         storage = self.storages.get(function, self.bucket)
-        return Environment(self.settings, engine, storage, self.topics)
+        return Environment(self.settings, self.engines[function], storage, self.topics)
 
     def split(self, file: StoredObject, delivery: int = 1) -> int:
         return split_file(self.env("split"), file, delivery)
@@ -238,7 +256,8 @@ class Flow:
     def close(self) -> None:
         """Close the database connections of this process and its twins."""
         for each in (self, *self._twins):
-            each.engine.dispose()
+            for engine in (each.engine, *each.engines.values()):
+                engine.dispose()
 
     def declare(self, document: Mapping[str, Any] = THINGS, **changes: Any) -> None:
         declare(self.engine, {**document, **changes}, origin="api")
@@ -269,7 +288,7 @@ class Flow:
         if sent.topic == CHUNKS_TOPIC:
             self.load(Chunk.from_message(sent.body))
         elif sent.topic == UPLOADS_TOPIC:
-            file = read_notification(sent.attributes, sent.body)
+            file = read_notification(sent.attributes, sent.body, "inbox")
             assert file is not None
             self.split(file)
         elif sent.topic == STATUS_TOPIC and sent.attributes["state"] == State.PUBLISHING:
@@ -281,7 +300,7 @@ class Flow:
 
     def compact(self, dataset: str, **options: Any) -> bool:
         """Compact a dataset, as finish does after something was published."""
-        return Compact(self.engine, **options)(dataset)
+        return Compact(self.engines["finish"], **options)(dataset)
 
     def chunks(self, ingestion: int) -> list[Chunk]:
         """The messages of chunks sent for an ingestion, repeated ones too."""
@@ -335,20 +354,31 @@ class Flow:
 
     def ask(self, dataset: str, query: str, **arguments: object) -> list[dict[str, Any]]:
         """Answer a named query as the API does."""
-        with snapshot(self.engine, 30) as connection:
+        with snapshot(self.engines["query"], 30) as connection:
             found = dataset_version(connection, dataset).dataset.query(query)
             assert found is not None, f"{dataset} has no query {query}"
             given = [(name, str(value)) for name, value in arguments.items()]
             values = read_parameters(found, given)
             types = found.parameter_types
-            _, batches = stream(
-                connection, without_comments(found.sql), values, types=types, as_json=True
-            )
+            _, batches = stream(connection, found.sql, values, types=types, as_json=True)
             return [json.loads(row) for batch in batches for (row,) in batch]
 
     def run_sql(self, sql: str, **values: Any) -> None:
         with transaction(self.engine) as connection:
             connection.execute(text(sql), values)
+
+    def wait_until_blocked(self) -> None:
+        """Wait until a session waits for a lock."""
+        sql = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        for _ in range(1000):
+            with self._superuser.connect() as connection:
+                if connection.scalar(text(sql)):
+                    return
+            time.sleep(0.01)
+        raise AssertionError("no session waits")
 
     @contextmanager
     def before(self, name: str, act: Callable[[], object]) -> Iterator[None]:
@@ -359,11 +389,23 @@ class Flow:
             if str(element) == wanted:
                 act()
 
-        event.listen(self.engine, "before_execute", look)
+        remove = self.listen("before_execute", look)
         try:
             yield
         finally:
-            event.remove(self.engine, "before_execute", look)
+            remove()
+
+    def listen(self, name: str, listener: Callable[..., object]) -> Callable[[], None]:
+        """Call a listener at an event of SQLAlchemy of any engine; return what ends that."""
+        engines = (self.engine, *self.engines.values())
+        for each in engines:
+            event.listen(each, name, listener)
+
+        def remove() -> None:
+            for each in engines:
+                event.remove(each, name, listener)
+
+        return remove
 
     @contextmanager
     def held(self, table: str = "store.things") -> Iterator[None]:

@@ -15,8 +15,9 @@ class Store:
         self.objects: dict[str, bytes] = {}
         self.before_keep: Callable[[str], object] = lambda _name: None
 
-    def fetch(self, bucket: str, name: str) -> bytes | None:
-        return self.objects.get(name)
+    def fetch(self, bucket: str, name: str, max_bytes: int) -> bytes | None:
+        data = self.objects.get(name)
+        return None if data is None else data[: max_bytes + 1]
 
     def keep(self, bucket: str, name: str, data: bytes, content_type: str) -> None:
         self.before_keep(name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import functions_framework
 import pytest
+from flow import as_superuser
 from sqlalchemy import Engine, text
 from werkzeug.test import Client
 
@@ -16,11 +17,12 @@ from sluice.datasets.identifiers import store_table
 from sluice.documents.ingestions import State
 from sluice.ingestion.ingestions import move
 from sluice.ingestion.ingestions import receive as receive_file
-from sluice.local.provision import create_topology
+from sluice.local.provision import USERS, create_topology
 from sluice.ports import StoredObject
 from sluice.postgres.connection import new_engine, open_database, transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
+from sluice.postgres.roles import role_of
 from sluice.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ GUESTS: Mapping[str, Any] = {
     "queries": {
         "named": "-- The guest with a name.\n-- param name text!: The name.\n-- returns: one\n"
         "SELECT id, name FROM guests WHERE name = :name",
-        "slow": "-- Never ends, at any :word.\nSELECT pg_sleep(60)",
+        "slow": "-- Never ends, at any :word.\nWITH RECURSIVE steps AS (SELECT 1 AS step UNION ALL"
+        " SELECT step FROM steps) SELECT count(*) FROM steps -- :word",
         "broken": "-- Divides by nothing.\nSELECT 1 / 0 AS x",
     },
 }
@@ -60,13 +63,27 @@ def engine(database: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
+def superuser(database: str) -> Engine:
+    """The test's database as superuser, who sees and ends the sessions of other users."""
+    return as_superuser(database)
+
+
+@pytest.fixture
 def serve(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Load a function with some settings, as functions-framework does, and return its client."""
+    """Load a function with some settings, as functions-framework does, and return its client.
+
+    It connects to the database with its own role.
+    """
     opened = []
 
     def start(function: str, **settings: str) -> Client:
         monkeypatch.setenv("SLUICE_DATABASE_URL", database)
-        for name, value in settings.items():
+        is_open = not {"token", "authentication"} & set(settings)
+        monkeypatch.setenv("SLUICE_AUTHENTICATION", "none" if is_open else "required")
+        monkeypatch.setenv("SLUICE_DATABASE_USER", USERS[function])
+        monkeypatch.setenv("SLUICE_DATABASE_ROLE", role_of(function))
+        # Its client leaves answers open, of which each counts as a request that is not finished.
+        for name, value in {"requests_at_once": "0", **settings}.items():
             monkeypatch.setenv(f"SLUICE_{name.upper()}", value)
         opened.append(read_settings())
         source = str(FUNCTIONS / function / "main.py")

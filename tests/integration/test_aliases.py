@@ -191,10 +191,10 @@ def test_the_routes_of_every_dataset_are_in_the_openapi_document(serve: Serve) -
     assert list(paths["/upload"]["post"]["requestBody"]["content"]) == ["multipart/form-data"]
 
 
-def test_an_unknown_path_is_a_problem(intake: Client) -> None:
+def test_an_unknown_path_or_method_is_a_problem(intake: Client) -> None:
     assert_problem(intake.get("/nothing/here"), "API305", 404)
     assert_problem(intake.get("/v2/datasets"), "API305", 404)
-    assert_problem(intake.delete("/hello"), "API305", 404)
+    assert_problem(intake.delete("/hello"), "API306", 405)
     assert_problem(intake.delete("/v1/datasets"), "API306", 405)
 
 

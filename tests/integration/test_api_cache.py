@@ -13,7 +13,7 @@ from sluice.postgres.declare import declare
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from serving import Serve
     from sqlalchemy import Engine
@@ -24,7 +24,7 @@ JOBS: dict[str, Any] = {
     "columns": [{"name": "job", "type": "text"}],
     "queries": {
         "pairs": "-- Guests and trades.\nSELECT guests.name, trades.job FROM guests, trades ORDER BY 1, 2",
-        "moment": "-- The time.\nSELECT CAST(clock_timestamp() AS text) AS moment FROM trades",
+        "moment": "-- The time.\nSELECT CAST(statement_timestamp() AS text) AS moment FROM trades",
     },
 }
 ROWS = "/v1/datasets/guests/rows"
@@ -39,18 +39,28 @@ def query(serve: Serve, guests: int, engine: Engine) -> Client:
 
 
 @pytest.fixture
-def selects(query: Client) -> Iterator[list[str]]:
+def selects(query: Client) -> list[str]:
     """The statements that read rows, as they are sent."""
+    return reads_of(open_database(read_settings()))
+
+
+def reads_of(database: Engine) -> list[str]:
+    """Return a list that grows by each statement that reads rows."""
     seen: list[str] = []
 
-    def note(*arguments: Any) -> None:
-        if "DECLARE" in arguments[2] or "row_to_json" in arguments[2]:
-            seen.append(arguments[2])
+    def watch(connection: Any, *_: object) -> None:  # a pg8000 connection
+        if "send_PARSE" not in vars(connection):
+            send = connection.send_PARSE
 
-    database = open_database(read_settings())
-    event.listen(database, "before_cursor_execute", note)
-    yield seen
-    event.remove(database, "before_cursor_execute", note)
+            def note(name: bytes, statement: str, oids: Sequence[int] = ()) -> None:
+                if "DECLARE" in statement or "row_to_json" in statement:
+                    seen.append(statement)
+                send(name, statement, oids)
+
+            connection.send_PARSE = note
+
+    event.listen(database, "checkout", watch)
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -108,9 +118,7 @@ def test_an_answer_that_depends_on_time_is_not_cached(query: Client) -> None:
 
 def test_the_cache_can_be_switched_off(serve: Serve, query: Client, engine: Engine) -> None:
     client = serve("query", cache_s="0")
-    seen: list[str] = []
-    database = open_database(read_settings())
-    event.listen(database, "before_cursor_execute", lambda *given: seen.append(given[2]))
+    seen = reads_of(open_database(read_settings()))
     for _ in range(2):
         assert client.get(ROWS).json
-    assert sum("row_to_json" in each for each in seen) == 2
+    assert len(seen) == 2

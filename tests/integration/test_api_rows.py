@@ -277,7 +277,7 @@ def test_the_pages_of_a_browser_together_have_all_rows(query: Client) -> None:
     while link:
         page = query.get(link).text
         seen += page.count("<tr>") - 1
-        assert links(page)["csv"] == f"{ROWS}?order=name.desc&id=gt.1&format=csv"
+        assert links(page)["spreadsheet"] == f"{ROWS}?order=name.desc&id=gt.1&format=spreadsheet"
         link = links(page).get("Next page", "")
     assert seen == 7
     assert "The last 1 row" in page

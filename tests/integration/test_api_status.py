@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sluice.api import sse as streams
 from sluice.documents.ingestions import State
 from sluice.ingestion.ingestions import move
+from sluice.local.functions import FUNCTIONS
 from sluice.postgres.connection import transaction
 
 if TYPE_CHECKING:
@@ -143,6 +144,32 @@ def test_csv_and_ndjson_have_all_rejects(status: Client, refused: int) -> None:
     assert_problem(status.get("/v1/ingestions/99/rejects"), "API305", 404)
 
 
+def test_json_has_the_first_kilobytes_of_a_long_reject_and_its_size(
+    status: Client, engine: Engine, refused: int
+) -> None:
+    original = "x" + "é" * 40_000  # 64 KiB end within a character
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE sluice.rejects SET value = repeat('v', 70000), reason = repeat('r', 70000),"
+                " original = CAST(:original AS bytea) WHERE ingestion = :ingestion AND line = 3"
+            ),
+            {"ingestion": refused, "original": original.encode()},
+        )
+    path = f"/v1/ingestions/{refused}/rejects"
+    _, page, *_ = status.get(path).json["rejects"]
+    _, line, *_ = status.get(f"{path}?format=ndjson").text.splitlines()
+    assert page == json.loads(line)
+    assert page["original"] == original[: 1 + 32_767]
+    assert page["size_bytes"] == len(original.encode())
+    assert (len(page["value"]), len(page["reason"])) == (65_536, 65_536)
+    _, reason, *_ = csv.reader(
+        io.StringIO(status.get(f"{path}?format=reasons").text.partition("\n")[2])
+    )
+    assert (reason[4], reason[5]) == ("v" * 65_536, "r" * 65_536)
+    assert original.encode() in status.get(f"{path}?format=csv").data
+
+
 def test_events_so_far_are_a_list_for_json(status: Client, guests: int) -> None:
     path = f"/v1/ingestions/{guests}/events"
     found = status.get(path, headers={"Accept": "application/json"}).json["events"]
@@ -255,14 +282,14 @@ def test_a_malformed_sequence_is_refused(status: Client, guests: int, identifier
 
 
 def test_a_stream_survives_the_loss_of_its_database_connection(
-    status: Client, engine: Engine
+    status: Client, engine: Engine, superuser: Engine
 ) -> None:
     number = receive(engine, "trips")
     messages = iter(Stream(status, f"/v1/ingestions/{number}/events"))
     feed = Stream(status, "/v1/ingestions")
     feed.open()
     assert next(messages)[0] == "1"
-    with engine.begin() as connection:
+    with superuser.begin() as connection:
         lost = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE query LIKE 'LISTEN%' AND datname = current_database()"
@@ -275,9 +302,27 @@ def test_a_stream_survives_the_loss_of_its_database_connection(
         pass
 
 
-def test_all_streams_share_one_listening_connection(status: Client, engine: Engine) -> None:
+def test_idle_streams_leave_threads_for_other_requests(status: Client, engine: Engine) -> None:
+    (threads,) = (each.concurrency for each in FUNCTIONS if each.name == "status")
+    assert threads - streams.MAX_STREAMS >= 16
+    number = receive(engine, "trips")
+    paths = (f"/v1/ingestions/{number}/events", "/v1/ingestions")
+    opened = [Stream(status, paths[each % 2]) for each in range(streams.MAX_STREAMS)]
+    for path in paths:
+        answer = status.get(path, headers=LIVE)
+        assert_problem(answer, "SYS930", 503)
+        assert "Retry-After" in answer.headers
+    assert status.get("/v1/ingestions").status_code == 200
+    for each in opened:
+        each.close()
+    Stream(status, paths[0]).close()
+
+
+def test_all_streams_share_one_listening_connection(
+    status: Client, engine: Engine, superuser: Engine
+) -> None:
     def listening() -> int:
-        with engine.begin() as connection:
+        with superuser.begin() as connection:
             sql = (
                 "SELECT count(*) FROM pg_stat_activity WHERE query IN ('LISTEN sluice_events', '')"
             )
@@ -355,6 +400,6 @@ def test_without_pubsub_no_subscription_is_created(
 ) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
     monkeypatch.setattr("sluice.gcloud.push_subscriptions._TIMEOUT_S", 0.5)
-    answer = status.post("/v1/subscriptions", json={"endpoint": "https://example.com"})
+    answer = status.post("/v1/subscriptions", json={"endpoint": "http://localhost:9/"})
     assert_problem(answer, "SYS905", 503)
     assert status.get("/v1/subscriptions").json["subscriptions"] == []

@@ -29,7 +29,6 @@ from sluice.errors import (
     StorageUnavailableError,
 )
 from sluice.postgres.catalog import dataset_versions
-from sluice.postgres.migrations import migrate
 
 #: Deliveries after which a small file is split on its own.
 ALONE = 9
@@ -384,15 +383,18 @@ def test_constraints_and_indexes_are_restored_under_their_names(backups: Backups
 
 
 def test_a_new_database_is_restored_from_the_bucket_alone(
-    backups: Backups, empty_database: str
+    backups: Backups, clone_database: Callable[[], AbstractContextManager[str]]
 ) -> None:
     saved = backups.save()
-    other = Flow(empty_database)
-    migrate(other.engine)
+    with clone_database() as url:
+        _restore_into(Flow(url), backups, saved.id)
+
+
+def _restore_into(other: Flow, backups: Backups, saved: str) -> None:
     restore = Restore(other.settings, other.engine, backups.store, other.topics)
     restore(Repository(other.settings, other.engine, backups.store).newest(), None, "")
     assert other.ids() == list(range(1, 61))
-    assert saved.id == Repository(other.settings, other.engine, backups.store).newest().id
+    assert saved == Repository(other.settings, other.engine, backups.store).newest().id
     other.run(HEADER + lines(61, 65), "things/b.csv")
     assert other.ids() == list(range(1, 66))
     other.close()
@@ -563,6 +565,16 @@ def test_a_suffix_that_makes_no_valid_name_is_refused(backups: Backups) -> None:
     for suffix in ("-x", " ", "X"):
         with pytest.raises(ParameterError, match="is not a valid name of a dataset"):
             backups.restore(saved, suffix=suffix)
+
+
+@pytest.mark.parametrize("suffix", ["__staging", "__replaced", "__kinds", "_kinds"])
+def test_a_copy_cannot_take_the_name_of_another_table_or_view(
+    backups: Backups, suffix: str
+) -> None:
+    saved, before = backups.save(), backups.state()
+    with pytest.raises(ParameterError, match=r"^suffix: name: "):
+        backups.restore(saved, suffix=suffix)
+    assert backups.state() == before
 
 
 # Failures

@@ -78,7 +78,8 @@ def _python(code: str, **values: object) -> list[str]:
 
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {**kept, "SLUICE_PROJECT": "local", "SLUICE_INBOX": "inbox", "SLUICE_OUTBOX": "outbox"}
+    settings = {"PROJECT": "local", "INBOX": "inbox", "OUTBOX": "outbox", "AUTHENTICATION": "none"}
+    return {**kept, **{f"SLUICE_{name}": value for name, value in settings.items()}}
 
 
 def _free_port() -> int:

@@ -121,6 +121,29 @@ def test_an_ingestion_undone_meanwhile_is_left_out(
     assert uncompacted(flow) == []
 
 
+def test_an_ingestion_undone_just_before_its_segment_begins_is_left_out(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingestion = load_only(flow, FILE)
+    chosen = compact._next_group
+
+    def undone_meanwhile(*arguments: Any) -> Any:
+        group = chosen(*arguments)
+        if group is not None and flow.state(ingestion) == "done":
+            twin = flow.twin()
+            twin.undo(ingestion)
+            twin.close()
+        return group
+
+    monkeypatch.setattr(compact, "_next_group", undone_meanwhile)
+    flow.compact("things")
+    assert flow.state(ingestion) == "undone"
+    assert projected(flow) == []
+    other = load_only(flow, FILE, "things/b.csv")
+    flow.compact("things")
+    assert segments(flow) == [[other]]
+
+
 def segments(flow: Flow) -> list[list[int]]:
     """The ingestions of each segment that readers use."""
     sql = "SELECT ingestions FROM sluice.segments WHERE compacted_at IS NOT NULL AND retired_at IS NULL"

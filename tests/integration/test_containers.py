@@ -15,9 +15,11 @@ import grpc
 import httpx
 from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from sqlalchemy import make_url
 
 from sluice.ingestion.notifications import notification_of
 from sluice.local import provision
+from sluice.local.postgres import SUPERUSER
 from sluice.local.state import Ports
 from sluice.local.topology import SUBSCRIPTIONS
 from sluice.ports import StoredObject
@@ -53,7 +55,8 @@ def test_a_file_is_loaded_through_parts_that_run_elsewhere(
     port = Ports.free().gateway
     environ = {
         **os.environ,
-        "SLUICE_DATABASE_URL": database,
+        "SLUICE_AUTHENTICATION": "none",
+        "SLUICE_DATABASE_URL": str(make_url(database).set(username=SUPERUSER)),
         "PUBSUB_EMULATOR_HOST": pubsub.address,
         "STORAGE_EMULATOR_HOST": storage.url,
         "PYTHONPATH": str(CHECKOUT / "shared"),

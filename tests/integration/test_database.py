@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from sluice.postgres.connection import open_database, sqlstate
+from sluice.errors import OtherMigrationsError
+from sluice.postgres.connection import CLIENT_CHECK_S, open_database, sqlstate
+from sluice.postgres.migrations import migrate
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:
@@ -70,3 +77,47 @@ def test_what_is_committed_stays_and_what_failed_does_not(engine: Engine) -> Non
             text("SELECT a FROM sluice.subscriptions_of_test WHERE a > :a"), {"a": 0}
         )
         assert found.scalars().all() == [1]
+
+
+@pytest.mark.parametrize(("name", "is_known"), [("0003_squashed", False), ("9999_later", True)])
+def test_a_database_with_other_earlier_migrations_is_refused_with_what_to_do(
+    engine: Engine, name: str, is_known: bool
+) -> None:
+    with engine.begin() as connection:
+        added = text("INSERT INTO public.sluice_migrations (name) VALUES (:name)")
+        connection.execute(added, {"name": name})
+    refused = (
+        nullcontext() if is_known else pytest.raises(OtherMigrationsError, match=f"{name}.*restore")
+    )
+    with refused:
+        migrate(engine)
+
+
+#: Waits for a lock, in a process of its own.
+WAITING = (
+    "from sluice.postgres.connection import open_database\n"
+    "from sluice.settings import read_settings\n"
+    "with open_database(read_settings()).connect() as connection:\n"
+    "    connection.exec_driver_sql('RESET ALL')\n"
+    "    connection.exec_driver_sql('SELECT pg_advisory_xact_lock(4711)')\n"
+)
+
+
+def test_the_session_of_a_killed_client_stops_waiting_for_a_lock(engine: Engine) -> None:
+    waiting = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted"
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4711)")
+
+        def wait_for(count: int, most_s: float) -> float:
+            began = time.monotonic()
+            while connection.scalar(waiting) != count:
+                assert time.monotonic() < began + most_s
+                time.sleep(0.05)
+            return time.monotonic() - began
+
+        with subprocess.Popen([sys.executable, "-c", WAITING]) as client:
+            wait_for(1, 60)
+            client.send_signal(signal.SIGKILL)
+            wait_for(0, CLIENT_CHECK_S + 10)

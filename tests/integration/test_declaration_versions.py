@@ -8,7 +8,8 @@ import pytest
 from flow import HEADER, THINGS, Flow, lines
 
 from sluice.errors import DeclarationChangedError, DeclarationError
-from sluice.ingestion.insert_rows import InsertResult, insert_rows
+from sluice.ingestion.idempotency import InsertResult
+from sluice.ingestion.insert_rows import insert_rows
 from sluice.ingestion.row_groups import RowGroup
 from sluice.parsing.json_rows import Numeral
 from sluice.postgres.catalog import read_dataset

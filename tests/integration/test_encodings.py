@@ -99,3 +99,23 @@ def test_marks_of_joined_files_are_no_part_of_values_in_any_encoding(flow: Flow)
     flow.deliver()
     assert flow.account(ingestion) == (3, 3, 0)
     assert [each.name for each in flow.all("SELECT name FROM joined")] == ["café", "x", "y"]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["cp932", "euc_jp", "gb18030", "big5", "cp949", "cp1251", "koi8_r"]
+)
+@pytest.mark.parametrize("folder", ["things", "nobody"], ids=["declared", "undeclared"])
+def test_text_in_another_encoding_is_refused_until_that_is_declared(
+    flow: Flow, encoding: str, folder: str
+) -> None:
+    word = {"cp949": "서울 부산", "cp1251": "Москва Казань", "koi8_r": "Москва Казань"}.get(
+        encoding, "北海"
+    )
+    rows = "".join(f"{n},{word}\n{n + 1},{word[::-1]}\n" for n in range(10, 20, 2))
+    data = f"id,name\n{rows}".encode(encoding)
+    refused = flow.run(data, f"{folder}/a.csv")
+    assert flow.state(refused) == "failed"
+    assert flow.ingestion(refused).problem["code"] == "CSV108"
+    flow.declare({"name": folder, "columns": COLUMNS, "encoding": encoding})
+    assert flow.account(flow.run(data, f"{folder}/b.csv")) == (10, 10, 0)
+    assert flow.one(f"SELECT name FROM {folder} WHERE id = 12").name == word

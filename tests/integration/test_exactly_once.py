@@ -13,9 +13,11 @@ import pytest
 from flow import HEADER, Flow, Killed, assert_events_in_order, die, lines
 from sqlalchemy import text
 
+from sluice.csv.contents import HEAD_BYTES
 from sluice.errors import ChunkInProgressError, PubsubUnavailableError, SplitInProgressError
 from sluice.ingestion.chunks import CHUNKS_TOPIC
 from sluice.ingestion.outbox import STATUS_TOPIC, relay
+from sluice.ingestion.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,18 +41,6 @@ def assert_loaded_once(flow: Flow, ingestion: int, rows: list[int] = ROWS) -> No
     assert flow.kinds() == {"a": len(rows)}
     assert flow.account(ingestion) == (len(rows), len(rows), 0)
     assert_events_in_order(flow, ingestion)
-
-
-def wait_until_blocked(flow: Flow) -> None:
-    sql = (
-        "SELECT count(*) AS n FROM pg_stat_activity"
-        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    for _ in range(1000):
-        if flow.one(sql).n:
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("no session waits")
 
 
 def test_a_file_is_split_loaded_and_published(flow: Flow) -> None:
@@ -250,7 +240,7 @@ def test_one_of_two_concurrent_loaders_loads_a_chunk(flow: Flow, other: Flow) ->
     with ThreadPoolExecutor(1) as thread:
         with flow.held():
             first = thread.submit(other.load, chunk)
-            wait_until_blocked(flow)
+            flow.wait_until_blocked()
             with pytest.raises(ChunkInProgressError):
                 flow.load(chunk)
         first.result()
@@ -391,7 +381,7 @@ def test_a_relay_waits_for_another_and_leaves_no_event(flow: Flow, other: Flow) 
     with flow.engine.connect() as connection, ThreadPoolExecutor(1) as thread:
         connection.execute(text("SELECT pg_advisory_xact_lock(2, 1)"))
         loading = thread.submit(other.load, flow.chunks(ingestion)[0])
-        wait_until_blocked(flow)
+        flow.wait_until_blocked()
         assert not loading.done()
         connection.rollback()
         loading.result()
@@ -422,6 +412,39 @@ def test_a_split_killed_midway_is_resumed(
     assert reads[0] == known
     flow.bucket.before_read = lambda _first_byte: None
     assert_loaded_once(flow, ingestion)
+
+
+@pytest.mark.flow(chunk_bytes=1000)
+def test_a_split_resumed_far_into_a_file_reads_only_the_rest(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.ingestion.sources._BLOCK_BYTES", 1000)
+    monkeypatch.setattr("sluice.ingestion.sources.MAX_REREAD_BYTES", 6000)
+    stored = flow.put(HEADER + lines(1, 900))
+    reads: list[int] = []
+
+    def die(first_byte: int) -> None:
+        reads.append(first_byte)
+        if first_byte > 10_000:
+            raise Killed
+
+    flow.bucket.before_read = die
+    with pytest.raises(Killed):
+        flow.split(stored)
+    known = flow.one("SELECT max(end_byte) AS byte FROM sluice.chunks").byte
+    assert known > 8000
+    reads.clear()
+    flow.bucket.before_read = reads.append
+    ingestion = split_once_free(flow, stored)
+    assert known in reads
+    # The first bytes say what kind of file it is.
+    assert [each for each in reads if HEAD_BYTES <= each < known] == []
+    flow.bucket.before_read = lambda _first_byte: None
+    assert_loaded_once(flow, ingestion, list(range(1, 901)))
+    assert flow.ingestion(ingestion).content_sha256 is None
+    figures = {each.name: each.ok for each in verify(flow.env("intake"), ingestion).figures}
+    assert figures["sha256"] is None
+    assert figures["content"]
 
 
 def split_once_free(flow: Flow, stored: StoredObject) -> int:
@@ -470,7 +493,7 @@ def test_a_chunk_that_is_loading_when_its_ingestion_is_cancelled_leaves_nothing(
     with ThreadPoolExecutor(1) as thread:
         with flow.held():
             loading = thread.submit(other.load, flow.chunks(ingestion)[0])
-            wait_until_blocked(flow)
+            flow.wait_until_blocked()
             flow.cancel(ingestion)
         loading.result()
     assert flow.stored() == 0
@@ -500,7 +523,7 @@ def test_a_retry_waits_for_the_loaders_of_the_earlier_attempt(flow: Flow, other:
     with ThreadPoolExecutor(2) as threads:
         with flow.held():
             loading = threads.submit(other.load, flow.chunks(ingestion)[0])
-            wait_until_blocked(flow)
+            flow.wait_until_blocked()
             flow.cancel(ingestion)
             retrying = threads.submit(flow.retry, ingestion)
             threading.Event().wait(0.2)

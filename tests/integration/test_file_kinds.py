@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-import zstandard
+from backports import zstd
 from flow import HEADER, Flow, Killed, lines
 
 from sluice.errors import SplitInProgressError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sluice.ports import StoredObject
 
 CONTENT = HEADER + lines(1, 30) + b"x,broken,a\n"
-COMPRESSED = {"gz": gzip.compress(CONTENT), "zst": zstandard.compress(CONTENT)}
+COMPRESSED = {"gz": gzip.compress(CONTENT), "zst": zstd.compress(CONTENT)}
 
 
 def split_again(flow: Flow, stored: StoredObject) -> int:

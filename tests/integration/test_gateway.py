@@ -46,7 +46,7 @@ def ask_query(client: httpx.Client, method: str = "GET", **parameters: Any) -> h
 
 
 def work(cloud: Cloud, seconds: float) -> dict[str, float]:
-    return httpx.post(f"{cloud.push_endpoint('load')}?seconds={seconds}", timeout=60).json()
+    return httpx.post(f"{cloud.push_endpoint('load')}&seconds={seconds}", timeout=60).json()
 
 
 def most_at_once(answers: list[dict[str, float]]) -> int:
@@ -81,10 +81,15 @@ def test_head_is_answered_without_a_body(client: httpx.Client) -> None:
     [
         ("GET", "/v1/nowhere", 404, "API305"),
         ("DELETE", "/v1/datasets", 405, "API306"),
-        ("GET", "/functions/unknown", 404, "API305"),
+        ("GET", "/functions/load", 403, "API353"),
         ("GET", "/v1/backups", 404, "API305"),
     ],
-    ids=["unknown path", "wrong method", "unknown function", "function that is not deployed"],
+    ids=[
+        "unknown path",
+        "wrong method",
+        "push without the secret",
+        "function that is not deployed",
+    ],
 )
 def test_what_no_function_serves_is_a_problem_document(
     client: httpx.Client, method: str, path: str, status: int, code: str
@@ -93,6 +98,11 @@ def test_what_no_function_serves_is_a_problem_document(
     assert answer.status_code == answer.json()["status"] == status
     assert answer.json()["code"] == code
     assert answer.headers["content-type"].startswith("application/problem+json")
+
+
+def test_a_push_to_an_unknown_function_is_a_problem(cloud: Cloud) -> None:
+    answer = httpx.post(cloud.push_endpoint("unknown"))
+    assert (answer.status_code, answer.json()["code"]) == (404, "API305")
 
 
 def test_events_arrive_while_the_stream_is_open_and_closing_it_frees_the_instance(
@@ -153,8 +163,9 @@ def test_a_client_that_waits_to_send_a_body_is_invited(cloud: Cloud) -> None:
     """As curl does with large bodies: it would wait for a second."""
     with socket.create_connection(("127.0.0.1", cloud.ports.gateway)) as connection:
         connection.sendall(
-            b"GET /v1/datasets?do=count HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
-            b"Expect: 100-continue\r\n\r\n"
+            b"GET /v1/datasets?do=count HTTP/1.1\r\n"
+            b"Host: localhost:%d\r\nContent-Length: 1\r\n"
+            b"Expect: 100-continue\r\n\r\n" % cloud.ports.gateway
         )
         assert connection.recv(64).startswith(b"HTTP/1.1 100 Continue")
 

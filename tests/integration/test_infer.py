@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from problems import assert_problem
 
+from sluice.inference import dry_run
 from sluice.inference.inferred import POLICIES
 from sluice.postgres.declare import declare
 from workbooks import workbook
@@ -91,3 +93,13 @@ def test_the_beginning_of_a_workbook_says_nothing(query: Client) -> None:
     size = len(data) + 100 * 1024**2
     refused = query.post(f"/v1/infer?name=book.xlsx&size_bytes={size}", data=data)
     assert "100 MiB" in assert_problem(refused, "CSV114", 422)["detail"]
+
+
+def test_of_content_that_is_too_large_the_beginning_is_inferred(
+    query: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dry_run, "_MAX_CONTENT_BYTES", 2_000_000)
+    lines = b"".join(b"%d,name %d\n" % (n, n) for n in range(300_000))
+    packed = infer(query, gzip.compress(b"id,name\n" + lines), name="a.csv.gz")
+    assert not packed["is_complete"]
+    assert 90_000 < packed["records"] == packed["rows"] < 200_000

@@ -10,6 +10,7 @@ from flow import THINGS, Flow
 
 from sluice.documents.ingestions import State
 from sluice.errors import DeclarationError
+from sluice.ingestion.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +64,26 @@ class TestNewColumns:
         assert box.account(box.run(data, "box/a.csv")) == (21, 21, 0)
         assert box.one('SELECT "_rescued" AS r FROM box WHERE id = 1').r == '{"b": "c"}'
 
+    def test_fields_after_the_last_column_can_be_rescued(self, box: Flow) -> None:
+        box.declare(COLUMNS, rescue=True, ragged="rescue")
+        rows = b"1,a,x,y\n2,b\n3\n" + b'4,d,,"y, ""z""",z\n5,e,,,\n' + b"6,f,\n" * 20
+        done = box.run(b"id,name,note\n" + rows, "box/a.csv")
+        assert box.account(done) == (25, 25, 0)
+        assert verify(box.env("intake"), done).verified
+        found = box.all('SELECT id, "_rescued" AS rescued FROM box WHERE id < 6 ORDER BY id')
+        assert [each.rescued and json.loads(each.rescued) for each in found] == [
+            {"note": "x", "column_4": "y"},
+            None,
+            None,
+            {"column_4": 'y, "z"', "column_5": "z"},
+            None,
+        ]
+
+    def test_a_file_with_rescued_cells_has_no_place_for_others(self, box: Flow) -> None:
+        box.declare(COLUMNS, rescue=True, ragged="rescue")
+        done = box.run(b"id,name,_rescued\n1,a,b,c\n" + b"2,a,\n" * 20, "box/a.csv")
+        assert box.account(done) == (21, 20, 1)
+
 
 @pytest.mark.flow(declared=None)
 @pytest.mark.parametrize("changes", [{"header": False}, {"new_columns": "add"}], ids=str)
@@ -87,3 +108,9 @@ def test_a_value_of_another_type_may_fail_its_file(database: str, chunk_bytes: i
     assert flow.account(broken) == (31, 30, 1)
     assert flow.state(broken) == State.DONE
     flow.close()
+
+
+@pytest.mark.flow(declared=None)
+def test_fields_are_rescued_only_into_a_column(flow: Flow) -> None:
+    with pytest.raises(DeclarationError, match="rescue = true"):
+        flow.declare(COLUMNS, ragged="rescue")

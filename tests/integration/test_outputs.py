@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import itertools
 from itertools import pairwise
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from faults import Fault, before_named, injected
 from flow import Flow, Killed
 from problems import assert_problem
+from requests import RequestException, Session
 
 from real_files import DATA, EXPECTED, ROOT, needs_real_files
 from sluice.datasets.declarations import folder_document
-from sluice.errors import DeclarationError, OutputInProgressError, StorageUnavailableError
+from sluice.errors import (
+    DeclarationError,
+    OutputInProgressError,
+    PublicationUnfinishedError,
+    RowsRefusedError,
+    StorageUnavailableError,
+)
 from sluice.gcloud.storage import CloudStorage, storage_client
+from sluice.ingestion import finish
 from sluice.postgres.declare import declare
 
 if TYPE_CHECKING:
@@ -101,6 +112,59 @@ def test_a_handler_killed_after_the_output_publishes_nothing_and_the_next_one_fi
     assert flow.state(ingestion) == "done"
     assert written(flow, ingestion) == OUTPUT
     assert flow.event_names(ingestion).count("done") == 1
+
+
+def test_an_output_that_is_written_is_not_written_again(flow: Flow) -> None:
+    names: list[str] = []
+    flow.bucket.before_write = names.append
+    ingestion = flow.split(flow.put(FILE))
+    with flow.before("publish", kill_at(2)), pytest.raises(Killed):
+        flow.deliver()
+    assert flow.state(ingestion) == "publishing"
+    assert flow.ingestion(ingestion).output is None
+    flow.finish(ingestion)
+    assert names == [f"outputs/things/{ingestion}.csv"]
+    assert written(flow, ingestion) == OUTPUT
+    assert flow.all("SELECT * FROM sluice.written_outputs") == []
+
+
+def test_an_output_is_left_to_the_next_handler_where_there_is_not_enough_time(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingestion = flow.split(flow.put(FILE))
+    with monkeypatch.context() as patch:
+        patch.setattr(finish, "BEGINS_WITHIN_S", 0.0)
+        with pytest.raises(PublicationUnfinishedError):
+            flow.deliver()
+    assert flow.state(ingestion) == "publishing"
+    flow.finish(ingestion)
+    assert written(flow, ingestion) == OUTPUT
+
+
+def test_the_output_of_a_file_that_is_retried_is_written_again(flow: Flow) -> None:
+    names: list[str] = []
+    flow.bucket.before_write = names.append
+    refuse = Fault(RowsRefusedError("refused"))
+    ingestion = flow.split(flow.put(FILE))
+    with injected(flow, before_named("touch_freshness"), refuse):
+        flow.deliver()
+    assert flow.state(ingestion) == "failed"
+    flow.retry(ingestion)
+    flow.deliver()
+    assert flow.state(ingestion) == "done"
+    assert names == [f"outputs/things/{ingestion}.csv"] * 2
+    assert written(flow, ingestion) == OUTPUT
+
+
+def kill_at(nth: int) -> Callable[[], None]:
+    """Kill at the nth time; the output is made by publishing its ingestion for a moment."""
+    times = itertools.count(1)
+
+    def count() -> None:
+        if next(times) == nth:
+            raise Killed
+
+    return count
 
 
 def test_a_second_delivery_is_repeated_while_the_output_is_written(flow: Flow, twin: Flow) -> None:
@@ -317,3 +381,17 @@ def test_an_interrupted_write_leaves_no_object(objects: CloudStorage) -> None:
         objects.write_stream("outbox", "outputs/broken.csv", break_off)
     bucket = objects._bucket("outbox")
     assert bucket.get_blob("outputs/broken.csv") is None
+
+
+def test_an_upload_that_failed_is_not_finished_later(
+    objects: CloudStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object, **_options: object) -> None:
+        raise RequestException("the network was lost")
+
+    with monkeypatch.context() as fault:
+        fault.setattr(Session, "request", lose)
+        with pytest.raises(StorageUnavailableError, match="the network was lost"):
+            objects.write_blocks("outbox", "outputs/failed.csv", [b"x"])
+    gc.collect()
+    assert objects._bucket("outbox").get_blob("outputs/failed.csv") is None

@@ -69,6 +69,29 @@ def test_a_split_that_died_is_continued_after_its_last_chunk(flow: Flow) -> None
     assert_loaded_once(flow, row.id)
 
 
+def test_recovery_publishes_no_event_before_an_earlier_one(flow: Flow) -> None:
+    """The events of the last chunks are not published, and not overdue yet when the ingestion has stalled."""
+
+    def refuse(topic: str) -> None:
+        if topic == STATUS_TOPIC:
+            raise PubsubUnavailableError("the topic is away")
+
+    ingestion = flow.split(flow.put(FILE))
+    *chunks, before_last, last = flow.chunks(ingestion)
+    for each in chunks:
+        flow.load(each)
+    flow.topics.before_publish = refuse
+    for each in (before_last, last):
+        with pytest.raises(PubsubUnavailableError):
+            flow.load(each)
+    flow.topics.before_publish = lambda _topic: None
+    lose_messages(flow)
+    assert flow.state(ingestion) == "publishing"
+    flow.run_sql("UPDATE sluice.ingestions SET updated_at = updated_at - interval '1 hour'")
+    assert flow.recover().resumed == 1
+    assert_loaded_once(flow, ingestion)
+
+
 def test_only_lost_chunks_are_sent_again(flow: Flow) -> None:
     ingestion = flow.split(flow.put(FILE))
     chunks = flow.chunks(ingestion)

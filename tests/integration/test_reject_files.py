@@ -167,6 +167,7 @@ def _run(flow: Flow, file: StoredObject) -> None:
     flow.deliver()
 
 
+@pytest.mark.flow(chunk_bytes=64 * 1024)
 def test_many_rejects_are_read_page_by_page(flow: Flow) -> None:
     lines = b"".join(b"x%d,%s,a\n" % (n, b"n" * (n % 50)) for n in range(5000))
     ingestion = flow.run(b"id,name,kind\n1,a,a\n" + lines)
@@ -200,3 +201,15 @@ def test_rows_of_a_request_have_no_lines(flow: Flow, serve: Serve) -> None:
     assert_problem(status.get(f"{path}?format=csv"), "API305", 404)
     assert len(status.get(path).json["rejects"]) == 1
     assert status.get(f"/v1/ingestions/{group.ingestion}").json["rejects"] is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_a_long_rejected_record_is_written_in_pieces(flow: Flow, encoding: str) -> None:
+    flow.settings = type(flow.settings)(chunk_bytes=64 * 1024 * 1024)
+    mark = "\ufeff".encode(encoding)
+    long = "x," + "é" * 5_000_000 + ",a\n"
+    lines = "id,name,kind\n" + long + "y,short,a\n"
+    ingestion = flow.run(mark + lines.encode(encoding) + "1,one,a\n".encode(encoding))
+    assert flow.account(ingestion) == (3, 1, 2)
+    written = objects(flow, ingestion)["rejects.csv"].decode(encoding)
+    assert written.removeprefix("\ufeff") == lines

@@ -46,19 +46,10 @@ def split_at_once(flow: Flow, stored: Sequence[StoredObject]) -> list[int]:
     with ThreadPoolExecutor(len(stored)) as threads:
         with flow.held():
             first = threads.submit(flow.split, stored[0])
-            wait_until_held(flow)
+            flow.wait_until_blocked()
             rest = [threads.submit(flow.split, each) for each in stored[1:]]
             threading.Event().wait(0.3)
         return [each.result() for each in (first, *rest)]
-
-
-def wait_until_held(flow: Flow) -> None:
-    sql = (
-        "SELECT count(*) AS n FROM pg_stat_activity"
-        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    while not flow.one(sql).n:
-        threading.Event().wait(0.01)
 
 
 def transactions(flow: Flow, ingestions: Sequence[int]) -> int:
@@ -255,7 +246,7 @@ def test_concurrent_duplicate_notifications_make_one_ingestion(flow: Flow, other
     with ThreadPoolExecutor(4) as threads:
         with flow.held():
             splits = [threads.submit(each.split, stored) for each in (flow, other, flow, other)]
-            wait_until_held(flow)
+            flow.wait_until_blocked()
             threading.Event().wait(0.3)
         ingestions = {each.result() for each in splits}
     (ingestion,) = ingestions
@@ -341,7 +332,7 @@ def test_an_unexpected_error_leaves_every_file_of_the_group_to_split(flow: Flow)
 
 
 def test_a_file_that_failed_several_times_is_split(flow: Flow) -> None:
-    ingestion = flow.split(flow.put(FILE), 4)
+    ingestion = flow.split(flow.put(FILE), ALONE)
     assert flow.chunks(ingestion) != []
     flow.deliver()
     assert flow.state(ingestion) == "done"

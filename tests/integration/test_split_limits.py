@@ -38,3 +38,50 @@ def test_an_unclosed_quote_near_the_end_costs_only_its_record(flow: Flow) -> Non
     assert flow.state(ingestion) == "done"
     assert flow.ids() == [1, 2, 3]
     assert [(each.line, each.rule) for each in flow.rejects(ingestion)] == [(3, "unclosed_quote")]
+
+
+@pytest.mark.parametrize("line", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_a_header_after_megabytes_of_empty_lines_is_refused(flow: Flow, line: bytes) -> None:
+    ingestion = flow.run(line * (8 * MIB) + HEADER + b"1,fine,a\n")
+    assert flow.state(ingestion) == "failed"
+    problem = flow.ingestion(ingestion).problem
+    assert problem["code"] == "CSV104"
+    assert "has no header within its first 4 MiB" in problem["detail"]
+
+
+@pytest.mark.parametrize("header", [True, False], ids=["header", "no header"])
+def test_a_long_first_record_is_read_where_a_footer_is_declared(flow: Flow, header: bool) -> None:
+    columns = [{"name": "id", "type": "integer"}, {"name": "text", "type": "text"}]
+    flow.declare(
+        {
+            "name": "long",
+            "description": "L.",
+            "header": header,
+            "footer_lines": 1,
+            "columns": columns,
+        }
+    )
+    head = b"id,text\n" if header else b""
+    long = b"1," + b"x" * (20 * MIB) + b"\n"
+    ingestion = flow.run(head + long + b"2,b\nthe end\n", "long/a.csv")
+    flow.deliver()
+    assert flow.ingestion(ingestion).problem is None
+    assert flow.ids("long") == [1, 2]
+
+
+def test_a_header_after_a_long_preamble_is_refused_where_a_footer_is_declared(flow: Flow) -> None:
+    columns = [{"name": "id", "type": "integer"}]
+    flow.declare(
+        {
+            "name": "late",
+            "description": "L.",
+            "skip_lines": 1,
+            "footer_lines": 1,
+            "columns": columns,
+        }
+    )
+    ingestion = flow.run(b"x" * (20 * MIB) + b"\nid\n1\nthe end\n", "late/a.csv")
+    assert flow.state(ingestion) == "failed"
+    problem = flow.ingestion(ingestion).problem
+    assert problem["code"] == "CSV104"
+    assert "has no header within its first 4 MiB" in problem["detail"]

@@ -15,11 +15,12 @@ from terraforming import CHECKOUT, Resource, Terraform, of_type, prepare
 
 from sluice.backups.manifest import FOLDER
 from sluice.ingestion.recovery import RECOVERY_PATH
-from sluice.local.functions import FUNCTIONS
+from sluice.local.functions import FUNCTIONS, environment
 from sluice.local.scheduler import TIMES
-from sluice.local.topology import SUBSCRIPTIONS, TOPICS
+from sluice.local.state import State
+from sluice.local.topology import SUBSCRIPTIONS, TOPICS, Retry
 from sluice.routes import ROUTES
-from sluice.settings import PREFIX, Settings
+from sluice.settings import PREFIX, Settings, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,16 @@ EVERYTHING = (
     '-var=budget={billing_account="012345-6789AB-CDEF01",monthly_amount=300}',
 )
 #: Settings that are for the local cloud, and so stay unset.
-LOCAL_SETTINGS = {"database_url"}
+LOCAL_SETTINGS = {"authentication", "database_url"}
+#: Variables whose values depend on where a function runs; all others are alike in the cloud and locally.
+OF_THE_PLACE = {
+    PREFIX + each
+    for each in (
+        "PROJECT", "INBOX", "OUTBOX", "DATABASE_INSTANCE", "DATABASE_USER", "PUBLIC_URL", "AUDIENCES",
+        "ADMINISTRATORS", "PUSH_SERVICE_ACCOUNT", "PUSH_AUDIENCE", "PUSH_CALLERS", "TOKEN_SIGNATURES",
+        "FORWARDED_HOPS",
+    )
+}  # fmt: skip
 #: Settings in modules that a function imports, but whose readers run in other functions.
 ELSEWHERE = {
     "query": {
@@ -43,8 +53,20 @@ ELSEWHERE = {
         "push_service_account",
         "max_attempts",
         "give_up_after_s",
+        "max_content_bytes",
+        "max_expansion",
+        "max_rejects",
+        "publish_step_rows",
     },
-    "intake": {"max_rows", "cache_s", "cache_bytes", "max_attempts", "give_up_after_s"},
+    "intake": {
+        "max_rows",
+        "cache_s",
+        "cache_bytes",
+        "max_attempts",
+        "give_up_after_s",
+        "max_rejects",
+        "publish_step_rows",
+    },
     "backup": {"statement_timeout_s"},
 }
 _READ = re.compile(r"\b_?settings\.([a-z_]+)", re.IGNORECASE)
@@ -112,7 +134,7 @@ def test_a_function_gets_exactly_the_settings_that_its_code_reads(functions, nam
         PREFIX + each.upper()
         for each in _settings_read(name) - LOCAL_SETTINGS - ELSEWHERE.get(name, set())
     }
-    assert given - {"THREADS"} == wanted
+    assert given - {"THREADS", "MALLOC_ARENA_MAX"} == wanted
     assert secrets == wanted & {"SLUICE_TOKEN"}
 
 
@@ -130,14 +152,22 @@ def _required(path: Path) -> set[str]:
     return set(re.findall(r'"(\w+)"', call[1])) if call else set()
 
 
-def test_threads_and_connections_are_those_of_the_local_cloud(functions) -> None:
-    for each in FUNCTIONS:
-        if each.name in functions:
-            service = _service(functions[each.name])
-            assert service["max_instance_request_concurrency"] == each.concurrency, each.name
-            variables = service["environment_variables"]
-            assert variables["THREADS"] == str(each.concurrency)
-            assert variables["SLUICE_POOL_SIZE"] == str(each.pool_size)
+@pytest.mark.parametrize("name", DEPLOYED)
+def test_threads_and_settings_are_those_of_the_local_cloud(functions, name, tmp_path) -> None:
+    (function,) = (each for each in FUNCTIONS if each.name == name)
+    service = _service(functions[name])
+    given = service["environment_variables"]
+    local = environment(function, 8000, State(tmp_path), {})
+    assert service["max_instance_request_concurrency"] == function.concurrency
+    for variable in ("THREADS", "MALLOC_ARENA_MAX"):
+        assert given.get(variable) == local.get(variable)
+    named = {PREFIX + each.name.upper(): each.name for each in fields(Settings)}
+    alike = [named[each] for each in given if each in named.keys() - OF_THE_PLACE]
+    assert {"pool_size", "database_role"} <= set(alike)
+    is_, here = read_settings(given), read_settings(local)
+    assert {each: getattr(is_, each) for each in alike} == {
+        each: getattr(here, each) for each in alike
+    }
 
 
 def test_topics_are_those_of_the_topology(resources) -> None:
@@ -159,19 +189,35 @@ def test_subscriptions_are_those_of_the_topology(resources, functions) -> None:
         assert bool(is_["enable_message_ordering"]) == wanted.is_ordered
         assert is_["ack_deadline_seconds"] == wanted.ack_deadline_s
         assert is_["expiration_policy"] == [{"ttl": ""}]
-        retry = is_["retry_policy"][0]
-        assert retry["minimum_backoff"] == f"{wanted.retry.minimum_s}s"
-        assert retry["maximum_backoff"] == f"{wanted.retry.maximum_s}s"
+        _check_retry(is_["retry_policy"], wanted.retry)
         _check_push(is_["push_config"], wanted.function, functions)
         _check_dead_letter(is_["dead_letter_policy"], wanted.dead_letter)
+
+
+def _check_retry(policy: list[dict[str, Any]], wanted: Retry | None) -> None:
+    assert bool(policy) == (wanted is not None)
+    if wanted is not None:
+        assert policy[0]["minimum_backoff"] == f"{wanted.minimum_s}s"
+        assert policy[0]["maximum_backoff"] == f"{wanted.maximum_s}s"
 
 
 def _check_push(push: list[dict[str, Any]], function: str | None, functions: Any) -> None:
     assert bool(push) == (function is not None)
     if function is not None:
-        uri = _service(functions[function])["uri"]
-        assert push[0]["push_endpoint"] == push[0]["oidc_token"][0]["audience"] == uri
-        assert push[0]["oidc_token"][0]["service_account_email"].startswith("sluice-push@")
+        service = _service(functions[function])
+        token = push[0]["oidc_token"][0]
+        assert push[0]["push_endpoint"] == service["uri"]
+        assert token["service_account_email"].startswith("sluice-push@")
+        _check_token(token, service["environment_variables"])
+
+
+def _check_token(token: Mapping[str, str], variables: Mapping[str, str]) -> None:
+    """Check that the function accepts the token, from nobody whom it need not know."""
+    assert token["audience"] == variables["SLUICE_PUSH_AUDIENCE"]
+    callers = variables["SLUICE_PUSH_CALLERS"].split(",")
+    assert token["service_account_email"] in callers
+    assert len(callers) == (2 if "SLUICE_RECOVERY_IDLE_S" in variables else 1)
+    assert variables["SLUICE_TOKEN_SIGNATURES"] == "cloud-run"
 
 
 def _check_dead_letter(policy: list[dict[str, Any]], wanted: Any) -> None:
@@ -194,11 +240,36 @@ def test_the_scheduler_calls_functions_that_it_may_invoke(resources, functions) 
     (target,) = jobs["recovery"]["http_target"]
     finish = _service(functions["finish"])
     assert target["uri"] == finish["uri"] + RECOVERY_PATH
-    assert target["oidc_token"][0]["audience"] == finish["uri"]
+    _check_token(target["oidc_token"][0], finish["environment_variables"])
     assert target["oidc_token"][0]["service_account_email"].startswith("sluice-scheduler@")
+    (target,) = jobs["backup"]["http_target"]
+    assert set(target["headers"]) == {"Content-Type"}, (
+        "no secret in what anybody with the role viewer reads"
+    )
+    backup = _service(functions["backup"])["environment_variables"]
+    assert target["oidc_token"][0]["audience"] in backup["SLUICE_AUDIENCES"].split(",")
+    account = target["oidc_token"][0]["service_account_email"]
+    assert account in backup["SLUICE_ADMINISTRATORS"].split(",")
     idle_s = float(finish["environment_variables"]["SLUICE_RECOVERY_IDLE_S"])
     assert jobs["recovery"]["schedule"] == f"*/{idle_s / TIMES / 60:.0f} * * * *"
     assert idle_s > max(each.ack_deadline_s for each in SUBSCRIPTIONS)
+
+
+def test_the_state_has_no_secret(terraform, resources) -> None:
+    (version,) = of_type(resources, "google_secret_manager_secret_version")
+    assert version.values["secret_data_wo_version"] == 1
+    assert not version.values.get("secret_data")
+    assert not version.values.get("secret_data_wo")
+    assert not [each for each in resources if each.type.startswith("random_")]
+    users = list(of_type(resources, "google_sql_user"))
+    assert {each.values["type"] for each in users} == {"CLOUD_IAM_SERVICE_ACCOUNT"}
+    assert not [each for each in users if each.values.get("password")]
+    done = terraform.run(
+        "plan", "-input=false", *EVERYTHING, "-var=token_version=2", "-out=rotated"
+    )
+    assert "google_secret_manager_secret_version.token" in done.stdout
+    changed = {each.type for each in terraform.resources("rotated")}
+    assert "google_secret_manager_secret_version" in changed
 
 
 def test_notifications_of_uploads_go_to_the_topic_of_split(resources) -> None:
@@ -302,7 +373,8 @@ def _right(member: Resource) -> tuple[str, str, str]:
     what = next(
         f"{word} {_short(values[argument])}".strip()
         for argument, word in (
-            ("bucket", "bucket"), ("topic", "topic"), ("service_account_id", "account"),
+            ("bucket", "bucket"), ("topic", "topic"), ("subscription", "subscription"),
+            ("service_account_id", "account"),
             ("secret_id", "secret"), ("name", "function"), ("project", "project"),
         )
         if values.get(argument)

@@ -2,66 +2,47 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import runpy
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from flow import HEADER, THINGS, Flow, lines
-from sqlalchemy import URL, Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from sluice.gcloud.push_subscriptions import SubscriptionSpec
 from sluice.postgres.connection import sqlstate, take_role, transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
+from sluice.postgres.roles import FUNCTIONS, MIGRATE, prepare, role_of, user_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 CHECKOUT = Path(__file__).parents[2]
-JOB = CHECKOUT / "terraform" / "migrate" / "main.py"
+SCRIPTS = CHECKOUT / "terraform" / "migrate"
 _NAMED = re.compile(r'\b(?:statement\(|query_ingestions?\(\s*connection,)\s*"(\w+)"')
 _PLACEHOLDER = re.compile(r"(?<!:):[a-z_][a-z0-9_]*")
-FUNCTIONS = ("split", "load", "finish", "query", "intake", "status", "backup", "migrate")
 INSUFFICIENT_PRIVILEGE = "42501"
-USERS = {name: f"sluice-{name}@project.iam" for name in FUNCTIONS}
-
-#: Roles belong to the whole server.
-pytestmark = pytest.mark.xdist_group("migration_job")
-
-
-def _prepare(engine: Engine) -> list[str]:
-    spec = importlib.util.spec_from_file_location("migration_job", JOB)
-    assert spec is not None
-    assert spec.loader is not None
-    job = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(job)
-    done: list[str] = job.prepare(engine, USERS)
-    return done
-
-
-#: Functions whose setting `database_role` is the owner's.
-OWNERS = ("intake", "backup")
+USERS = {name: user_of(name, "project") for name in (*FUNCTIONS, MIGRATE)}
 
 
 @pytest.fixture
-def engines(empty_database: str, database_server) -> Iterator[Mapping[str, Engine]]:
+def engines(bare_server) -> Iterator[Mapping[str, Engine]]:
     """An engine for each function's user, in a database as Cloud SQL creates it."""
-    url = make_url(empty_database)
-    _create_users(database_server, str(url.database))
-    made = {name: create_engine(_as(url, user)) for name, user in USERS.items()}
-    for name in set(FUNCTIONS) - {"migrate"}:
-        take_role(made[name], "sluice_owner" if name in OWNERS else f"sluice_{name}")
+    database = f"sluice_{uuid.uuid4().hex}"
+    bare_server.create_database(database)
+    _create_users(bare_server, database)
+    url = make_url(bare_server.url(database))
+    made = {name: create_engine(url.set(username=user)) for name, user in USERS.items()}
+    for name in FUNCTIONS:
+        take_role(made[name], role_of(name))
     yield made
     for each in made.values():
         each.dispose()
-
-
-def _as(url: URL, user: str) -> URL:
-    return url.set(username=user)
 
 
 def _create_users(server: Any, database: str) -> None:
@@ -72,8 +53,12 @@ def _create_users(server: Any, database: str) -> None:
     }.items():
         if not server.psql(f"SELECT 1 FROM pg_roles WHERE rolname = '{user}'"):
             server.psql(f'CREATE ROLE "{user}" {options}')
-    server.psql(f'GRANT cloudsqlsuperuser TO "{USERS["migrate"]}"')
+    server.psql(f'GRANT cloudsqlsuperuser TO "{USERS[MIGRATE]}"')
     server.psql(f'ALTER DATABASE "{database}" OWNER TO cloudsqlsuperuser')
+
+
+def _prepare(engine: Engine) -> list[str]:
+    return prepare(engine, USERS, SCRIPTS)
 
 
 def test_the_job_can_be_repeated(engines) -> None:

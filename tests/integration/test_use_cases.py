@@ -370,7 +370,7 @@ NOTIFICATION = {"eventType": "OBJECT_FINALIZE", "bucketId": "inbox", "objectGene
     ],
 )
 def test_a_notification_of_no_file_is_ignored(attributes: dict[str, str], size: str) -> None:
-    assert read_notification({**NOTIFICATION, **attributes}, {"size": size}) is None
+    assert read_notification({**NOTIFICATION, **attributes}, {"size": size}, "inbox") is None
 
 
 # Rejects

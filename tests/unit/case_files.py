@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from sluice.csv.decompression import read_content
+from sluice.csv.decompression import Expansion, read_content
 from sluice.csv.dialects import Dialect
 from sluice.csv.splitting import Splitter
 from sluice.datasets.declarations import parse_document
@@ -53,7 +53,7 @@ def run(data: bytes, declared: Mapping[str, Any] | None = None) -> DryRun:
 
 def understand(data: bytes, ran: DryRun, chunk_bytes: int = WHOLE) -> Understood:
     """Split, observe, decide and parse a file of a known dialect in chunks of a size."""
-    content = b"".join(read_content(iter([data]), "a.csv").blocks)
+    content = b"".join(read_content(iter([data]), "a.csv", len(data), Expansion()).blocks)
     splitter = Splitter(ran.dialect, chunk_bytes)
     cuts = [*splitter.feed(content), *splitter.finish()]
     chunks = [(content[each.first_byte : each.end_byte], each) for each in cuts]

@@ -9,7 +9,7 @@ import pytest
 
 from sluice.datasets.aliases import find_alias
 from sluice.datasets.declarations import parse_document
-from sluice.errors import DeclarationError, NotFoundError
+from sluice.errors import DeclarationError, NotAllowedError, NotFoundError
 
 if TYPE_CHECKING:
     from sluice.datasets.model import Dataset
@@ -48,6 +48,7 @@ def declared(*lines: str) -> Dataset:
         ('"GET /{a}/{a}" = { kind = "query", query = "all" }', "write METHOD /path"),
         ('"GET /x" = "all"', "is a table with a kind"),
         ('"GET /x" = { kind = "magic" }', "kind: is a table with a kind: text, query"),
+        ('"GET /x" = { kind = [["text"]] }', "kind: is a table with a kind: text, query"),
         ('"GET /x" = { kind = "text" }', "text: is missing"),
         ('"GET /x" = { kind = "text", text = 1 }', "text: 1 is not a text"),
         (
@@ -72,6 +73,10 @@ def declared(*lines: str) -> Dataset:
         (
             '"POST /x" = { kind = "row", query = "all", needs = ["nose"] }',
             "needs: nose: not a column",
+        ),
+        (
+            '"POST /x" = { kind = "row", query = "all", needs = ["id", 1] }',
+            "needs: ['id', 1] is not a list of names",
         ),
         ('"GET /x" = { kind = "job_status" }', "one segment that varies"),
         ('"GET /docs" = { kind = "text", text = "a" }', "a route of the API's own"),
@@ -107,3 +112,14 @@ def test_an_undeclared_path_is_not_found(path: str) -> None:
     dataset = declared('"GET /ids/{last}" = { kind = "query", query = "named" }')
     with pytest.raises(NotFoundError):
         find_alias([dataset], "GET", path)
+
+
+@pytest.mark.parametrize("method", ["DELETE", "TRACE", "OPTIONS"])
+def test_another_method_of_a_declared_path_is_not_allowed(method: str) -> None:
+    dataset = declared(
+        '"GET /ids/{last}" = { kind = "query", query = "named" }',
+        '"POST /ids/all" = { kind = "query", query = "all" }',
+    )
+    with pytest.raises(NotAllowedError, match="allows GET, POST") as caught:
+        find_alias([dataset], method, "/ids/all")
+    assert caught.value.extra["allow"] == ["GET", "POST"]

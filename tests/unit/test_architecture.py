@@ -42,11 +42,14 @@ PURE = {
     "postgres.storage_sql",
     "datasets.model",
     "datasets.types",
+    "access.secrets",
     "documents",
+    "documents.access",
     "documents.backups",
     "documents.datasets",
     "documents.document",
     "documents.ingestions",
+    "documents.roles",
     "errors",
     "escaping",
     "ingestion.notifications",
@@ -110,7 +113,7 @@ PURE = {
     "workbooks.workbook",
 }
 #: What they may use besides: libraries that compute and reach nowhere.
-PURE_LIBRARIES = {"fastavro", "msgspec", "numpy", "zstandard"}
+PURE_LIBRARIES = {"backports", "compression", "fastavro", "msgspec", "numpy"}
 #: Use cases that are given what reaches the cloud, through `sluice.ports`.
 GIVEN_PORTS = {
     "backups.backup",
@@ -132,6 +135,9 @@ GIVEN_PORTS = {
     "ingestion.split",
     "ingestion.recovery",
     "ingestion.group_commit",
+    "ingestion.group_transaction",
+    "ingestion.row_commit",
+    "ingestion.small_files",
 }
 TOP = ("api", "client", "cli", "local")
 
@@ -148,14 +154,16 @@ ENTRANCES = {
         "api.formats",
     },
     "google.cloud.storage": {"gcloud.storage"},
-    "google.auth": {"gcloud.storage"},
+    "google.auth": {"gcloud.storage", "gcloud.identities"},
+    "google.oauth2": {"gcloud.identities"},
     "requests": {"gcloud.storage"},
-    "google.pubsub_v1": {"gcloud.pubsub", "gcloud.push_subscriptions"},
-    "grpc": {"gcloud.pubsub", "gcloud.push_subscriptions"},
+    "google.pubsub_v1": {"gcloud.pubsub", "gcloud.subscriber"},
+    "grpc": {"gcloud.pubsub", "gcloud.subscriber"},
     "google.api_core": {
         "gcloud.storage",
         "gcloud.pubsub",
         "gcloud.push_subscriptions",
+        "gcloud.dead_letters",
     },
     "google.cloud.sql": {"postgres.connection"},
     "pg8000": {"postgres.connection"},
@@ -180,7 +188,8 @@ ENTRANCES = {
         "parsing.",
     },
     "matplotlib": {"charts.svg"},
-    "zstandard": {"csv.decompression"},
+    "backports.zstd": {"csv.decompression"},
+    "compression.zstd": {"csv.decompression"},
     "httpx": {"client.transport"},
     "msgspec": {"documents."},
     "werkzeug": {"api."},
@@ -314,6 +323,7 @@ READING = {
     "parsing.layout",
     "parsing.mismatches",
     "parsing.well_formed",
+    "workbooks.sheet_text",
 }
 
 

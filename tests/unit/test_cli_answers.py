@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 from replay import ingestion, query
 
 from sluice.cli.main import sluice
-from sluice.client import Client
+from sluice.client import Client, samples
+from sluice.workbooks import sheet_text
+from workbooks import workbook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -377,6 +379,25 @@ def test_an_inference_shows_what_is_unusual_and_what_changes(api: Replay, tmp_pa
     assert not any(key in shown for key in ("quote", "escape", "header_lines"))
     assert "changed: x" in shown
     assert run(api, "infer", tmp_path / "box.csv", "--toml").stdout == INFERENCE["toml"]
+
+
+def test_of_a_large_workbook_the_first_rows_are_sent_as_csv(
+    api: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "SAMPLE_BYTES", 2_000)
+    monkeypatch.setattr(sheet_text, "_BLOCK_BYTES", 1_000)
+    rows = [["id", "note"], *([n, f"note {n}"] for n in range(1_000))]
+    (tmp_path / "box.xlsx").write_bytes(workbook([["x"]], Other=rows))
+    api.answer("POST /v1/infer", INFERENCE)
+    run(api, "infer", tmp_path / "box.xlsx", "--dialect", "sheet=Other")
+    (request,) = api.requests
+    body = request.body.splitlines()
+    assert body[:2] == [b"id,note", b"0,note 0"]
+    assert 2_000 <= len(request.body) < 4_000
+    given = dict(request.query)
+    assert int(given.pop("size_bytes")) > len(request.body)
+    written = {"encoding": "utf-8", "delimiter": ",", "quote": '"'}
+    assert given == {"name": "box.xlsx", **written}
 
 
 def test_an_empty_file_is_not_inferred(api: Replay, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import zstandard
+from backports import zstd
 from click.testing import CliRunner, Result
 from replay import Answer
 
@@ -179,7 +179,7 @@ ROWS = [["Żory", None], ["café", None]]
         ("area\r\nŻory\r\ncafé\r\n".encode("utf-16"), ROWS),
         ("AREA\nŻory\n\ncafé".encode(), ROWS),
         (gzip.compress("area\nŻory\ncafé\n".encode()), ROWS),
-        (zstandard.compress("\ufeffarea\nŻory\ncafé\n".encode()), ROWS),
+        (zstd.compress("\ufeffarea\nŻory\ncafé\n".encode()), ROWS),
         ("area\ncafé\n".encode("cp1252"), ROWS[1:]),
         (b"note;area\nb;a\n", [["a", "b"]]),
     ],
@@ -210,6 +210,20 @@ def test_a_file_of_any_dialect_is_read_as_the_bucket_reads_it(
     file.write_text('Trips\nnote||region\n"b""\\""||a\n# none\nc\\\nd||\\||\n\\N||e\nTotal||3\n')
     assert load(trips, file).exit_code == 0
     assert bodies(trips) == [[["a", 'b""'], ["||", "c\nd"], ["e", ""]]]
+
+
+def test_cells_without_a_column_are_sent_where_they_are_rescued(
+    trips: Replay, tmp_path: Path
+) -> None:
+    columns = [{"name": "region", "type": "text"}, {"name": "note", "type": "text"}]
+    policies = {"rescue": True, "ragged": "rescue"}
+    trips.answer("GET /v1/datasets/trips", {"declaration": {**policies, "columns": columns}})
+    file = tmp_path / "t.csv"
+    file.write_text("note,more,region\na,b,c\nd,,e,f\ng\n")
+    assert load(trips, file).exit_code == 0
+    assert bodies(trips) == [
+        [["c", "a", '{"more": "b"}'], ["e", "d", '{"column_4": "f"}'], ["", "g", None]]
+    ]
 
 
 def test_a_malformed_record_is_one_reject_with_its_line_and_reason(

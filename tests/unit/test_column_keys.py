@@ -170,6 +170,18 @@ def test_short_rows_are_padded_where_the_dataset_says_so_and_long_ones_never() -
     assert [each.line for each in parse(data, columns=COLUMNS)[1]] == [1, 2, 3]
 
 
+def test_long_rows_of_a_file_with_unknown_columns_keep_all_their_cells() -> None:
+    header, data = b"a,column_4,Plays\n", b"a,x,1,y,z\nb\nc,,3,,\n"
+    columns = [{"name": "a", "type": "text"}, {"name": "plays", "type": "integer"}]
+    rows, rejects = parse(data, header, columns=columns, rescue=True, ragged="rescue")
+    assert rows == [
+        ("a", 1, '{"column_4": "x", "column_4_": "y", "column_5": "z"}'),
+        ("b", None, None),
+        ("c", 3, None),
+    ]
+    assert rejects == []
+
+
 def test_another_delimiter_and_quote_are_heeded() -> None:
     data = b"'a;b''c';1;\"n\n"
     found = parse(data, columns=COLUMNS, delimiter=";", quote="'")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluice.csv.dialects import Dialect
-from sluice.datasets.declarations import parse_document, read_folder
+from sluice.datasets.declaration_size import check_size
+from sluice.datasets.declarations import parse_document, read_folder, with_line
+from sluice.datasets.sql_headers import parse_query
 from sluice.datasets.types import ColumnType
 from sluice.errors import DeclarationError
 
@@ -46,6 +52,7 @@ def test_the_trips_folder_is_a_valid_dataset() -> None:
     ("toml", "line", "key", "words"),
     [
         pytest.param("colour = 1\n", 1, "colour", "no such key", id="unknown key"),
+        pytest.param('"" = 1\n', None, '""', "no such key", id="empty key"),
         pytest.param('[[columns]]\nname = "a"\n', 1, "columns[0].type", "is missing", id="no type"),
         pytest.param(
             '[[columns]]\nname = "a"\ntype = "money"\n',
@@ -194,3 +201,144 @@ def test_an_error_of_a_json_document_names_no_toml_file() -> None:
     assert str(of_json).startswith("columns: 'none' is not ")
     in_sql = DeclarationError("is taken", file="projections/a.sql", key="name")
     assert in_sql.of_document() is in_sql
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "param" + " " * 60_000,
+        "param a text" + " " * 60_000 + "x:",
+        "param a text =" + " " * 60_000 + "):",
+        "param a text = " + " x" * 30_000 + " (:",
+    ],
+    ids=("no colon", "spaces after a type", "spaces in a default", "an open range"),
+)
+def test_a_long_line_of_a_header_is_read_in_linear_time(line: str) -> None:
+    began = time.process_time()
+    with contextlib.suppress(DeclarationError):
+        parse_query("q", f"-- A query.\n-- {line}\nSELECT 1")
+    assert time.process_time() - began < 0.5
+
+
+def test_the_default_of_a_parameter_ends_before_its_range() -> None:
+    header = "-- A.\n-- param a integer = 3 (1..5): A.\n-- param b text = x y: B.\n-- param c text(p, q): C."
+    a, b, c = parse_query("q", f"{header}\nSELECT 1").parameters
+    assert (a.default, a.minimum, a.maximum) == ("3", 1, 5)
+    assert (b.default, b.one_of) == ("x y", ())
+    assert (c.default, c.one_of) == (None, ("p", "q"))
+
+
+def test_the_first_line_of_the_sql_is_known() -> None:
+    found = parse_query("q", "-- A query.\n-- param a text: A.\n\n-- More.\n  SELECT\n1;\n")
+    assert (found.sql, found.line) == ("SELECT\n1", 5)
+
+
+def test_an_error_about_a_key_has_the_line_of_the_folder(tmp_path: Path) -> None:
+    toml = (
+        '[[columns]]\nname = "a"\ntype = "text"\n\n[[columns]]\nname = "b"\n'
+        'type = "text"\nchecks = [{ sql = "c > 1", message = "No." }]\n'
+    )
+    folder = _folder(tmp_path, f'cluster = ["c"]\n{toml}')
+    for key, line in (("columns[1].checks", 9), ("cluster", 1)):
+        error = with_line(DeclarationError("no column c", key=key), folder)
+        assert str(error) == f"dataset.toml:{line}: {key}: no column c"
+    other = DeclarationError("no", file="queries/q.sql", line=3)
+    assert with_line(other, folder) is other
+
+
+COLUMN = {"name": "n", "type": "integer"}
+QUERY = "-- Q.\nSELECT 1 AS x "
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "words"),
+    [
+        ({"queries": {"q": QUERY + "/*" * 33 + "*/" * 33}}, "queries.q", "more than 32 deep"),
+        ({"queries": {"q": QUERY + " " * 65_536}}, "queries.q", "at most 65,536"),
+        ({"queries": {f"q{n}": QUERY for n in range(201)}}, "queries", "has 201 items"),
+        ({"columns": [{**COLUMN, "nulls": ["x"] * 2_001}]}, "columns[0].nulls", "has 2,001 items"),
+        (
+            {"columns": [{**COLUMN, "checks": [{"sql": "n > 0", "message": "m"}] * 201}]},
+            "checks",
+            "has 201 items",
+        ),
+        (
+            {"columns": [{**COLUMN, "nulls": ["x"] * 2_000}] * 26},
+            "",
+            "at most 50,000 are allowed",
+        ),
+    ],
+    ids=["comments", "text", "queries", "list", "checks", "values"],
+)
+def test_a_declaration_that_is_too_large_is_refused(
+    changes: dict[str, Any], key: str, words: str
+) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        check_size({"name": "d", "columns": [COLUMN], **changes})
+    assert caught.value.extra["key"] == key
+    assert words in caught.value.detail
+
+
+def test_comments_side_by_side_are_not_deep() -> None:
+    check_size(
+        {"name": "d", "columns": [COLUMN], "queries": {"q": QUERY + "/* a */ -- /*\n" * 1_000}}
+    )
+
+
+def test_the_detail_of_an_error_is_bounded() -> None:
+    error = DeclarationError("a" + "x" * 1_000_000 + "z")
+    assert len(error.detail) < 5_000
+    assert error.detail.startswith("dataset.toml: ax")
+    assert error.detail.endswith("xz")
+    assert str(error) == error.detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"table": 1}, "table"),
+        ({"rollups": []}, "rollups"),
+        ({"projections": {"p": 1}}, "projections.p"),
+        ({"queries": {"q": None}}, "queries.q"),
+        ({"key": [{}]}, "key"),
+        ({"cluster": [1]}, "cluster"),
+        ({"description": "\ud800"}, "description"),
+    ],
+)
+def test_a_value_of_another_type_names_its_key(changes: dict[str, object], key: str) -> None:
+    document = {"name": "a", "columns": [{"name": "id", "type": "integer"}], **changes}
+    with pytest.raises(DeclarationError) as caught:
+        parse_document(document)
+    assert caught.value.extra["key"] == key
+
+
+@pytest.mark.parametrize("key", ["nulls", "header", "one_of", "symbols"])
+def test_a_list_of_a_column_has_texts(key: str) -> None:
+    column = {"name": "id", "type": "integer", key: [["a"]]}
+    with pytest.raises(DeclarationError, match=rf"columns\[0\].{key}: \['a'\] is not a text"):
+        parse_document({"name": "a", "columns": [column]})
+
+
+DECEIVED = """
+from collections.abc import Mapping
+
+class Text(Mapping):
+    @classmethod
+    def __subclasshook__(cls, other):
+        return other is str or NotImplemented
+
+assert isinstance("a text", Mapping)
+from sluice.datasets.declaration_size import check_size
+from sluice.datasets.declarations import parse_document
+document = {"name": "things", "description": "Things.", "columns": [{"name": "id", "type": "integer"}]}
+check_size(document)
+print(parse_document(document).columns[0].name)
+"""
+
+
+def test_a_declaration_is_read_where_python_takes_a_text_for_a_mapping() -> None:
+    """So it did in a process of split that ran for minutes, and the files of each dataset failed."""
+    done = subprocess.run(
+        [sys.executable, "-c", DECEIVED], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "id\n", done.stderr

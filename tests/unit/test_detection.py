@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from real_files import DATA, needs_real_files
 from sluice.csv.dialects import Dialect
-from sluice.errors import EmptyFileError
+from sluice.errors import EmptyFileError, EncodingMismatchError
 from sluice.inference.detection.dialects import Detection, detect_dialect
 
 CASES = Path(__file__).parents[1] / "cases" / "dialects"
@@ -30,6 +30,8 @@ CORPORA = {
     "data": DATA,
 }
 
+#: Not detected: it has to be declared.
+SHIFT_JIS = "cp932"
 NO_HEADER = {"header": False}
 PIPES = {"delimiter": "|", "header": False}
 SEMICOLONS = {"delimiter": ";", "header": False}
@@ -119,7 +121,7 @@ MEANT: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         "duckdb",
-        {**OPEN_HEADER, "encoding": None},
+        {**OPEN_HEADER, "encoding": SHIFT_JIS},
         """
         encodings/shift_jis.csv
         """,
@@ -417,6 +419,15 @@ def content_of(path: Path) -> bytes:
     return data.decode("utf-16").encode() if data[:2] == b"\xff\xfe" else data
 
 
+@pytest.mark.parametrize(
+    "header", ['id,city,"country', "id,city,the,country", "id;city;country"], ids=repr
+)
+def test_a_declared_header_that_does_not_fit_costs_no_row(header: str) -> None:
+    rows = "".join(f"{number},Ghent,{number}.5\n" for number in range(12))
+    found = detect(f"{header}\n{rows}", header=True)
+    assert (found.dialect.header, found.dialect.skip_lines, found.width) == (False, 1, 3)
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_file_is_understood_as_it_is_meant(name: str) -> None:
     meant = dict(EXPECTED[name])
@@ -444,7 +455,13 @@ def test_a_file_of_another_project_is_understood_as_it_is_meant(
     corpus: str, name: str, meant: dict[str, Any]
 ) -> None:
     path = CORPORA[corpus] / name.replace("%20", " ")
-    found = detect_dialect(content_of(path), is_complete=True)
+    data, encoding = content_of(path), meant.get("encoding")
+    if encoding == SHIFT_JIS:
+        with pytest.raises(EncodingMismatchError, match=f"in {SHIFT_JIS}"):
+            detect_dialect(data, is_complete=True)
+    found = detect_dialect(
+        data, is_complete=True, given={"encoding": SHIFT_JIS} if encoding == SHIFT_JIS else {}
+    )
     assert differences(found, meant) == {}
 
 
@@ -773,6 +790,12 @@ def test_a_header_that_is_repeated_late_is_reported() -> None:
     assert found.warnings == ("line 20002 repeats the header and will be rejected",)
 
 
+def test_several_header_lines_are_joined() -> None:
+    found = detect("id,city\nid,city\nid,city\n1,Ghent\n2,Lyon\n", header_lines=3)
+    assert (found.header, found.dialect.header_lines) == (("id id id", "city city city"), 3)
+    assert found.warnings == ()
+
+
 def test_two_header_lines_imply_a_header() -> None:
     found = detect("1,2\n3,4\n5,6\n", header_lines=2)
     assert (found.dialect.header, found.header) == (True, ("1 3", "2 4"))
@@ -800,10 +823,11 @@ def test_a_log_of_a_web_server_is_divided_by_spaces() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "iso-8859-7"])
-def test_text_that_is_hardly_windows_1252_is_reported(encoding: str) -> None:
+def test_text_that_is_hardly_windows_1252_is_refused(encoding: str) -> None:
     words = "Αθήνα,Πάτρα" if encoding == "iso-8859-7" else "Москва,Казань"
     data = f"id,a,b\n1,{words}\n2,{words}\n".encode(encoding)
-    assert "declare its encoding" in detect_dialect(data, is_complete=True).warnings[0]
+    with pytest.raises(EncodingMismatchError, match="its encoding is not declared"):
+        detect_dialect(data, is_complete=True)
     given = detect_dialect(data, is_complete=True, given={"encoding": encoding})
     assert given.warnings == ()
 
@@ -811,3 +835,38 @@ def test_text_that_is_hardly_windows_1252_is_reported(encoding: str) -> None:
 def test_western_european_text_is_not_reported() -> None:
     data = "id,città\n1,São Tomé\n2,Köln Straße\n3,«Zürich»\n".encode("cp1252")
     assert detect_dialect(data, is_complete=True).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter", "header"),
+    [
+        ("a,b,c\n1,2\n", ",", "a b c"),
+        ("a,b,c\n1\n2\n3\n", ",", "a b c"),
+        ("a,b,c\n1,2\n3\n5,6,7\n", ",", "a b c"),
+        ("a,b,c\n1,2,3,4\n1,2\n1,2,3,4,5\n", ",", "a b c"),
+        ("a,b,c,d,e\n1,2\n3,4\n5,6\n", ",", "a b c d e"),
+        ("a,b,c\n1,2,3,4,5,6\n1,2,3,4,5,6\n1,2,3,4,5,6\n", ",", "a b c"),
+        ("a,b,c\nx,y\nz,w\nu,v\n", ",", "a b c"),
+        ("time,a,b\n10:00\n10:05\n10:10\n", ",", "time a b"),
+        ("id;name\n1\n2\n3\n", ";", "id name"),
+        ('"id"|"name"|"city"\n1\n"2"|x\n', "|", "id name city"),
+        ("a\tb\tc\n1,5\n2,5\t3\n" + "1,5\n2,5\t3\n" * 5000, "\t", "a b c"),
+    ],
+)
+def test_a_header_of_names_decides_where_records_are_short_or_long(
+    text: str, delimiter: str, header: str
+) -> None:
+    found = detect_dialect(text.encode(), text.encode(), is_complete=True)
+    assert (found.dialect.delimiter, found.header) == (delimiter, tuple(header.split()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "price\n1,2\n3,4\n",
+        "price, in euro\n1,2\n3,4\n",
+        "text\nHello, my name is x\nyes, no, maybe\nand so, on\n",
+    ],
+)
+def test_a_header_of_one_name_is_not_divided(text: str) -> None:
+    assert detect_dialect(text.encode(), text.encode(), is_complete=True).width == 1

@@ -74,7 +74,7 @@ def test_a_plain_dialect_has_records_of_rfc_4180(dialect: Dialect, is_plain: boo
         ({"comment": " "}, "comment: ' ' is white space"),
         ({"skip_lines": -1}, "skip_lines: -1 is not between 0 and 100,000"),
         ({"skip_lines": True}, "skip_lines: True is not a whole number"),
-        ({"header_lines": 3}, "header_lines: 3 is not between 1 and 2"),
+        ({"header_lines": 6}, "header_lines: 6 is not between 1 and 5"),
         ({"header_lines": 2, "header": False}, "header_lines: 2 needs header = true"),
         ({"footer_lines": 1_001}, "footer_lines: 1001 is not between 0 and 1,000"),
         ({"trailing_delimiter": 1}, "trailing_delimiter: 1 is not a boolean"),
@@ -113,3 +113,9 @@ def test_a_wrong_option_of_an_upload_names_no_file(options: dict[str, str], mess
     with pytest.raises(DeclarationError) as caught:
         options_of(options)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("encoding", ["0", "latin-99", "a\0b", "base64", "utf-16"])
+def test_an_encoding_that_no_file_has_is_refused_before_a_file_is_read(encoding: str) -> None:
+    with pytest.raises(DeclarationError, match="encoding"):
+        options_of({"encoding": encoding})

@@ -8,6 +8,7 @@ import pytest
 
 # Every module with documents.
 from sluice.documents import backups, datasets, ingestions
+from sluice.documents.access import KeyRequest
 from sluice.documents.document import DocumentError, decode, parse, schemas, to_json
 
 REQUEST = b'{"dataset": "trips", "name": "a.csv", %s}'
@@ -85,3 +86,19 @@ def test_an_event_and_an_ingestion_share_their_members() -> None:
         "updated_at",
         "finished_at",
     }
+
+
+def test_a_request_with_nul_names_the_field() -> None:
+    with pytest.raises(DocumentError, match=r"datasets\[1\]: contains a NUL"):
+        decode(b'{"name": "a", "datasets": ["b", "c\\u0000"]}', KeyRequest)
+
+
+@pytest.mark.parametrize("text", ["60.0", "6e1", "60"])
+def test_a_whole_number_may_be_written_with_a_fraction(text: str) -> None:
+    found = decode(f'{{"name": "a", "requests_per_minute": {text}}}'.encode(), KeyRequest)
+    assert found.requests_per_minute == 60
+
+
+def test_a_fraction_is_no_whole_number() -> None:
+    with pytest.raises(DocumentError, match="requests_per_minute: expected `int"):
+        decode(b'{"name": "a", "requests_per_minute": 60.5}', KeyRequest)

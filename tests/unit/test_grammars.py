@@ -18,7 +18,7 @@ from reference import NotAValueError, read_cell
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.grammars import cell_grammar, format_grammar
 from sluice.datasets.model import Dataset
-from sluice.parsing.duckdb_session import session
+from sluice.parsing.duckdb_session import open_cursor
 from sluice.parsing.layout import lay_out
 from sluice.parsing.parser import parse_chunk
 from sluice.parsing.plan import compile_dataset
@@ -195,7 +195,7 @@ def by_columnar_reader(cells: list[str], dataset: Dataset) -> list[object]:
 
 def by_thorough_reader(cells: list[str], dataset: Dataset) -> list[object]:
     plan = compile_dataset(dataset)
-    cursor = session().cursor()
+    cursor = open_cursor()
     raw = {"_0": pa.array([str(n) for n in range(len(cells))]), "_1": pa.array(cells)}
     rows, _ = Thorough(plan, cursor, schema_of(dataset, plan)).check(pa.table(raw))
     cursor.close()

@@ -22,7 +22,7 @@ from sluice.inference.names import ColumnName
 from sluice.inference.typing.columns import InferredColumn, decide
 from sluice.inference.typing.observations import Observations, merge_all
 from sluice.inference.typing.observe import observe
-from sluice.parsing.duckdb_session import session
+from sluice.parsing.duckdb_session import open_cursor
 from sluice.parsing.layout import lay_out
 from sluice.parsing.parser import parse_chunk
 from sluice.parsing.plan import compile_dataset
@@ -94,7 +94,7 @@ def loaded(dataset: Dataset, cells: list[str]) -> list[Any]:
 def loaded_thoroughly(dataset: Dataset, cells: list[str]) -> list[Any]:
     """Return the values of cells in the thorough reader; refuse rejects."""
     plan = compile_dataset(dataset)
-    cursor = session().cursor()
+    cursor = open_cursor()
     rows, findings = Thorough(plan, cursor, schema_of(dataset, plan)).check(
         pa.table({"_0": column_of(cells)})
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import csv_automaton
 import pytest
 from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
-from sluice.csv import scanning, splitting
+from sluice.csv import masking, scanning, splitting
 from sluice.csv.dialects import Dialect
 from sluice.csv.records import count_clean, index_records
 from sluice.csv.splitting import BOM, Splitter
@@ -33,7 +34,7 @@ dialects = st.builds(
     skip_lines=st.sampled_from([0, 0, 1, 3]),
     footer_lines=st.sampled_from([0, 0, 1, 2]),
     header=st.just(True),
-    header_lines=st.sampled_from([1, 1, 2]),
+    header_lines=st.sampled_from([1, 1, 2, 3]),
     spaces_around_quotes=st.booleans(),
     trailing_delimiter=st.booleans(),
 )
@@ -76,6 +77,7 @@ def test_the_index_is_that_of_the_automaton(
     expected = csv_automaton.index(content, width, dialect)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scanning, "TILE_BYTES", tile_bytes)
+        patch.setattr(masking, "_WINDOW_BYTES", tile_bytes)
         index = index_records(content, dialect, width)
         clean = count_clean(content, dialect)
     found = zip(index.starts.tolist(), index.ends.tolist(), index.lines.tolist(), strict=True)
@@ -110,6 +112,7 @@ def test_the_chunks_are_those_of_the_automaton(
     splitter = Splitter(dialect, chunk_bytes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scanning, "TILE_BYTES", tile_bytes)
+        patch.setattr(masking, "_WINDOW_BYTES", tile_bytes)
         chunks = feed(splitter, content, block_bytes)
     assert chunks == expected.chunks
     assert (splitter.header, splitter.header_end) == (expected.header, expected.header_end)
@@ -168,6 +171,33 @@ def test_a_table_of_any_text_is_read_back_equal(
     assert rows == [[cell or None for cell in row] for row in table]
 
 
+@given(
+    table=st.lists(st.lists(texts, min_size=1, max_size=5), min_size=1, max_size=6),
+    width=st.integers(1, 3),
+    dialect=dialects,
+    chunk_bytes=st.integers(1, 60),
+)
+@a_property
+def test_no_field_of_a_ragged_table_is_lost_where_they_are_rescued(
+    table: list[list[str]], width: int, dialect: Dialect, chunk_bytes: int
+) -> None:
+    dialect = replace(dialect, header_lines=1)
+    assume(dialect.quote or width > 1)  # else an empty field alone is a blank line
+    names = [f"c{number}" for number in range(width)]
+    writer = RecordWriter(dialect)
+    try:
+        content = (writer.head(names) + writer.records(table) + writer.foot()).encode()
+    except UnwritableError:
+        reject()
+    rows, rejects = read(content, dialect, names, chunk_bytes, rescue=True, ragged="rescue")
+    assert rejects == []
+    for row, cells in zip(rows, table, strict=True):
+        padded = [*cells, *[""] * (width - len(cells))]
+        assert row[:width] == [cell or None for cell in padded[:width]]
+        extra = {f"column_{n}": cell for n, cell in enumerate(padded, 1) if n > width and cell}
+        assert (json.loads(row[width]) if row[width] else {}) == extra
+
+
 @given(data=st.data(), dialect=dialects, width=st.sampled_from([1, 2, 3]))
 @a_property
 def test_the_values_are_those_of_the_automaton(
@@ -194,11 +224,13 @@ def test_the_values_are_those_of_the_automaton(
 
 
 def read(
-    content: bytes, dialect: Dialect, names: list[str], chunk_bytes: int
+    content: bytes, dialect: Dialect, names: list[str], chunk_bytes: int, **policies: Any
 ) -> tuple[list[list[str | None]], list[Reject]]:
     """Return the rows and the rejects of a file, split and parsed."""
     columns = [{"name": name, "type": "text", "trim": False} for name in names]
-    dataset = parse_document({"name": "things", "columns": columns, **dialect.to_json()})
+    dataset = parse_document(
+        {"name": "things", "columns": columns, **dialect.to_json(), **policies}
+    )
     splitter = Splitter(dialect, chunk_bytes)
     cuts = [*splitter.feed(content), *splitter.finish()]
     layout = lay_out(dataset, splitter.header)

@@ -45,6 +45,11 @@ def test_all_differences_of_a_header_are_reported_with_the_nearest_names() -> No
     }
 
 
+def test_a_policy_for_further_columns_is_named() -> None:
+    detail = refusal("sku,price,weight").detail
+    assert 'declare new_columns = "add" or "ignore" with `sluice datasets declare parts`' in detail
+
+
 def test_no_advice_loses_stored_values() -> None:
     assert "take the column out" not in refusal("sku,price,colour,weight").detail
 
@@ -56,7 +61,9 @@ def test_no_advice_loses_stored_values() -> None:
 def test_another_delimiter_of_a_header_is_named(delimiter: str, shown: str, declared: str) -> None:
     detail = refusal(delimiter.join(("sku", "price", "colour"))).detail
     assert f"seems to use the delimiter {shown}, and dataset parts declares ','" in detail
-    assert f"declare delimiter = {declared}" in detail
+    option = declared.strip('"')
+    assert f"load this file with --dialect delimiter='{option}'; or declare" in detail
+    assert f'delimiter = {declared}, or dialect = "detect"' in detail
     assert "lacks" not in detail
 
 
@@ -72,7 +79,9 @@ def test_commas_are_found_where_tabs_are_declared() -> None:
 
 
 def test_a_file_without_header_is_recognised_where_one_is_declared() -> None:
-    assert "or declare header = false" in refusal("B-17,2.50,red").detail
+    detail = refusal("B-17,2.50,red").detail
+    assert "load the file with --dialect header=false, or declare header = false" in detail
+    assert "load it with --dialect skip_lines=1" in detail
 
 
 @pytest.mark.parametrize(
@@ -80,8 +89,8 @@ def test_a_file_without_header_is_recognised_where_one_is_declared() -> None:
     [
         (b"sku,unit price,colour\nB-17,2.50,red\n", "line 1 is a header"),
         (b"\xef\xbb\xbfcolour, SKU ,price\n", "line 1 is a header"),
-        (b"B-17;2.50;red\nB-18;3.50;\n", 'declare delimiter = ";"'),
-        (b"B-17\t2,50\tred\r\nB-18\t3.50\t", r'declare delimiter = "\t"'),
+        (b"B-17;2.50;red\nB-18;3.50;\n", "--dialect delimiter=';'; or declare delimiter = \";\""),
+        (b"B-17\t2,50\tred\r\nB-18\t3.50\t", r'or declare delimiter = "\t"'),
         (b"B-17|2.50|red", "delimiter '|'"),
     ],
 )

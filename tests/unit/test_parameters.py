@@ -11,7 +11,6 @@ from sluice.datasets.declarations import read_folder
 from sluice.datasets.model import Parameter, Query
 from sluice.errors import ParameterError
 from sluice.querying.parameters import read_parameters
-from sluice.querying.reading import escape_percents
 
 BOX = ("west", "east")
 QUERY = Query(
@@ -83,21 +82,6 @@ def test_a_required_parameter_is_named_when_it_is_missing() -> None:
     query = Query("one", "One.", "SELECT 1", parameters=(Parameter("id", "text", required=True),))
     with pytest.raises(ParameterError, match="one: id is missing"):
         read_parameters(query, [])
-
-
-@pytest.mark.parametrize(
-    ("sql", "escaped"),
-    [
-        ("a % 2", "a %% 2"),
-        (":text <% name", ":text <%% name"),
-        ("a LIKE '%x' || '50%'", "a LIKE '%x' || '50%'"),
-        ("'it''s 5%' % \"a%\"", "'it''s 5%' %% \"a%\""),
-        ("E'\\'%' % 1 -- 5%\n% 2", "E'\\'%' %% 1 -- 5%\n%% 2"),
-    ],
-    ids=["operator", "similar", "texts", "quotes", "escapes"],
-)
-def test_percent_signs_of_operators_are_doubled(sql: str, escaped: str) -> None:
-    assert escape_percents(sql) == escaped
 
 
 @pytest.mark.parametrize("name", ["weekly_average", "groups"])

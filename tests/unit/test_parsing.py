@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -220,7 +221,7 @@ def test_a_row_knows_the_number_of_its_record(data: bytes) -> None:
     ) as parsed:
         parsed.encode({})
         parsed.cursor.register("rows", parsed.rows)
-        found = parsed.cursor.execute(dataset.rollups[0].sql).fetchall()
+        found = parsed.cursor.rows(dataset.rollups[0].sql)
     lines = [line for line in data.replace(b"c\nd", b"c").split(b"\n") if line]
     whole = {number for number, line in enumerate(lines, 5)} - {
         each.record for each in parsed.rejects
@@ -277,3 +278,43 @@ def test_two_digits_of_a_year_never_name_the_future(written: str, year: int) -> 
     column = {"name": "day", "type": "date", "formats": formats, "two_digit_years": "past"}
     ((day,),), rejects = parse(f"{written}\n".encode(), {"name": "things", "columns": [column]})
     assert (day.year, rejects) == (year, [])
+
+
+def test_many_columns_have_each_reject_under_the_first_rule_that_its_row_breaks() -> None:
+    count = 150
+    columns = [{"name": f"c{number}", "type": "integer"} for number in range(count)]
+    columns[140]["minimum"] = 0
+    columns[3]["checks"] = [{"sql": "c3 <= c149", "message": "c3 is more than c149"}]
+    dataset = parse_document({"name": "wide", "columns": columns})
+    usual = ["1"] * count
+    lines = {
+        10: usual,
+        11: [*usual[:149], "x"],
+        12: [*usual[:140], "-1", *usual[141:]],
+        13: [*usual[:149], "0"],
+        14: [*usual[:140], "-1", *usual[141:149], "0"],  # the check of c3 comes first
+        15: ["2"] * count,
+    }
+    data = "\n".join([*map(",".join, lines.values()), ""]).encode()
+    rows, rejects = parse_with(data, dataset)
+    assert [row[:count] for row in rows] == [(1,) * count, (2,) * count]
+    assert [(each.line, each.column, each.rule) for each in rejects] == [
+        (11, "c149", "type"),
+        (12, "c140", "minimum"),
+        (13, "c3", "check"),
+        (14, "c3", "check"),
+    ]
+
+
+def test_the_time_of_a_reject_grows_with_the_columns_and_not_with_their_square() -> None:
+    def seconds(count: int) -> float:
+        columns = [{"name": f"c{number}", "type": "integer"} for number in range(count)]
+        dataset = parse_document({"name": "wide", "columns": columns})
+        lines = [["1"] * count, ["x"] * count]
+        data = "\n".join(map(",".join, lines)).encode() + b"\n"
+        began = time.process_time()
+        assert len(parse_with(data, dataset)[1]) == 1
+        return time.process_time() - began
+
+    seconds(10)
+    assert seconds(1000) < 10 * seconds(200)

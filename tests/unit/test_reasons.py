@@ -62,7 +62,7 @@ def test_a_lone_carriage_return_that_cuts_a_record_is_named() -> None:
 
 def test_too_many_columns_are_rejected_where_missing_ones_are_added() -> None:
     assert reasons(b"1\n2,b\n3,c,d\n", ragged="pad") == [
-        "has 3 columns instead of 2; ragged = pad adds missing columns, and drops none"
+        "has 3 columns instead of 2; ragged = pad adds missing columns, and drops none; rescue keeps them"
     ]
 
 

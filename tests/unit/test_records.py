@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from typing import TYPE_CHECKING
 
 import csv_automaton
@@ -12,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from real_files import of_each_real_file
-from sluice.csv import scanning
+from sluice.csv import records, scanning
 from sluice.csv.dialects import Dialect
 from sluice.csv.records import Malformed, RecordIndex, count_clean, index_records
 from sluice.csv.splitting import Splitter
+from sluice.errors import RecordTooLongError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,3 +214,35 @@ def test_a_real_file_has_the_rows_that_the_csv_module_reads(path: Path) -> None:
         for text in texts(chunk, index_records(chunk, DIALECT))
         for row in csv.reader(io.StringIO(text.decode("latin-1"), newline=""))
     ] == rows
+
+
+def test_very_many_lines_after_an_unclosed_quote_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(records, "MAX_CHUNK_RECORDS", 3)
+    assert len(index_records(b'"a\n' + b"1\n" * 3, Dialect(header=False))) == 4
+    with pytest.raises(RecordTooLongError, match="a quote is not closed, and more than 3 lines"):
+        index_records(b'"a\n' + b"1\n" * 4, Dialect(header=False))
+
+
+@pytest.mark.parametrize(
+    "line", [b"#\n", b"\xef\xbb\xbf" * 9 + b"#\n", b"#\\\n"], ids=["short", "marked", "escaped"]
+)
+def test_comments_are_found_in_linear_time(line: bytes) -> None:
+    dialect = Dialect(header=False, comment="#", escape="\\")
+    began = time.monotonic()
+    assert len(index_records(line * 100_000 + b"1,2\n", dialect)) == 1
+    assert time.monotonic() - began < 5
+
+
+def test_comments_inside_of_quotes_are_found_in_linear_time() -> None:
+    data = b'1,"\n#"\n#\n' * 50_000
+    began = time.monotonic()
+    assert len(index_records(data, Dialect(header=False, comment="#"))) == 50_000
+    assert time.monotonic() - began < 5
+
+
+def test_marks_before_a_record_are_found_in_linear_time() -> None:
+    began = time.monotonic()
+    assert len(index_records(b"\xef\xbb\xbf" * 300_000 + b'"1"\n', Dialect(header=False))) == 1
+    assert time.monotonic() - began < 5

@@ -6,7 +6,16 @@ import csv
 import re
 from typing import TYPE_CHECKING
 
-from sluice.local.sample import BROKEN_ROWS, CITIES, DATASOURCES, HEADER, write_sample
+from case_files import run
+
+from sluice.local.sample import (
+    BROKEN_ROWS,
+    CITIES,
+    DATASOURCES,
+    HEADER,
+    write_sample,
+    write_stations,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,3 +50,18 @@ def test_a_seed_gives_the_same_sample(tmp_path: Path) -> None:
         write_sample(tmp_path / name, 200, seed)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
+
+
+def test_the_stations_are_understood_without_a_declaration(tmp_path: Path) -> None:
+    write_stations(tmp_path / "stations.csv")
+    found = run((tmp_path / "stations.csv").read_bytes())
+    assert (found.records, found.rows) == (5, 5)
+    assert {each.name: str(each.type) for each in found.dataset.columns} == {
+        "nr": "text",
+        "station": "text",
+        "eroffnet": "date",
+        "breite": "numeric",
+        "lange": "numeric",
+        "preis_je_stunde": "numeric",
+        "aktiv": "text",
+    }

@@ -354,3 +354,18 @@ def test_a_real_file_gives_the_same_records_at_any_size(path: Path) -> None:
         assert [cut.first_record for cut in cuts[1:]] == [
             cut.first_record + cut.records for cut in cuts[:-1]
         ]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 3, 7, 1 << 20])
+@pytest.mark.parametrize("line", [b"1\n", b"\n1\n", b'"1"\n'], ids=["plain", "blank", "quoted"])
+def test_a_chunk_has_no_more_records_than_a_loader_has_memory_for(
+    line: bytes, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitting, "MAX_CHUNK_RECORDS", 4)
+    cuts = split(line * 10, chunk_bytes=1000, block_bytes=block_bytes)
+    assert [cut.records for cut in cuts] == [4, 4, 2]
+    assert b"".join(pieces(line * 10, cuts)) == line * 10
+
+
+def test_a_chunk_ends_at_its_last_byte_before_its_last_record() -> None:
+    assert [cut.records for cut in split(b"1\n" * 10, chunk_bytes=6)] == [3, 3, 3, 1]

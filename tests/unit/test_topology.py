@@ -33,7 +33,7 @@ def test_a_push_subscription_becomes_a_request_to_pubsub() -> None:
     assert request.filter == f"({states}) AND NOT attributes:group_commit"
     assert request.ack_deadline_seconds == 600
     assert request.retry_policy.minimum_backoff.total_seconds() == 1
-    assert request.dead_letter_policy.max_delivery_attempts == 10
+    assert request.dead_letter_policy.max_delivery_attempts == 100
     assert request.dead_letter_policy.dead_letter_topic == "projects/local/topics/dead-letters"
 
 

@@ -15,10 +15,11 @@ from sluice.errors import FileError, NotCsvError, RecordTooLongError, WorkbookEr
 from sluice.workbooks.archive import Archive
 from sluice.workbooks.compound_file import is_protected
 from sluice.workbooks.sheet_text import open_sheet
-from workbooks import PROTECTED, archive, raw, workbook
+from workbooks import PROTECTED, RELATIONS, archive, raw, workbook
 
 UNDECLARED = Dataset("any", "", ())
 MIB = 1024 * 1024
+ROW = "<row><c><v>1</v></c></row>"
 
 
 def read(data: bytes) -> int:
@@ -79,6 +80,51 @@ def test_shared_texts_have_a_limit() -> None:
     shared = f"<si><t>{'x' * 2 * MIB}</t></si>" * 50
     with pytest.raises(WorkbookError, match="the texts of the workbook have more than 96 MiB"):
         read(raw("<row><c><v>1</v></c></row>", shared=shared))
+
+
+def test_the_number_of_shared_texts_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluice.workbooks.workbook.MAX_TEXTS", 1000)
+    assert read(raw(ROW, shared="<si/>" * 1000)) == len("1\n")
+    with pytest.raises(WorkbookError, match="the workbook has more than 1,000 texts"):
+        read(raw(ROW, shared="<si/>" * 1001))
+
+
+RELATION = f'<Relationship Id="s" Type="{RELATIONS}/worksheet" Target="sheets/one.xml"/>'
+SHEET = '<sheet name="One" r:id="s"/>'
+STYLES = f'<Relationship Id="y" Type="{RELATIONS}/styles" Target="styles.xml"/>'
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"xl/_rels/book.xml.rels": f"<r>{RELATION * 100_001}</r>"}, "100,000 relations"),
+        (
+            {"xl/book.xml": f'<workbook xmlns:r="{RELATIONS}">{SHEET * 100_001}</workbook>'},
+            "100,000 sheets",
+        ),
+        (
+            {
+                "xl/_rels/book.xml.rels": f"<r>{RELATION}{STYLES}</r>",
+                "xl/styles.xml": f"<s><cellXfs>{'<xf/>' * 100_001}</cellXfs></s>",
+            },
+            "100,000 styles",
+        ),
+        ({"xl/book.xml": f"<workbook>{'<x/>' * 1_000_001}</workbook>"}, "1,000,000 elements"),
+    ],
+    ids=["relations", "sheets", "styles", "elements"],
+)
+def test_the_entries_of_a_part_have_a_limit(parts: dict[str, str], words: str) -> None:
+    with pytest.raises(WorkbookError, match=f"more than {words}"):
+        read(raw(ROW, parts=parts))
+
+
+def test_a_format_of_numbers_has_a_limit() -> None:
+    parts = {
+        "xl/_rels/book.xml.rels": f"<r>{RELATION}{STYLES}</r>",
+        "xl/styles.xml": f'<s><numFmts><numFmt numFmtId="1" formatCode="{"[" * MIB}"/></numFmts></s>',
+    }
+    with pytest.raises(WorkbookError, match="a format of numbers has more than 255 characters"):
+        read(raw(ROW, parts=parts))
 
 
 def test_junk_between_rows_costs_no_memory() -> None:

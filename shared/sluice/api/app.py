@@ -1,33 +1,49 @@
-"""The app of the HTTP functions: finds the operation, checks the token, answers errors."""
+"""The app of the HTTP functions: finds the operation and the caller, answers errors."""
 
 from __future__ import annotations
 
-import hmac
+import functools
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import (
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+)
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Response
 
+from sluice.api import limits
+from sluice.api.authentication import authenticator_of
+from sluice.api.bodies import bounded_body, discard_body
+from sluice.api.limits import CallerLimits, ConcurrencyLimits
 from sluice.api.operations import Call, Operation
+from sluice.api.responses import SECURITY_HEADERS
 from sluice.errors import (
     BodyError,
+    InternalError,
     NotAllowedError,
     NotFoundError,
     RangeNotSatisfiableError,
+    RateLimitedError,
     SluiceError,
+    TooLargeError,
     TransientError,
     UnauthenticatedError,
+    not_allowed,
 )
 from sluice.escaping import escape_all
+from sluice.ingestion.ingestions import no_ingestion, select_ingestion
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Request
 
+    from sluice.api.caller import Caller
     from sluice.settings import Settings
 
 PROBLEM_TYPE = "application/problem+json"
@@ -35,11 +51,8 @@ RETRY_AFTER_S = 1
 _log = logging.getLogger("sluice.api")
 
 
-class InternalError(SluiceError):
-    """An unexpected error; the details are in the log only."""
-
-    def __init__(self) -> None:
-        super().__init__("an unexpected error; its cause is in the log; try again or report it")
+class BrokenAnswerError(Exception):
+    """A streamed answer failed after its headers; the cause is in the log."""
 
 
 class App:
@@ -65,26 +78,49 @@ class App:
         self.operations = [each for each in operations if each.route.function == function]
         self._settings = settings
         self._others = others
+        self._authenticate = authenticator_of(settings)
+        self._limits = CallerLimits(settings)
+        self._concurrency = ConcurrencyLimits(settings)
         self._paths = Map([_rule(each) for each in self.operations], strict_slashes=False)
 
     def answer(self, request: Request) -> Response:
         """Answer a request; a failure becomes a problem document."""
+        caller = standing = leave = None
         try:
-            response = self._dispatch(request)
+            caller = self._authenticate(request)
+            standing = self._limits.take(caller)
+            limits.check(standing)
+            leave = self._concurrency.enter(caller)
+            response = self._dispatch(request, caller)
         except Exception as error:  # noqa: BLE001  # the one place that turns errors into responses
-            return problem_response(_public_error(error, request))
+            response = problem_response(_public_error(error, request))
+        discard_body(request)
+        if leave is not None:
+            response.call_on_close(leave)
+        if caller is not None:
+            response.call_on_close(functools.partial(self._authenticate.touch, caller))
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers.update(limits.headers(standing) if standing else {})
         if response.is_streamed:
             response.response = _LoggedBody(iter(response.response), request)
         if request.method == "HEAD":
             response.close()
         return response
 
-    def _dispatch(self, request: Request) -> Response:
-        handler, path = self._find(request)
-        self._authenticate(request)
-        return handler(Call(self._settings, request, path))
+    def _dispatch(self, request: Request, caller: Caller) -> Response:
+        found, path = self._find(request)
+        call = Call(self._settings, request, path, caller)
+        if not isinstance(found, Operation):
+            return found(call)
+        caller.require(found.route.role)
+        check_subject(call)
+        with bounded_body(request, found.max_body_bytes):
+            return found.handler(call)
 
-    def _find(self, request: Request) -> tuple[Callable[[Call], Response], Mapping[str, str]]:
+    def _find(
+        self, request: Request
+    ) -> tuple[Operation | Callable[[Call], Response], Mapping[str, str]]:
         with _translated_errors(request):
             try:
                 paths = self._paths.bind_to_environ(request.environ)
@@ -94,16 +130,22 @@ class App:
                     raise
                 return self._others, {}
         operation: Operation = rule.endpoint
-        return operation.handler, path
+        return operation, path
 
-    def _authenticate(self, request: Request) -> None:
-        if not self._settings.token:
-            return
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(
-            given.encode(), self._settings.token.encode()
-        ):
-            raise UnauthenticatedError("send the header `Authorization: Bearer TOKEN`")
+
+def check_subject(call: Call) -> None:
+    """Check that the caller may see the dataset, or the ingestion, that the path names.
+
+    Raises:
+        NotFoundError: it may not, or there is no such ingestion.
+    """
+    if "dataset" in call.path:
+        call.caller.check_dataset(call.path["dataset"])
+    if "ingestion" in call.path and call.caller.is_limited:
+        with call.snapshot() as connection:
+            found = select_ingestion(connection, call.ingestion)
+        if not call.caller.sees(found.dataset):
+            raise no_ingestion(call.ingestion)
 
 
 def problem_response(error: SluiceError) -> Response:
@@ -115,6 +157,8 @@ def problem_response(error: SluiceError) -> Response:
     )
     if isinstance(error, TransientError):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, RateLimitedError):
+        response.headers["Retry-After"] = str(error.extra["retry_after_s"])
     if isinstance(error, UnauthenticatedError):
         response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, RangeNotSatisfiableError):
@@ -135,10 +179,7 @@ def _translated_errors(request: Request) -> Iterator[None]:
     try:
         yield
     except MethodNotAllowed as error:
-        allowed = sorted(error.valid_methods or ())
-        raise NotAllowedError(
-            f"{request.method} {request.path}: this path allows {', '.join(allowed)}", allow=allowed
-        ) from None
+        raise not_allowed(request.method, request.path, error.valid_methods or ()) from None
     except NotFound:
         raise NotFoundError(f"{request.path}: no such route; /docs lists them all") from None
 
@@ -149,10 +190,13 @@ def _public_error(error: Exception, request: Request) -> SluiceError:
         if error.status >= 500:
             _log.warning("%s %s: %s", request.method, request.path, error, exc_info=error)
         return error
+    if isinstance(error, RequestEntityTooLarge):
+        return TooLargeError("the body is too long")
     if isinstance(error, HTTPException) and (error.code or 500) < 500:
         return BodyError(error.description or str(error))
-    _log.error("%s %s failed", request.method, request.path, exc_info=error)
-    return InternalError()
+    hidden = InternalError(type(error).__name__)
+    _log.error("%s %s failed", request.method, request.path, exc_info=error, extra=hidden.fields)
+    return hidden
 
 
 class _LoggedBody:
@@ -170,11 +214,12 @@ class _LoggedBody:
             return next(self._body)
         except StopIteration:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # logged without values
             _log.error("%s broke off", self._request.path, exc_info=error)
-            raise
+            raise BrokenAnswerError from None  # the server logs it with its message
 
     def close(self) -> None:
         close = getattr(self._body, "close", None)
         if close:
             close()
+        self._body = iter(())  # what it reads from is closed with it

@@ -32,6 +32,8 @@ T = TypeVar("T")
 #: Reads what a request is about, and its `freshness_headers`.
 Find = Callable[["Call", "Connection"], tuple[T, Mapping[str, str]]]
 
+#: Responses in the cache, whatever their sizes: each takes a few kilobytes besides its body.
+_MAX_RESPONSES = 2048
 #: The largest cached response has this share of the cache.
 _LARGEST_SHARE = 16
 
@@ -135,7 +137,7 @@ def _store(call: Call, response: Response) -> None:
 def _key(call: Call) -> Hashable:
     request = call.request
     accepted = request.headers.get("Accept")
-    return (call.engine.url, request.path, request.query_string, accepted)
+    return (call.engine.url, request.path, request.query_string, accepted, call.caller.pii)
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ class ResponseCache:
                 self._remove(key)
             self._responses[key] = CachedResponse(body, headers, expires_at)
             self._size_bytes += len(body)
-            while self._size_bytes > self._max_bytes:
+            while self._size_bytes > self._max_bytes or len(self._responses) > _MAX_RESPONSES:
                 self._remove(next(iter(self._responses)))
 
     def record(

@@ -11,9 +11,15 @@ from urllib.parse import quote
 from werkzeug.wrappers import Response
 
 from sluice.documents.ingestions import State
-from sluice.errors import IllegalTransitionError, NotFoundError, RangeNotSatisfiableError
+from sluice.errors import (
+    ForbiddenError,
+    IllegalTransitionError,
+    NotFoundError,
+    RangeNotSatisfiableError,
+)
 from sluice.ingestion.ingestions import select_ingestion
 from sluice.ingestion.model import Ingestion
+from sluice.postgres.catalog import read_dataset, version_for_query
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -37,6 +43,7 @@ def download_output(call: Call, ingestion: int) -> Response:
     """
     with call.snapshot() as connection:
         row, output = _with_output(connection, select_ingestion(connection, ingestion))
+        _check_readable(call, connection, row)
     size_bytes = output.size_bytes
     headers = {
         "Accept-Ranges": "bytes",
@@ -57,6 +64,20 @@ def download_output(call: Call, ingestion: int) -> Response:
     return Response(begun, 206 if wanted else 200, headers, content_type=MEDIA_TYPE)
 
 
+def _check_readable(call: Call, connection: Connection, row: Ingestion) -> None:
+    """Check that the caller may see what the query of an output reads.
+
+    Raises:
+        ForbiddenError: it may not.
+    """
+    if call.caller.pii and not call.caller.is_limited:
+        return
+    dataset = read_dataset(connection, row.dataset or "")
+    if dataset is None or not dataset.output:
+        raise ForbiddenError("the query of the output is not declared any more")
+    call.caller.check_reads(version_for_query(connection, dataset.name, dataset.output)[0])
+
+
 def _with_output(connection: Connection, row: Ingestion) -> tuple[Ingestion, StoredObject]:
     """Return the ingestion with the output, and the output.
 
@@ -68,7 +89,7 @@ def _with_output(connection: Connection, row: Ingestion) -> tuple[Ingestion, Sto
     """
     if row.state == State.SKIPPED and row.replaced_by is not None:
         other = select_ingestion(connection, row.replaced_by)
-        if other.content_sha256 == row.content_sha256:
+        if row.content_sha256 is not None and other.content_sha256 == row.content_sha256:
             row = other
     if row.state != State.DONE:
         raise IllegalTransitionError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -30,6 +32,7 @@ FORMATS = {
     "json": "application/json",
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
+    "spreadsheet": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
     "arrow": "application/vnd.apache.arrow.stream",
 }
@@ -45,6 +48,10 @@ COLUMNAR_FORMATS = ("parquet", "arrow")
 DECIMALS = ((38, 9), (76, 38))
 MEDIA_TYPES = {**FORMATS, **SHOWN_FORMATS, "reasons": "text/csv; charset=utf-8"}
 ROW_GROUP_ROWS = 64 * 1024
+_ROW_GROUP_BYTES = 16 * 1024 * 1024
+#: Signs at which a spreadsheet takes a cell for a formula (OWASP, "CSV Injection"), also in full width.
+_FORMULA = re.compile(r"\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|[\t\r\n]")
+_NUMBER = re.compile(r"[+-]?\d[\d.,]*(?:[Ee][+-]?\d+)?%?")
 
 
 def formats_of(query: Query) -> tuple[str, ...]:
@@ -173,29 +180,36 @@ def write(name: str, columns: Sequence[ResultColumn], batches: Batches) -> Itera
         batches: lists of rows.
     """
     if name == "json":
-        return _json(batches, "rows", "}")
+        return _json(batches, "rows", lambda: "}")
     writers: dict[str, Callable[[Sequence[ResultColumn], Batches], Iterator[bytes]]] = {
         "ndjson": _ndjson,
         "csv": _csv,
+        "spreadsheet": _spreadsheet,
         "parquet": _parquet,
         "arrow": _arrow,
     }
     return writers[name](columns, batches)
 
 
-def write_page(batches: Batches, name: str, cursor: str | None) -> Iterator[bytes]:
-    """Yield `{"<name>": [...], "next": cursor or null}` of rows that are JSON texts."""
-    return _json(batches, name, f',"next":{json.dumps(cursor)}}}')
+def write_page(batches: Batches, name: str, cursor: Callable[[], str | None]) -> Iterator[bytes]:
+    """Yield `{"<name>": [...], "next": cursor or null}` of rows that are JSON texts.
+
+    Args:
+        batches: lists of rows.
+        name: what the rows are.
+        cursor: returns that of the following page, after the last row.
+    """
+    return _json(batches, name, lambda: f',"next":{json.dumps(cursor())}}}')
 
 
-def _json(batches: Batches, name: str, end: str) -> Iterator[bytes]:
+def _json(batches: Batches, name: str, end: Callable[[], str]) -> Iterator[bytes]:
     """Yield an object with an array of rows that are JSON texts, and its end."""
     yield f'{{"{name}":['.encode()
     separator = ""
     for batch in batches:
         yield (separator + ",\n".join(row[0] for row in batch)).encode()
         separator = ",\n"
-    yield f"]{end}\n".encode()
+    yield f"]{end()}\n".encode()
 
 
 def _ndjson(_: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
@@ -205,6 +219,20 @@ def _ndjson(_: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
 
 def _csv(columns: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
     return _csv_file([column.name for column in columns], batches, Dialect())
+
+
+def _spreadsheet(columns: Sequence[ResultColumn], batches: Batches) -> Iterator[bytes]:
+    """Yield a CSV to be opened in a spreadsheet: with a byte order mark, and without formulas."""
+    yield codecs.BOM_UTF8
+    names = [_harmless(column.name) for column in columns]
+    cells = ([[_harmless(_cell(value)) for value in row] for row in batch] for batch in batches)
+    yield from _csv_file([str(each) for each in names], cells, Dialect())
+
+
+def _harmless(cell: object) -> object:
+    """Return a cell that a spreadsheet shows as it is: a text that it would execute gets an apostrophe."""
+    is_formula = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell
 
 
 def _csv_file(names: Sequence[str] | None, batches: Batches, dialect: Dialect) -> Iterator[bytes]:
@@ -367,7 +395,8 @@ def _row_groups(schema: pa.Schema, batches: Batches) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     for batch in _record_batches(schema, batches):
         held.append(batch)
-        if sum(each.num_rows for each in held) >= ROW_GROUP_ROWS:
+        is_full = sum(each.nbytes for each in held) >= _ROW_GROUP_BYTES
+        if is_full or sum(each.num_rows for each in held) >= ROW_GROUP_ROWS:
             yield pa.Table.from_batches(held, schema)
             held = []
     if held:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import getdoc
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sluice.api.authentication import authenticator_of
+from sluice.api.bodies import MAX_DOCUMENT_BYTES
 from sluice.documents.document import Document, DocumentError, decode
 from sluice.environment import open_environment
-from sluice.errors import BodyError, NotFoundError
+from sluice.errors import (
+    BodyError,
+    NotFoundError,
+    ParameterError,
+    RateLimitedError,
+    UnauthenticatedError,
+)
 from sluice.postgres.connection import open_database
+from sluice.querying.parameters import read_count
 from sluice.querying.reading import snapshot
 from sluice.routes import ROUTES, Route
 
@@ -21,13 +30,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from werkzeug.wrappers import Request, Response
 
+    from sluice.api.caller import Caller
     from sluice.ports import Environment
     from sluice.settings import Settings
 
 T = TypeVar("T")
 #: JSON Schema, or the document that has one.
 Schema = Mapping[str, Any] | type[Document]
-_MAX_INTEGER = 2**31 - 1
+#: The largest number of an ingestion.
+MAX_INGESTION = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -36,11 +47,13 @@ class Call:
 
     Attributes:
         path: the variable segments of the path, by name.
+        caller: who sent it; its role suffices for the route.
     """
 
     settings: Settings
     request: Request
     path: Mapping[str, str]
+    caller: Caller
 
     @cached_property
     def engine(self) -> Engine:
@@ -49,7 +62,14 @@ class Call:
 
     def environment(self) -> Environment:
         """Return what a use case works with."""
-        return open_environment(self.settings)
+        return open_environment(self.settings, self.caller.actor)
+
+    def is_still_allowed(self) -> bool:
+        """Return whether the caller has the same rights still; a long answer ends when it has not."""
+        try:
+            return authenticator_of(self.settings)(self.request) == self.caller
+        except (UnauthenticatedError, RateLimitedError):
+            return False
 
     def snapshot(self) -> AbstractContextManager[Connection]:
         """Open a read-only transaction in which every statement sees the same rows."""
@@ -68,9 +88,10 @@ class Call:
             NotFoundError: it is not the number of an ingestion.
         """
         text = self.path["ingestion"]
-        if not (text.isascii() and text.isdigit()) or int(text) > _MAX_INTEGER:
+        number = read_count(text)
+        if number is None or number > MAX_INGESTION:
             raise NotFoundError(f"there is no ingestion {text}; ingestions are numbers")
-        return int(text)
+        return number
 
     def body(self, kind: type[T]) -> T:
         """Return the JSON body as a document; an empty body has no members.
@@ -82,6 +103,22 @@ class Call:
             return decode(self.request.get_data() or b"{}", kind)
         except DocumentError as error:
             raise BodyError(str(error)) from None
+
+
+def known_arguments(call: Call, known: Sequence[str]) -> dict[str, str]:
+    """Return the query string by name.
+
+    Raises:
+        ParameterError: the route does not take a parameter.
+    """
+    given: dict[str, str] = {}
+    for name, value in call.arguments:
+        if name not in known:
+            raise ParameterError(
+                f"{name}: no such parameter; this route takes {', '.join(known)}", parameter=name
+            )
+        given[name] = value
+    return given
 
 
 @dataclass(frozen=True)
@@ -96,7 +133,14 @@ class Argument:
 
 #: The arguments of every route that answers in pages.
 LIMIT = Argument("limit", "Most entries of the answer.", {"type": "integer", "minimum": 1})
-CURSOR = Argument("cursor", "`next` of the previous page.")
+CURSOR = Argument(
+    "cursor", "`next` of the previous page.", {"type": "string", "pattern": "^[A-Za-z0-9_=-]*$"}
+)
+
+
+def names_schema(one: str) -> dict[str, str]:
+    """Return the schema of a text of names that match a pattern, separated by commas; it may be empty."""
+    return {"type": "string", "pattern": f"^({one}(,{one})*)?$"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +151,11 @@ class Operation:
         tag: heading in the documentation.
         answer: schema of the JSON of the successful answer.
         formats: other formats of the answer, by `sluice.api.formats`.
+        refusals: HTTP statuses of its problem documents, besides those that every operation has.
+        statuses: further HTTP statuses of answers: 206, 304.
         body: schema of the JSON body.
+        body_type: media type of the body.
+        max_body_bytes: most bytes of a body.
     """
 
     route: Route
@@ -117,7 +165,11 @@ class Operation:
     answer: Schema | None = None
     formats: tuple[str, ...] = ()
     arguments: tuple[Argument, ...] = ()
+    refusals: tuple[int, ...] = ()
+    statuses: tuple[int, ...] = ()
     body: Schema | None = None
+    body_type: str = "application/json"
+    max_body_bytes: int = MAX_DOCUMENT_BYTES
 
     @property
     def summary(self) -> str:
@@ -136,19 +188,18 @@ class Operation:
 
 
 def operation(
-    name: str,
-    tag: str,
-    *,
-    status: int = 200,
-    answer: Schema | None = None,
-    formats: tuple[str, ...] = (),
-    arguments: tuple[Argument, ...] = (),
-    body: Schema | None = None,
+    name: str, tag: str, **properties: Any
 ) -> Callable[[Callable[[Call], Response]], Operation]:
-    """Make a handler the operation of a route of `sluice.routes`; its docstring documents it."""
+    """Make a handler the operation of a route of `sluice.routes`; its docstring documents it.
+
+    Args:
+        name: of the route.
+        tag: heading in the documentation.
+        properties: further attributes of `Operation`.
+    """
     (route,) = (each for each in ROUTES if each.name == name)
 
     def decorate(handler: Callable[[Call], Response]) -> Operation:
-        return Operation(route, handler, tag, status, answer, formats, arguments, body)
+        return Operation(route, handler, tag, **properties)
 
     return decorate

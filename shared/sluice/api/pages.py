@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from sluice.charts.chart import MAX_ROWS, Caption, make_picture, words
+from sluice.escaping import printable
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -30,15 +31,12 @@ _MAX_CELL = 2000
 _NUMBERS = ("smallint", "integer", "bigint", "double precision", "numeric")
 #: How cells of a PostgreSQL type are shown.
 _KINDS = {"text": "text", **dict.fromkeys(_NUMBERS, "number")}
-#: A page loads nothing from elsewhere and runs no script.
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none';"
-        " frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-}
 _INPUTS = {"integer": "number", "number": "number", "date": "date", "timestamp": "datetime-local"}
+
+
+def shortened(row: Sequence[object]) -> list[object]:
+    """Return a row with texts that are hardly longer than a page shows them."""
+    return [each[: _MAX_CELL + 1] if isinstance(each, str) else each for each in row]
 
 
 def picture(
@@ -71,7 +69,8 @@ def page(
     """
     caption = _caption(found, query, values, rows)
     pictures, notes = _pictures(query, caption, rows, values) if query.drawing else ((), ())
-    return _template("answer.html").render(
+    return _render(
+        "answer.html",
         **_shared(found, query, given),
         caption=caption,
         pictures=pictures,
@@ -87,7 +86,7 @@ def refusal(
     found: DatasetVersion, query: Query, given: Mapping[str, str], error: RequestError
 ) -> str:
     """Return the page of an invalid request: the error and the form."""
-    return _template("answer.html").render(**_shared(found, query, given), problem=error.detail)
+    return _render("answer.html", **_shared(found, query, given), problem=error.detail)
 
 
 def rows_page(
@@ -113,10 +112,11 @@ def rows_page(
         "next": _rows_url(base, [*kept, ("cursor", cursor)]) if cursor else None,
         "formats": {
             kind: _rows_url(base, [p for p in kept if p[0] != "limit"], kind)
-            for kind in ("csv", "ndjson", "parquet")
+            for kind in ("spreadsheet", "ndjson", "parquet")
         },
     }
-    return _template("rows.html").render(
+    return _render(
+        "rows.html",
         dataset=found.dataset,
         freshness=found,
         summary=_summary(len(rows), is_first=not wanted.after, has_more=cursor is not None),
@@ -169,7 +169,7 @@ def _short(text: str) -> str:
 
 def _shared(found: DatasetVersion, query: Query, given: Mapping[str, str]) -> dict[str, object]:
     url = f"/v1/datasets/{found.dataset.name}/queries/{query.name}"
-    kinds = ("json", "csv", "parquet", *(("svg",) if query.drawing else ()))
+    kinds = ("json", "spreadsheet", "parquet", *(("svg",) if query.drawing else ()))
     return {
         "dataset": found.dataset,
         "query": query,
@@ -220,7 +220,7 @@ def _tables(query: Query, rows: Sequence[Row]) -> list[dict[str, object]]:
 
 
 def _is_rows(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(e, Mapping) for e in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(e, dict) for e in value)
 
 
 def _table(name: str, rows: Sequence[Row]) -> dict[str, object]:
@@ -248,6 +248,10 @@ def _cell(value: object) -> str:
         case dict() | list():
             return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)
+
+
+def _render(template: str, **values: object) -> str:
+    return printable(_template(template).render(**values))
 
 
 @functools.cache

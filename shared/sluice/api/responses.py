@@ -12,6 +12,22 @@ from werkzeug.wrappers import Response
 from sluice.api.formats import MEDIA_TYPES
 from sluice.documents.document import to_json
 
+#: No response runs a script, loads anything from elsewhere, or is shown in a frame.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none';"
+        " frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def attachment(stem: str) -> str:
+    """Return the header Content-Disposition of a CSV that a browser saves; `stem` is an identifier."""
+    return f'attachment; filename="{stem}.csv"'
+
 
 def json_response(
     document: object, status: int = 200, headers: Mapping[str, str] | None = None

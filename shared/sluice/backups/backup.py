@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from sluice.access.audit import SYSTEM, record
 from sluice.backups import snapshots
 from sluice.backups.avro import write_avro
-from sluice.backups.column_buffers import Values, concatenate
+from sluice.backups.column_buffers import MAX_ROW_BYTES, Values, concatenate, pieces, size_of
 from sluice.backups.column_copy import Dictionary, read_block, select_block
 from sluice.backups.manifest import (
     FOLDER,
@@ -30,14 +31,16 @@ from sluice.backups.manifest import (
     Shape,
     Table,
     manifest_name,
+    restorable,
 )
 from sluice.backups.parquet import write_parquet
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import rollup_table, store_table
-from sluice.errors import NotFoundError, SluiceError
+from sluice.errors import NotFoundError, SluiceError, UnrestorableBackupError
+from sluice.postgres.connection import transaction
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from sluice.backups.snapshots import DeclaredDataset, Snapshot
     from sluice.datasets.model import Dataset
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 #: Stored bytes of a part, and of a block, the unit that is read from the database.
 _PART_BYTES = 32 * 1024 * 1024
 _BLOCK_BYTES = 8 * 1024 * 1024
+#: Bytes of the values of a part: PostgreSQL may store them in few.
+_DECODED_BYTES = 64 * 1024 * 1024
 _CONTENT_TYPES = {
     Format.AVRO: "application/avro",
     Format.PARQUET: "application/vnd.apache.parquet",
@@ -108,9 +113,13 @@ class Backup:
         settings: `outbox`, `pool_size`.
         engine: the database; one connection holds the snapshot open, the others read.
         archive: Cloud Storage.
+        actor: who backs up, for the audit log.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, archive: Archive) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, archive: Archive, actor: str = SYSTEM
+    ) -> None:
+        self._actor = actor
         self._settings = settings
         self._engine = engine
         self._archive = archive
@@ -122,11 +131,15 @@ class Backup:
 
         Raises:
             NotFoundError: a dataset does not exist.
+            UnrestorableBackupError: a restore would refuse the backup; there is none.
             DatabaseUnavailableError, StorageUnavailableError: try again.
         """
         started = datetime.now(UTC)
         # Sorts by time; the last six characters are microseconds and one random digit.
         backup = f"{started:%Y%m%dT%H%M%SZ}-{started.microsecond:05x}{os.urandom(1).hex()[0]}"
+        details = {"format": str(kind), "datasets": None if datasets is None else list(datasets)}
+        with transaction(self._engine) as connection:
+            record(connection, self._actor, "backup.make", subject=backup, details=details)
         with snapshots.exported_snapshot(self._engine, backup) as snapshot:
             chosen = _choose(snapshots.select_datasets(snapshot.connection), datasets)
             self._keep_json(backup, "started", {
@@ -154,7 +167,6 @@ class Backup:
         stored = [
             each for row in chosen for each in _stored(snapshot, parse_document(row.declaration))
         ]
-        parts = writer.write(stored, _readers(self._settings))
         saved = tuple(
             SavedDataset(
                 row.name,
@@ -163,17 +175,30 @@ class Backup:
                 row.declaration,
                 snapshots.sources_of(snapshot.connection, row.name),
                 tuple(
-                    Table(each.rollup, each.shape, tuple(parts[each.stem]))
+                    Table(each.rollup, each.shape, ())
                     for each in stored
                     if each.dataset.name == row.name
                 ),
             )
             for row in chosen
         )
+        manifest = Manifest(backup, kind, started.isoformat(), started.isoformat(), saved)
+        restorable(manifest)  # before the parts, which take long
+        parts = writer.write(stored, _readers(self._settings))
+        stems = iter(stored)
+        saved = tuple(
+            replace(
+                each,
+                tables=tuple(
+                    replace(table, parts=tuple(parts[next(stems).stem])) for table in each.tables
+                ),
+            )
+            for each in saved
+        )
         finished = datetime.now(UTC).isoformat()
-        manifest = Manifest(backup, kind, started.isoformat(), finished, saved)
+        manifest = replace(manifest, finished_at=finished, datasets=saved)
         self._archive.keep(
-            self._settings.outbox, manifest_name(backup), manifest.dump(), "application/json"
+            self._settings.outbox, manifest_name(backup), restorable(manifest), "application/json"
         )
         return manifest
 
@@ -258,27 +283,34 @@ class _Writer:
             ]
             _finish(jobs)
             for (each, _), job in zip(work, jobs, strict=True):
-                found[each.stem] += [part for part in (job.result(),) if part is not None]
+                found[each.stem] += job.result()
         return found
 
-    def _write(self, stored: _Stored, number: int, first: int, end: int) -> Part | None:
-        """Write the published rows of some pages; None if there are none."""
+    def _write(self, stored: _Stored, number: int, first: int, end: int) -> list[Part]:
+        """Write the published rows of some pages as parts: one, or several where they decode to more."""
+        parts: list[Part] = []
         with snapshots.shared_snapshot(self._engine, self._snapshot) as connection:
-            blocks = []
-            for at, until in stored.blocks(first, end):
-                source = snapshots.published_rows(stored.dataset.name, stored.table, at, until)
-                query = select_block(stored.shape.columns, source)
-                answer = snapshots.fetch_block(connection, query)
-                rows, values = read_block(answer, stored.shape.columns, stored.dictionaries)
-                blocks += [values] if rows else []
-        if not blocks:
-            return self._count(None)
-        columns = [concatenate(list(each)) for each in zip(*blocks, strict=True)]
-        data = self._encode(stored, columns)
-        name = f"{FOLDER}{self._backup}/{stored.stem}-{number:05}.{self._kind}"
-        part = Part(name, len(columns[0]), len(data), hashlib.sha256(data).hexdigest())
-        self._archive.keep(self._settings.outbox, name, data, _CONTENT_TYPES[self._kind])
-        return self._count(part)
+            blocks = self._blocks(connection, stored, first, end)
+            for place, columns in enumerate(_joined(blocks, stored.dataset.name)):
+                data = self._encode(stored, columns)
+                suffix = f"-{place}" if place else ""
+                name = f"{FOLDER}{self._backup}/{stored.stem}-{number:05}{suffix}.{self._kind}"
+                part = Part(name, len(columns[0]), len(data), hashlib.sha256(data).hexdigest())
+                self._archive.keep(self._settings.outbox, name, data, _CONTENT_TYPES[self._kind])
+                parts.append(part)
+        return self._count(parts)
+
+    def _blocks(
+        self, connection: Connection, stored: _Stored, first: int, end: int
+    ) -> Iterator[list[Values]]:
+        """Yield the published rows of some pages."""
+        for at, until in stored.blocks(first, end):
+            source = snapshots.published_rows(stored.dataset.name, stored.table, at, until)
+            query = select_block(stored.shape.columns, source)
+            answer = snapshots.fetch_block(connection, query)
+            rows, values = read_block(answer, stored.shape.columns, stored.dictionaries)
+            if rows:
+                yield values
 
     def _encode(self, stored: _Stored, values: list[Values]) -> bytes:
         columns = stored.shape.columns
@@ -286,20 +318,49 @@ class _Writer:
             return write_parquet(columns, values)
         return write_avro(stored.stem, [each.field for each in columns], values)
 
-    def _count(self, part: Part | None) -> Part | None:
+    def _count(self, parts: list[Part]) -> list[Part]:
         with self._lock:
             done = self._progress
             self._progress = replace(
                 done,
-                rows=done.rows + (part.rows if part else 0),
-                size_bytes=done.size_bytes + (part.size_bytes if part else 0),
+                rows=done.rows + sum(part.rows for part in parts),
+                size_bytes=done.size_bytes + sum(part.size_bytes for part in parts),
                 parts=done.parts + 1,
             )
             self._report(self._progress)
-        return part
+        return parts
 
 
-def _finish(jobs: list[Future[Part | None]]) -> None:
+def _joined(blocks: Iterator[list[Values]], dataset: str) -> Iterator[list[Values]]:
+    """Join blocks, and divide large ones, so that a restore accepts each part.
+
+    Raises:
+        UnrestorableBackupError: a row is too large.
+    """
+    held: list[list[Values]] = []
+    held_bytes = 0
+    for block in blocks:
+        for piece in pieces(block, _DECODED_BYTES):
+            size_bytes = size_of(piece)
+            if held and held_bytes + size_bytes > _DECODED_BYTES:
+                yield _concatenated(held)
+                held, held_bytes = [], 0
+            if size_bytes > MAX_ROW_BYTES:
+                raise UnrestorableBackupError(
+                    f"a row of dataset {dataset} has {size_bytes:,} bytes, more than the {MAX_ROW_BYTES:,}"
+                    " that a restore accepts; undo the ingestion with this row, and back up again"
+                )
+            held.append(piece)
+            held_bytes += size_bytes
+    if held:
+        yield _concatenated(held)
+
+
+def _concatenated(blocks: list[list[Values]]) -> list[Values]:
+    return [concatenate(list(each)) for each in zip(*blocks, strict=True)]
+
+
+def _finish(jobs: list[Future[list[Part]]]) -> None:
     """Wait for all jobs; when one fails, cancel those that have not begun."""
     wait(jobs, return_when=FIRST_EXCEPTION)
     for job in jobs:

@@ -1,21 +1,35 @@
 """The manifest of a backup: datasets, tables, parts with counts and checksums. Does no I/O.
 
-It is the last object that a backup writes: without it there is no backup.
+It is the last object that a backup writes: without it there is no backup. Whoever may write to the bucket can
+write one, so what is read here is checked; `saved_layouts` checks what becomes SQL.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from sluice.backups.type_mapping import TableColumn
-from sluice.errors import DamagedBackupError, NotFoundError
+from sluice.datasets.identifiers import NAME
+from sluice.documents.document import MAX_DEPTH, DocumentError, is_deeper, parse
+from sluice.errors import DamagedBackupError, NotFoundError, UnrestorableBackupError
 
 FOLDER = "backups/"
+#: What the id of a backup looks like.
+ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+#: Of a part; a backup writes parts of at most 64 MiB of values.
+MAX_PART_BYTES = 256 * 1024 * 1024
+#: Of the values of a part: rows of other versions may have been stored with more compression.
+MAX_DECODED_BYTES = 1024 * 1024 * 1024
+#: Of a manifest, which has an entry for each file of a dataset.
+MAX_MANIFEST_BYTES = 128 * 1024 * 1024
 _VERSION = 1
+_ORIGINS = ("folder", "api", "inferred", "restored")
+_T = TypeVar("_T")
 
 
 class Format(StrEnum):
@@ -137,7 +151,7 @@ class Manifest:
 
     def dump(self) -> bytes:
         """Return the manifest as JSON."""
-        return json.dumps({"version": _VERSION, **asdict(self)}, indent=1, default=str).encode()
+        return json.dumps({"version": _VERSION, **asdict(self)}, default=str).encode()
 
 
 def manifest_name(backup: str) -> str:
@@ -145,48 +159,125 @@ def manifest_name(backup: str) -> str:
     return f"{FOLDER}{backup}/manifest.json"
 
 
-def read_manifest(data: bytes) -> Manifest:
-    """Read a manifest.
+@dataclass(frozen=True)
+class Started:
+    """A backup that began, as it was written before its parts."""
+
+    id: str
+    format: Format
+    started_at: str
+    datasets: tuple[str, ...]
+
+
+def read_started(data: bytes) -> Started:
+    """Read what a backup wrote when it began.
 
     Raises:
-        DamagedBackupError: it is not a manifest, or a newer Sluice wrote it.
+        DamagedBackupError: it is something else.
     """
+    return _parse(_load(data), Started)
+
+
+def read_problem(data: bytes | None) -> dict[str, Any] | None:
+    """Read the problem that a failed backup wrote, if it did.
+
+    Raises:
+        DamagedBackupError: it is something else.
+    """
+    return None if data is None else _parse(_load(data), dict[str, Any])
+
+
+def read_manifest(data: bytes, backup: str) -> Manifest:
+    """Read the manifest of a backup.
+
+    Raises:
+        DamagedBackupError: it is not a manifest of this backup, too large, or a newer Sluice wrote it.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise DamagedBackupError(f"the manifest has more than {MAX_MANIFEST_BYTES:,} bytes")
+    found = _load(data)
+    version = found.get("version") if isinstance(found, dict) else None
+    if isinstance(version, int) and version > _VERSION:
+        raise DamagedBackupError(
+            f"the manifest has version {version}; this Sluice reads version {_VERSION}"
+        )
+    manifest = _parse(found, Manifest)
+    for where, why in _faults(manifest, backup):
+        raise damaged(where, why)
+    return manifest
+
+
+def restorable(manifest: Manifest) -> bytes:
+    """Return the manifest as JSON, once it is checked as a restore does.
+
+    Raises:
+        UnrestorableBackupError: a restore would refuse it.
+    """
+    data = manifest.dump()
+    try:
+        read_manifest(data, manifest.id)
+    except DamagedBackupError as error:
+        raise UnrestorableBackupError(
+            f"a restore would refuse this backup, which was not made: {error.detail}; back up fewer"
+            " datasets at a time"
+        ) from error
+    return data
+
+
+def damaged(where: str, why: str) -> DamagedBackupError:
+    """Return the error of a field of a manifest."""
+    return DamagedBackupError(f"the manifest cannot be used: {where}: {why}", field=where)
+
+
+def _load(data: bytes) -> Any:  # a JSON value
     try:
         found = json.loads(data)
-        if found["version"] != _VERSION:
-            raise DamagedBackupError(
-                f"the manifest has version {found['version']}; this Sluice reads version {_VERSION}"
-            )
-        return Manifest(
-            found["id"],
-            Format(found["format"]),
-            found["started_at"],
-            found["finished_at"],
-            tuple(_dataset(each) for each in found["datasets"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedBackupError(f"the manifest cannot be read: {error!r}") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedBackupError("the manifest cannot be read: it is not JSON") from error
+    if is_deeper(found, MAX_DEPTH):
+        raise DamagedBackupError("the manifest cannot be read: it is nested too deep")
+    return found
 
 
-def _dataset(found: Mapping[str, Any]) -> SavedDataset:
-    return SavedDataset(
-        found["name"],
-        found["version"],
-        found["origin"],
-        found["declaration"],
-        tuple(Source(**each) for each in found["sources"]),
-        tuple(_table(each) for each in found["tables"]),
-    )
+def _parse(found: object, kind: type[_T]) -> _T:
+    try:
+        return parse(found, kind)
+    except DocumentError as error:
+        raise DamagedBackupError(f"the manifest cannot be read: {error}") from error
 
 
-def _table(found: Mapping[str, Any]) -> Table:
-    shape = found["shape"]
-    return Table(
-        found["rollup"],
-        Shape(
-            tuple(TableColumn(**each) for each in shape["columns"]),
-            tuple(Definition(**each) for each in shape["constraints"]),
-            tuple(Definition(**each) for each in shape["indexes"]),
-        ),
-        tuple(Part(**each) for each in found["parts"]),
-    )
+def _faults(manifest: Manifest, backup: str) -> Iterator[tuple[str, str]]:
+    """Yield the fields that cannot be of this backup, and why."""
+    if manifest.id != backup:
+        yield "id", f"is not {backup}, the name of the folder"
+    names = [each.name for each in manifest.datasets]
+    for number, each in enumerate(manifest.datasets):
+        where = f"datasets[{number}]"
+        if not NAME.fullmatch(each.name) or names.count(each.name) > 1:
+            yield f"{where}.name", "is not a valid name of a dataset, or is there twice"
+        if each.declaration.get("name") != each.name:
+            yield f"{where}.declaration.name", f"is not {each.name}"
+        if each.origin not in _ORIGINS:
+            yield f"{where}.origin", f"is none of {', '.join(_ORIGINS)}"
+        rollups = [table.rollup for table in each.tables]
+        for place, table in enumerate(each.tables):
+            yield from _table_faults(table, f"{where}.tables[{place}]", rollups, backup)
+
+
+def _table_faults(
+    table: Table, where: str, rollups: Sequence[str], backup: str
+) -> Iterator[tuple[str, str]]:
+    if (table.rollup and not NAME.fullmatch(table.rollup)) or rollups.count(table.rollup) > 1:
+        yield f"{where}.rollup", "is not a valid name of a roll-up, or is there twice"
+    columns = [column.name for column in table.shape.columns]
+    for number, column in enumerate(table.shape.columns):
+        if columns.count(column.name) > 1 or column.dictionary not in ("", column.name):
+            yield f"{where}.shape.columns[{number}]", "is there twice, or of another dictionary"
+    for number, part in enumerate(table.parts):
+        at = f"{where}.parts[{number}]"
+        if not part.object.startswith(f"{FOLDER}{backup}/"):
+            yield f"{at}.object", f"is not in the folder {FOLDER}{backup}/"
+        if part.rows < 0 or part.size_bytes < 0:
+            yield at, "has a negative size"
+        if part.size_bytes > MAX_PART_BYTES:
+            yield f"{at}.size_bytes", f"is more than {MAX_PART_BYTES:,} bytes"

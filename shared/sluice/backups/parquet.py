@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sluice.backups.column_buffers import Numbers, Texts, Values
+from sluice.backups.column_buffers import BATCH_BYTES, Numbers, Texts, Values, pieces
+from sluice.backups.parquet_pages import check_footer, read_groups
 from sluice.backups.type_mapping import TableColumn, shifted
 from sluice.errors import DamagedBackupError
 
@@ -35,20 +36,52 @@ def write_parquet(columns: Sequence[TableColumn], values: Sequence[Values]) -> b
     return file.getvalue()
 
 
-def read_parquet(data: bytes, columns: Sequence[TableColumn]) -> list[Values]:
-    """Return the columns of a file that `write_parquet` made.
+def read_parquet(data: bytes, columns: Sequence[TableColumn]) -> Iterator[list[Values]]:
+    """Yield the columns of a file that `write_parquet` made, some rows at a time.
 
     Raises:
-        DamagedBackupError: the file has other columns, or is damaged.
+        DamagedBackupError: the file has other columns, is damaged, or takes more memory than such files do.
     """
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
+    check_footer(data)
     try:
-        table = pq.read_table(io.BytesIO(data))
-        return [_values(column, table.column(column.name)) for column in columns]
-    except (pa.ArrowException, KeyError) as error:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        if not file.schema_arrow.equals(_schema(columns)):
+            raise DamagedBackupError("it has other columns")
+        for index, group in enumerate(read_groups(data, file.metadata, _decompress)):
+            width = group.longest + 16 * len(columns) + group.size_bytes // max(1, group.rows)
+            rows = min(max(1, BATCH_BYTES // width), _GROUP_ROWS)
+            for batch in file.iter_batches(rows, [index]):
+                found = [_values(*each) for each in zip(columns, batch.columns, strict=True)]
+                yield from pieces(found, BATCH_BYTES)
+    except (pa.ArrowException, OSError) as error:
         raise DamagedBackupError(f"the Parquet file cannot be read: {error}") from error
+
+
+def _decompress(data: bytes, codec: str, size_bytes: int) -> bytes:
+    import pyarrow as pa  # noqa: PLC0415
+
+    found: bytes = pa.Codec(codec.lower()).decompress(data, size_bytes, asbytes=True)
+    return found
+
+
+def _schema(columns: Sequence[TableColumn]) -> pa.Schema:
+    """Return the schema of a file of these columns."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    nothing = np.zeros(0, np.int64)
+    fields = []
+    for column in columns:
+        fixed = column.fixed_width
+        empty = (
+            Texts(nothing.view(np.uint8), nothing, nothing)
+            if fixed is None
+            else Numbers(np.zeros(0, fixed.dtype))
+        )
+        fields.append(pa.field(column.name, _typed(column, empty).type, nullable=column.nullable))
+    return pa.schema(fields)
 
 
 def _typed(column: TableColumn, values: Values) -> pa.Array:
@@ -77,27 +110,21 @@ def _array(values: Values) -> pa.Array:
     return pa.Array.from_buffers(pa.large_string(), len(values), buffers)
 
 
-def _values(column: TableColumn, found: pa.ChunkedArray) -> Values:
+def _values(column: TableColumn, array: pa.Array) -> Values:
     import pyarrow as pa  # noqa: PLC0415
 
-    present = np.asarray(found.is_valid()) if column.nullable else None
+    present = np.asarray(array.is_valid()) if column.nullable else None
     fixed = column.fixed_width
     if fixed is None:
-        array = found.cast(pa.large_string()).combine_chunks()
         return _texts(array, present)
     if column.type == "boolean":
-        found = found.cast(pa.uint8())
-    array = pa.concat_arrays(found.chunks) if found.num_chunks else pa.array([], found.type)
+        array = array.cast(pa.uint8())
     plain = pa.from_numpy_dtype(np.dtype(fixed.dtype))
     filled = array.view(plain).fill_null(0) if column.nullable else array.view(plain)
     return Numbers(filled.to_numpy(zero_copy_only=False), present)
 
 
 def _texts(array: Any, present: Any) -> Texts:
-    import pyarrow as pa  # noqa: PLC0415
-
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
     text = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)

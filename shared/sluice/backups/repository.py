@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sluice.backups.manifest import FOLDER, Manifest, manifest_name, read_manifest
+from sluice.backups.manifest import (
+    FOLDER,
+    ID,
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    manifest_name,
+    read_manifest,
+    read_problem,
+    read_started,
+)
 from sluice.documents.backups import BackedUpDataset, Backup
-from sluice.errors import NotFoundError
+from sluice.errors import DamagedBackupError, NotFoundError
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
 
@@ -17,8 +25,6 @@ if TYPE_CHECKING:
 
     from sluice.ports import Archive
     from sluice.settings import Settings
-
-_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
 class Repository:
@@ -36,35 +42,48 @@ class Repository:
         self._archive = archive
 
     def backups(self, limit: int) -> list[Backup]:
-        """Return the newest backups."""
-        found = [
-            each for each in self._archive.folders(self._bucket, FOLDER) if _ID.fullmatch(each)
-        ]
-        return [self.backup(each) for each in sorted(found, reverse=True)[:limit]]
+        """Return the newest backups; one whose manifest is damaged counts as failed."""
+        found = [each for each in self._archive.folders(self._bucket, FOLDER) if ID.fullmatch(each)]
+        return [self._listed(each) for each in sorted(found, reverse=True)[:limit]]
+
+    def _listed(self, backup: str) -> Backup:
+        try:
+            return self.backup(backup)
+        except DamagedBackupError as error:
+            started_at = datetime.strptime(backup[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            return Backup(
+                id=backup,
+                state="failed",
+                format="unknown",
+                started_at=started_at.isoformat(),
+                datasets=[],
+                problem=error.problem(),
+            )
 
     def backup(self, backup: str) -> Backup:
         """Return a backup, whatever its state.
 
         Raises:
             NotFoundError: there is no backup with this id.
+            DamagedBackupError: what it wrote cannot be read.
         """
         if "\0" in backup:
             raise _unknown(backup)
         is_running = self._is_running(backup)  # before the manifest: it may finish in between
         if data := self._fetch(backup, "manifest"):
-            return backup_document(read_manifest(data))
+            return backup_document(read_manifest(data, backup))
         started = self._fetch(backup, "started")
         if started is None:
             raise _unknown(backup)
-        problem = self._fetch(backup, "failed")
-        facts = json.loads(started)
+        problem = read_problem(self._fetch(backup, "failed"))
+        facts = read_started(started)
         return Backup(
-            id=facts["id"],
+            id=backup,
             state="running" if is_running and problem is None else "failed",
-            format=facts["format"],
-            started_at=facts["started_at"],
-            datasets=[BackedUpDataset(name) for name in facts["datasets"]],
-            problem=None if problem is None else json.loads(problem),
+            format=facts.format,
+            started_at=facts.started_at,
+            datasets=[BackedUpDataset(name) for name in facts.datasets],
+            problem=problem,
         )
 
     def manifest(self, backup: str) -> Manifest:
@@ -77,7 +96,7 @@ class Repository:
         data = self._fetch(backup, "manifest")
         if data is None:
             raise _unknown(backup)
-        return read_manifest(data)
+        return read_manifest(data, backup)
 
     def newest(self) -> Manifest:
         """Return the manifest of the newest finished backup.
@@ -86,15 +105,17 @@ class Repository:
             NotFoundError: there is none.
         """
         for each in sorted(self._archive.folders(self._bucket, FOLDER), reverse=True):
-            data = self._archive.fetch(self._bucket, manifest_name(each))
-            if data is not None:
-                return read_manifest(data)
+            data = self._archive.fetch(self._bucket, manifest_name(each), MAX_MANIFEST_BYTES)
+            if data is not None and ID.fullmatch(each):
+                return read_manifest(data, each)
         raise NotFoundError("there is no backup yet; POST /v1/backups makes one")
 
     def _fetch(self, backup: str, name: str) -> bytes | None:
-        if not _ID.fullmatch(backup):
+        if not ID.fullmatch(backup):
             raise _unknown(backup)
-        return self._archive.fetch(self._bucket, f"{FOLDER}{backup}/{name}.json")
+        return self._archive.fetch(
+            self._bucket, f"{FOLDER}{backup}/{name}.json", MAX_MANIFEST_BYTES
+        )
 
     def _is_running(self, backup: str) -> bool:
         with transaction(self._engine) as connection:

@@ -19,24 +19,42 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sluice.access.audit import SYSTEM, record
 from sluice.backups import shadow_tables, snapshots
 from sluice.backups.avro import read_avro
 from sluice.backups.backup import Progress, ReportProgress, ignore_progress
-from sluice.backups.column_buffers import Numbers, Texts, Values
-from sluice.backups.manifest import FOLDER, Format, Manifest, Part, SavedDataset, Shape, Table
+from sluice.backups.column_buffers import Numbers, Texts, Values, size_of
+from sluice.backups.manifest import (
+    FOLDER,
+    MAX_DECODED_BYTES,
+    Format,
+    Manifest,
+    Part,
+    SavedDataset,
+    Shape,
+    Table,
+)
 from sluice.backups.parquet import coded, distinct_texts, read_parquet
+from sluice.backups.saved_layouts import check_layout
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import NAME, dictionary_table, rollup_table, store_table, view
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.documents.ingestions import State
-from sluice.errors import BackupMismatchError, DamagedBackupError, ParameterError
+from sluice.errors import (
+    BackupMismatchError,
+    DamagedBackupError,
+    DeclarationError,
+    ParameterError,
+)
 from sluice.ingestion.ingestions import move
 from sluice.ingestion.merge import relink_replaced, withdraw
 from sluice.ingestion.outbox import relay
+from sluice.postgres.catalog import declared_datasets
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare_within
 from sluice.postgres.dictionary_codes import add_texts
 from sluice.postgres.named_sql import statement
+from sluice.postgres.names import check_names
 from sluice.postgres.storage_sql import dictionary_sql, view_sql
 
 if TYPE_CHECKING:
@@ -45,7 +63,7 @@ if TYPE_CHECKING:
     from sluice.ports import Archive, Publisher
     from sluice.settings import Settings
 
-#: Parts that are fetched and decoded while an earlier one is copied.
+#: Parts that are fetched while an earlier one is copied.
 _AHEAD = 2
 #: Keys of a declaration that contain the name of the original.
 _NOT_OF_COPIES = ("queries", "aliases", "output", "table")
@@ -101,15 +119,22 @@ class Restore:
         engine: the database.
         archive: Cloud Storage.
         publisher: Pub/Sub, for the events of the ingestions that change.
+        actor: who restores, for the audit log.
     """
 
     def __init__(
-        self, settings: Settings, engine: Engine, archive: Archive, publisher: Publisher
+        self,
+        settings: Settings,
+        engine: Engine,
+        archive: Archive,
+        publisher: Publisher,
+        actor: str = SYSTEM,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._archive = archive
         self._publisher = publisher
+        self._actor = actor
 
     def __call__(
         self,
@@ -143,6 +168,14 @@ class Restore:
             connection.execute(statement("lock_tables"))
             for target in targets:
                 _swap_tables(connection, target, self._settings.project)
+                record(
+                    connection,
+                    self._actor,
+                    "backup.restore",
+                    dataset=target.dataset.name,
+                    subject=manifest.id,
+                    details={"ingestion": target.ingestion},
+                )
         for target in targets:
             for each in (target.ingestion, *target.withdrawn):
                 relay(self._engine, self._publisher, each)
@@ -176,6 +209,8 @@ def _prepare(
         )
     document = _document(connection, saved, name, is_known=known is not None, is_copy=bool(suffix))
     dataset = parse_document(document)
+    if suffix:
+        _check_copy(connection, dataset, is_known=known is not None)
     ingestion = shadow_tables.begin_ingestion(
         connection,
         {
@@ -193,6 +228,15 @@ def _prepare(
         declare_within(connection, document, origin=saved.origin, is_last=False)
     shadow_tables.run_all(connection, dictionary_sql(dataset))
     return target
+
+
+def _check_copy(connection: Connection, dataset: Dataset, *, is_known: bool) -> None:
+    """Refuse a copy whose name is reserved, or whose tables would have the names of others."""
+    others = [each for each in declared_datasets(connection) if each.name != dataset.name]
+    try:
+        check_names(connection, dataset, dataset if is_known else None, others)
+    except DeclarationError as error:
+        raise ParameterError(f"suffix: {error.of_document().detail}", parameter="suffix") from error
 
 
 def _document(
@@ -236,28 +280,30 @@ class _Run:
         for table in target.saved.tables:
             name = target.table(table)
             shape = _shape(connection, target, table)
-            target.shapes[name] = shape
-            # A copy has the tables that its own declaration defines.
-            like = name if target.in_place else ""
-            shadow_tables.create_shadow(connection, name, shape, like)
-            for part, values in self._parts(table):
-                self._copy(connection, target, table, part, values)
-            rollups = {each.name: each for each in target.dataset.rollups}
-            if table.rollup:
-                shadow_tables.merge_rollup_parts(connection, name, rollups[table.rollup])
             rename = (
                 {}
                 if target.in_place
                 else shadow_tables.names_for_copy(target.saved.name, target.dataset.name, shape)
             )
+            if not target.in_place:
+                check_layout(connection, target.dataset, table, name, rename)
+            target.shapes[name] = shape
+            # A copy has the tables that its own declaration defines.
+            like = name if target.in_place else ""
+            shadow_tables.create_shadow(connection, name, shape, like)
+            for part, data in self._parts(table):
+                self._restore(connection, target, table, part, data)
+            rollups = {each.name: each for each in target.dataset.rollups}
+            if table.rollup:
+                shadow_tables.merge_rollup_parts(connection, name, rollups[table.rollup])
             shadow_tables.complete_shadow(connection, name, shape, rename)
 
-    def _parts(self, table: Table) -> Iterator[tuple[Part, list[Values]]]:
-        """Yield the parts of a table, verified and decoded; reads ahead."""
+    def _parts(self, table: Table) -> Iterator[tuple[Part, bytes]]:
+        """Yield the parts of a table, verified; fetches ahead."""
         with ThreadPoolExecutor(_AHEAD, "restore") as pool:
-            waiting: deque[tuple[Part, Future[list[Values]]]] = deque()
+            waiting: deque[tuple[Part, Future[bytes]]] = deque()
             for part in table.parts:
-                waiting.append((part, pool.submit(self._read, table, part)))
+                waiting.append((part, pool.submit(self._fetch, part)))
                 if len(waiting) > _AHEAD:
                     first, job = waiting.popleft()
                     yield first, job.result()
@@ -265,23 +311,59 @@ class _Run:
                 first, job = waiting.popleft()
                 yield first, job.result()
 
-    def _read(self, table: Table, part: Part) -> list[Values]:
-        data = self._archive.fetch(self._settings.outbox, part.object)
+    def _fetch(self, part: Part) -> bytes:
+        data = self._archive.fetch(self._settings.outbox, part.object, part.size_bytes)
         if data is None:
             raise DamagedBackupError(f"{part.object} is missing; nothing was changed")
         if len(data) != part.size_bytes or hashlib.sha256(data).hexdigest() != part.sha256:
             raise DamagedBackupError(
                 f"{part.object} does not match the checksum in the manifest; nothing was changed"
             )
+        return data
+
+    def _restore(
+        self, connection: Connection, target: _Target, table: Table, part: Part, data: bytes
+    ) -> None:
+        """Copy the rows of a part; the next batch is decoded while one is copied."""
+        rows = 0
+        with ThreadPoolExecutor(1, "decode") as pool:
+            batches = self._batches(table, part, data)
+            waiting = pool.submit(next, batches, None)
+            while (values := waiting.result()) is not None:
+                rows += len(values[0])
+                if rows > part.rows:
+                    break
+                waiting = pool.submit(next, batches, None)
+                self._copy(connection, target, table, part, values)
+        if rows != part.rows:
+            raise DamagedBackupError(f"{part.object} does not contain {part.rows} rows")
+        done = self._progress
+        self._progress = replace(
+            done,
+            rows=done.rows + part.rows,
+            size_bytes=done.size_bytes + part.size_bytes,
+            parts=done.parts + 1,
+        )
+        self._report(self._progress)
+
+    def _batches(self, table: Table, part: Part, data: bytes) -> Iterator[list[Values]]:
+        """Yield the decoded rows of a part.
+
+        Raises:
+            DamagedBackupError: it is damaged, or has more values than a backup writes into a part.
+        """
         columns = table.shape.columns
-        values = (
+        batches = (
             read_parquet(data, columns)
             if self._format is Format.PARQUET
             else read_avro(data, [each.field for each in columns])
         )
-        if any(len(each) != part.rows for each in values):
-            raise DamagedBackupError(f"{part.object} does not contain {part.rows} rows")
-        return values
+        try:
+            yield from _bounded(batches)
+        except DamagedBackupError as error:
+            raise DamagedBackupError(
+                f"{part.object} cannot be restored: {error.detail}; nothing was changed"
+            ) from error
 
     def _copy(
         self,
@@ -306,18 +388,24 @@ class _Run:
         written = shadow_tables.copy_into_shadow(
             connection, target.table(table), table.shape.columns, stored, block_bytes
         )
-        if written != part.rows:
+        if written != len(values[0]):
             raise DamagedBackupError(
-                f"{part.object}: PostgreSQL wrote {written} of {part.rows} rows"
+                f"{part.object}: PostgreSQL wrote {written} of {len(values[0])} rows"
             )
-        done = self._progress
-        self._progress = replace(
-            done,
-            rows=done.rows + part.rows,
-            size_bytes=done.size_bytes + part.size_bytes,
-            parts=done.parts + 1,
-        )
-        self._report(self._progress)
+
+
+def _bounded(batches: Iterator[list[Values]]) -> Iterator[list[Values]]:
+    """Yield the batches of a part.
+
+    Raises:
+        DamagedBackupError: they have more values than a part may have.
+    """
+    size_bytes = 0
+    for values in batches:
+        size_bytes += size_of(values)
+        if size_bytes > MAX_DECODED_BYTES:
+            raise DamagedBackupError(f"it has more than {MAX_DECODED_BYTES:,} bytes of values")
+        yield values
 
 
 def _ingestions(values: Numbers, target: _Target) -> Numbers:

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sluice.backups.manifest import Definition, Shape
+from sluice.backups.manifest import Definition, Shape, damaged
 from sluice.backups.parquet import copy_blocks
 from sluice.backups.type_mapping import TableColumn
 from sluice.datasets.identifiers import quote, replaced_table, staging_table
 from sluice.datasets.model import INGESTION_COLUMN, Rollup
 from sluice.errors import BackupMismatchError, DatabaseUnavailableError
-from sluice.postgres.connection import copy_in, message_of, run_script, sqlstate
+from sluice.postgres.connection import copy_in, message_of, run_bound, run_script, sqlstate
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from sluice.backups.column_buffers import Values
 
 _NAME_BYTES = 63  # PostgreSQL cuts longer names
-
+#: As pg_get_indexdef writes every one.
+_INDEX = re.compile(r"CREATE (UNIQUE )?INDEX .*? ON (?:ONLY )?\S.*? (USING .*)$", re.DOTALL)
 
 _DEPENDED_ON = "2BP01"
 _LOCKED = "55P03"
-_REFUSALS = ("22", "23")
+#: Values, constraints, and names that another table or constraint has.
+_REFUSALS = ("22", "23", "42P07", "42710")
 
 
 @contextmanager
@@ -111,29 +113,48 @@ def complete_shadow(
         shape: of the backup, or of the present table.
         rename: other names for constraints and indexes of the shape.
     """
-    target = shadow_of(table)
+    cast_columns(connection, table, shape)
+    for constraint in shape.constraints:
+        add_constraint(connection, table, constraint, rename)
+    for index in shape.indexes:
+        add_index(connection, table, index, rename)
+    run_script(connection, f"ANALYZE {shadow_of(table)}")
+
+
+def cast_columns(connection: Connection, table: str, shape: Shape) -> None:
+    """Give the columns of a shadow table that were filled as texts their types."""
     for each in shape.columns:
         if each.is_cast:
             name = quote(each.name)
             run_script(
                 connection,
-                f"ALTER TABLE {target} ALTER {name} TYPE {each.type} USING {name}::{each.type}",
+                f"ALTER TABLE {shadow_of(table)} ALTER {name} TYPE {each.type} USING {name}::{each.type}",
             )
-    for constraint in shape.constraints:
-        name = quote(rename.get(constraint.name, constraint.name))
-        run_script(connection, f"ALTER TABLE {target} ADD CONSTRAINT {name} {constraint.sql}")
-    for index in shape.indexes:
-        run_script(connection, _index(index, target, rename.get(index.name, index.name)))
-    run_script(connection, f"ANALYZE {target}")
 
 
-def _index(index: Definition, target: str, name: str) -> str:
-    """Return the definition of an index for another table and name."""
-    found = re.match(
-        r"CREATE (UNIQUE )?INDEX .*? ON (ONLY )?\S.*? (USING .*)$", index.sql, re.DOTALL
-    )
-    assert found is not None, index.sql  # noqa: S101  # as pg_get_indexdef writes every one
-    return f"CREATE {found[1] or ''}INDEX {quote(name)} ON {target} {found[3]}"
+def add_constraint(
+    connection: Connection, table: str, constraint: Definition, rename: Mapping[str, str]
+) -> None:
+    """Add a constraint to a shadow table; its text is sent as one statement."""
+    name = quote(rename.get(constraint.name, constraint.name))
+    added = f"ALTER TABLE {shadow_of(table)} ADD CONSTRAINT {name} {constraint.sql}"
+    run_bound(connection, added, ())
+
+
+def add_index(
+    connection: Connection, table: str, index: Definition, rename: Mapping[str, str]
+) -> None:
+    """Add an index to a shadow table; its text is sent as one statement.
+
+    Raises:
+        DamagedBackupError: it is not as PostgreSQL writes one.
+    """
+    found = _INDEX.match(index.sql)
+    if found is None:
+        raise damaged(f"index {index.name}", "is no CREATE INDEX")
+    name = quote(rename.get(index.name, index.name))
+    made = f"CREATE {found[1] or ''}INDEX {name} ON {shadow_of(table)} {found[2]}"
+    run_bound(connection, made, ())
 
 
 def names_for_copy(dataset: str, target: str, shape: Shape) -> dict[str, str]:

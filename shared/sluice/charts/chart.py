@@ -125,7 +125,7 @@ def _nested(rows: Iterable[Row], name: str) -> list[Row]:
     for row in rows:
         value = row.get(name)
         inner = json.loads(value) if isinstance(value, str) else value
-        found += [each for each in inner or [] if isinstance(each, Mapping)]
+        found += [each for each in inner or [] if isinstance(each, dict)]
     return found
 
 

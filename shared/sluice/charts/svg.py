@@ -19,6 +19,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from sluice.charts.chart import Caption, Cells, Chart, Picture
+from sluice.escaping import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,7 +152,8 @@ def _svg(figure: Figure, salt: str, caption: Caption) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", out.getvalue(), flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     named = f'<svg role="img" aria-label="{_escaped(caption.title)}" '
-    return re.sub(r"<!DOCTYPE.*?>\s*", "", text, flags=re.DOTALL).replace("<svg ", named, 1)
+    text = re.sub(r"<!DOCTYPE.*?>\s*", "", text, flags=re.DOTALL).replace("<svg ", named, 1)
+    return printable(text)
 
 
 def _escaped(text: str) -> str:

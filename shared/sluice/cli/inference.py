@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from sluice.client import Inference
     from sluice.documents.inference import Evidence
 
-#: A larger file is inferred from its first bytes; loading it looks at all of them.
-SAMPLE_BYTES = 8 * 1024 * 1024
 MAX_SHOWN = 10
 _ALWAYS_SHOWN = ("encoding", "delimiter", "header")
 #: Values of other keys that a reader expects, where these are not empty, false or 0.
@@ -52,13 +50,11 @@ def infer(
 ) -> None:
     """Show what loading a file would do: its dialect, types and first problems; nothing is loaded.
 
-    The types of a large file come from its first 8 MiB; loading it decides them by all rows.
+    The types of a large file come from its first 8 MiB, of a large workbook from the rows that are
+    8 MiB as CSV; loading it decides them by all rows.
     """
     given = dict(parse_assignments(options, "KEY=VALUE"))
-    with file.open("rb") as opened:
-        data = opened.read(SAMPLE_BYTES)
-    size_bytes = file.stat().st_size
-    found = connect(context).infer(data, file.name, dataset, given, size_bytes)
+    found = connect(context).infer_file(file, dataset, given)
     if as_json:
         from sluice.client import to_json  # noqa: PLC0415
 

@@ -99,7 +99,7 @@ def load(
 ) -> None:
     """Load CSV files and Excel workbooks: upload them, show their progress, print their accounts.
 
-    Files go directly to Cloud Storage, in pieces; a piece that fails is sent again. Without
+    Files go directly to Cloud Storage, and an upload that breaks off goes on from there. Without
     --dataset, a file goes into the dataset that its folder or the file itself is named after. If
     there is none, one is declared under the name of the file: its dialect and types are inferred.
 

@@ -57,11 +57,17 @@ def _port_option(option: str, name: str, default: int, sentence: str) -> Callabl
 @click.option(
     "--loaders", type=click.IntRange(1), help="Processes that load chunks.  [default: cores]"
 )
+@click.option(
+    "--authentication",
+    type=click.Choice(["none", "required"]),
+    help="Whether requests to the API need a key.  [default: none]",
+)
 @_state_option
 def up(
     state_root: Path | None,
     provider: str | None,
     loaders: int | None,
+    authentication: str | None,
     free_ports: bool,
     **ports: int | None,
 ) -> None:
@@ -79,6 +85,7 @@ def up(
         ports=replace(cloud.ports, **chosen),
         provider=type(cloud.provider)(provider or cloud.provider),
         loaders=loaders or cloud.loaders,
+        authentication=authentication or cloud.authentication,
     )
     cloud.up(_report)
     _print_next_steps(cloud, state_root)
@@ -130,7 +137,8 @@ def _line(part: PartStatus) -> dict[str, object]:
 def env(state_root: Path | None, as_json: bool) -> None:
     """Print environment variables that point tools at the local cloud: eval "$(sluice env)".
 
-    For gcloud storage, gsutil, the Google client libraries, psql and sluice itself.
+    For gcloud storage, gsutil, the Google client libraries, sluice itself, and psql, as a user
+    that reads everything and changes nothing.
     """
     from sluice.local.environment import exports, for_tools, write_tool_settings  # noqa: PLC0415
 
@@ -166,5 +174,12 @@ def _print_next_steps(cloud: Cloud, state_root: Path | None) -> None:
     env, down = f'eval "$({program()} env{place})"', f"{program()} down{place}"
     width = max(len(env), len(down))
     say(f"The local cloud is up at {cloud.url}")
+    if cloud.token:
+        say("  Requests need a key; `sluice env` has the administrator's, to make others with.")
+    else:
+        say(
+            f"  It is open to all programs on this machine; {program()} up --authentication required"
+        )
+        say("  asks them for keys.")
     say(f"  {env:<{width}}   points gcloud storage, gsutil and psql at it")
     say(f"  {down:<{width}}   stops it and keeps its data")

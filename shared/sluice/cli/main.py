@@ -11,10 +11,13 @@ from typing import Any
 import click
 
 from sluice.cli import (
+    audit,
     backups,
     datasets,
+    dead_letters,
     inference,
     ingestions,
+    keys,
     load,
     local_cloud,
     queries,
@@ -55,6 +58,9 @@ COMMANDS = (
     subscriptions.subscribe,
     subscriptions.subscriptions,
     subscriptions.unsubscribe,
+    keys.keys,
+    dead_letters.dead_letters,
+    audit.audit,
 )
 
 
@@ -141,7 +147,7 @@ def _discard_output() -> None:
     envvar="SLUICE_URL",
     default=_default_url,
     show_default="the local cloud's, else http://localhost:8080",
-    help="URL of the API; or set SLUICE_URL. SLUICE_TOKEN is the bearer token.",
+    help="URL of the API; or set SLUICE_URL. SLUICE_TOKEN is the key.",
 )
 @click.version_option(package_name="sluice")
 def sluice(url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,7 +36,23 @@ def connect(context: click.Context) -> Client:
     from sluice.client import Client  # noqa: PLC0415  # takes 0.1 s, and `--help` does not need it
 
     url = context.find_root().params["url"]
-    return context.with_resource(Client(url, os.environ.get("SLUICE_TOKEN", "")))
+    return context.with_resource(Client(url, _token()))
+
+
+def _token() -> str:
+    """Return the key of the environment, or the one in the file that the environment names.
+
+    There is no option for it: every user of the machine sees the arguments of a process.
+    """
+    if token := os.environ.get("SLUICE_TOKEN"):
+        return token
+    path = os.environ.get("SLUICE_TOKEN_FILE")
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except OSError as error:
+        raise click.UsageError(f"SLUICE_TOKEN_FILE: {path}: {error.strerror}") from None
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -83,7 +83,7 @@ def print_outcome(client: Client, ingestion: Ingestion) -> None:
 
 def print_addresses(client: Client, ingestions: Iterable[Ingestion]) -> None:
     """Print, on stderr, where a browser shows the rows of what was loaded; it cannot send a token."""
-    if os.environ.get("SLUICE_TOKEN"):
+    if os.environ.get("SLUICE_TOKEN") or os.environ.get("SLUICE_TOKEN_FILE"):
         return
     for dataset in dict.fromkeys(each.dataset for each in ingestions if each.state == "done"):
         if dataset:

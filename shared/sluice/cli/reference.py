@@ -33,7 +33,8 @@ bars appear only on a terminal.
 | Variable | Meaning |
 |---|---|
 | `SLUICE_URL` | URL of the API; by default that of the local cloud, else `http://localhost:8080` |
-| `SLUICE_TOKEN` | bearer token, if the API requires one |
+| `SLUICE_TOKEN` | key, or identity token, that is sent to the API |
+| `SLUICE_TOKEN_FILE` | file with it, if `SLUICE_TOKEN` is not set |
 | `SLUICE_DEBUG` | if set, an unexpected error prints its traceback |
 
 ## Verbs

@@ -29,6 +29,7 @@ from sluice.client.errors import (
 from sluice.client.events import EventStream
 from sluice.client.rows import RowReject, SentRows
 from sluice.client.uploads import Upload
+from sluice.documents.access import AuditEntry, Key, NewKey
 from sluice.documents.datasets import Near, Query, QueryParameter
 from sluice.documents.document import Number, to_json, write_json
 from sluice.documents.inference import Inference
@@ -50,6 +51,7 @@ __all__ = [
     "DEFAULT_URL",
     "FINAL",
     "Account",
+    "AuditEntry",
     "Chunks",
     "Client",
     "ConnectionLostError",
@@ -60,7 +62,9 @@ __all__ = [
     "Inference",
     "Ingestion",
     "IngestionProgress",
+    "Key",
     "Near",
+    "NewKey",
     "NoIngestionError",
     "NoProgressError",
     "Number",

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
 from sluice.client.backups import Backups
+from sluice.client.dead_letters import DeadLetterBox
 from sluice.client.declarations import read_declaration
 from sluice.client.errors import RefusedError, UnexpectedAnswerError
 from sluice.client.events import PROGRESS_TIMEOUT_S, Arrivals, EventStream
 from sluice.client.file_rows import read_lines
+from sluice.client.keys import KeyRing
 from sluice.client.rows import numbered, send_lines
+from sluice.client.samples import take_sample
 from sluice.client.transport import Transport
 from sluice.client.uploads import ResumableUpload
+from sluice.documents.access import AuditEntry, AuditPage
 from sluice.documents.datasets import Declared, Queries, Query, RowPage
 from sluice.documents.inference import Inference
 from sluice.documents.ingestions import (
@@ -56,7 +60,8 @@ class Client:
         token: bearer token, if the API requires one.
 
     Every method raises `RefusedError` if the API refuses the request, `OutageError` if it cannot
-    serve it now, and `UnreachableError` or `ConnectionLostError` if the network fails.
+    serve it now, and `UnreachableError` or `ConnectionLostError` if the network fails. A request
+    that a rate limit refuses is sent again after the time that the API asks for, up to two minutes.
     """
 
     def __init__(self, url: str = DEFAULT_URL, token: str = "") -> None:
@@ -85,6 +90,16 @@ class Client:
     def backups(self) -> Backups:
         """Backups: made, listed, restored, compared."""
         return Backups(self._transport)
+
+    @property
+    def keys(self) -> KeyRing:
+        """Keys: created, listed, rotated, revoked."""
+        return KeyRing(self._transport)
+
+    @property
+    def dead_letters(self) -> DeadLetterBox:
+        """Dead letters: listed, published again, dropped."""
+        return DeadLetterBox(self._transport)
 
     def load(
         self, path: str | Path, dataset: str, *, timeout_s: float = PROGRESS_TIMEOUT_S
@@ -168,6 +183,23 @@ class Client:
         if dataset:
             given["dataset"] = dataset
         return self._transport.read(Inference, "POST", "/v1/infer", given, data)
+
+    def infer_file(
+        self, path: str | Path, dataset: str | None = None, dialect: Mapping[str, str] | None = None
+    ) -> Inference:
+        """Return what loading a file would do, by its beginning if it is large; nothing is loaded.
+
+        Args:
+            path: of the file.
+            dataset: the dataset; None takes its name from that of the file.
+            dialect: how the file is written, by the keys of a dialect; not detected then.
+
+        Raises:
+            EmptyFileError: it is empty.
+            FileError: loading it would fail.
+        """
+        sample = take_sample(Path(path), dialect or {})
+        return self.infer(sample.data, Path(path).name, dataset, sample.dialect, sample.size_bytes)
 
     def declare_file(self, path: str | Path, dataset: str) -> Declared:
         """Declare a dataset by a dataset.toml, or by a folder that has one and its SQL files.
@@ -340,6 +372,10 @@ class Client:
         """Yield rows as bytes of a format: `json`, `ndjson`, `csv`, `parquet` or `arrow`."""
         path = _rows_path(dataset)
         return self._download(path, [*filters, ("format", kind)])
+
+    def audit(self, **parameters: str) -> list[AuditEntry]:
+        """Return who did what, the newest first; `dataset`, `actor`, `action` and `limit` narrow it."""
+        return self._transport.read(AuditPage, "GET", "/v1/audit", parameters).entries
 
     def subscriptions(self) -> list[Subscription]:
         """Return the push subscriptions."""

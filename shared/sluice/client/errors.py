@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from sluice.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
-    from sluice.client.uploads import Upload
     from sluice.documents.ingestions import Event, Problem
 
 
@@ -137,13 +136,13 @@ class NoIngestionError(TransientError):
     code = "SYS927"
     title = "No ingestion began"
 
-    def __init__(self, upload: Upload, waited_s: float) -> None:
+    def __init__(self, bucket: str, object_name: str, waited_s: float) -> None:
         super().__init__(
-            f"gs://{upload.bucket}/{upload.object} is uploaded, but no ingestion of it began in"
+            f"gs://{bucket}/{object_name} is uploaded, but no ingestion of it began in"
             f" {waited_s:.0f} s; `sluice ingestions` shows it when it does,"
             " `sluice status` whether every part runs",
-            bucket=upload.bucket,
-            object=upload.object,
+            bucket=bucket,
+            object=object_name,
         )
 
 

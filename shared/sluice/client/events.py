@@ -222,7 +222,7 @@ class Arrivals:
             if upload.key in self._numbers:
                 return self._numbers[upload.key]
             self._raise_error()
-        raise NoIngestionError(upload, timeout_s)
+        raise NoIngestionError(upload.bucket, upload.object, timeout_s)
 
     def _raise_error(self) -> None:
         if self._error is not None:

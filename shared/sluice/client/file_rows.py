@@ -70,7 +70,8 @@ def _dataset_of(declaration: Mapping[str, Any]) -> Dataset:
     columns = [
         {key: each[key] for key in _COLUMN_KEYS if key in each} for each in declaration["columns"]
     ]
-    given = {key: declaration[key] for key in FILE_KEYS if key in declaration}
+    keys = (*FILE_KEYS, "rescue")
+    given = {key: declaration[key] for key in keys if key in declaration}
     return parse_document({"name": declaration.get("name", "file"), "columns": columns, **given})
 
 
@@ -79,9 +80,9 @@ def _chunks(
 ) -> Iterator[tuple[bytes, Cut, Layout]]:
     """Yield the chunks of a file, each with its bytes and the layout of the file."""
     from sluice.csv.contents import foreign_kind_of  # noqa: PLC0415  # only for CSV files
-    from sluice.csv.decompression import read_content  # noqa: PLC0415
+    from sluice.csv.decompression import Expansion, read_content  # noqa: PLC0415
 
-    content = read_content(blocks, str(path))
+    content = read_content(blocks, str(path), path.stat().st_size, Expansion())
     foreign = None if content.encoding else foreign_kind_of(content.head, dataset.dialect)
     if foreign:
         raise foreign.refuse(str(path))
@@ -174,8 +175,13 @@ def _cells(found: WellFormed, layout: Layout) -> Iterator[list[str | None]]:
         escapechar=found.escape or None,
         quoting=csv.QUOTE_MINIMAL if found.quote else csv.QUOTE_NONE,
     )
-    for cells in filter(None, reader):
-        yield [_cell(cells, place) for place in layout.order]
+    positions = range(found.count) if found.numbers is None else found.numbers.tolist()
+    for number, cells in enumerate(filter(None, reader)):
+        row = [_cell(cells, place) for place in layout.order]
+        extras = found.extras.get(positions[number], ()) if found.extras else ()
+        if layout.rescued or extras:
+            row[-1] = layout.rescued_text([cells[place] for place, _ in layout.rescued], extras)
+        yield row
 
 
 def _cell(cells: Sequence[str], place: Place | None) -> str | None:

@@ -7,6 +7,7 @@ import functools
 import json
 import socket
 import ssl
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +34,9 @@ T = TypeVar("T")
 # For each 8 MiB of an upload, the size that Google recommends.
 UPLOAD_TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 5.0
+TOO_MANY_REQUESTS = 429
+#: Longest time in all for which a request waits until its rate is allowed.
+MAX_WAIT_S = 120.0
 
 
 class Transport:
@@ -116,8 +120,7 @@ class Transport:
             **_content(body),
             headers={**self._headers, "Accept": accept, **(headers or {})},
         )
-        with self._translated():
-            answer = self._client.send(request, stream=True)
+        answer = self._send(request, is_streamed=True)
         try:
             if answer.is_error:
                 with self._translated():
@@ -150,16 +153,32 @@ class Transport:
         headers: Mapping[str, str] | None,
     ) -> httpx.Response:
         with self._translated():
-            answer = self._client.request(
+            request = self._client.build_request(
                 method,
                 self.url + path,
                 params=_params(parameters),
                 **_content(body),
                 headers={**self._headers, **(headers or {})},
             )
+        answer = self._send(request)
         if answer.is_error:
             raise self._error(answer)
         return answer
+
+    def _send(self, request: httpx.Request, *, is_streamed: bool = False) -> httpx.Response:
+        """Send a request; where its rate is refused, wait as the answer asks and send it again."""
+        waited_s = 0.0
+        while True:
+            with self._translated():
+                answer = self._client.send(request, stream=is_streamed)
+            if answer.status_code != TOO_MANY_REQUESTS:
+                return answer
+            pause_s = _pause_s(answer)
+            waited_s += pause_s
+            if waited_s > MAX_WAIT_S:
+                return answer
+            answer.close()
+            time.sleep(pause_s)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -232,6 +251,12 @@ class Receipt:
 def _certificates() -> ssl.SSLContext:
     """Return the trusted certificates, which take 25 ms to read."""
     return httpx.create_ssl_context()
+
+
+def _pause_s(answer: httpx.Response) -> float:
+    """Return the time after which to try again; one second if the answer does not say."""
+    given = answer.headers.get("Retry-After", "")
+    return float(given) if given.isascii() and given.isdigit() else 1.0
 
 
 def _params(parameters: Parameters) -> httpx.QueryParams:

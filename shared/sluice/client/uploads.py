@@ -1,7 +1,7 @@
-"""A resumable upload to Cloud Storage: pieces, retries, and resumption where the server says.
+"""A resumable upload to Cloud Storage: one request for all that is left, again after each failure.
 
-The protocol: https://cloud.google.com/storage/docs/performing-resumable-uploads. Memory holds one
-block, whatever the size of the file.
+The protocol: https://cloud.google.com/storage/docs/performing-resumable-uploads. It asks how much has
+arrived after a failure only. Memory holds one block, whatever the size of the file.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int], None]
 
-# A multiple of 256 KiB, as the protocol requires; Google recommends 8 MiB.
-PIECE_BYTES = 8 * 1024 * 1024
 BLOCK_BYTES = 256 * 1024
 FIRST_PAUSE_S = 0.25
 MAX_PAUSE_S = 8.0
@@ -65,7 +63,6 @@ class ResumableUpload:
     session: str
     path: Path
     progress: Progress
-    piece_bytes: int = PIECE_BYTES
     first_pause_s: float = FIRST_PAUSE_S
 
     def run(self) -> Upload:
@@ -94,8 +91,7 @@ class ResumableUpload:
         return _upload(receipt, size_bytes)
 
     def _send(self, file: BinaryIO, offset: int, size_bytes: int) -> Receipt | None:
-        end = min(offset + self.piece_bytes, size_bytes)
-        return self._put(self._blocks(file, offset, end), offset, end, size_bytes)
+        return self._put(self._blocks(file, offset, size_bytes), offset, size_bytes, size_bytes)
 
     def _ask(self, offset: int, size_bytes: int) -> Receipt | None:
         """Ask how many bytes have arrived."""

@@ -23,9 +23,11 @@ from sluice.compaction.tiers import Group, next_group
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import SEGMENT_COLUMN, Dataset, Projection
+from sluice.datasets.sql_text import with_numbers
 from sluice.errors import CompactionUnfinishedError
 from sluice.postgres.catalog import read_dataset
-from sluice.postgres.connection import run_script, transaction, translated
+from sluice.postgres.connection import own_connection, run_bound, run_script, transaction
+from sluice.postgres.dependencies import check_projection
 from sluice.postgres.named_sql import composed, statement
 from sluice.postgres.storage_sql import projection_rows, rows_of, slice_of
 
@@ -110,6 +112,7 @@ class Compact:
         Raises:
             CompactionUnfinishedError: there was not enough time; call again.
             DatabaseUnavailableError: call again.
+            DeclarationError: a projection that is stored breaks a rule; readers find the rows uncompacted.
         """
         with self._alone(name) as is_alone:
             if not is_alone or (not while_loading and self._is_loading(name)):
@@ -117,15 +120,17 @@ class Compact:
             with transaction(self._engine) as connection:
                 dataset = read_dataset(connection, name)
                 until: datetime = connection.scalars(composed("SELECT clock_timestamp()")).one()
-            if dataset is not None and dataset.projections:
-                while (segment := self._next(dataset, until)) is not None:
-                    self._make_segment(dataset, segment)
+                if dataset is None or not dataset.projections:
+                    return True
+                for each in dataset.projections:
+                    check_projection(connection, dataset, each)
+            while (segment := self._next(dataset, until)) is not None:
+                self._make_segment(dataset, segment)
         return True
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[bool]:
-        with translated(), self._engine.connect() as connection:
-            connection.detach()
+        with own_connection(self._engine) as connection:
             is_alone = bool(connection.scalar(statement("lock_compaction"), {"dataset": name}))
             connection.commit()
             yield is_alone
@@ -160,7 +165,9 @@ class Compact:
                 list(pool.map(partial(self._make_slice, dataset, segment), slices))
             self._publish(dataset, segment)
         except _SegmentRetiredError:
-            return
+            # A withdrawal that committed just before the segment began did not see it.
+            with transaction(self._engine) as connection:
+                connection.execute(statement("retire_unfinished"), {"segment": segment.id})
 
     def _refresh_statistics(self, dataset: Dataset, segment: Segment) -> None:
         """Update the planner's statistics and the block range indexes when there are many new rows."""
@@ -251,11 +258,10 @@ def insert_slice(connection: Connection, dataset: Dataset, segment: Segment, par
     condition = rows_of(segment.ingestions) + slice_of(dataset, projection, part.first, part.last)
     rows = projection_rows(dataset, condition, str(part.id))
     values = {"segment": segment.id, "first": part.first, "last": part.last}
-    connection.execute(
-        composed(
-            f"INSERT INTO {table} ({names}, {SEGMENT_COLUMN}) "
-            f"WITH rows AS ({rows}) SELECT {names}, CAST(:segment AS integer) "
-            f"FROM ({projection.sql}) AS made"
-        ),
-        {name: value for name, value in values.items() if value is not None},
+    sql, bound = with_numbers(
+        f"INSERT INTO {table} ({names}, {SEGMENT_COLUMN}) "
+        f"WITH rows AS ({rows}) SELECT {names}, CAST(:segment AS integer) FROM (",
+        values,
+        {},
     )
+    run_bound(connection, f"{sql}\n{projection.sql}\n) AS made", bound)

@@ -29,7 +29,8 @@ from sluice.csv.scanning import BOM
 
 if TYPE_CHECKING:
     from sluice.csv.dialects import Dialect
-    from sluice.csv.scanning import Codes, Flags
+    from sluice.csv.masking import Codes
+    from sluice.csv.scanning import Flags
 
 #: Records of so many bytes are rewritten at a time.
 _BATCH_BYTES = 2 * 1024 * 1024

@@ -68,15 +68,24 @@ class RecordCounter:
 
     def _regular_records(self) -> tuple[re.Pattern[bytes] | None, re.Pattern[bytes]]:
         """Return the pattern of a run of records without any irregularity, and that of a quoted field."""
-        delimiter, quote = re.escape(self._delimiter), re.escape(self._quote)
-        quoted = rb"%b(?:[^%b]++|%b%b)*+%b" % ((quote,) * 5) if quote else rb"(?!)"
-        if self._escape or self._comment or self._has_padding:
+        marks = {b"d": re.escape(self._delimiter), b"q": re.escape(self._quote)}
+        marks |= {b"e": re.escape(self._escape), b"c": re.escape(self._comment)}
+        marks[b"escaped"] = rb"|%(e)b(?:\r\n|[\s\S])" % marks if self._escape else b""
+        # A quote or line end that is escaped outside quotes would be counted as one that is not.
+        marks[b"literal"] = rb"|%(e)b[^%(q)b\r\n]" % marks if self._escape else b""
+        quoted = rb"%(q)b(?:[^%(q)b%(e)b]++|%(q)b%(q)b%(escaped)b)*+%(q)b" % marks
+        quoted = quoted if self._quote else b"(?!)"
+        if self._has_padding and self._delimiter.strip() != self._delimiter:
             return None, re.compile(quoted)
-        text = rb"(?:(?!%b)[^%b\r\n])*+" % (delimiter, quote)
+        pad = rb"[ \t]*+" if self._has_padding else b""
+        marks[b"other"] = rb"(?!%(d)b)[^%(q)b%(e)b\r\n]" % marks
         if len(self._delimiter) == 1:
-            text = rb"[^%b%b\r\n]*+" % (delimiter, quote)
-        field = rb"(?:%b|%b)" % (quoted, text)
-        record = rb"%b(?:%b%b)*+(?:\r\n|\r|\n)" % (field, delimiter, field)
+            marks[b"other"] = rb"[^%(d)b%(q)b%(e)b\r\n]++" % marks
+        text = rb"(?:%(other)b%(literal)b)*+" % marks
+        field = rb"(?:%b%b%b|%b)" % (pad, quoted, pad, text)
+        record = rb"%b(?:%b%b)*+(?:\r\n|\r|\n)" % (field, marks[b"d"], field)
+        if self._comment:
+            record = rb"(?!(?:%b)*+%b)%b" % (_BOM, marks[b"c"], record)
         return re.compile(rb"(?:%b)*+" % record), re.compile(quoted)
 
     def feed(self, block: bytes) -> None:
@@ -117,11 +126,16 @@ class RecordCounter:
         if self._regular is None or self._state is not _State.START or self._has_content:
             return at
         quote = data.find(self._quote, at) if self._quote else -1
-        if quote < 0 or quote - at > _FAR_BYTES:
-            end = len(data) if quote < 0 else quote
+        end = len(data) if quote < 0 else quote
+        if (quote < 0 or quote - at > _FAR_BYTES) and not self._has_marks(data, at, end):
             return max(data.rfind(b"\n", at, end), data.rfind(b"\r", at, end), at - 1) + 1
         found = self._regular.match(data, at)
         return found.end() if found else at
+
+    def _has_marks(self, data: bytes, start: int, end: int) -> bool:
+        """Whether an escape or a comment may be in a range, in which lines are not records."""
+        marks = (self._escape, self._comment)
+        return any(each and data.find(each, start, end) >= 0 for each in marks)
 
     def _line(self, line: bytes) -> None:
         is_first = self._state is _State.START and not self._has_content

@@ -1,19 +1,68 @@
-"""Decompresses a gzip or zstd stream into blocks of bounded size, and converts UTF-16 and UTF-32 to UTF-8."""
+"""Decompresses a gzip or zstd stream into blocks of bounded size, and converts UTF-16 and UTF-32 to UTF-8.
+
+A small file can expand to any size. So output is bounded in each step, and in all; see `Expansion`.
+"""
 
 from __future__ import annotations
 
 import codecs
 import itertools
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sluice.csv.contents import HEAD_BYTES, compression_of, wide_encoding_of, with_byte_order
-from sluice.errors import CompressionError, EncodingMismatchError, NotCsvError
+from sluice.errors import CompressionError, EncodingMismatchError, ExpansionError, NotCsvError
 
-_BLOCK_BYTES = 8 * 1024 * 1024
-_SLICE_BYTES = 64 * 1024
+MIB = 1024 * 1024
+#: Most and usual size of a block of content: what follows has a cost for each.
+_BLOCK_BYTES = 8 * MIB
+_USUAL_BYTES = MIB
+#: What a decoder gets at a time: it copies what it does not consume, which may be nearly all.
+_SLICE_BYTES = 16 * 1024
 _GZIP_WINDOW = 31  # for zlib: a gzip header and the largest window
+#: Of the memory of a zstd frame (RFC 8878, 3.1.1.1.2): what the levels up to 20 use.
+_MAX_WINDOW_LOG = 25
+#: Content of this size is no bomb, whatever the size of its file.
+_HARMLESS_BYTES = 64 * MIB
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """How much larger than a file its content may be.
+
+    Attributes:
+        max_bytes: of the content.
+        max_ratio: of the content to the file.
+    """
+
+    max_bytes: int = 64 * 1024 * MIB
+    max_ratio: int = 250
+
+    def bounded(self, content: Iterable[bytes], size_bytes: int, name: str) -> Iterator[bytes]:
+        """Yield the content of a file, in blocks that are not small.
+
+        Args:
+            content: decompressed or converted.
+            size_bytes: of the file.
+            name: what to call it in errors.
+
+        Raises:
+            ExpansionError: it is larger than allowed.
+        """
+        limit = min(self.max_bytes, max(self.max_ratio * size_bytes, _HARMLESS_BYTES))
+        seen, held = 0, bytearray()
+        for block in content:
+            seen += len(block)
+            if seen > limit:
+                raise ExpansionError(name, size_bytes, limit)
+            held += block
+            if len(held) >= _USUAL_BYTES:
+                yield bytes(held)
+                held.clear()
+        if held:
+            yield bytes(held)
 
 
 @dataclass(frozen=True)
@@ -37,21 +86,27 @@ class Content:
     has_mark: bool = False
 
 
-def read_content(blocks: Iterator[bytes], name: str) -> Content:
+def read_content(
+    blocks: Iterator[bytes], name: str, size_bytes: int, expansion: Expansion
+) -> Content:
     """Return the content of a file by its first bytes.
 
     Args:
         blocks: the file, in blocks of any size.
         name: what to call it in errors.
+        size_bytes: of the file.
+        expansion: how large its content may be.
 
     Raises:
         NotCsvError: it is compressed twice.
         CompressionError: the compressed stream is damaged.
+        ExpansionError: the content is larger than allowed.
     """
     head, blocks = _peek(blocks)
     compression = compression_of(head)
     if compression:
-        head, blocks = _peek(decompress(blocks, compression))
+        content = decompress(blocks, compression)
+        head, blocks = _peek(expansion.bounded(content, size_bytes, name))
         if inner := compression_of(head):
             raise NotCsvError(
                 f"{name} is compressed twice, with {compression} around {inner}; compress the CSV file"
@@ -94,13 +149,14 @@ def decompress(blocks: Iterable[bytes], compression: str) -> Iterator[bytes]:
 
 def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
     member = zlib.decompressobj(_GZIP_WINDOW)
-    is_fresh = True
+    is_fresh, is_first = True, True
     try:
-        for each in blocks:
+        for each in _slices(blocks):
             data = each
             while data:
                 if member.eof:
-                    member, is_fresh = zlib.decompressobj(_GZIP_WINDOW), True
+                    member, is_fresh, is_first = zlib.decompressobj(_GZIP_WINDOW), True, False
+                if is_fresh and not is_first:
                     data = data.lstrip(b"\0")  # padding between members is allowed
                     if not data:
                         break
@@ -116,18 +172,21 @@ def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _unzstd(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    import zstandard  # noqa: PLC0415  # slow to import, and rarely needed
-
+    if sys.version_info >= (3, 14):  # rarely needed, and not everywhere
+        from compression import zstd  # noqa: PLC0415
+    else:
+        from backports import zstd  # noqa: PLC0415
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _MAX_WINDOW_LOG}
     frame = None
     try:
-        for data in _slices(blocks):
-            left = data
-            while left:
+        for each in _slices(blocks):
+            data = each
+            while data or not (frame is None or frame.eof or frame.needs_input):
                 if frame is None or frame.eof:
-                    frame = zstandard.ZstdDecompressor().decompressobj()
-                yield frame.decompress(left)
-                left = frame.unused_data if frame.eof else b""
-    except zstandard.ZstdError as error:
+                    frame = zstd.ZstdDecompressor(options=options)
+                yield frame.decompress(data, _BLOCK_BYTES)
+                data = frame.unused_data if frame.eof else b""
+    except zstd.ZstdError as error:
         raise CompressionError(
             f"the zstd stream is damaged: {error}; compress and upload the file again"
         ) from None
@@ -136,7 +195,6 @@ def _unzstd(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _slices(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut blocks into slices: some decoders can bound the output of a call only by its input."""
     for block in blocks:
         for first in range(0, len(block), _SLICE_BYTES):
             yield block[first : first + _SLICE_BYTES]

@@ -14,7 +14,7 @@ _ASCII = bytes(range(128))
 _LEAD_BYTES = range(0x80, 0x100)
 _KINDS: dict[type, str] = {bool: "boolean", int: "whole number", str: "string"}
 #: Lines of a preamble, of a header and of a footer, at most.
-_MOST_LINES = {"skip_lines": 100_000, "header_lines": 2, "footer_lines": 1_000}
+_MOST_LINES = {"skip_lines": 100_000, "header_lines": 5, "footer_lines": 1_000}
 _LONGEST_MARK = 32
 
 
@@ -44,7 +44,7 @@ class Dialect:
             unquoted cell that is the escape and `N` is null.
         comment: lines that begin with it, outside quotes, are no records; empty: there are none.
         header: whether there is a header.
-        header_lines: records of the header, 1 or 2; the names of two are joined with a space.
+        header_lines: records of the header, 1 to 5; the names of several are joined with spaces.
         skip_lines: physical lines before the header or the first record.
         footer_lines: physical lines at the end of the file that are no records.
         spaces_around_quotes: spaces and tabs between delimiter and quote are no part of a field.
@@ -165,7 +165,15 @@ def options_of(texts: Mapping[str, str]) -> dict[str, str | int | bool]:
         except (KeyError, ValueError):
             kind = "true or false" if kinds[name] is bool else "a whole number"
             raise _wrong_option(key, f"{text!r} is not {kind}") from None
+    if encoding := str(options.get("encoding", "")):
+        _check_encoding(encoding)
     return options
+
+
+def dialect_option(key: str, value: str) -> str:
+    """Return the option of the command line that gives a key of a dialect, for a message."""
+    text = value.replace("\t", "\\t")
+    return f"--dialect {key}={text}" if text.isidentifier() else f"--dialect {key}='{text}'"
 
 
 def _read_text(text: str) -> str:
@@ -188,10 +196,10 @@ def _check_type(key: str, value: object, wanted: type) -> None:
 def _check_encoding(encoding: str) -> None:
     try:
         is_ascii_superset = _ASCII.decode(encoding) == _ASCII.decode("ascii")
-    except LookupError:
-        raise _fail("encoding", f"{encoding!r} is unknown; try utf-8 or cp1252") from None
     except UnicodeError:
         is_ascii_superset = False
+    except (LookupError, ValueError):  # a ValueError if the name has a NUL
+        raise _fail("encoding", f"{encoding!r} is unknown; try utf-8 or cp1252") from None
     if not is_ascii_superset:
         raise _fail("encoding", f"{encoding!r} does not contain ASCII; save the file as utf-8")
 
@@ -236,7 +244,14 @@ def _is_shared(mark: str, encoding: str) -> bool:
     """Whether other characters contain a character's bytes."""
     encoded = mark.encode(encoding)
     pairs = (bytes((lead, encoded[0])) for lead in _LEAD_BYTES)
-    return len(encoded) > 1 or any(len(each.decode(encoding, "replace")) == 1 for each in pairs)
+    return len(encoded) > 1 or any(_is_character(each, encoding) for each in pairs)
+
+
+def _is_character(data: bytes, encoding: str) -> bool:
+    try:
+        return len(data.decode(encoding)) == 1
+    except UnicodeDecodeError:
+        return False
 
 
 def _check_is_other(key: str, mark: str, delimiter: str) -> None:

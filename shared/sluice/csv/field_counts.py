@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sluice.csv.masking import ESCAPE, PADDING, REST, Mask, Offsets, mask_of, scanned_marks
-from sluice.csv.scanning import BOM, Scanner
+from sluice.csv.scanning import Scanner, without_first_marks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +42,27 @@ def scanned_form(data: bytes, dialect: Dialect) -> bytes | bytearray:
 
 def cells_of(record: bytes, dialect: Dialect) -> list[bytes | None]:
     """Return the cells of a record, resolved; None for an escaped N alone, which is null."""
-    while record.startswith(BOM):
-        record = record.removeprefix(BOM)
+    record = without_first_marks(record)
     mask, quote = mask_of(dialect), dialect.quote_byte
     return [_resolved(each, mask, quote) for each in _fields(record, dialect) or ()]
+
+
+def split_after(
+    record: bytes, width: int, dialect: Dialect
+) -> tuple[bytes, list[bytes | None]] | None:
+    """Return the first fields of a record as a record, and the cells of the others.
+
+    None where the first fields alone are no record: a single field that is an empty line.
+    """
+    record = without_first_marks(record)
+    mask, quote = mask_of(dialect), dialect.quote_byte
+    if mask is None and not dialect.has_quotes(record):
+        cells = record.split(dialect.delimiter_byte)
+        first = dialect.delimiter_byte.join(cells[:width]) or quote * 2
+        return (first, list(cells[width:])) if first else None
+    fields = _fields(record, dialect) or []
+    first = dialect.delimiter_byte.join(each.written for each in fields[:width]) or quote * 2
+    return (first, [_resolved(each, mask, quote) for each in fields[width:]]) if first else None
 
 
 def _resolved(field: _Field, mask: Mask | None, quote: bytes) -> bytes | None:
@@ -55,6 +72,8 @@ def _resolved(field: _Field, mask: Mask | None, quote: bytes) -> bytes | None:
         written, scanned = written[first:last], scanned[first:last]
     elif mask and len(written) == len(_NULL) + 1 and scanned[0] == ESCAPE and written[1:] == _NULL:
         return None
+    if not (field.is_quoted or (mask and ESCAPE in scanned)):
+        return written
     kept, is_second = bytearray(), False
     for byte, code in zip(written, scanned, strict=True):
         is_first = field.is_quoted and code == quote[0] and not is_second
@@ -82,10 +101,18 @@ def quote_strays(record: bytes, dialect: Dialect) -> bytes | None:
 
 
 def _may_enclose_delimiters(fields: Sequence[_Field], quote: bytes) -> bool:
-    """Whether a field has an open quote before a word, and a later one has a quote too."""
-    odd = [each for each in fields if not each.is_quoted and each.scanned.count(quote) % 2]
-    opening = rb"[\s(\[=:]" + re.escape(quote) + rb"\S"
-    return any(re.search(opening, each.scanned) for each in odd[:-1])
+    """Whether a field has an open quote before a word, and a later one has a quote too.
+
+    Where the quote follows text directly, as that of inches does, the later one must end its field.
+    """
+    odd = [each.scanned for each in fields if not each.is_quoted and each.scanned.count(quote) % 2]
+    mark = re.escape(quote)
+    if any(re.search(rb"[\s(\[=:]" + mark + rb"\S", each) for each in odd[:-1]):
+        return True
+    closing = [re.search(rb"[^\s\d]" + mark + rb"\s*\Z", each) is not None for each in odd]
+    return any(
+        re.search(mark + rb"\w", each) and any(closing[at + 1 :]) for at, each in enumerate(odd)
+    )
 
 
 def _quoted(field: _Field, quote: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from sluice.csv.dialects import dialect_option
 from sluice.errors import HeaderMismatchError
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def separator_line_bytes(data: bytes, dialect: Dialect) -> int:
     if named != dialect.delimiter:
         raise HeaderMismatchError(
             f"line 1 names the delimiter {named!r} for Excel, and the dataset declares"
-            f" {dialect.delimiter!r}: declare delimiter = {named!r}, or remove the line if it is wrong"
+            f" {dialect.delimiter!r}: load the file with {dialect_option('delimiter', named)}, or declare"
+            f" delimiter = {named!r}, or remove the line if it is wrong"
         )
     return found.end()
 

@@ -11,12 +11,17 @@ import numpy as np
 
 from sluice.csv.masking import NOWHERE, PADDING, REST, Offsets, mask_of, scanned_marks
 from sluice.csv.scanning import BOM, Scanner, Tile
+from sluice.errors import RecordTooLongError, TooManyRejectsError
 
 if TYPE_CHECKING:
     from sluice.csv.dialects import Dialect
     from sluice.csv.masking import Mask
 
 _LINE_FEED = 0x0A
+#: Of a chunk: memory holds some hundred bytes for each, whatever its size.
+MAX_CHUNK_RECORDS = 4 * 1024 * 1024
+#: Records of a chunk whose quoting may be flawed: memory holds a value for each.
+MAX_FLAWS = 1_000_000
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 #: What follows the first byte of a masked delimiter, and what precedes a quote.
 _MASKED_MARKS = {b"r": b"\\x%02x*+" % REST, b"p": b"\\x%02x*+" % PADDING}
@@ -98,6 +103,10 @@ def index_records(data: bytes, dialect: Dialect, width: int | None = None) -> Re
         dialect: its dialect.
         width: number of fields of a record; if it is known, a malformed record does not take such records
             with it, see `_recover_inside`.
+
+    Raises:
+        TooManyRejectsError: the quoting of more than `MAX_FLAWS` records is flawed.
+        RecordTooLongError: more than `MAX_CHUNK_RECORDS` lines follow an unclosed quote.
     """
     has_only_lines = not (dialect.has_quotes(data) or dialect.escape or dialect.comment)
     if has_only_lines and b"\r" not in data:
@@ -298,6 +307,11 @@ class _Builder:
         start, line, record = self._open_start, self._open_line, sum(map(len, self._starts))
         opening = unclosed_opening(masked, start, dialect)
         end, resume = _line_end(masked, opening)
+        if data.count(b"\n", resume) + data.count(b"\r", resume) > MAX_CHUNK_RECORDS:
+            raise RecordTooLongError(
+                f"a quote is not closed, and more than {MAX_CHUNK_RECORDS:,} lines follow it; close it, or"
+                ' declare quote = "" if quotes are text in this file'
+            )
         self.end_record(end)
         unclosed = Malformed(record, Flaw.UNCLOSED_QUOTE, opening)
         rest = index_records(data[resume:], dialect)
@@ -311,6 +325,13 @@ class _Builder:
 
 def _first_flaws(starts: Offsets, strays: Offsets, junk: Offsets) -> tuple[Malformed, ...]:
     offsets = np.concatenate((strays, junk))
+    if len(offsets) > MAX_FLAWS:
+        found = len(np.unique(np.searchsorted(starts, offsets, side="right")))
+        if found > MAX_FLAWS:
+            raise TooManyRejectsError(
+                f"the quoting of {found:,} records of a chunk is flawed; if quotes are text in this file,"
+                ' declare quote = "", else fix the file'
+            )
     order = np.argsort(offsets)
     records, first = np.unique(
         np.searchsorted(starts, offsets[order], side="right") - 1, return_index=True

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Column, rule, value and reason of a reject.
 Finding = tuple[str | None, str, str | None, str]
+#: Records of a chunk that may be rejects, by default: memory holds all of them.
+MAX_REJECTS = 100_000
 #: Names of invisible characters that Unicode names otherwise, or not at all.
 _INVISIBLE = {
     "\t": "tab",
@@ -62,7 +64,41 @@ def _visible(character: str) -> str:
     return f"<{_INVISIBLE.get(character) or (name if name[:2] == 'U+' else name.lower())}>"
 
 
-@dataclass(frozen=True)
+class Findings(dict[int, Finding]):
+    """What is wrong with records of a chunk, by their position in it.
+
+    Args:
+        most: how many there may be.
+    """
+
+    def __init__(self, most: int = MAX_REJECTS) -> None:
+        super().__init__()
+        self.most = most
+
+    def add(self, number: int, found: Finding) -> None:
+        """Add what is wrong with a record, or replace it.
+
+        Raises:
+            TooManyFindingsError: there are too many.
+        """
+        if len(self) >= self.most and number not in self:
+            raise TooManyFindingsError(self)
+        self[number] = found
+
+
+class TooManyFindingsError(Exception):
+    """So many records are rejects that the others do not count.
+
+    Attributes:
+        findings: those found before.
+    """
+
+    def __init__(self, findings: Mapping[int, Finding]) -> None:
+        super().__init__()
+        self.findings = findings
+
+
+@dataclass(frozen=True, slots=True)
 class Reject:
     """A refused row.
 
@@ -118,21 +154,23 @@ def rejects_of(
 
 
 def file_of_rejects(
-    preamble: bytes, records: Iterable[tuple[bytes, bytes]], footer: bytes = b""
+    preamble: bytes, records: Iterable[tuple[Iterable[bytes], bytes]], footer: bytes = b""
 ) -> Iterator[bytes]:
     """Yield rejected records as the bytes of a file in the dialect of the one that they came from.
 
     Args:
         preamble: what precedes the first record there.
-        records: each with its line end. Where a record has none and another one follows, it gets that of
-            the preamble.
+        records: the pieces of each, with its line end. Where a record has none and another one follows, it
+            gets that of the preamble.
         footer: what follows the last record there.
     """
     usual = line_end_at(preamble, len(preamble.rstrip(b"\r\n"))) or b"\n"
     yield preamble
     owed = b"" if not preamble or preamble.endswith((b"\r", b"\n", b"\xbf")) else usual
-    for original, line_end in records:
-        yield owed + original + line_end
+    for pieces, line_end in records:
+        yield owed
+        yield from pieces
+        yield line_end
         owed = b"" if line_end else usual
     if footer:
         yield owed + footer

@@ -20,7 +20,6 @@ Of a dialect that is not plain, a masked copy is scanned, see `sluice.csv.maskin
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,12 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluice.csv.masking import (
+    COMMENT,
     CR,
     LF,
     NEUTRAL,
     NOWHERE,
     PADDING,
     REST,
+    Codes,
     Offsets,
     mask_of,
     scanned_marks,
@@ -45,10 +46,10 @@ if TYPE_CHECKING:
     from sluice.csv.dialects import Dialect
     from sluice.csv.masking import Mask
 
-Codes = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 
 BOM = b"\xef\xbb\xbf"
+_FIRST_MARKS = re.compile(rb"(?:\xef\xbb\xbf)++")
 _NO_QUOTE = -1
 """Equal to no byte: where the dialect has no quote."""
 TILE_BYTES = 128 * 1024
@@ -235,50 +236,33 @@ class _Wrong(NamedTuple):
     tile: int
 
 
-class _Comments:
-    """The comments of one piece, in order: where each begins, where its line end begins and ends."""
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self._afters: list[int] = []
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of all of them, with line ends."""
-        return sum(self._afters) - sum(self._starts)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the last one has no line end."""
-        return bool(self._ends) and self._ends[-1] == self._afters[-1]
-
-    def add(self, start: int, end: int, after: int) -> None:
-        """Add one after the others."""
-        self._starts.append(start)
-        self._ends.append(end)
-        self._afters.append(after)
-
-    def remove_from(self, start: int) -> None:
-        """Remove those that begin at or after an offset."""
-        count = bisect_left(self._starts, start)
-        for each in (self._starts, self._ends, self._afters):
-            del each[count:]
-
-    def starts_in(self, start: int, end: int) -> Offsets:
-        """Return where comments begin in a range, relative to it."""
-        return _within(self._starts, start, end)
-
-    def ends_in(self, start: int, end: int) -> Offsets:
-        """Return where line ends of comments begin in a range, relative to it."""
-        return _within(self._ends, start, end)
+def without_first_marks(record: bytes) -> bytes:
+    """Return a record without the byte order marks before it."""
+    found = _FIRST_MARKS.match(record)
+    return record[found.end() :] if found else record
 
 
-def _within(offsets: list[int], start: int, end: int) -> Offsets:
-    if not offsets:
-        return NOWHERE
-    found = offsets[bisect_left(offsets, start) : bisect_left(offsets, end)]
-    return np.array(found, np.intp) - start
+def _comment_starts(codes: Codes, previous: int) -> Offsets:
+    """Return where comments begin in masked bytes."""
+    is_comment = codes == COMMENT
+    is_start = is_comment & ~np.concatenate(([previous == COMMENT], is_comment[:-1]))
+    return np.flatnonzero(is_start)
+
+
+def _comment_ends(codes: Codes, previous: int) -> Offsets:
+    """Return where the line ends of comments begin in masked bytes."""
+    is_comment = codes == COMMENT
+    is_end = np.concatenate(([previous == COMMENT], is_comment[:-1])) & ~is_comment
+    return np.flatnonzero(is_end)
+
+
+def _comment_size(masked: bytearray, previous: int) -> int:
+    """Return the size of the comments in masked bytes, with their line ends."""
+    codes = np.frombuffer(masked, np.uint8)
+    ends = _comment_ends(codes, previous)
+    within = ends[ends + 1 < len(codes)]
+    pairs = np.count_nonzero((codes[within] == CR) & (codes[within + 1] == LF))
+    return int(np.count_nonzero(codes == COMMENT)) + len(ends) + int(pairs)
 
 
 def _tile_end(data: bytes | bytearray, start: int, stop: int) -> int:
@@ -316,7 +300,6 @@ class Scanner:
         self._previous = LF
         self._last_byte = LF
         self._hidden = NOWHERE
-        self._comments = _Comments()
 
     @property
     def is_in_line(self) -> bool:
@@ -350,21 +333,23 @@ class Scanner:
         """
         plain = mask.apply(data, self._previous)
         self._hidden = mask.escaped_line_ends(data, plain)
-        self._comments = _Comments()
         self._last_byte = data[-1]
         at = self._first_comment(mask, plain)
-        self.masked = masked = plain if at is None else bytearray(plain)
-        wrong = None
-        if isinstance(masked, bytearray) and at is not None:
-            self._mask_comments(data, masked, at, mask)
-            wrong = yield from self._tiles_outside(masked)
-        else:
-            yield from self._tiles(masked, 0, len(data))
-        if isinstance(masked, bytearray) and wrong is not None:
+        self.is_in_comment = False
+        if at is None:
+            self.masked = plain
+            yield from self._tiles(plain, 0, len(data))
+            return
+        self.masked = masked = bytearray(plain)
+        mask.mask_comments(data, masked, at)
+        previous = self._previous
+        wrong = yield from self._tiles_outside(masked)
+        if wrong is not None:
             masked[wrong.comment :] = plain[wrong.comment :]
-            yield from self._tiles_one_by_one(data, masked, wrong, mask)
-        self.comment_bytes += self._comments.size_bytes
-        self.is_in_comment = self._comments.is_open
+            mask.mask_comments_after_quotes(data, masked, wrong.comment)
+            yield from self._tiles(masked, wrong.tile, len(data))
+        self.comment_bytes += _comment_size(masked, previous)
+        self.is_in_comment = masked[-1] == COMMENT
 
     def _first_comment(self, mask: Mask, masked: bytes) -> int | None:
         """Return where the first comment may begin: with the piece, only if a line does."""
@@ -374,52 +359,20 @@ class Scanner:
         is_within_line = at == 0 and self._previous not in (CR, LF)
         return mask.comment_at_or_after(masked, 1) if is_within_line else at
 
-    def _mask_comments(self, data: bytes, masked: bytearray, first: int, mask: Mask) -> None:
-        """Mask all lines that begin like a comment, from the first on."""
-        at: int | None = first
-        while at is not None:
-            at = self._mask_comment(data, masked, at, mask)
-            if not mask.is_comment_at(masked, at):
-                at = mask.comment_at_or_after(masked, at)
-
-    def _mask_comment(self, data: bytes, masked: bytearray, at: int, mask: Mask) -> int:
-        """Mask a line as a comment; return the offset after it."""
-        end, after = mask.mask_comment(data, masked, at)
-        self._comments.add(at, end, after)
-        return after
-
     def _tiles_outside(self, masked: bytearray) -> Generator[Tile, None, _Wrong | None]:
         """Yield the tiles before the first with a comment that is inside quotes; return that."""
         start, codes = 0, np.frombuffer(masked, np.uint8)
         while start < len(masked):
             before = self.is_inside, self._previous
             tile = self._tile(masked, codes[start : _tile_end(masked, start, len(masked))], start)
-            places = self._comments.starts_in(start, start + len(tile))
+            places = _comment_starts(tile.codes, before[1])
             is_inside = tile.are_inside(places)
             if is_inside.any():
                 self.is_inside, self._previous = before
-                comment = start + int(places[is_inside.argmax()])
-                self._comments.remove_from(comment)
-                return _Wrong(comment, start)
+                return _Wrong(start + int(places[is_inside.argmax()]), start)
             yield tile
             start += len(tile)
         return None
-
-    def _tiles_one_by_one(
-        self, data: bytes, masked: bytearray, wrong: _Wrong, mask: Mask
-    ) -> Iterator[Tile]:
-        """Yield the other tiles; one ends where a comment may begin, which is then decided."""
-        start = wrong.tile
-        at: int | None = wrong.comment
-        while at is not None:
-            yield from self._tiles(masked, start, at)
-            start, resume = at, at + 1
-            if not self.is_inside:
-                resume = self._mask_comment(data, masked, at, mask)
-                while mask.is_comment_at(masked, resume):
-                    resume = self._mask_comment(data, masked, resume, mask)
-            at = mask.comment_at_or_after(masked, resume)
-        yield from self._tiles(masked, start, len(data))
 
     def _tiles(self, data: bytes | bytearray, start: int, stop: int) -> Iterator[Tile]:
         codes = np.frombuffer(data, np.uint8)
@@ -461,7 +414,7 @@ class Scanner:
             begins_with_junk=is_after_closing and data[start] not in self._borders,
             quotes=quotes,
             hidden=self._hidden_in(data, start, end),
-            comments=self._comments.ends_in(start, end),
+            comments=_comment_ends(codes, previous) if self._mask else NOWHERE,
         )
 
     def _resolve(self, codes: Codes, previous: int, marks: list[int], has_cr: bool) -> Quotes:
@@ -528,13 +481,13 @@ class Scanner:
 
 
 def _marks(data: bytes | bytearray, start: int, end: int, previous: int) -> list[int]:
-    """Return the offsets, in a tile, of the last bytes of byte order marks that begin a record."""
+    """Return the offsets, in a tile, of the last bytes of byte order marks that begin a record, in order."""
     found: list[int] = []
     if data.find(BOM[:1], start, end) < 0:  # one byte is found much faster
         return found
     at = data.find(BOM, start, end)
     while at >= 0:
-        is_after_mark = at - 1 - start in found
+        is_after_mark = found[-1:] == [at - 1 - start]
         if is_after_mark or (data[at - 1] if at > start else previous) in (CR, LF):
             found.append(at + len(BOM) - 1 - start)
         at = data.find(BOM, at + 1, end)

@@ -16,7 +16,12 @@ from sluice.csv.preambles import (
     before_last_lines,
     whole_lines,
 )
-from sluice.csv.records import count_line_ends, line_end_after, unclosed_opening
+from sluice.csv.records import (
+    MAX_CHUNK_RECORDS,
+    count_line_ends,
+    line_end_after,
+    unclosed_opening,
+)
 from sluice.csv.scanning import BOM, Boundaries, Scanner, Tile
 from sluice.errors import HeaderMismatchError, RecordTooLongError
 
@@ -58,8 +63,8 @@ class _Marks:
 class Splitter:
     """Finds the chunks of one file while it is read, in blocks of any size.
 
-    A chunk ends at the last record end within `chunk_bytes` of its start or, if a record is
-    longer than that, at the first record end after it. The end of the file ends a record. Blank
+    A chunk ends at the last record end within `chunk_bytes` and `MAX_CHUNK_RECORDS` of its start or, if a
+    record is longer than that, at the first record end after it. The end of the file ends a record. Blank
     lines and comments are not records, but they belong to the range of a chunk: `[0, header_end)`,
     the chunks and the footer tile the file.
 
@@ -252,6 +257,8 @@ class Splitter:
         self._piece = data
         for tile in self._scanner.tiles(data):
             is_within = self._position + len(tile) <= self._limit
+            # A record has at least one byte.
+            is_within &= self._last.records + len(tile) <= self._record_limit
             is_simple = tile.quotes is None and not len(tile.hidden)
             if is_within and is_simple and not self._is_in_head:
                 self._count(tile)
@@ -322,9 +329,12 @@ class Splitter:
         )
 
     def _cuts(self, marks: _Marks, end: int) -> list[Cut]:
-        """Cut while there are bytes after the limit of the chunk, and a mark to cut at."""
+        """Cut while there are bytes or records after the limit of the chunk, and a mark to cut at."""
         cuts: list[Cut] = []
-        while self._limit < end and (mark := self._mark_to_cut_at(marks)):
+        records = int(marks.records[-1]) if len(marks) else self._last.records
+        while (self._limit < end or self._record_limit < records) and (
+            mark := self._mark_to_cut_at(marks)
+        ):
             cuts.append(self._cut(mark))
         return cuts
 
@@ -332,8 +342,14 @@ class Splitter:
     def _limit(self) -> int:
         return self._start.byte + self._chunk_bytes
 
+    @property
+    def _record_limit(self) -> int:
+        return self._start.records + MAX_CHUNK_RECORDS
+
     def _mark_to_cut_at(self, marks: _Marks) -> _Mark | None:
-        within = int(np.searchsorted(marks.bytes, self._limit, side="right"))
+        within_bytes = int(np.searchsorted(marks.bytes, self._limit, side="right"))
+        within_records = int(np.searchsorted(marks.records, self._record_limit, side="right"))
+        within = min(within_bytes, within_records)
         last_within = marks[within - 1] if within else self._last
         if last_within.byte > self._start.byte:
             return last_within

@@ -53,14 +53,19 @@ class RecordWriter:
         Raises:
             UnwritableError: the dialect cannot express a cell.
         """
-        written = [self._cell(each or "", is_first=not n) for n, each in enumerate(cells)]
+        written = [self.cell(each or "", is_first=not n) for n, each in enumerate(cells)]
         if self._dialect.trailing_delimiter:
             written.append("")
         elif written == [""]:
             written = [self._empty()]
         return self._dialect.delimiter.join(written) + LINE_END
 
-    def _cell(self, text: str, *, is_first: bool) -> str:
+    def cell(self, text: str, *, is_first: bool = False) -> str:
+        """Return a cell of a record.
+
+        Raises:
+            UnwritableError: the dialect cannot express it.
+        """
         if not (self._special.search(text) or self._is_misread(text, is_first=is_first)):
             return text
         quote, escape = self._dialect.quote, self._dialect.escape

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluice.datasets.model import VARIABLE, Alias, Dataset
-from sluice.errors import NotFoundError, SluiceError
+from sluice.errors import NotFoundError, SluiceError, not_allowed
 from sluice.routes import ALIASES, function_for
 
 SHAPES = ("objects", "object", "list", "text")
@@ -66,9 +66,9 @@ def parse_alias(route: str, table: object) -> Alias:
     method, space, path = route.partition(" ")
     if not space or not path.startswith("/") or _has_bad_path(path):
         raise AliasError("write METHOD /path, {name} for a segment that varies")
-    if not isinstance(table, Mapping) or table.get("kind") not in KINDS:
+    kind = table.get("kind") if isinstance(table, dict) else None
+    if not isinstance(table, dict) or not isinstance(kind, str) or kind not in KINDS:
         raise AliasError(f"is a table with a kind: {', '.join(KINDS)}", "kind")
-    kind: str = table["kind"]
     if method not in _METHODS[kind]:
         raise AliasError(f"kind {kind} takes {', '.join(_METHODS[kind])}")
     _check_table(kind, table)
@@ -98,7 +98,8 @@ def _check_table(kind: str, table: Mapping[str, Any]) -> None:
                 f"kind {kind} has no such key; it has {', '.join(known) or 'none'}", key
             )
         expected, what = known[key]
-        if not isinstance(value, expected):
+        texts = value if isinstance(value, list) else [value]
+        if not isinstance(value, expected) or not all(isinstance(each, str) for each in texts):
             raise AliasError(f"{value!r} is not {what}", key)
         choices = {"shape": SHAPES, "names": NAMES}.get(key)
         if choices and value not in choices:
@@ -164,14 +165,18 @@ def find_alias(datasets: Iterable[Dataset], method: str, path: str) -> AliasMatc
 
     Raises:
         NotFoundError: no dataset declares one.
+        NotAllowedError: datasets declare some with this path, for other methods.
     """
     wanted = "GET" if method == "HEAD" else method
-    fitting = [
+    of_path = [
         AliasMatch(dataset, alias, found.groupdict())
         for dataset in datasets
         for alias in dataset.aliases
-        if alias.method == wanted and (found := alias.pattern.fullmatch(path))
+        if (found := alias.pattern.fullmatch(path))
     ]
-    if not fitting:
+    if not of_path:
         raise NotFoundError(f"{method} {path}: no such route; /docs lists them all")
+    fitting = [each for each in of_path if each.alias.method == wanted]
+    if not fitting:
+        raise not_allowed(method, path, {each.alias.method for each in of_path})
     return min(fitting, key=lambda each: len(each.alias.variables))

@@ -22,6 +22,7 @@ from sluice.datasets.grammars import format_problem
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import (
     INGESTION_COLUMN,
+    MAX_COLUMNS,
     RESCUED,
     RESERVED_COLUMNS,
     SEGMENT_COLUMN,
@@ -42,7 +43,15 @@ from sluice.datasets.model import (
 from sluice.datasets.sql_headers import parse_projection, parse_query, parse_rollup
 from sluice.datasets.types import TYPES, ColumnType
 from sluice.errors import DeclarationError
+from sluice.escaping import is_storable_text
 
+_NAME_SCHEMA = {"type": "string", "pattern": f"^{NAME.pattern}$"}
+_CHECK_SCHEMA = {
+    "type": "object",
+    "properties": {"sql": {"type": "string"}, "message": {"type": "string"}},
+    "required": ["sql", "message"],
+    "additionalProperties": False,
+}
 #: Keys of the document that are not keys of `dataset.toml`.
 SQL_KEYS = ("table", "rollups", "projections", "queries")
 NOT_TOML = ("name", "version", *SQL_KEYS)
@@ -59,7 +68,7 @@ _DATASET_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "escape": (str, "one character"),
     "comment": (str, "what a comment begins with"),
     "skip_lines": (int, "a number of lines"),
-    "header_lines": (int, "1 or 2"),
+    "header_lines": (int, "1 to 5"),
     "footer_lines": (int, "a number of lines"),
     "spaces_around_quotes": (bool, "true or false"),
     "trailing_delimiter": (bool, "true or false"),
@@ -75,7 +84,7 @@ _DATASET_KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "rescue": (bool, "true or false"),
     "cluster": (list, "a list of stored columns"),
     "stray_quotes": (str, "reject or literal"),
-    "ragged": (str, "reject or pad"),
+    "ragged": (str, "reject, pad or rescue"),
     "sheet": (str, "the name of a sheet"),
     "output": (str, "the name of a query"),
     "columns": (list, "[[columns]] tables"),
@@ -121,7 +130,7 @@ _CHOICES = {
     "new_columns": tuple(NewColumns),
     "unfitting": tuple(Unfitting),
     "stray_quotes": ("reject", "literal"),
-    "ragged": ("reject", "pad"),
+    "ragged": ("reject", "pad", "rescue"),
     "type": tuple(ColumnType),
     "two_digit_years": ("past",),
     "dangling": tuple(Dangling),
@@ -149,6 +158,58 @@ _MOST_DIGITS = 1000
 _MAX_DEPTH = 16
 
 
+_JSON_TYPES = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+}
+#: Keys with lists of something else than texts.
+_LISTS_OF_TABLES = ("columns", "checks")
+
+
+def declaration_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a JSON document; `parse_document` checks the rest."""
+    texts = {"type": "object", "additionalProperties": {"type": "string"}}
+    column = {
+        "type": "object",
+        "properties": {key: _value_schema(key, kind) for key, (kind, _) in _COLUMN_KEYS.items()},
+        "required": ["name", "type"],
+        "additionalProperties": False,
+    }
+    properties = {key: _value_schema(key, kind) for key, (kind, _) in _DATASET_KEYS.items()}
+    return {
+        "type": "object",
+        "properties": {
+            "name": _NAME_SCHEMA,
+            **properties,
+            "columns": {"type": "array", "minItems": 1, "items": column},
+            "table": {"type": "string"},
+            "rollups": texts,
+            "projections": texts,
+            "queries": texts,
+        },
+        "required": ["columns"],
+        "additionalProperties": False,
+    }
+
+
+def _value_schema(key: str, kind: type | tuple[type, ...]) -> dict[str, Any]:
+    if key == "name":
+        return dict(_NAME_SCHEMA)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    found: dict[str, Any] = {"type": [_JSON_TYPES[each] for each in kinds]}
+    if list in kinds and key not in _LISTS_OF_TABLES:
+        found["items"] = {"type": "string"}
+    if key == "checks":
+        found["items"] = _CHECK_SCHEMA
+    if key in _CHOICES:
+        found["enum"] = [str(each) for each in _CHOICES[key]]
+    return found
+
+
 class _Toml:
     """The text of a `dataset.toml`, to find the line of a key; empty for a JSON document."""
 
@@ -156,7 +217,8 @@ class _Toml:
         self._lines = text.splitlines()
 
     def error(self, detail: str, key: str, column: int | None = None) -> DeclarationError:
-        path = key if column is None else f"columns[{column}].{key}"
+        shown = key or '""'
+        path = shown if column is None else f"columns[{column}].{shown}"
         return DeclarationError(detail, line=self._line(key, column), key=path)
 
     def alias_error(self, detail: str, route: str, key: str) -> DeclarationError:
@@ -186,6 +248,17 @@ def read_folder(folder: Path) -> Dataset:
         DeclarationError: names file, line and key.
     """
     return parse_document(folder_document(folder), _toml_text(folder))
+
+
+def with_line(error: DeclarationError, folder: Path) -> DeclarationError:
+    """Return an error about a key of a folder's `dataset.toml` with its line."""
+    if error.extra["file"] != "dataset.toml" or error.extra["line"] is not None:
+        return error
+    column = re.fullmatch(r"columns\[(\d+)\]\.(\w+)", key := str(error.extra["key"]))
+    source = _Toml(_toml_text(folder))
+    if column:
+        return source.error(error.what, column[2], int(column[1]))
+    return source.error(error.what, key)
 
 
 def _toml_text(folder: Path) -> str:
@@ -240,6 +313,7 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
     top = {key: value for key, value in document.items() if key not in NOT_TOML}
     for key, value in document.items():
         _check_storable(source, key, value)
+    _check_sql(source, document)
     _check_keys(source, top, _DATASET_KEYS, None)
     columns = tuple(
         _column(source, number, each) for number, each in enumerate(top.get("columns", []))
@@ -247,7 +321,16 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
     _check_columns(source, columns)
     if top.get("rescue"):
         _check_rescue(source, top)
-        columns += (Column(RESCUED, ColumnType.TEXT, (RESCUED,), _RESCUED_MEANING, trim=False),)
+        # A cell of another header may have the same data as a column.
+        has_pii = any(each.pii for each in columns)
+        rescued = Column(
+            RESCUED, ColumnType.TEXT, (RESCUED,), _RESCUED_MEANING, trim=False, pii=has_pii
+        )
+        columns += (rescued,)
+    elif top.get("ragged") == "rescue":
+        raise source.error(
+            '"rescue" needs `rescue = true`, which adds the column of its cells', "ragged"
+        )
     dataset = Dataset(
         name=name,
         description=top.get("description", ""),
@@ -278,6 +361,9 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         detects_dialect=top.get("dialect") == "detect",
         given_dialect=tuple((each, top[each]) for each in _DIALECT_KEYS if each in top),
     )
+    if len(dataset.fields) > MAX_COLUMNS:
+        what = f"{len(dataset.fields):,} columns are more than a table has, {MAX_COLUMNS:,}"
+        raise source.error(what, "columns")
     _check_key(source, dataset)
     _check_aliases(source, dataset)
     _check_staged(source, dataset)
@@ -336,7 +422,7 @@ def _check_storable(source: _Toml, path: str, value: object, depth: int = 1) -> 
     """Refuse what JSON may contain and PostgreSQL cannot store."""
     if depth > _MAX_DEPTH:
         raise source.error("is nested too deep", path.partition("[")[0].partition(".")[0])
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for key, each in value.items():
             _check_storable(source, path, key, depth + 1)
             _check_storable(source, f"{path}.{key}", each, depth + 1)
@@ -345,8 +431,23 @@ def _check_storable(source: _Toml, path: str, value: object, depth: int = 1) -> 
             _check_storable(source, f"{path}[{number}]", each, depth + 1)
     elif isinstance(value, str) and "\0" in value:
         raise source.error("contains a NUL character, which PostgreSQL cannot store", path)
+    elif isinstance(value, str) and not is_storable_text(value):
+        raise source.error("contains half of a surrogate pair", path)
     elif isinstance(value, float) and not math.isfinite(value):
         raise source.error(f"{value} is not finite", path)
+
+
+def _check_sql(source: _Toml, document: Mapping[str, Any]) -> None:
+    """Check that what is SQL is text."""
+    if not isinstance(document.get("table", ""), str):
+        raise source.error("is not a text", "table")
+    for kind in ("rollups", "projections", "queries"):
+        files = document.get(kind, {})
+        if not isinstance(files, dict):
+            raise source.error("is not a table of SQL texts", kind)
+        for name, text in files.items():
+            if not isinstance(text, str):
+                raise source.error("is not a text", f"{kind}.{name}")
 
 
 def _check_keys(
@@ -361,12 +462,22 @@ def _check_keys(
         kind, expected = known[key]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise source.error(f"{value!r} is not {expected}", key, column)
+        if isinstance(value, list) and key not in _LISTS_OF_TABLES:
+            _check_texts(source, value, key, column, expected)
         if key in _CHOICES and value not in _CHOICES[key]:
             raise source.error(f"{value!r} is not one of {', '.join(_CHOICES[key])}", key, column)
 
 
+def _check_texts(
+    source: _Toml, values: list[object], key: str, column: int | None, expected: str
+) -> None:
+    for each in values:
+        if not isinstance(each, str):
+            raise source.error(f"{each!r} is not a text; write {expected}", key, column)
+
+
 def _column(source: _Toml, number: int, table: object) -> Column:
-    if not isinstance(table, Mapping):
+    if not isinstance(table, dict):
         raise source.error("is not a table", "columns", number)
     _check_keys(source, table, _COLUMN_KEYS, number)
     for key in ("name", "type"):
@@ -388,7 +499,7 @@ def _column(source: _Toml, number: int, table: object) -> Column:
                 "name",
                 number,
             )
-    header = table.get("header", table["name"])
+    header: Any = table.get("header", table["name"])
     values = {key: value for key, value in table.items() if key not in ("header", "checks")}
     plural = {each.name for each in fields(Column) if each.default == ()}
     values = {k: tuple(v) if k in plural else v for k, v in values.items()}
@@ -467,8 +578,7 @@ def _check_time(source: _Toml, table: Mapping[str, Any], kind: ColumnType, numbe
         if table.get(key) and not TYPES[kind].is_time:
             raise source.error(f"goes with dates and times, not with {kind}", key, number)
     for each in table.get("formats", ()):
-        problem = format_problem(each, kind) if isinstance(each, str) else f"{each!r} is not a text"
-        if problem:
+        if problem := format_problem(each, kind):
             raise source.error(problem, "formats", number)
     zone = table.get("time_zone", "")
     if zone and kind not in (ColumnType.INSTANT, ColumnType.TIMESTAMP):
@@ -496,8 +606,10 @@ def _is_zone(name: str) -> bool:
 
 
 def _check(source: _Toml, number: int, table: object) -> Check:
-    if not isinstance(table, Mapping) or set(table) != {"sql", "message"}:
+    if not isinstance(table, dict) or set(table) != {"sql", "message"}:
         raise source.error('each is { sql = "...", message = "..." }', "checks", number)
+    if not isinstance(table["sql"], str) or not isinstance(table["message"], str):
+        raise source.error("sql and message are texts", "checks", number)
     return Check(table["sql"], table["message"])
 
 

@@ -17,11 +17,18 @@ from sluice.datasets.types import (
     StoredType,
     TypeDefinition,
 )
+from sluice.documents.roles import Role
 
+#: Kinds of aliases that load.
+_LOADING = ("row", "upload", "chunked_upload")
 #: Name of the column that ties each stored row to the ingestion it came from.
 INGESTION_COLUMN = "ingestion"
 #: Name of the column that the relation `rows` of a roll-up, and a staged row, adds to the stored ones.
 RECORD_COLUMN = "_record"
+#: More records than a file has. Split counts those that are recovered after an unclosed quote as one, so a
+#: staged row of such a chunk is numbered, until publishing, by its record in the chunk plus this many for
+#: each chunk up to this one.
+MAX_RECORDS = 1 << 40
 #: More columns of a staged row, which may still become a reject.
 LINE_COLUMN = "_line"
 ORIGINAL_COLUMN = "_original"
@@ -39,6 +46,8 @@ RESERVED_COLUMNS = (INGESTION_COLUMN, "rowid")
 RESCUED = "_rescued"
 #: Columns that every table of PostgreSQL has.
 SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
+#: Most stored columns: PostgreSQL has 1,600, of which dropped ones and those of the engine are part.
+MAX_COLUMNS = 1500
 
 
 class Duplicates(StrEnum):
@@ -225,6 +234,7 @@ class Rollup:
         measures: the other columns, each with the way two parts merge: `sum`, `min` or `max`.
         sql: DuckDB query over the relation `rows`, which has the stored columns and `_record`, the
             number of the row's record in the file, from 0, the header not counted.
+        line: of the file, on which `sql` begins.
     """
 
     name: str
@@ -233,6 +243,7 @@ class Rollup:
     measures: tuple[tuple[str, str], ...]
     sql: str
     indexes: tuple[tuple[str, ...], ...] = ()
+    line: int = 1
 
 
 @dataclass(frozen=True)
@@ -247,6 +258,7 @@ class Projection:
             and `_slice`, a number that no other slice has.
         slice: stored column by whose ranges the rows of a segment are processed; a group may be split
             at their bounds. Empty: a segment is one slice.
+        line: of the file, on which `sql` begins.
     """
 
     name: str
@@ -255,6 +267,7 @@ class Projection:
     sql: str
     slice: str = ""
     indexes: tuple[tuple[str, ...], ...] = ()
+    line: int = 1
 
 
 @dataclass(frozen=True)
@@ -319,6 +332,7 @@ class Query:
             descend, such as the edges of a box.
         returns: `one` object, or `many` rows.
         sql: PostgreSQL, parameters as `:name`.
+        line: of the file, on which `sql` begins.
         verb: name of its own CLI command, or empty.
     """
 
@@ -335,6 +349,7 @@ class Query:
     verb_output: str = ""
     verb_heading: str = ""
     near: Near | None = None
+    line: int = 1
 
     @property
     def parameter_types(self) -> dict[str, str]:
@@ -373,6 +388,11 @@ class Alias:
         return f"{self.method} {self.path}"
 
     @property
+    def role(self) -> Role:
+        """The least role that a caller needs."""
+        return Role.LOADER if self.kind in _LOADING else Role.READER
+
+    @property
     def variables(self) -> tuple[str, ...]:
         """The names of the path's variable segments."""
         return tuple(VARIABLE.findall(self.path))
@@ -399,13 +419,13 @@ class Dataset:
         cluster: stored columns (or DuckDB expressions) by which the rows of a chunk are ordered.
         detects_encoding: whether the encoding of each file is detected: UTF-8 or Windows-1252.
         stray_quotes: `reject` or `literal`, for a quote inside an unquoted field.
-        ragged: `reject` or `pad`, for records with too few fields.
+        ragged: `reject`, `pad` (records with too few fields) or `rescue` (also those with too many).
         sheet: the sheet of a workbook that is loaded; empty: the first visible one with a value.
         aliases: routes of other systems that the dataset serves.
         output: name of the query whose result for one ingestion is that file's output, or empty.
         new_columns: whether a file's undeclared columns are added, ignored or refused.
         unfitting: whether values of another type widen their column, are rejects, or fail the file.
-        rescues: whether the last column, `RESCUED`, takes the cells of columns that are not declared.
+        rescues: whether the last column, `RESCUED`, takes the cells that have no declared column.
         detects_dialect: whether the dialect of each file is detected; the keys in `given_dialect` hold.
     """
 
@@ -447,6 +467,11 @@ class Dataset:
         if self.load is LoadPolicy.ALL_OR_NOTHING:
             return self.max_rejects or RejectLimit()
         return self.max_rejects
+
+    @property
+    def pii_fields(self) -> frozenset[str]:
+        """The names of the stored columns with personal data."""
+        return frozenset(f.name for column in self.columns if column.pii for f in column.fields)
 
     @property
     def has_pii(self) -> bool:

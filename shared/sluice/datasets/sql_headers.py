@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import Drawing, Near, Parameter, Projection, Query, Rollup
@@ -35,11 +36,11 @@ DRAWINGS = {
 
 _KEYWORD = re.compile(
     r"(name|param|needs|ascending|returns|draw|verb|output|heading|near|key|measure|index|columns|slice)"
-    r"(?:[ ]+([^:]*?))?:[ ]*(.*)"
+    r"(?:[ ]([^:]*))?:(.*)"
 )
 _PARAM = re.compile(
-    r"(?P<name>[a-z_][a-z0-9_]*)[ ]+(?P<type>[a-z]+)(?P<required>!)?"
-    r"(?:[ ]*=[ ]*(?P<default>[^(]*?))?[ ]*(?:\((?P<range>[^)]*)\))?"
+    r"(?P<name>[a-z_][a-z0-9_]*)[ ]+(?P<type>[a-z]+)(?P<required>!)?[ ]*"
+    r"(?:=(?P<default>[^(]*))?(?:\((?P<range>[^)]*)\))?"
 )
 
 
@@ -100,7 +101,7 @@ def _parameter(lines: _Lines, number: int, subject: str, description: str) -> Pa
         raise lines.error(
             number, f"param {match['name']}", f"type is one of {', '.join(PARAMETER_TYPES)}"
         )
-    default = match["default"]
+    default = match["default"] and match["default"].strip()
     return Parameter(
         name=match["name"],
         type=match["type"],
@@ -120,11 +121,18 @@ def _name(lines: _Lines, found: str, file_name: str) -> str:
     return name
 
 
-def _body(text: str) -> str:
-    """Return the statement without the comment header and the closing semicolon."""
+class _Body(NamedTuple):
+    """The statement without the comment header and the closing semicolon, and the line it begins on."""
+
+    sql: str
+    line: int
+
+
+def _body(text: str) -> _Body:
     lines = text.splitlines()
-    start = next((at for at, line in enumerate(lines) if not line.startswith("--")), len(lines))
-    return "\n".join(lines[start:]).strip().rstrip(";")
+    starts = (at for at, line in enumerate(lines) if line.strip() and not line.startswith("--"))
+    start = next(starts, len(lines))
+    return _Body("\n".join(lines[start:]).strip().rstrip(";"), start + 1)
 
 
 def _prose(lines: _Lines, prose: list[str]) -> tuple[str, str]:
@@ -174,7 +182,7 @@ def parse_query(file_name: str, text: str) -> Query:
         name=_name(lines, plain.get("name", ""), file_name),
         summary=summary,
         description=description,
-        sql=_body(text),
+        **_body(text)._asdict(),
         parameters=parameters,
         needs=groups["needs"],
         ascending=groups["ascending"],
@@ -240,7 +248,7 @@ def parse_rollup(file_name: str, text: str) -> Rollup:
         description=_prose(lines, prose)[1],
         keys=tuple(each.strip() for each in plain["key"].split(",")),
         measures=tuple(measures),
-        sql=_body(text),
+        **_body(text)._asdict(),
         indexes=_indexes(keywords),
     )
 
@@ -263,7 +271,7 @@ def parse_projection(file_name: str, text: str) -> Projection:
         name=_name(lines, plain.get("name", ""), file_name),
         description=_prose(lines, prose)[1],
         columns=tuple(each.strip() for each in plain["columns"].split(",")),
-        sql=_body(text),
+        **_body(text)._asdict(),
         slice=plain.get("slice", ""),
         indexes=_indexes(keywords),
     )

@@ -78,7 +78,7 @@ class StoredType:
     name: str
     oid: int
     arrow: str
-    json_schema: Mapping[str, str]
+    json_schema: Mapping[str, str | int]
     example: str | float | bool | Sequence[int]
     description: str
     read: Callable[[str], Any]
@@ -193,6 +193,11 @@ def _whole_number(bits: int) -> Callable[[str], int]:
     return read
 
 
+def _integer_schema(bits: int, **members: str) -> Mapping[str, str | int]:
+    limits = {"minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1}
+    return {"type": "integer", **members, **limits}
+
+
 def _read_boolean(text: str) -> bool:
     return _BOOLEANS[text.lower()]
 
@@ -229,7 +234,7 @@ _SMALLINT = StoredType(
     oid=21,
     duckdb=("SMALLINT",),
     arrow="int16",
-    json_schema={"type": "integer"},
+    json_schema=_integer_schema(16),
     example=42,
     description="a whole number",
     read=_whole_number(16),
@@ -242,7 +247,7 @@ _INTEGER = StoredType(
     oid=23,
     duckdb=("INTEGER",),
     arrow="int32",
-    json_schema={"type": "integer", "format": "int32"},
+    json_schema=_integer_schema(32, format="int32"),
     example=42,
     description="a whole number of 32 bits",
     read=_whole_number(32),
@@ -255,7 +260,7 @@ _BIGINT = StoredType(
     oid=20,
     duckdb=("BIGINT", "HUGEINT"),
     arrow="int64",
-    json_schema={"type": "integer", "format": "int64"},
+    json_schema=_integer_schema(64, format="int64"),
     example=42,
     description="a whole number of 64 bits",
     read=_whole_number(64),

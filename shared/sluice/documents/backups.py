@@ -6,12 +6,14 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from sluice.documents.document import Document, ProblemDocument, Request
+from sluice.documents.document import Document, Name, ProblemDocument, Request
 
 #: A moment as the manifest of a backup has it.
 TimeText = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 #: Names of datasets; null for all.
-Names = Annotated[list[str], Meta(min_length=1)] | None
+Names = Annotated[list[Name], Meta(min_length=1)] | None
+#: What follows the name of a dataset in that of its copy.
+SUFFIX_PATTERN = "[a-z0-9_]{1,47}"
 
 
 class BackupRequest(Request, frozen=True):
@@ -54,14 +56,14 @@ class RestoreRequest(Request, frozen=True):
     """What to restore, as copies with a suffix or in place."""
 
     datasets: Names = None
-    suffix: str | None = None
+    suffix: Annotated[str, Meta(extra_json_schema={"pattern": f"^{SUFFIX_PATTERN}$"})] | None = None
     in_place: bool = False
 
 
 class TablesRequest(Request, frozen=True):
     """Which tables to back up: one, or some, or all."""
 
-    table: str | None = None
+    table: Name | None = None
     tables: Names = None
     datasets: Names = None
 
@@ -69,9 +71,12 @@ class TablesRequest(Request, frozen=True):
 class RestoreTablesRequest(RestoreRequest, frozen=True):
     """Which tables of which backup to restore; the newest backup by default."""
 
-    table: str | None = None
+    table: Name | None = None
     tables: Names = None
-    backup: str | None = None
+    backup: (
+        Annotated[str, Meta(extra_json_schema={"pattern": r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}$"})]
+        | None
+    ) = None
 
 
 class RestoredDataset(Document, frozen=True):

@@ -19,11 +19,18 @@ import msgspec
 T = TypeVar("T")
 #: A moment with a time zone, RFC 3339 in JSON.
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
+#: A name of a dataset, as `sluice.datasets.identifiers` has it; who uses it checks it.
+Name = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[a-z][a-z0-9_]{0,47}$"})]
 #: A problem document with all its members.
 ProblemDocument = Annotated[
     dict[str, Any], msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/Problem"})
 ]
 
+#: Lists and objects in each other in what clients send.
+MAX_DEPTH = 64
+#: Up to here a float is exact.
+_MAX_EXACT = 2**53
+_TOO_DEEP = f"the text is nested too deep: more than {MAX_DEPTH} lists and objects in each other"
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`(?: - at `\$(?P<at>.*)`)?")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]+)`(?: - at `\$(?P<at>.*)`)?")
 _WRONG = re.compile(r"(?P<what>.+) - at `\$\.?(?P<at>.*)`")
@@ -68,16 +75,69 @@ def decode(data: bytes, kind: type[T]) -> T:
     """Read a document from JSON; a number of no declared type is a `Number`, if not an `int`.
 
     Raises:
-        DocumentError: it is not JSON, or another document.
+        DocumentError: it is not JSON, or another document, or nested too deep, or a request with NUL.
     """
     try:
-        return msgspec.json.Decoder(kind, float_hook=Number).decode(data)
+        found = msgspec.json.Decoder(kind, float_hook=Number).decode(data)
     except msgspec.ValidationError as error:
-        raise DocumentError(_explain(str(error))) from None
+        found = _with_whole_numbers(data, kind, error)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DocumentError(f"the text is not JSON: {error}") from None
     except RecursionError:
-        raise DocumentError("the text is not JSON: it is nested too deep") from None
+        raise DocumentError(_TOO_DEEP) from None
+    if is_deeper(found, MAX_DEPTH):
+        raise DocumentError(_TOO_DEEP)
+    if isinstance(found, Request) and b"\\u0000" in data:
+        _check_storable(to_json(found))
+    return found
+
+
+def _with_whole_numbers(data: bytes, kind: type[T], refusal: msgspec.ValidationError) -> T:
+    """Read a document in which a whole number may be written as 60.0: it is the same number in JSON."""
+    try:
+        plain = msgspec.json.Decoder(float_hook=_whole_number).decode(data)
+        return msgspec.convert(plain, kind)
+    except msgspec.ValidationError:
+        raise DocumentError(_explain(str(refusal))) from None
+    except RecursionError:
+        raise DocumentError(_TOO_DEEP) from None
+
+
+def _whole_number(text: str) -> int | Number:
+    number = Number(text)
+    return int(number) if number.is_integer() and abs(number) < _MAX_EXACT else number
+
+
+def _check_storable(value: object, at: str = "") -> None:
+    """Check that no text has a NUL, which PostgreSQL does not store.
+
+    Raises:
+        DocumentError: names the field.
+    """
+    if isinstance(value, str) and "\0" in value:
+        raise DocumentError(f"{at}: contains a NUL character")
+    if isinstance(value, dict):
+        for name, each in value.items():
+            _check_storable(name, at)
+            _check_storable(each, f"{at}.{name}".lstrip("."))
+    if isinstance(value, list):
+        for number, each in enumerate(value):
+            _check_storable(each, f"{at}[{number}]")
+
+
+def is_deeper(value: object, depth: int) -> bool:
+    """Whether more lists and objects than so many are in each other."""
+    level = [value]
+    for _ in range(depth + 1):
+        inner = (
+            each.values() if isinstance(each, dict) else each
+            for each in level
+            if isinstance(each, (dict, list))
+        )
+        level = [each for members in inner for each in members if isinstance(each, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def parse(value: object, kind: type[T]) -> T:
@@ -110,6 +170,11 @@ def write_json(value: object, indent: int = 0) -> str:
 def to_json(value: object) -> Any:  # a JSON value
     """Return a document, or a value with documents in it, as a value for `json.dumps`."""
     return msgspec.to_builtins(value, enc_hook=str)
+
+
+def has_required_fields(kind: type[Document]) -> bool:
+    """Return whether a document of a kind has members that may not be left out."""
+    return any(each.required for each in msgspec.structs.fields(kind))
 
 
 def schemas() -> dict[str, Any]:

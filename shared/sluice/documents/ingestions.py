@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from sluice.documents.document import Document, ProblemDocument, Request, Time, parse
+from sluice.documents.document import Document, Name, ProblemDocument, Request, Time, parse
 
 
 class State(StrEnum):
@@ -199,7 +199,7 @@ class IngestionPage(Document, frozen=True):
 
 
 class Reject(Document, frozen=True, omit_defaults=True):
-    """A rejected row in full, with the position, the rule and the reason."""
+    """A rejected row, with the position, the rule and the reason."""
 
     line: Annotated[
         int,
@@ -209,7 +209,10 @@ class Reject(Document, frozen=True, omit_defaults=True):
     rule: str
     value: str | None
     reason: str
-    original: str
+    original: Annotated[str, Meta(description="The row, up to its first 64 KiB.")]
+    size_bytes: Annotated[
+        int | None, Meta(description="Size of the row, if `original` has only a part of it.")
+    ] = None
     cell: Annotated[
         str | None, Meta(description="In a workbook: address of the value, or of the row (17:17).")
     ] = None
@@ -307,19 +310,28 @@ class InsertedRowsOfMany(Document, frozen=True):
     ingestions: list[InsertedRows]
 
 
+_MEDIA_TYPE = r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?: ?;[ -~]*)?$(?!\n)"
+#: One name or several, with / between them, that neither are empty nor dots.
+_FILE_NAME = (
+    r"^(?:[^/.\x00-\x1f][^/\x00-\x1f]*/)*[^/.\x00-\x1f][^/\x00-\x1f]*"
+    r"\.(?:(?:csv|tsv|txt)(?:\.(?:gz|zst))?|xlsx|xlsm)$"
+)
+
+
 class UploadRequest(Request, frozen=True):
     """A file to upload."""
 
-    dataset: str
+    dataset: Name
     name: Annotated[
         str,
         Meta(
-            description="Ends in .csv, .tsv or .txt, also with .gz or .zst, or in .xlsx or .xlsm."
+            description="Ends in .csv, .tsv or .txt, also with .gz or .zst, or in .xlsx or .xlsm.",
+            extra_json_schema={"pattern": _FILE_NAME, "maxLength": 200},
         ),
     ]
     size_bytes: Annotated[int, Meta(ge=0)] | None = None
     size: Annotated[int, Meta(ge=0, description="Another name of size_bytes.")] | None = None
-    content_type: Annotated[str, Meta(min_length=1)] | None = None
+    content_type: Annotated[str, Meta(pattern=_MEDIA_TYPE)] | None = None
     create_only: Annotated[bool, Meta(description="Refuse to overwrite the object.")] = False
     dialect: Annotated[
         dict[str, str],
@@ -340,8 +352,8 @@ class UploadSession(Document, frozen=True):
 class SubscriptionRequest(Request, frozen=True):
     """Where to push events to, and which: of one dataset, of some states, or all."""
 
-    endpoint: str
-    dataset: str | None = None
+    endpoint: Annotated[str, Meta(extra_json_schema={"format": "uri", "pattern": "^https?://"})]
+    dataset: Name | None = None
     states: list[EventName] | None = None
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sluice.errors import BodyError, PubsubUnavailableError
+from sluice.escaping import is_storable_text
 
 if TYPE_CHECKING:
     from google.pubsub_v1 import PublisherClient
@@ -42,7 +43,7 @@ class Message:
         """
         try:
             value = json.loads(self.data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BodyError(f"message {self.id}: the data is not JSON") from None
         if not isinstance(value, dict):
             raise BodyError(f"message {self.id}: the data is not a JSON object")
@@ -62,9 +63,14 @@ def read_push(envelope: object) -> Message:
         data = base64.b64decode(message.get("data", ""), validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise BodyError("the body is not a Pub/Sub push envelope: `data` is not base64") from None
+    attributes = message.get("attributes") or {}
+    if not isinstance(attributes, dict) or not all(
+        isinstance(each, str) and is_storable_text(each) for each in attributes.values()
+    ):
+        raise BodyError("the body is not a Pub/Sub push envelope: `attributes` are not texts")
     return Message(
         data=data,
-        attributes=message.get("attributes") or {},
+        attributes=attributes,
         id=str(message.get("messageId") or message.get("message_id") or ""),
         delivery=_delivery(envelope),
     )

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from sluice.access.audit import SYSTEM, record
 from sluice.documents.ingestions import PROGRESS, State, Subscription
 from sluice.errors import BodyError, NotFoundError, PubsubUnavailableError, TooLargeError
+from sluice.gcloud.identities import identity_token
+from sluice.gcloud.push_endpoints import LOCAL_HOSTS, check_endpoint, confirm_endpoint
+from sluice.gcloud.subscriber import emulator, subscriber_client
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
-    from google.pubsub_v1 import SubscriberClient
     from sqlalchemy import Engine, Row
 
     from sluice.settings import Settings
@@ -28,7 +29,6 @@ ACK_DEADLINE_S = 30
 RETRY_S = (1, 600)
 DELIVERY_ATTEMPTS = 20
 _TIMEOUT_S = 10.0
-_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,21 @@ class SubscriptionSpec:
         return text
 
 
-def check_spec(endpoint: str, dataset: str | None, states: Sequence[str]) -> SubscriptionSpec:
+def check_spec(
+    endpoint: str, dataset: str | None, states: Sequence[str], *, allows_local: bool
+) -> SubscriptionSpec:
     """Check what a client requests and return it.
 
+    Args:
+        endpoint: receives the events.
+        dataset: whose events; None for those of all.
+        states: which events; none for all.
+        allows_local: whether the endpoint may be on this machine.
+
     Raises:
-        BodyError: Pub/Sub does not push to this endpoint, or a state is unknown.
+        BodyError: events are not pushed to this endpoint, or a state is unknown.
     """
-    try:
-        parts = urlsplit(endpoint)
-        is_local, has_host = parts.hostname in _LOCAL_HOSTS, bool(parts.hostname)
-    except ValueError:
-        raise BodyError(f'endpoint: "{endpoint}" is not a URL') from None
-    if not has_host or parts.scheme not in ("https", "http"):
-        raise BodyError(f'endpoint: "{endpoint}" is not an https URL')
-    if parts.scheme == "http" and not is_local:
-        raise BodyError(
-            f'endpoint: "{endpoint}" must begin with https://; plain http is for localhost only,'
-            " because Pub/Sub pushes over encrypted connections"
-        )
+    check_endpoint(endpoint, allows_local=allows_local)
     unknown = [each for each in states if each not in KINDS]
     if unknown:
         raise BodyError(f"states: {', '.join(unknown)}: not one of {', '.join(KINDS)}")
@@ -91,19 +88,24 @@ class PushSubscriptions:
     Args:
         settings: `project`, `push_service_account` (whose token authenticates the pushes).
         engine: the database, which stores them.
+        actor: who creates and deletes them, for the audit log.
     """
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, actor: str = SYSTEM) -> None:
         self._settings = settings
         self._engine = engine
+        self._actor = actor
 
     def create(self, spec: SubscriptionSpec) -> Subscription:
-        """Create a subscription.
+        """Create a subscription, if its endpoint agrees; one on this machine is not asked.
 
         Raises:
+            BodyError: the endpoint does not agree to receive events.
             TooLargeError: see `SubscriptionSpec.filter`.
             PubsubUnavailableError: nothing was created.
         """
+        if urlsplit(spec.endpoint).hostname not in LOCAL_HOSTS:
+            self._confirm(spec.endpoint)
         name = f"push-{uuid.uuid4().hex[:16]}"
         request = self._request(name, spec)
         values = {
@@ -115,6 +117,14 @@ class PushSubscriptions:
         # The row commits after Pub/Sub has the subscription, so no row lacks its subscription.
         with transaction(self._engine) as connection:
             row = connection.execute(statement("insert_subscription"), values).one()
+            record(
+                connection,
+                self._actor,
+                "subscription.create",
+                dataset=spec.dataset,
+                subject=name,
+                details={"endpoint": spec.endpoint, "states": list(spec.states)},
+            )
             _call("create_subscription", request)
         return _subscription(row)
 
@@ -143,10 +153,23 @@ class PushSubscriptions:
             NotFoundError: there is no subscription with this id.
             PubsubUnavailableError: it still exists; try again.
         """
-        self.find(name)
+        found = self.find(name)
         _call("delete_subscription", {"subscription": self._path("subscriptions", name)})
         with transaction(self._engine) as connection:
             connection.execute(statement("delete_subscription"), {"id": name})
+            record(
+                connection,
+                self._actor,
+                "subscription.delete",
+                dataset=found.dataset,
+                subject=name,
+                details={"endpoint": found.endpoint},
+            )
+
+    def _confirm(self, endpoint: str) -> None:
+        account = self._settings.push_service_account
+        token = identity_token(account, endpoint) if account and not emulator() else ""
+        confirm_endpoint(endpoint, urlsplit(self._settings.public_url).hostname or "", token)
 
     def _path(self, kind: str, name: str) -> str:
         return f"projects/{self._settings.project}/{kind}/{name}"
@@ -190,7 +213,7 @@ def _call(method: str, request: dict[str, Any]) -> None:
 
     done = NotFound if method == "delete_subscription" else AlreadyExists
     try:
-        getattr(_client(os.environ.get("PUBSUB_EMULATOR_HOST", "")), method)(
+        getattr(subscriber_client(), method)(
             request=request,
             timeout=_TIMEOUT_S,
             retry=None,  # the client of the API retries
@@ -201,22 +224,6 @@ def _call(method: str, request: dict[str, Any]) -> None:
         raise BodyError(f"Pub/Sub refuses the subscription: {error.message}") from error
     except (GoogleAPICallError, RetryError) as error:
         raise PubsubUnavailableError(f"{method}: {error}") from error
-
-
-@functools.cache
-def _client(emulator: str) -> SubscriberClient:
-    from google.pubsub_v1 import SubscriberClient  # noqa: PLC0415  # 0.3 s, paid where first used
-
-    if not emulator:
-        return SubscriberClient()
-    import grpc  # noqa: PLC0415
-    from google.pubsub_v1.services.subscriber.transports import (  # noqa: PLC0415
-        SubscriberGrpcTransport,
-    )
-
-    return SubscriberClient(
-        transport=SubscriberGrpcTransport(channel=grpc.insecure_channel(emulator))
-    )
 
 
 def _subscription(row: Row[Any]) -> Subscription:

@@ -9,11 +9,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sluice.errors import ObjectExistsError, ObjectGoneError, StorageUnavailableError
+from sluice.logs import mask_secrets
 from sluice.ports import Sink, StoredObject
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket, Client
-
+    from google.cloud.storage.fileio import BlobWriter
 
 _TIMEOUT_S = 60.0
 _STREAM_BYTES = 8 * 1024 * 1024  # a multiple of 256 KiB, as resumable uploads require
@@ -72,26 +73,26 @@ class CloudStorage:
             known = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
             blob = self._bucket(bucket).blob(name)
             # A handler whose message was delivered again must not replace what the next one wrote.
-            with blob.open(
-                "wb",
-                chunk_size=_STREAM_BYTES,
-                content_type="text/csv; charset=utf-8",
-                if_generation_match=known.generation if known else 0,
-                timeout=_TIMEOUT_S,
-            ) as upload:
-                rows = _Buffered(upload)
+            generation = known.generation if known else 0
+            kind = "text/csv; charset=utf-8"
+            with _uploading(blob, content_type=kind, if_generation_match=generation) as file:
+                rows = _Buffered(file)
                 fill(rows)
                 rows.flush()
             blob.reload(timeout=_TIMEOUT_S)
             return _stored(blob)
 
-    def fetch(self, bucket: str, name: str) -> bytes | None:
+    def fetch(self, bucket: str, name: str, max_bytes: int) -> bytes | None:
         """See `sluice.ports.Archive`."""
         try:
             with _translated(bucket, name, 0):
                 blob = self._bucket(bucket).blob(name)
                 data: bytes = blob.download_as_bytes(
-                    raw_download=True, single_shot_download=True, timeout=_TIMEOUT_S
+                    start=0,
+                    end=max_bytes,
+                    raw_download=True,
+                    single_shot_download=True,
+                    timeout=_TIMEOUT_S,
                 )
                 return data
         except ObjectGoneError:
@@ -115,8 +116,7 @@ class CloudStorage:
         """See `sluice.ports.Storage`."""
         with _translated(bucket, name, 0):
             blob = self._bucket(bucket).blob(name)
-            options = {"content_type": "text/csv", "timeout": _TIMEOUT_S}
-            with blob.open("wb", chunk_size=_STREAM_BYTES, **options) as file:
+            with _uploading(blob, content_type="text/csv") as file:
                 for block in blocks:
                     file.write(block)
             blob.reload(timeout=_TIMEOUT_S)
@@ -174,6 +174,23 @@ class _Blocks:
         return b"".join(self._blocks)
 
 
+@contextmanager
+def _uploading(blob: Blob, **options: str | int) -> Iterator[BlobWriter]:
+    """Open an object to be written; after an error it is abandoned, whatever the error is.
+
+    The client's own writer would finish an upload that failed when its memory is freed.
+    """
+    writer = blob.open("wb", chunk_size=_STREAM_BYTES, timeout=_TIMEOUT_S, **options)
+    try:
+        yield writer
+        writer.close()
+    except BaseException:
+        with suppress(Exception):  # the session ends by itself within a week
+            writer.terminate()
+        writer._buffer.close()  # noqa: SLF001  # no method closes it without sending it
+        raise
+
+
 class _Buffered:
     """Buffers rows for an upload, because each write to it has a cost."""
 
@@ -194,7 +211,8 @@ class _Buffered:
 
 
 def _message(bucket: str, name: str, generation: int, error: object) -> str:
-    return f"gs://{bucket}/{name}#{generation}: {error}"
+    # An error of a resumable upload repeats the address of its session, which is its credential.
+    return mask_secrets(f"gs://{bucket}/{name}#{generation}: {error}")
 
 
 @contextmanager
@@ -287,5 +305,5 @@ def open_session(
             f"gs://{bucket}/{name}: the object exists already; choose another name"
         ) from error
     except (GoogleAPICallError, RequestException) as error:
-        raise StorageUnavailableError(f"gs://{bucket}/{name}: {error}") from error
+        raise StorageUnavailableError(_message(bucket, name, 0, error)) from error
     return url

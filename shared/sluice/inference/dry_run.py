@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sluice.csv.contents import foreign_kind_of, is_archive
-from sluice.csv.decompression import read_content
+from sluice.csv.decompression import Expansion, read_content
 from sluice.csv.dialects import Dialect
 from sluice.csv.encodings import EncodingWatch
 from sluice.csv.splitting import Splitter
 from sluice.datasets.declarations import parse_document
-from sluice.datasets.model import Dataset
+from sluice.datasets.model import Dataset, NewColumns
 from sluice.errors import EmptyFileError, WorkbookError
 from sluice.inference.detection.dialects import Detection
 from sluice.inference.evolution import evolved
@@ -29,13 +29,15 @@ from sluice.inference.typing.observations import Observations, merge_all
 from sluice.inference.typing.records import observe_records
 from sluice.parsing.layout import Layout, header_names, lay_out_names
 from sluice.parsing.parser import parse_chunk
-from sluice.workbooks.sheet_text import open_sheet
+from sluice.workbooks.sheet_text import TEXT_KEYS, UNDECLARED, open_sheet
 
 if TYPE_CHECKING:
     from sluice.csv.cuts import Cut
     from sluice.csv.rejects import Reject
 
 _CHUNK_BYTES = 4 * 1024 * 1024
+#: Of the content, which may be much larger than a compressed sample; the rest is not read.
+_MAX_CONTENT_BYTES = 32 * 1024 * 1024
 #: Of a sample, what follows the last cut is not read: it may end within a record.
 _SAMPLE_CHUNKS = 8
 #: Writing rows and splitting take about as long as parsing, by `benchmarks/ingest.py`.
@@ -56,6 +58,7 @@ class DryRun:
         rejects: the first rejects.
         rejected: number of rejects of the sample.
         bytes_read: size of the sample that was read, decompressed.
+        is_complete: whether that is the complete file.
         seconds: about how long the file takes, from one loader's time for the sample.
     """
 
@@ -69,6 +72,7 @@ class DryRun:
     rejects: tuple[Reject, ...]
     rejected: int
     bytes_read: int
+    is_complete: bool
     seconds: float
 
 
@@ -119,18 +123,20 @@ def dry_run(
     """
     started = time.monotonic()
     opened = _open(sample, declared.dataset if declared else None, given)
-    splitter, cuts = _split(opened.content, opened.dialect, is_complete=sample.is_complete)
+    splitter, cuts = _split(opened.content, opened.dialect, is_complete=opened.is_complete)
     dialect, names = opened.dialect, None
     if splitter.header is not None:
         names = header_names(splitter.header, dialect)
     inferred = None
     if declared is None:
-        check_inferable(names)
         assert opened.detection is not None  # noqa: S101  # detected where nothing is declared
+        check_inferable(names, opened.detection.width if names is None else len(names))
         observations = _observe(opened, cuts, names, None, sample.name)
         inferred = infer_declaration(name, opened.detection, names, observations)
         declared = Declared(parse_document(inferred.document), inferred.document)
     elif must_observe(declared.dataset, names) and cuts:
+        if names is not None and declared.dataset.new_columns is NewColumns.ADD:
+            check_inferable(names, len(names))
         observations = _observe(opened, cuts, names, declared.dataset, sample.name)
         declared = _evolved(declared, names, observations)
     layout = lay_out_names(declared.dataset, names, dialect, is_detected=opened.is_detected)
@@ -148,15 +154,17 @@ def dry_run(
         rejects=tuple(rejects[:max_rejects]),
         rejected=len(rejects),
         bytes_read=len(opened.content),
+        is_complete=opened.is_complete,
         seconds=spent_s / _SHARE_OF_PARSING * max(1.0, sample.size_bytes / max(1, read)),
     )
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """The content of a file, and how it is written."""
+    """The content of a file, or its beginning, and how it is written."""
 
     content: bytes
+    is_complete: bool
     dialect: Dialect
     is_detected: bool
     detection: Detection | None = None
@@ -168,22 +176,32 @@ def _open(
     """Return the decompressed content of a file and its dialect, as split finds it."""
     if is_archive(sample.data):
         return _open_workbook(sample, dataset)
-    found = read_content(iter([sample.data]), sample.name)
+    found = read_content(iter([sample.data]), sample.name, sample.size_bytes, Expansion())
     dialect = dataset.dialect if dataset else Dialect()
     foreign = None if found.encoding else foreign_kind_of(found.head, dialect)
     if foreign:
         raise foreign.refuse(sample.name)
-    content = b"".join(found.blocks)
+    content, is_complete = _beginning(found.blocks, is_complete=sample.is_complete)
     given = {**given, "encoding": found.encoding} if found.encoding else given
     detection = None
     if dataset is None or dataset.detects_dialect:
         known = {**dict(dataset.given_dialect if dataset else ()), **given}
-        detection = detect_file(dataset, content, b"", is_complete=sample.is_complete, given=known)
+        detection = detect_file(dataset, content, b"", is_complete=is_complete, given=known)
         dialect = detection.dialect
     else:
         dialect = replace(dialect, **given)  # type: ignore[arg-type]  # checked by the class
     dialect, is_detected = _with_encoding(dialect, content, given)
-    return _Opened(content, dialect, is_detected, detection)
+    return _Opened(content, is_complete, dialect, is_detected, detection)
+
+
+def _beginning(blocks: Iterable[bytes], *, is_complete: bool) -> tuple[bytes, bool]:
+    """Return content up to a limit, and whether it is all of a file."""
+    content = bytearray()
+    for block in blocks:
+        content += block
+        if len(content) > _MAX_CONTENT_BYTES:
+            return bytes(content[:_MAX_CONTENT_BYTES]), False
+    return bytes(content), is_complete
 
 
 def _open_workbook(sample: Sample, dataset: Dataset | None) -> _Opened:
@@ -194,23 +212,15 @@ def _open_workbook(sample: Sample, dataset: Dataset | None) -> _Opened:
     """
     if not sample.is_complete:
         raise WorkbookError(
-            f"{sample.name} is a workbook of {sample.size_bytes / 1024**2:.0f} MiB, too large to be inferred"
-            " without loading it: load it, or save the sheet as CSV UTF-8"
+            f"{sample.name} is a workbook of {sample.size_bytes / 1024**2:.0f} MiB, too large for a request:"
+            " `sluice infer` sends its first rows; or load it"
         )
-    text = open_sheet(
-        io.BytesIO(sample.data), sample.name, dataset or Dataset("undeclared", "", ()), sample.sheet
-    )
-    content = b"".join(text.blocks())
+    text = open_sheet(io.BytesIO(sample.data), sample.name, dataset or UNDECLARED, sample.sheet)
+    content, is_complete = _beginning(text.blocks(), is_complete=True)
     if dataset is not None:
-        return _Opened(content, text.dialect, is_detected=False)
-    given: dict[str, str | int | bool] = {
-        "encoding": "utf-8",
-        "delimiter": ",",
-        "quote": '"',
-        "escape": "",
-    }
-    detection = detect_file(None, content, b"", is_complete=True, given=given)
-    return _Opened(content, detection.dialect, is_detected=False, detection=detection)
+        return _Opened(content, is_complete, text.dialect, is_detected=False)
+    detection = detect_file(None, content, b"", is_complete=is_complete, given=dict(TEXT_KEYS))
+    return _Opened(content, is_complete, detection.dialect, is_detected=False, detection=detection)
 
 
 def _evolved(

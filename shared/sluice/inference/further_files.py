@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sluice.datasets.model import Dataset, NewColumns, Unfitting
 from sluice.inference.detection.dialects import Detection, detect_dialect
@@ -28,11 +29,18 @@ def detect_file(
         given: keys of the dialect that are not to be detected.
     """
     found = detect_dialect(head, tail, is_complete=is_complete, given=given)
-    if dataset is None or "header" in given:
+    if dataset is None:
         return found
+    if "header" in given:
+        return _with_header(found, is_present=bool(given["header"]))
     again = {**given, "header": not found.dialect.header}
     other = detect_dialect(head, tail, is_complete=is_complete, given=again)
-    return _as_declared(dataset, found, other)
+    return _as_declared(dataset, found, _with_header(other, is_present=not found.dialect.header))
+
+
+def _with_header(found: Detection, *, is_present: bool) -> Detection:
+    """Return the detection with or without header: without one, columns would be taken by their places."""
+    return replace(found, dialect=replace(found.dialect, header=is_present))
 
 
 def must_observe(dataset: Dataset, names: Sequence[str] | None) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from sluice.datasets.model import MAX_COLUMNS
 from sluice.errors import NotCsvError
 from sluice.inference.declaration import dataset_document, dataset_toml
 from sluice.inference.names import name_columns, number_columns
@@ -39,12 +40,21 @@ def malformed_policies(dataset: Dataset | None) -> dict[str, str]:
     return {"stray_quotes": dataset.stray_quotes, "ragged": dataset.ragged}
 
 
-def check_inferable(names: Sequence[str] | None) -> None:
-    """Refuse a header that cannot be declared.
+def check_inferable(names: Sequence[str] | None, width: int) -> None:
+    """Refuse columns that cannot be declared.
+
+    Args:
+        names: the header; None where there is none.
+        width: the number of columns.
 
     Raises:
-        NotCsvError: a name contains a NUL byte.
+        NotCsvError: a name contains a NUL byte, or there are too many columns.
     """
+    if width > MAX_COLUMNS:
+        raise NotCsvError(
+            f"the file has more than {MAX_COLUMNS:,} columns, the most of a table: upload a file with a row"
+            " for each value, or declare the columns that you need, with new_columns = ignore"
+        )
     if any("\0" in each for each in names or ()):
         raise NotCsvError(f"the header contains a NUL byte, which text cannot: {_AS_TEXT}")
 

@@ -17,7 +17,7 @@ def toml_value(value: object) -> str:
         return '"' + "".join(map(_escaped, value)) + '"'
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(toml_value, value))}]"
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return f"{{ {', '.join(toml_line(key, each) for key, each in value.items())} }}"
     return str(value)
 

@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sluice.errors import PermanentError, TransientError
+from sluice.errors import PermanentError, SluiceError, TransientError
 from sluice.gcloud.pubsub import Message, read_push
+from sluice.gcloud.pushes import verify_caller
+
+if TYPE_CHECKING:
+    from sluice.settings import Settings
 
 Response = tuple[str, int]
 
@@ -19,24 +25,46 @@ ACKNOWLEDGED: Response = ("", 204)
 NOT_ACKNOWLEDGED: Response = ("", 503)
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who calls a function.
+
+    Attributes:
+        authorization: the header of the request.
+        settings: those of `verify_caller`.
+    """
+
+    authorization: str
+    settings: Settings
+
+
 def answer_push(
-    envelope: object, handle: Callable[[Message], None], logger: logging.Logger
+    caller: Caller,
+    read: Callable[[], object],
+    handle: Callable[[Message], None],
+    logger: logging.Logger,
 ) -> Response:
     """Pass a pushed message to its use case and answer Pub/Sub.
 
     Args:
-        envelope: body of the push request.
+        caller: who pushes.
+        read: returns the body of the push request.
         handle: the use case.
         logger: for messages that failed.
 
     Returns:
-        Body and HTTP status: 204 acknowledges, 503 asks for another delivery.
+        Body and HTTP status: 204 acknowledges, others ask for another delivery.
     """
-    return answer_call(lambda: handle(read_push(envelope)), logger)
+    return answer_call(caller, lambda: handle(read_push(read())), logger)
 
 
-def answer_call(work: Callable[[], None], logger: logging.Logger) -> Response:
-    """Do some work and answer whether the caller must call again."""
+def answer_call(caller: Caller, work: Callable[[], None], logger: logging.Logger) -> Response:
+    """Do some work for a caller who may ask for it, and answer whether the caller must call again."""
+    try:
+        verify_caller(caller.authorization, caller.settings)
+    except SluiceError as error:
+        logger.warning(error.detail, extra={"fields": {"code": error.code}})
+        return "", error.status
     try:
         work()
     except PermanentError as error:

@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from sluice.errors import BodyError
+from sluice.escaping import is_storable_text
+from sluice.ports import MAX_BIGINT, MAX_INTEGER
 
 CHUNKS_TOPIC = "chunks"
+_TEXTS = ("dataset", "bucket", "object")
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,18 @@ class Chunk:
         """Read the data of a message.
 
         Raises:
-            BodyError: a member is missing or unknown.
+            BodyError: a member is missing, unknown, or of another type or range.
         """
         try:
-            return cls(**body)
+            chunk = cls(**body)
         except TypeError as error:
             raise BodyError(f"not the message of a chunk: {error}") from None
+        for name, value in asdict(chunk).items():
+            if name in _TEXTS:
+                is_right = isinstance(value, str) and is_storable_text(value)
+            else:
+                most = MAX_INTEGER if name in ("ingestion", "number") else MAX_BIGINT
+                is_right = type(value) is int and 0 <= value <= most
+            if not is_right:
+                raise BodyError(f"not the message of a chunk: {name} is {str(value)[:100]!r}")
+        return chunk

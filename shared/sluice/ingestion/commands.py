@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sluice.access.audit import record
 from sluice.datasets import identifiers
 from sluice.datasets.model import INGESTION_COLUMN, Dataset
 from sluice.documents.ingestions import State
@@ -31,7 +32,8 @@ def cancel(env: Environment, ingestion: int) -> None:
         NotFoundError: there is no such ingestion.
     """
     with transaction(env.engine) as connection:
-        move(connection, ingestion, State.CANCELLED, env.settings.project)
+        found = move(connection, ingestion, State.CANCELLED, env.settings.project)
+        record_command(connection, env, "ingestion.cancel", found)
     relay(env.engine, env.publisher, ingestion)
 
 
@@ -58,7 +60,15 @@ def undo(env: Environment, ingestion: int) -> None:
         dataset = read_dataset(connection, name or "")
         withdraw(connection, dataset, [ingestion], None, env.settings.project)
         connection.execute(statement("touch_freshness"), key)
+        record_command(connection, env, "ingestion.undo", found)
     relay(env.engine, env.publisher, ingestion)
+
+
+def record_command(
+    connection: Connection, env: Environment, action: str, ingestion: Ingestion
+) -> None:
+    """Record in the audit log who gave a command to an ingestion."""
+    record(connection, env.actor, action, dataset=ingestion.dataset, subject=ingestion.id)
 
 
 def retry(env: Environment, ingestion: int) -> None:
@@ -93,11 +103,16 @@ def _restart(env: Environment, ingestion: Ingestion) -> None:
     with transaction(env.engine) as connection:
         dataset = read_dataset(connection, ingestion.dataset or "")
         connection.execute(statement("lock_attempt"), key)
+        # Before the ingestion is locked: who does a step locks the ingestion after it.
+        connection.execute(statement("delete_publish_steps"), key)
         is_resumed = _can_resume(connection, ingestion.id, dataset)
         connection.execute(statement("resume_ingestion" if is_resumed else "reset_ingestion"), key)
         move(connection, ingestion.id, State.RECEIVED, env.settings.project)
+        record_command(connection, env, "ingestion.retry", ingestion)
         connection.execute(statement("delete_failed_attempts"), key)
-        if not is_resumed:
+        if is_resumed:
+            connection.execute(statement("delete_rejects_without_receipt"), key)
+        else:
             _delete_attempt(connection, dataset, ingestion.id)
 
 

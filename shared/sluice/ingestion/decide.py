@@ -6,7 +6,7 @@ delivery finds the decision and sends the chunks that are not loaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,7 +22,7 @@ from sluice.ingestion.ingestions import lock_ingestion, query_ingestion, select_
 from sluice.ingestion.opening import OBSERVING
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.sources import recorded_source
-from sluice.parsing.layout import lay_out_names, sheet_json
+from sluice.parsing.layout import check_header, lay_out_names, sheet_json
 from sluice.postgres.catalog import read_dataset
 from sluice.postgres.connection import transaction
 from sluice.postgres.declare import declare_within
@@ -76,6 +76,8 @@ def _declare(connection: Connection, ingestion: Ingestion) -> Ingestion:
     connection.execute(statement("become_owner"))
     connection.execute(statement("lock_dataset"), key)
     current = read_dataset(connection, name)
+    if current is not None and names is not None:  # another file may have been the first meanwhile
+        check_header(current, names, Dialect.from_json(layout["dialect"]))
     if current is None:
         inferred = infer_declaration(name, _Recorded.of(layout), names, observations)
         declare_within(connection, inferred.document, origin="inferred", toml=inferred.toml)
@@ -103,10 +105,17 @@ class _Recorded:
 
 
 def _observations(connection: Connection, ingestion: int) -> Observations:
-    found = connection.scalars(statement("select_observations"), {"ingestion": ingestion})
-    parts = [Observations.from_json(each) for each in found]
+    merged = merge_all(_parts(connection, ingestion))
     connection.execute(statement("delete_observations"), {"ingestion": ingestion})
-    return merge_all(parts)
+    return merged
+
+
+def _parts(connection: Connection, ingestion: int) -> Iterator[Observations]:
+    """Yield what the chunks of a file may be, of which only a few are in memory."""
+    values = {"ingestion": ingestion, "chunk": -1}
+    while rows := connection.execute(statement("select_observations"), values).all():
+        yield from (Observations.from_json(each.observations) for each in rows)
+        values["chunk"] = rows[-1].chunk
 
 
 def _document(connection: Connection, name: str) -> Mapping[str, Any]:

@@ -10,7 +10,9 @@ from typing import Any, Self
 from sluice.documents import ingestions as documents
 from sluice.documents.document import to_json
 from sluice.documents.ingestions import PROGRESS, TYPE_PREFIX, State
+from sluice.errors import BodyError
 from sluice.ingestion.model import Ingestion
+from sluice.ports import MAX_INTEGER
 
 #: Attribute of the event after which finish decides the types of a file.
 OBSERVED = "observed"
@@ -19,6 +21,21 @@ _SEVERITIES = {
     State.CANCELLED.value: "WARNING",
     State.SKIPPED.value: "WARNING",
 }
+
+
+def ingestion_of(attributes: Mapping[str, str]) -> int:
+    """Return the ingestion that the attributes of an event name.
+
+    Raises:
+        BodyError: they name none.
+    """
+    try:
+        ingestion = int(attributes["ingestion"])
+    except (KeyError, ValueError):
+        raise BodyError("the message has no attribute `ingestion` with a number") from None
+    if not 0 < ingestion <= MAX_INTEGER:
+        raise BodyError(f"there is no ingestion {ingestion}")
+    return ingestion
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING
 from sluice.documents.ingestions import UNFINISHED, State
 from sluice.errors import (
     ChunkInProgressError,
+    InternalError,
     OutputInProgressError,
     PermanentError,
+    PublicationUnfinishedError,
     RepeatedFailureError,
     SluiceError,
     SplitInProgressError,
     TransientError,
 )
 from sluice.ingestion.ingestions import fail, lock_ingestion
-from sluice.postgres.connection import message_of, transaction
+from sluice.logs import describe
+from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import jsonb, statement
 
 if TYPE_CHECKING:
@@ -36,8 +39,13 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 
-#: Another handler works on the same step; its attempt counts, not this one.
-_BUSY = (ChunkInProgressError, SplitInProgressError, OutputInProgressError)
+#: Another handler works on the same step, whose attempt counts, not this one; or this one made progress.
+_BUSY = (
+    ChunkInProgressError,
+    SplitInProgressError,
+    OutputInProgressError,
+    PublicationUnfinishedError,
+)
 _SHOWN_CHARACTERS = 1000
 #: Attempts without an end after which an ingestion fails: fewer than the ten deliveries of a message, of
 #: which the first is not counted, nor those of a small file in group commit.
@@ -174,7 +182,7 @@ def _ends(env: Environment, step: Step, error: Exception, *, started: int) -> bo
         error: why.
         started: 1 if the start of the attempt was counted, else 0.
     """
-    cause = error if isinstance(error, SluiceError) else _unexpected(error)
+    cause = error if isinstance(error, SluiceError) else _unexpected(step, error)
     values = {
         "ingestion": step.ingestion,
         "step": step.name,
@@ -207,6 +215,9 @@ def _is_last(attempts: int, age_s: float, error: Exception, settings: Settings) 
     )
 
 
-def _unexpected(error: Exception) -> SluiceError:
-    text = message_of(error) or str(error)
-    return SluiceError(f"{type(error).__name__}: {text[:_SHOWN_CHARACTERS]}")
+def _unexpected(step: Step, error: Exception) -> SluiceError:
+    """Log an unexpected error; return what events and problems say of it."""
+    hidden = InternalError(describe(error)[:_SHOWN_CHARACTERS])
+    extra = hidden.fields
+    LOGGER.error("ingestion %s: %s failed", step.ingestion, step.name, exc_info=error, extra=extra)
+    return hidden

@@ -1,15 +1,21 @@
-"""The use case of finish: checks the account and publishes an ingestion in one transaction."""
+"""The use case of finish: checks the account and publishes an ingestion in one transaction.
+
+What takes long for a large file is done before that, in steps that readers do not see.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sluice.datasets import identifiers
-from sluice.datasets.identifiers import quote
-from sluice.datasets.model import INGESTION_COLUMN, Dataset, Reupload, Rollup
+from sluice.datasets.model import Dataset, Reupload
 from sluice.documents.ingestions import State
-from sluice.errors import OutdatedDeclarationError, UnknownDatasetError
+from sluice.errors import (
+    OutdatedDeclarationError,
+    PublicationUnfinishedError,
+    UnknownDatasetError,
+)
 from sluice.ingestion.failures import Step, attempt
 from sluice.ingestion.fixes import join_rows, lock_fixed, same_fix
 from sluice.ingestion.ingestions import (
@@ -26,9 +32,16 @@ from sluice.ingestion.ingestions import (
 from sluice.ingestion.merge import lock_datasets, merge_rows, reject_rows, withdraw
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import relay
-from sluice.ingestion.output import write_output
+from sluice.ingestion.output import BEGINS_WITHIN_S, write_output, written_output
+from sluice.ingestion.publish_steps import (
+    PublishSteps,
+    buckets_of_parts,
+    merge_buckets,
+    merge_rollups,
+)
 from sluice.ingestion.reconciliation import (
     all_rows_rejected,
+    beyond_limit_when_published,
     check_accounts,
     is_all_rejected,
     too_many_rejects,
@@ -37,19 +50,20 @@ from sluice.ingestion.reconciliation import (
 from sluice.ingestion.reject_objects import write_reject_files
 from sluice.postgres.catalog import dataset_of_version, read_dataset
 from sluice.postgres.connection import transaction
-from sluice.postgres.named_sql import composed, statement
+from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from sluice.ports import Environment, StoredObject
+    from sluice.ports import Environment
+    from sluice.settings import Settings
 
 
 def finish_ingestion(env: Environment, ingestion: int, delivery: int = 1) -> None:
     """Publish an ingestion in state `publishing`; do nothing in any other state.
 
     Args:
-        env: settings `project`, `outbox`, and those of `attempt`.
+        env: settings `project`, `outbox`, `max_rejects`, and those of `attempt`.
         ingestion: its chunks all have their receipts.
         delivery: how often the message was delivered.
 
@@ -71,8 +85,9 @@ def _finish(env: Environment, ingestion: int) -> None:
         begun = select_ingestion(connection, ingestion)
         name = begun.dataset or ""
         dataset = dataset_of_version(connection, name, begun.declaration_version)
+    if dataset is not None:
+        _do_steps(env, begun, dataset)
     with transaction(env.engine) as connection:
-        output = _output(env, connection, ingestion, dataset) if dataset else None
         found = lock_ingestion(connection, ingestion)
         if found is None or found.state != State.PUBLISHING:
             return
@@ -80,53 +95,66 @@ def _finish(env: Environment, ingestion: int) -> None:
             raise UnknownDatasetError(
                 f"dataset {name} is not declared any more; declare it and retry"
             )
-        publish(connection, found, dataset, env.settings.project, output=output)
+        publish(connection, found, dataset, env.settings)
 
 
-def _output(
-    env: Environment, connection: Connection, ingestion: int, dataset: Dataset
-) -> StoredObject | None:
-    """Write the output of an ingestion that will be published, before anything is locked."""
+def _do_steps(env: Environment, begun: Ingestion, dataset: Dataset) -> None:
+    """Do what takes long in transactions of its own, before anything is locked."""
+    steps = PublishSteps(env.engine, begun, dataset, env.settings.publish_step_rows)
+    if not steps.may_be_needed and not dataset.output:
+        return
+    with transaction(env.engine) as connection:
+        _check_stored_form(connection, dataset)
+        if not _is_publishable(connection, begun.id, dataset):
+            return
+    began = time.monotonic()
+    if steps.may_be_needed:
+        steps()
+    if dataset.output:
+        if time.monotonic() - began > BEGINS_WITHIN_S:
+            raise PublicationUnfinishedError(begun.id, 1)
+        with transaction(env.engine) as connection:
+            write_output(connection, env.storage, env.settings.outbox, dataset, begun.id)
+
+
+def _is_publishable(connection: Connection, ingestion: int, dataset: Dataset) -> bool:
+    """Whether an ingestion will be published, as far as that is known before anything is locked."""
     found = select_ingestion(connection, ingestion)
-    if not dataset.output or found.fixes is not None or found.state != State.PUBLISHING:
-        return None
+    if found.fixes is not None or found.state != State.PUBLISHING:
+        return False
     check_accounts(connection, [found])
     if is_all_rejected(found.account) or too_many_rejects(found.account, dataset):
-        return None
-    if superseding(connection, found, dataset):
-        return None
-    return write_output(connection, env.storage, env.settings.outbox, dataset, ingestion)
+        return False
+    return superseding(connection, found, dataset) is None
 
 
 def publish(
     connection: Connection,
     ingestion: Ingestion,
     dataset: Dataset,
-    project: str,
-    *,
-    output: StoredObject | None = None,
+    settings: Settings,
 ) -> None:
     """Publish an ingestion, or skip it where a published one makes it redundant.
 
-    It fails, and keeps its rejects, where all rows are rejects or more than the dataset allows.
+    It fails, and keeps its rejects, where all rows are rejects or more than the dataset or Sluice allows.
 
     Args:
         connection: the transaction of the publication.
         ingestion: in state `publishing`, locked.
         dataset: its dataset, as it was declared when the ingestion began.
-        project: part of the source of its events.
-        output: the file that `write_output` wrote.
+        settings: `project`, `max_rejects`.
 
     Raises:
         AccountImbalanceError: the account does not balance.
         OutdatedDeclarationError: the dataset has another key or other roll-ups now.
         PermanentError: its rows cannot be merged, see `sluice.ingestion.merge`.
     """
+    project = settings.project
     lock_datasets(connection, dataset)
     _check_stored_form(connection, dataset)
     check_accounts(connection, [ingestion])
     if ingestion.fixes is not None:
-        _publish_fixes(connection, ingestion, dataset, project)
+        _publish_fixes(connection, ingestion, dataset, settings)
         return
     other = superseding(connection, ingestion, dataset)
     if other is not None:
@@ -135,9 +163,10 @@ def publish(
         return
     older = older_generations(connection, ingestion, dataset)
     if dataset.is_staged:
-        ingestion = reject_rows(connection, ingestion, dataset, older)
+        ingestion = reject_rows(connection, ingestion, dataset, older, settings.max_rejects)
     refusal = (
-        too_many_rejects(ingestion.account, dataset)
+        beyond_limit_when_published(ingestion.account, settings.max_rejects)
+        or too_many_rejects(ingestion.account, dataset)
         or unfitting_values(connection, ingestion, dataset)
         or all_rows_rejected(connection, ingestion)
     )
@@ -147,30 +176,36 @@ def publish(
     withdraw(connection, dataset, older, ingestion.id, project)
     if dataset.is_staged:
         merge_rows(connection, ingestion, dataset)
-    for rollup in dataset.rollups:
-        _merge(connection, dataset, rollup, ingestion.id)
+    merge_rollups(connection, dataset, ingestion.id)
     key = {"ingestion": ingestion.id, "dataset": dataset.name}
     connection.execute(statement("publish"), key)
     connection.execute(statement("touch_freshness"), key)
+    output = written_output(connection, ingestion.id) if dataset.output else None
+    connection.execute(statement("delete_publish_steps"), key)
     move(connection, ingestion.id, State.DONE, project, Changes(output=output))
 
 
-def _publish_fixes(connection: Connection, fix: Ingestion, dataset: Dataset, project: str) -> None:
+def _publish_fixes(
+    connection: Connection, fix: Ingestion, dataset: Dataset, settings: Settings
+) -> None:
     """Give the rows of a file that fixes rejects to the ingestion whose rejects they were."""
+    project = settings.project
     same = same_fix(connection, fix, fix.content_sha256)
     if same is not None:
         skip(connection, fix.id, same, SAME_CONTENT, project)
         return
     fixed = lock_fixed(connection, fix)
     if dataset.is_staged:
-        fix = reject_rows(connection, fix, dataset, ())
-    refusal = all_rows_rejected(connection, fix)
+        fix = reject_rows(connection, fix, dataset, (), settings.max_rejects)
+    refusal = beyond_limit_when_published(fix.account, settings.max_rejects) or all_rows_rejected(
+        connection, fix
+    )
     if refusal:
         fail(connection, fix.id, refusal, project)
         return
+    buckets = buckets_of_parts(connection, dataset, fix.id)
     join_rows(connection, fix, fixed, dataset, project)
-    for rollup in dataset.rollups:
-        _merge(connection, dataset, rollup, fixed.id)
+    merge_buckets(connection, dataset, fixed.id, buckets)
     move(connection, fix.id, State.DONE, project)
 
 
@@ -213,19 +248,3 @@ def superseding(connection: Connection, ingestion: Ingestion, dataset: Dataset) 
 def _generation(ingestion: Ingestion) -> dict[str, object]:
     file = ingestion.file
     return {"bucket": file.bucket, "object": file.name, "generation": file.generation}
-
-
-def _merge(connection: Connection, dataset: Dataset, rollup: Rollup, ingestion: int) -> None:
-    """Merge the chunks' parts of a roll-up into one row for each group."""
-    table = identifiers.rollup_table(dataset.name, rollup.name)
-    keys = ", ".join(quote(name) for name in rollup.keys)
-    names = ", ".join(quote(name) for name, _ in rollup.measures)
-    merged = ", ".join(f"{how}({quote(name)})" for name, how in rollup.measures)
-    connection.execute(
-        composed(
-            f"WITH parts AS (DELETE FROM {table} WHERE {INGESTION_COLUMN} = :ingestion RETURNING *) "
-            f"INSERT INTO {table} ({keys}, {names}, {INGESTION_COLUMN}) "
-            f"SELECT {keys}, {merged}, CAST(:ingestion AS integer) FROM parts GROUP BY {keys}"
-        ),
-        {"ingestion": ingestion},
-    )

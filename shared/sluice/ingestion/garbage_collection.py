@@ -1,4 +1,4 @@
-"""Deletes what no reader will see: rows of ended ingestions, chunks of compressed files, retired segments.
+"""Deletes what nobody needs: rows of ended ingestions, chunks of compressed files, retired segments.
 
 Rows are deleted page range by page range, each in a short transaction: one pass over a table deletes
 the rows of all ended ingestions whatever its size, and blocks no load for long. Rejects and receipts
@@ -61,6 +61,7 @@ def collect_garbage(env: Environment) -> Collected:
     run = Collected()
     values = {"idle_s": env.settings.recovery_idle_s, "limit": _MAX_INGESTIONS}
     with transaction(env.engine) as connection:
+        connection.execute(statement("delete_full_buckets"))
         ended = query_ingestions(connection, "uncollected_ingestions", values)
         retired = connection.execute(statement("retired_segments"), values).all()
     for dataset in {each.dataset for each in ended}:

@@ -58,7 +58,7 @@ class Changes:
             "problem": self.problem and _problem_json(self.problem),
             "layout": self.layout and jsonb(self.layout),
             "warnings": jsonb(self.warnings),
-            "output": self.output and jsonb(_output_document(self.output)),
+            "output": self.output and jsonb(output_document(self.output)),
         }
 
 
@@ -78,7 +78,8 @@ def _problem_json(error: SluiceError) -> str:
     return jsonb({**kept, "detail": f"{error.detail[:_MAX_DETAIL_CHARACTERS]}… (shortened)"})
 
 
-def _output_document(output: StoredObject) -> dict[str, object]:
+def output_document(output: StoredObject) -> dict[str, object]:
+    """Return an output as the database has it."""
     return {
         "bucket": output.bucket,
         "object": output.name,
@@ -121,6 +122,11 @@ def query_ingestion(
     return next(iter(query_ingestions(connection, name, values)), None)
 
 
+def no_ingestion(ingestion: int) -> NotFoundError:
+    """Return the error that there is no such ingestion, or none that the caller may see."""
+    return NotFoundError(f"there is no ingestion {ingestion}")
+
+
 def select_ingestion(connection: Connection, ingestion: int) -> Ingestion:
     """Return an ingestion.
 
@@ -129,7 +135,7 @@ def select_ingestion(connection: Connection, ingestion: int) -> Ingestion:
     """
     found = query_ingestion(connection, "select_ingestion", {"ingestion": ingestion})
     if found is None:
-        raise NotFoundError(f"there is no ingestion {ingestion}")
+        raise no_ingestion(ingestion)
     return found
 
 

@@ -1,25 +1,23 @@
 """The use case of inserting rows: the rows of a request are loaded and published in one transaction.
 
 They follow the rules of a file and become an ingestion with an account, events and rejects; only
-nothing is split, and no other function takes part.
+nothing is split, and no other function takes part. Most requests share the transaction with others that
+wait at the same time, see `sluice.ingestion.row_commit`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sluice.access.audit import record
 from sluice.csv.cuts import Cut
-from sluice.csv.rejects import Reject
 from sluice.datasets.identifiers import quote, view
-from sluice.documents.document import parse, to_json
 from sluice.documents.ingestions import Account, InsertedRows, State
-from sluice.errors import IdempotencyKeyError, PermanentError
+from sluice.errors import PermanentError
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.finish import publish
+from sluice.ingestion.idempotency import IdempotencyKey, InsertResult, claim, store_answers
 from sluice.ingestion.ingestions import (
     Changes,
     count_chunk,
@@ -34,7 +32,14 @@ from sluice.ingestion.ingestions import (
 from sluice.ingestion.load import codes_of_texts, store_rows, write_rejects
 from sluice.ingestion.merge import KeyedRow, keyed_rows
 from sluice.ingestion.outbox import relay
-from sluice.ingestion.row_groups import ParsedGroup, RowGroup, parse_group
+from sluice.ingestion.row_commit import insert_in_group, inserted_rows, rejects_of
+from sluice.ingestion.row_groups import (
+    ParsedGroup,
+    RowGroup,
+    find_duplicates,
+    parse_group,
+    row_outcomes,
+)
 from sluice.parsing.json_rows import row_layout
 from sluice.postgres.catalog import check_current
 from sluice.postgres.connection import transaction
@@ -45,33 +50,6 @@ if TYPE_CHECKING:
 
     from sluice.datasets.model import Dataset
     from sluice.ports import Environment
-
-
-@dataclass(frozen=True)
-class IdempotencyKey:
-    """The key that makes a request take effect once, and the fingerprint of that request."""
-
-    key: str
-    fingerprint: str
-
-    @classmethod
-    def of(cls, key: str, route: str, body: object) -> IdempotencyKey:
-        """Return the key of a request; the order of the body's members does not matter."""
-        request = json.dumps([route, body], sort_keys=True)
-        return cls(key, hashlib.sha256(request.encode()).hexdigest())
-
-
-@dataclass(frozen=True)
-class InsertResult:
-    """The result of a request.
-
-    Attributes:
-        groups: the outcome of each group, in their order.
-        is_repeated: whether the request was answered before, under the same key.
-    """
-
-    groups: list[InsertedRows]
-    is_repeated: bool = False
 
 
 def insert_rows(
@@ -88,16 +66,26 @@ def insert_rows(
         IdempotencyKeyError: the key was used with another request.
         TransientError: nothing was done; send the request again.
     """
+    together = insert_in_group(env, groups[0], key) if len(groups) == 1 else None
+    if together is not None:
+        return together
+    result = _insert_alone(env, groups, key)
+    for inserted in result.groups:
+        relay(env.engine, env.publisher, inserted.ingestion)
+    return result
+
+
+def _insert_alone(
+    env: Environment, groups: Sequence[RowGroup], key: IdempotencyKey | None
+) -> InsertResult:
     for each in groups:
         _make_codes(env, each)
     with transaction(env.engine) as connection:
-        known = _claim(connection, key) if key else None
-        result = known or InsertResult(_insert_all(env, connection, groups))
-        if key and not known:
-            answer = {"key": key.key, "answer": json.dumps(to_json(result.groups))}
-            connection.execute(statement("store_answer"), answer)
-    for inserted in result.groups:
-        relay(env.engine, env.publisher, inserted.ingestion)
+        if key and (used := claim(connection, [key]).get(key.key)):
+            return used.repeat(key)
+        result = InsertResult(_insert_all(env, connection, groups))
+        if key:
+            store_answers(connection, {key.key: result})
     return result
 
 
@@ -106,19 +94,6 @@ def _make_codes(env: Environment, group: RowGroup) -> None:
     if group.dataset.dictionaries:
         with parse_group(group.numbered(0) if group.next_key else group) as parsed:
             codes_of_texts(env.engine, group.dataset, parsed.chunk)
-
-
-def _claim(connection: Connection, key: IdempotencyKey) -> InsertResult | None:
-    """Claim a key, or return the answer of the earlier request with it."""
-    connection.execute(statement("delete_expired_keys"))
-    if connection.scalar(statement("claim_idempotency_key"), vars(key)):
-        return None
-    found = connection.execute(statement("find_idempotency_key"), {"key": key.key}).one()
-    if found.fingerprint != key.fingerprint:
-        raise IdempotencyKeyError(
-            f"Idempotency-Key {key.key}: was used with another request; choose a new key"
-        )
-    return InsertResult(parse(found.answer, list[InsertedRows]), is_repeated=True)
 
 
 def _insert_all(
@@ -189,6 +164,8 @@ def _receive(env: Environment, connection: Connection, parsed: ParsedGroup) -> i
     values = {"dataset": name, "size_bytes": size_bytes}
     (received,) = query_ingestions(connection, "receive_rows", values)
     write_event(connection, received, State.RECEIVED, received.sequence, project)
+    details = {"records": records}
+    record(connection, env.actor, "rows.load", dataset=name, subject=received.id, details=details)
     layout = Changes(
         layout=row_layout(parsed.dataset).to_json(), declaration_version=parsed.dataset.version
     )
@@ -230,7 +207,7 @@ def _publish(
     found = select_ingestion(connection, ingestion)
     try:
         with connection.begin_nested():
-            publish(connection, found, dataset, env.settings.project)
+            publish(connection, found, dataset, env.settings)
     except PermanentError as error:
         return error
     return None
@@ -240,13 +217,9 @@ def _document(
     connection: Connection, ingestion: int, parsed: ParsedGroup, keyed: Sequence[KeyedRow]
 ) -> InsertedRows:
     found = select_ingestion(connection, ingestion)
-    rows = connection.execute(statement("rejects_of_rows"), {"ingestion": ingestion})
-    rejects = {row.record: Reject(*row) for row in rows}
-    return InsertedRows(
-        dataset=parsed.dataset.name,
-        ingestion=found.id,
-        state=found.state,
-        account=found.account,
-        problem_document=dict(found.problem) if found.problem else None,
-        rows=parsed.outcomes(rejects, keyed, is_loaded=found.state == State.DONE),
-    )
+    rejects = rejects_of(connection, [ingestion])[ingestion]
+    rest = [each for each in keyed if each.record not in rejects]
+    is_loaded = found.state == State.DONE
+    duplicates = find_duplicates(rest, parsed.dataset.duplicates) if is_loaded else ()
+    rows = row_outcomes(parsed.chunk.records_read, rejects, duplicates, is_loaded=is_loaded)
+    return inserted_rows(found, rows)

@@ -19,15 +19,15 @@ from sluice.errors import (
 )
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.failures import Step, attempt
-from sluice.ingestion.ingestions import count_chunk, fail, insert_receipt
+from sluice.ingestion.ingestions import count_chunk, fail, insert_receipt, lock_ingestion
 from sluice.ingestion.observe import observe_chunk
 from sluice.ingestion.outbox import relay
-from sluice.ingestion.reconciliation import surely_too_many_rejects
+from sluice.ingestion.reconciliation import beyond_limit, surely_too_many_rejects
 from sluice.ingestion.reject_objects import write_reject_files
 from sluice.parsing.chunk import ParsedChunk, copied_columns, copied_rollup_columns
 from sluice.parsing.copy_stream import REJECT_COLUMNS, CopyStream, stream_rejects
 from sluice.parsing.layout import Layout
-from sluice.parsing.parser import parse_chunk
+from sluice.parsing.parser import ChunkRejectedError, parse_chunk
 from sluice.postgres.catalog import dataset_of_version
 from sluice.postgres.connection import copy_in, transaction
 from sluice.postgres.dictionary_codes import find_codes
@@ -51,7 +51,7 @@ def load_chunk(env: Environment, chunk: Chunk, delivery: int = 1) -> None:
     """Load a chunk exactly once, however often its message is delivered.
 
     Args:
-        env: settings `project`, `outbox`, `copy_block_bytes`, and those of `attempt`.
+        env: settings `project`, `outbox`, `copy_block_bytes`, `max_rejects`, and those of `attempt`.
         chunk: the message.
         delivery: how often it was delivered.
 
@@ -72,8 +72,11 @@ def _load(env: Environment, chunk: Chunk) -> None:
         if claimed.layout.get("is_observing"):
             data = _read(env, chunk)
             observe_chunk(connection, chunk, data, claimed.layout, env.settings.project)
-        else:
+            return
+        try:
             _parse(env, connection, chunk, claimed)
+        except ChunkRejectedError as error:
+            _refuse(connection, chunk.ingestion, error, env.settings.project)
 
 
 def _read(env: Environment, chunk: Chunk) -> bytes:
@@ -86,6 +89,7 @@ def _parse(env: Environment, connection: Connection, chunk: Chunk, claimed: Row[
 
     Raises:
         UnknownDatasetError: the dataset was deleted.
+        ChunkRejectedError: too many rows are rejects.
     """
     dataset = dataset_of_version(connection, chunk.dataset, claimed.declaration_version)
     if dataset is None:
@@ -99,11 +103,24 @@ def _parse(env: Environment, connection: Connection, chunk: Chunk, claimed: Row[
             Layout.from_json(claimed.layout),
             first_line=chunk.first_line,
             first_record=chunk.first_record,
+            max_rejects=env.settings.max_rejects,
         ) as parsed,
         constraint_errors(f"lines from {chunk.first_line}", is_masked=dataset.has_pii),
     ):
         parsed.encode(codes_of_texts(env.engine, dataset, parsed))
+        if parsed.recovered and dataset.is_staged:
+            parsed.number_apart(chunk.number, chunk.first_record)
         _write(env, connection, chunk, dataset, parsed)
+
+
+def _refuse(
+    connection: Connection, ingestion: int, error: ChunkRejectedError, project: str
+) -> None:
+    """Fail the ingestion of a chunk with too many rejects, and keep the first of them."""
+    found = lock_ingestion(connection, ingestion)
+    if found is not None and found.state in _LOADABLE:
+        write_rejects(connection, [(ingestion, each) for each in error.rejects])
+        fail(connection, ingestion, error, project)
 
 
 def _claim(connection: Connection, chunk: Chunk) -> Row[Any] | None:
@@ -143,10 +160,12 @@ def _write(
     counted = count_chunk(connection, ingestion, chunk.size_bytes, account, project)
     if counted is None:
         connection.rollback()  # cancelled or failed meanwhile: nothing of the chunk is kept
-    elif counted.state in _LOADABLE:
-        refusal = surely_too_many_rejects(connection, counted, dataset)
-        if refusal:
-            fail(connection, ingestion, refusal, project)
+        return
+    refusal = beyond_limit(counted.account, env.settings.max_rejects)
+    if counted.state in _LOADABLE:
+        refusal = refusal or surely_too_many_rejects(connection, counted, dataset)
+    if refusal:
+        fail(connection, ingestion, refusal, project)
 
 
 def codes_of_texts(

@@ -17,6 +17,7 @@ from sluice.errors import AccountImbalanceError, DeclarationError
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.ingestions import Changes, move, query_ingestions
 from sluice.ingestion.model import Ingestion
+from sluice.ingestion.reconciliation import most_kept
 from sluice.postgres.catalog import read_dataset
 from sluice.postgres.merge_sql import MergeStatements
 from sluice.postgres.named_sql import composed, jsonb, statement
@@ -62,7 +63,11 @@ def keyed_rows(connection: Connection, dataset: Dataset, ingestion: int) -> list
 
 
 def reject_rows(
-    connection: Connection, ingestion: Ingestion, dataset: Dataset, older: Sequence[int]
+    connection: Connection,
+    ingestion: Ingestion,
+    dataset: Dataset,
+    older: Sequence[int],
+    max_rejects: int,
 ) -> Ingestion:
     """Make rejects of the staged rows that break a rule across rows.
 
@@ -71,6 +76,7 @@ def reject_rows(
         ingestion: locked, its account balanced.
         dataset: its dataset.
         older: ingestions whose rows this one replaces, and which therefore do not count.
+        max_rejects: see `most_kept`; what is beyond is counted, but not kept.
 
     Returns:
         The ingestion with its new account.
@@ -83,12 +89,15 @@ def reject_rows(
     work = _Work(connection, ingestion, older)
     merging = MergeStatements(dataset)
     _check_staged(work, merging, ingestion.account.loaded)
+    if work.count("SELECT sum(recovered) FROM sluice.receipts WHERE ingestion = :ingestion"):
+        work.change(merging.number_records())
+    work.kept_left = most_kept(ingestion.account, max_rejects) - ingestion.account.rejected
     with constraint_errors(is_masked=dataset.has_pii):
         if numbering := merging.number():
             work.change(numbering)
         warnings, rejected = _check_references(work, merging, dataset)
         if repeated := merging.refuse_repeated():
-            rejected += work.change(repeated)
+            rejected += work.refuse(repeated)
     return work.adjust_account(rejected=rejected, warnings=warnings)
 
 
@@ -277,7 +286,11 @@ def relink_replaced(
 
 
 class _Work:
-    """One ingestion and the statements about its staged rows."""
+    """One ingestion and the statements about its staged rows.
+
+    Attributes:
+        kept_left: how many more rejects are kept.
+    """
 
     def __init__(
         self,
@@ -288,6 +301,7 @@ class _Work:
     ) -> None:
         self.connection = connection
         self.ingestion = ingestion.id
+        self.kept_left = 0
         self._values = {
             "ingestion": ingestion.id,
             "older": list(older),
@@ -298,6 +312,13 @@ class _Work:
     def change(self, sql: str) -> int:
         """Run a statement and return how many rows it wrote or deleted."""
         return int(self.connection.execute(composed(sql), self._values).rowcount)
+
+    def refuse(self, sql: str) -> int:
+        """Make rejects, and return how many; the first of them are kept."""
+        values = {**self._values, "kept": max(0, self.kept_left)}
+        refused = int(self.connection.execute(composed(sql), values).scalar_one())
+        self.kept_left -= refused
+        return refused
 
     def list_duplicates(self, dataset: Dataset, owner: int, *, is_merged: bool) -> None:
         """Record which staged rows are left out in favour of which ones, as duplicates of `owner`."""
@@ -343,7 +364,7 @@ def _check_references(
         reference = merging.reference(column, other)
         if column.dangling is Dangling.REJECT:
             # A row may refer to another row of its file that is rejected only in the next round.
-            while count := work.change(reference.refuse):
+            while count := work.refuse(reference.refuse):
                 rejected += count
             continue
         rows, example = work.one(reference.count)

@@ -42,7 +42,8 @@ class Ingestion:
         chunks_observed: chunks whose types were observed, in a file whose types are not declared.
         records_total, content_bytes: what split counted, independently of the parser; the content is
             decompressed.
-        content_sha256: digest of the decompressed content, once the file is read to its end.
+        content_sha256: digest of the decompressed content, once the file is read to its end; None where a
+            split that was resumed far into the file did not read all of it.
         bytes_loaded: size of the loaded chunks, decompressed.
         warnings: what was found but rejected nothing.
         output: the file written from the dataset's output query.
@@ -115,7 +116,7 @@ class Ingestion:
             content_sha256=row["content_sha256"],
             bytes_loaded=row["bytes_loaded"],
             warnings=row["warnings"],
-            output=output and _output_of(output),
+            output=output and output_of(output),
             problem=row["problem"],
             replaced_by=row["replaced_by"],
             resends=row["resends"],
@@ -196,7 +197,8 @@ class Ingestion:
         }
 
 
-def _output_of(document: Mapping[str, Any]) -> StoredObject:
+def output_of(document: Mapping[str, Any]) -> StoredObject:
+    """Return the output that a document in the database describes; `output_document` makes it."""
     return StoredObject(
         bucket=document["bucket"],
         name=document["object"],

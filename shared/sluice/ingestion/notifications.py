@@ -11,7 +11,8 @@ from typing import Any
 from sluice.csv.contents import ENDINGS, is_csv_name
 from sluice.csv.dialects import options_of
 from sluice.errors import BodyError, NotCsvError, UnknownDatasetError
-from sluice.ports import StoredObject
+from sluice.escaping import escape
+from sluice.ports import MAX_BIGINT, MAX_OBJECT_NAME_BYTES, StoredObject
 
 UPLOADS_TOPIC = "uploads"
 FINALIZE = "OBJECT_FINALIZE"
@@ -27,15 +28,20 @@ PART_PREFIXES = ("gcloud/tmp/parallel_composite_uploads/", "gsutil/tmp/parallel_
 
 
 def read_notification(
-    attributes: Mapping[str, str], body: Mapping[str, Any]
+    attributes: Mapping[str, str], body: Mapping[str, Any], inbox: str
 ) -> StoredObject | None:
     """Return the file that a notification reports; None where it reports none.
 
     Ignored are events other than a finished upload, parts of composite uploads, folders, and empty
     objects, which gcsfuse writes before the file itself.
 
+    Args:
+        attributes: of the message.
+        body: the metadata of the object.
+        inbox: the bucket whose files are loaded.
+
     Raises:
-        BodyError: it is not a notification of Cloud Storage.
+        BodyError: it is not a notification of Cloud Storage, or not of the inbox.
     """
     if attributes.get("eventType") != FINALIZE:
         return None
@@ -47,13 +53,19 @@ def read_notification(
             name=name,
             generation=int(attributes["objectGeneration"]),
             size_bytes=int(body["size"]),
-            crc32c=body.get("crc32c"),
-            content_encoding=body.get("contentEncoding") or "",
+            crc32c=_text(body, "crc32c") or None,
+            content_encoding=_text(body, "contentEncoding"),
             uploaded_at=datetime.fromisoformat(created) if created else None,
             options=_options(body.get("metadata") or {}),
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BodyError(f"not a notification of Cloud Storage: {error}") from None
+    if len(name.encode(errors="replace")) > MAX_OBJECT_NAME_BYTES or "\0" in name:
+        raise BodyError("not a notification of Cloud Storage: no object can have the name in it")
+    if max(file.generation, file.size_bytes) > MAX_BIGINT:
+        raise BodyError("not a notification of Cloud Storage: its generation or size is too large")
+    if file.bucket != inbox:
+        raise BodyError(f"{file.url}: the object is not in the inbox gs://{inbox}; it is not read")
     is_part = any(part in name for part in PART_PREFIXES)
     if is_part or name.endswith("/") or file.size_bytes == 0:
         return None
@@ -71,8 +83,20 @@ def is_in_fixes(name: str) -> bool:
     return name.partition("/")[2].startswith(f"{FIXES_FOLDER}/")
 
 
-def _options(metadata: Mapping[str, str]) -> dict[str, str]:
+def _text(body: Mapping[str, Any], member: str) -> str:
+    """Return a text of the metadata as it can be stored, "" if there is none."""
+    value = body.get(member) or ""
+    if not isinstance(value, str):
+        raise TypeError(f"{member} is not a text")
+    return escape(value)
+
+
+def _options(metadata: object) -> dict[str, str]:
     """Return what the metadata of an object says about its dialect."""
+    if not isinstance(metadata, dict) or not all(
+        isinstance(each, str) for each in metadata.values()
+    ):
+        raise TypeError("its metadata are not texts")
     return {
         key.lower().removeprefix(OPTION_PREFIX): value
         for key, value in metadata.items()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sluice.csv.dialects import Dialect
-from sluice.datasets.model import Dataset
+from sluice.datasets.model import Dataset, NewColumns
 from sluice.inference.detection.dialects import Detection
 from sluice.inference.further_files import detect_file, must_observe
 from sluice.inference.inferred import check_inferable, malformed_policies
@@ -138,12 +138,13 @@ def layout_document(
     """
     dialect = replace(opened.dialect, encoding=encoding) if encoding else opened.dialect
     names = None if splitter.header is None else header_names(splitter.header, dialect)
-    if dataset is None:
-        check_inferable(names)
-    elif names is not None:
+    if dataset is not None and names is not None:
         check_header(dataset, names, dialect)
     if dataset is None or must_observe(dataset, names):
-        return {**_observing(opened, dataset, dialect, names), "is_detected": bool(encoding)}
+        document = _observing(opened, dataset, dialect, names)
+        if dataset is None or dataset.new_columns is NewColumns.ADD:
+            check_inferable(names, document["width"])
+        return {**document, "is_detected": bool(encoding)}
     layout = lay_out_names(dataset, names, dialect, is_detected=bool(encoding))
     check_first_records(dataset, dialect.encoding, block)
     return layout.to_json()

@@ -132,6 +132,38 @@ def surely_too_many_rejects(
     )
 
 
+def beyond_limit(account: Account, max_rejects: int) -> TooManyRejectsError | None:
+    """Return the error of a file with more rejects than Sluice keeps, whatever its dataset allows."""
+    if account.rejected <= most_kept(account, max_rejects):
+        return None
+    return TooManyRejectsError(
+        f"{account.rejected:,} of the first {account.read:,} rows that were read are rejects, more than are"
+        " kept; the rest is not loaded and nothing is published. The rejects so far are listed with line"
+        " and reason: fix the file or the declaration, or allow more with SLUICE_MAX_REJECTS",
+        rejected=account.rejected,
+        allowed=max_rejects,
+    )
+
+
+def beyond_limit_when_published(account: Account, max_rejects: int) -> TooManyRejectsError | None:
+    """Return the error of a file with more rejects than Sluice keeps, once rules across rows found theirs."""
+    kept = most_kept(account, max_rejects)
+    if account.rejected <= kept:
+        return None
+    return TooManyRejectsError(
+        f"{account.rejected:,} of {account.read:,} rows are rejects, more than are kept; nothing is"
+        f" published. {kept:,} of them are listed with line and reason: fix the file or the declaration, or"
+        " allow more with SLUICE_MAX_REJECTS",
+        rejected=account.rejected,
+        allowed=kept,
+    )
+
+
+def most_kept(account: Account, max_rejects: int) -> int:
+    """Return how many rejects of a file are kept at most."""
+    return max(max_rejects, account.read // 10)
+
+
 def _allowed(limit: RejectLimit, rows: int) -> str:
     allowed = limit.allowed(rows)
     share = "" if limit.percent is None else f" ({float(limit.percent):g}%)"

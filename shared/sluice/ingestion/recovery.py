@@ -146,8 +146,9 @@ def _send_again(env: Environment, connection: Connection, ingestion: Ingestion) 
         name = "observed_event" if ingestion.is_observed else "publishing_event"
         key = {"ingestion": ingestion.id}
         found = connection.execute(statement(name), key).mappings().one()
-        event = Event.from_row(found)
-        publish_events(env.publisher, [(event, event.attributes)])
+        if found["published_at"] is not None:  # else the relay publishes it, after those before it
+            event = Event.from_row(found)
+            publish_events(env.publisher, [(event, event.attributes)])
     elif ingestion.state == State.LOADING:
         chunks = select_chunks(connection, ingestion.id)
         source = recorded_source(env.storage, ingestion, env.settings.outbox)

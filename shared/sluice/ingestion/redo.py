@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sluice.datasets.model import Dataset, Duplicates
 from sluice.documents.ingestions import State
 from sluice.errors import IllegalTransitionError, NotFoundError, UnknownDatasetError
+from sluice.ingestion.commands import record_command
 from sluice.ingestion.finish import older_generations, superseding
 from sluice.ingestion.ingestions import lock_ingestion, move, select_ingestion
 from sluice.ingestion.merge import lock_datasets, merge_again, withdraw
@@ -49,6 +50,7 @@ def redo(env: Environment, ingestion: int) -> None:
             raise _refused(found, f"the keys of {duplicates} of its rows were loaded meanwhile")
         key = {"ingestion": ingestion, "dataset": dataset.name}
         connection.execute(statement("count_redone"), {**key, "duplicates": duplicates})
+        record_command(connection, env, "ingestion.redo", found)
         connection.execute(statement("publish"), key)
         connection.execute(statement("touch_freshness"), key)
         move(connection, ingestion, State.DONE, project)

@@ -1,11 +1,12 @@
 """The rejects of a file as files: the rejected lines as they came, and the reason of each.
 
 The lines are a file in the dialect of the one that they came from, which can be fixed and loaded. Both are
-read page by page, so memory holds one page whatever the number of rejects.
+read page by page, so memory holds one page whatever the number of rejects and their size.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
@@ -39,14 +40,29 @@ def reject_lines(
     """
     layout = ingestion.layout or {}
     rows = islice(_pages(connection, "page_of_reject_lines", ingestion.id, after), limit)
-    records = ((bytes(row.original), bytes(row.line_end)) for row in rows)
+    records = ((_pieces(connection, ingestion.id, row), bytes(row.line_end)) for row in rows)
     pieces = file_of_rejects(preamble_of(layout), records, footer_of(layout))
     written_in = layout.get("written_in")
     if not written_in:
         return _joined(pieces)
     mark = "\ufeff" if layout.get("has_mark") else ""
-    texts = (each.decode("utf-8", "replace") for each in pieces)
+    texts = codecs.iterdecode(pieces, "utf-8", "replace")
     return _joined(each.encode(written_in) for each in _preceded(mark, texts))
+
+
+def _pieces(connection: Connection, ingestion: int, row: Row[Any]) -> Iterator[bytes]:
+    """Yield a rejected record in pieces: of a long one the driver takes many times the memory."""
+    piece, done = bytes(row.original), 0
+    while piece:
+        yield piece
+        done += len(piece)
+        key = {"ingestion": ingestion, "line": row.line, "after": done}
+        is_whole = done >= row.size_bytes
+        piece = (
+            b""
+            if is_whole
+            else bytes(connection.scalar(statement("piece_of_reject_line"), key) or b"")
+        )
 
 
 def _preceded(first: str, rest: Iterator[str]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -42,43 +42,70 @@ class RowGroup:
         )
 
 
-@contextmanager
-def parse_group(group: RowGroup) -> Iterator[ParsedGroup]:
-    """Parse the rows of a group."""
-    texts = [_text(each) for each in group.rows]
-    records, accepted, rejects = _records(group, texts)
-    dataset, data = group.dataset, b"".join(records)
-    with parse_chunk(data, dataset, row_layout(dataset), first_line=1, first_record=0) as chunk:
-        for each in chunk.rejects:
-            number = accepted[each.record]
-            rejects.append(
-                replace(each, record=number, line=number + 1, original=texts[number], line_end=b"")
-            )
-        chunk.rejects = sorted(rejects, key=lambda each: each.record)
-        chunk.records_read = len(group.rows)
-        chunk.renumber(accepted)
-        if chunk.originals is not None:
-            lines = [number + 1 for number in accepted]
-            chunk.originals = originals_of(accepted, lines, [texts[n] for n in accepted])
-        yield ParsedGroup(dataset, chunk, sum(len(each) + 1 for each in texts))
+@dataclass(frozen=True)
+class WrittenGroup:
+    """The rows of a group as CSV records.
+
+    Attributes:
+        texts: each row as the JSON text that was sent.
+        data: the records.
+        accepted: the number of each record's row in the request, from 0.
+        refused: rejects of the other rows, which cannot be written as records.
+    """
+
+    dataset: Dataset
+    texts: Sequence[bytes]
+    data: bytes
+    accepted: Sequence[int]
+    refused: Sequence[Reject]
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the rows as lines of JSON."""
+        return sum(len(each) + 1 for each in self.texts)
+
+    def rejects(self, found: Iterable[Reject]) -> list[Reject]:
+        """Return all rejects by their rows in the request, given those among the records."""
+        placed = [self._in_request(each) for each in found]
+        return sorted([*self.refused, *placed], key=lambda each: each.record)
+
+    def _in_request(self, reject: Reject) -> Reject:
+        number = self.accepted[reject.record]
+        original = self.texts[number]
+        return replace(reject, record=number, line=number + 1, original=original, line_end=b"")
 
 
-def _records(
-    group: RowGroup, texts: Sequence[bytes]
-) -> tuple[list[bytes], list[int], list[Reject]]:
-    """Return the rows as CSV records, the number of each in the request, and rejects of the others."""
+def write_group(group: RowGroup) -> WrittenGroup:
+    """Write the rows of a group as CSV records."""
     reader = CellReader(group.dataset)
+    texts = [_text(each) for each in group.rows]
     records: list[bytes] = []
     accepted: list[int] = []
-    rejects: list[Reject] = []
+    refused: list[Reject] = []
     for number, row in enumerate(group.rows):
         try:
             records.append(reader.record(row))
             accepted.append(number)
         except CellError as error:
             found = (error.column, error.rule, error.value, error.reason)
-            rejects.append(Reject(number, number + 1, *found, original=texts[number]))
-    return records, accepted, rejects
+            refused.append(Reject(number, number + 1, *found, original=texts[number]))
+    return WrittenGroup(group.dataset, texts, b"".join(records), accepted, refused)
+
+
+@contextmanager
+def parse_group(group: RowGroup) -> Iterator[ParsedGroup]:
+    """Parse the rows of a group."""
+    written, dataset = write_group(group), group.dataset
+    layout = row_layout(dataset)
+    with parse_chunk(written.data, dataset, layout, first_line=1, first_record=0) as chunk:
+        chunk.rejects = written.rejects(chunk.rejects)
+        chunk.records_read = len(group.rows)
+        chunk.renumber(written.accepted)
+        if chunk.originals is not None:
+            lines = [number + 1 for number in written.accepted]
+            originals = [written.texts[number] for number in written.accepted]
+            chunk.originals = originals_of(written.accepted, lines, originals)
+        yield ParsedGroup(dataset, chunk, written.size_bytes)
 
 
 def _text(row: object) -> bytes:
@@ -102,28 +129,32 @@ class ParsedGroup:
     chunk: ParsedChunk
     size_bytes: int
 
-    def outcomes(
-        self, rejects: Mapping[int, Reject], keyed: Iterable[KeyedRow], *, is_loaded: bool
-    ) -> list[RowOutcome]:
-        """Return the outcome of each row.
 
-        Args:
-            rejects: the rejected rows, by record.
-            keyed: the other rows that have a key, see `sluice.ingestion.merge.keyed_rows`.
-            is_loaded: whether the valid rows were published.
-        """
-        rest = [each for each in keyed if each.record not in rejects]
-        duplicates = _duplicates(rest, self.dataset.duplicates) if is_loaded else set()
-        valid = "loaded" if is_loaded else "not_loaded"
-        return [
-            _rejected(rejects[number])
-            if number in rejects
-            else RowOutcome(number + 1, "duplicate" if number in duplicates else valid)
-            for number in range(self.chunk.records_read)
-        ]
+def row_outcomes(
+    rows: int,
+    rejects: Mapping[int, Reject],
+    duplicates: Container[int] = (),
+    *,
+    is_loaded: bool = True,
+) -> list[RowOutcome]:
+    """Return the outcome of each row of a request.
+
+    Args:
+        rows: how many there are.
+        rejects: the rejected rows, by record.
+        duplicates: records of duplicates.
+        is_loaded: whether the valid rows were published.
+    """
+    valid = "loaded" if is_loaded else "not_loaded"
+    return [
+        _rejected(rejects[number])
+        if number in rejects
+        else RowOutcome(number + 1, "duplicate" if number in duplicates else valid)
+        for number in range(rows)
+    ]
 
 
-def _duplicates(keyed: Iterable[KeyedRow], policy: Duplicates) -> set[int]:
+def find_duplicates(keyed: Iterable[KeyedRow], policy: Duplicates) -> set[int]:
     """Return the records that are duplicates: of the dataset, or of other rows of the request."""
     records: dict[str, list[int]] = {}
     known: set[str] = set()

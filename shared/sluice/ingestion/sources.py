@@ -7,15 +7,18 @@ own, decompressed and in UTF-8. What an object is, its first bytes decide: names
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import io
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sluice.csv.contents import foreign_kind_of, is_archive, is_compound
-from sluice.csv.decompression import Content, read_content
+from sluice.csv.decompression import Content, Expansion, read_content
 from sluice.errors import NotCsvError
 from sluice.ingestion.notifications import SHEET
 from sluice.workbooks.compound_file import is_protected
@@ -26,11 +29,16 @@ if TYPE_CHECKING:
     from sluice.csv.dialects import Dialect
     from sluice.datasets.model import Dataset
     from sluice.ingestion.model import Ingestion
-    from sluice.ports import Storage, StoredObject
+    from sluice.ports import Environment, Storage, StoredObject
 
 _BLOCK_BYTES = 8 * 1024 * 1024
+#: What a resumed split reads again for the digest of a plain file: less than a minute. More could take all of
+#: its time, however often it is resumed.
+MAX_REREAD_BYTES = 4 * 1024**3
 #: What is read of a workbook at a time: it is sought rarely.
 _BUFFER_BYTES = 1024 * 1024
+#: Workbooks that are open at the same time: the texts of one may take half of the memory of split.
+_WORKBOOKS = threading.BoundedSemaphore(1)
 #: Folder of the outbox for the chunks of converted files; they may be deleted after a week.
 CHUNKS_FOLDER = "chunks"
 
@@ -68,18 +76,24 @@ class Source:
         self._file = file
         self._content = content
         self._digest = hashlib.sha256()
+        self._has_digest = True
 
     @property
-    def sha256(self) -> bytes:
-        """Digest of the content up to the last block that was read."""
-        return self._digest.digest()
+    def sha256(self) -> bytes | None:
+        """Digest of the content up to the last block that was read; None where its start was not read."""
+        return self._digest.digest() if self._has_digest else None
+
+    def skip(self, content: Iterator[bytes]) -> None:
+        """Continue with the rest of the content instead, which has no digest then."""
+        self._content = content
+        self._has_digest = False
 
     def blocks(self, first_byte: int) -> Iterator[bytes]:
         """Yield the content from a byte on, once; what precedes it is read for the digest.
 
         A block is hashed in a thread, while it is scanned and the next one is read.
         """
-        position = 0
+        position = 0 if self._has_digest else first_byte
         with ThreadPoolExecutor(1) as thread:
             hashed = thread.submit(self._digest.update, b"")
             for each in self._content:
@@ -105,21 +119,32 @@ class Source:
         """Return where loaders find a chunk."""
         return Location(self._file.bucket, self._file.name, self._file.generation)
 
+    def close(self) -> None:
+        """Let go of what the content takes."""
+
 
 def open_source(
-    storage: Storage, file: StoredObject, dataset: Dataset, ingestion: int, outbox: str
+    env: Environment, file: StoredObject, dataset: Dataset, ingestion: int, first_byte: int = 0
 ) -> Source:
-    """Return the content of a file.
+    """Return the content of a file; close it. Another workbook is opened when one is closed.
+
+    Args:
+        env: settings `outbox`, `max_content_bytes`, `max_expansion`.
+        file: the object.
+        dataset: the dataset to which it belongs.
+        ingestion: of the file.
+        first_byte: where a resumed split continues.
 
     Raises:
         NotCsvError: its first bytes are those of another kind of file.
         CompressionError: the compressed stream is damaged.
+        ExpansionError: its content is larger than allowed.
         WorkbookError: it is a workbook that cannot be read, or without the sheet.
     """
-    content = _content(storage, file)
+    storage, outbox = env.storage, env.settings.outbox
+    content = _content(env, file)
     if _is_workbook(content):
-        text = _sheet_text(storage, file, dataset)
-        return _Workbook(storage, file, text, ingestion, outbox)
+        return _open_workbook(env, file, dataset, ingestion)
     foreign = None if content.encoding else foreign_kind_of(content.head, dataset.dialect)
     if foreign:
         if is_compound(content.head) and not content.is_converted:
@@ -127,6 +152,8 @@ def open_source(
         raise foreign.refuse(file.url)
     if not content.is_converted:
         source = Source(file, content.blocks)
+        if first_byte > MAX_REREAD_BYTES:
+            source.skip(_stored(storage, file, first_byte))
     else:
         source = _Converted(storage, file, content.blocks, ingestion, outbox)
         source.encoding = content.encoding
@@ -145,34 +172,48 @@ def recorded_source(storage: Storage, ingestion: Ingestion, outbox: str) -> Sour
     return _Converted(storage, ingestion.file, nothing, ingestion.id, outbox)
 
 
-def content_sha256(storage: Storage, file: StoredObject, dataset: Dataset) -> bytes:
+def content_sha256(env: Environment, file: StoredObject, dataset: Dataset) -> bytes:
     """Read a file and return the digest of its content.
 
     Raises:
         WorkbookError: it is a workbook that cannot be read, or without the sheet.
         NotCsvError: it is compressed twice.
         CompressionError: the compressed stream is damaged.
+        ExpansionError: its content is larger than allowed.
         EncodingMismatchError: it is not text in its encoding.
     """
     digest = hashlib.sha256()
-    for each in content_blocks(storage, file, dataset):
+    for each in content_blocks(env, file, dataset):
         digest.update(each)
     return digest.digest()
 
 
-def content_blocks(storage: Storage, file: StoredObject, dataset: Dataset) -> Iterator[bytes]:
+def content_blocks(env: Environment, file: StoredObject, dataset: Dataset) -> Iterator[bytes]:
     """Yield the content of a file from its first byte; see `content_sha256`."""
-    content = _content(storage, file)
-    is_workbook = _is_workbook(content)
-    yield from _sheet_text(storage, file, dataset).blocks() if is_workbook else content.blocks
+    content = _content(env, file)
+    if _is_workbook(content):
+        with _one_workbook():
+            yield from _bounded(env, file, _sheet_text(env.storage, file, dataset))
+    else:
+        yield from content.blocks
 
 
-def _content(storage: Storage, file: StoredObject) -> Content:
-    return read_content(_stored(storage, file), file.url)
+def _content(env: Environment, file: StoredObject) -> Content:
+    stored = _stored(env.storage, file)
+    return read_content(stored, file.url, file.size_bytes, _expansion(env))
 
 
-def _stored(storage: Storage, file: StoredObject) -> Iterator[bytes]:
-    for first_byte in range(0, file.size_bytes, _BLOCK_BYTES):
+def _bounded(env: Environment, file: StoredObject, text: SheetText) -> Iterator[bytes]:
+    """Yield the text of a sheet: a text that many cells share is a bomb too."""
+    return _expansion(env).bounded(text.blocks(), file.size_bytes, file.url)
+
+
+def _expansion(env: Environment) -> Expansion:
+    return Expansion(env.settings.max_content_bytes, env.settings.max_expansion)
+
+
+def _stored(storage: Storage, file: StoredObject, position: int = 0) -> Iterator[bytes]:
+    for first_byte in range(position, file.size_bytes, _BLOCK_BYTES):
         end = min(first_byte + _BLOCK_BYTES, file.size_bytes)
         yield storage.read(file.bucket, file.name, file.generation, first_byte, end)
 
@@ -260,7 +301,9 @@ class _Converted(Source):
     def store(self, cut: Cut) -> None:
         first, end = cut.first_byte - self._buffer_from, cut.end_byte - self._buffer_from
         location = self.location(cut)
-        self._storage.write(location.bucket, location.object, bytes(self._buffer[first:end]))
+        with memoryview(self._buffer) as buffer:
+            data = bytes(buffer[first:end])
+        self._storage.write(location.bucket, location.object, data)
         del self._buffer[:end]
         self._buffer_from = cut.end_byte
 
@@ -270,17 +313,33 @@ class _Converted(Source):
         return Location(self._outbox, name, 0, cut.first_byte)
 
 
+def _open_workbook(
+    env: Environment, file: StoredObject, dataset: Dataset, ingestion: int
+) -> _Workbook:
+    with ExitStack() as stack:
+        stack.enter_context(_one_workbook())
+        text = _sheet_text(env.storage, file, dataset)
+        return _Workbook(env, file, text, ingestion, stack.pop_all())
+
+
 class _Workbook(_Converted):
     """A sheet of a workbook, as CSV; its lines are numbered as its rows."""
 
     def __init__(
-        self, storage: Storage, file: StoredObject, text: SheetText, ingestion: int, outbox: str
+        self,
+        env: Environment,
+        file: StoredObject,
+        text: SheetText,
+        ingestion: int,
+        turn: ExitStack,
     ) -> None:
-        super().__init__(storage, file, text.blocks(), ingestion, outbox)
+        content = _bounded(env, file, text)
+        super().__init__(env.storage, file, content, ingestion, env.settings.outbox)
         self.dialect = text.dialect
         self.encoding = text.dialect.encoding
         self.sheet = text.sheet
         self._text = text
+        self._turn = turn
 
     def numbered(self, cut: Cut) -> Cut:
         first, end = self._text.row_at(cut.first_byte), self._text.row_at(cut.end_byte)
@@ -288,3 +347,17 @@ class _Workbook(_Converted):
 
     def letters(self) -> tuple[str, ...]:
         return self._text.columns
+
+    def close(self) -> None:
+        self._turn.close()
+
+
+@contextmanager
+def _one_workbook() -> Iterator[None]:
+    """Wait until no other workbook is open; afterwards return its memory, which glibc would keep."""
+    with _WORKBOOKS:
+        try:
+            yield
+        finally:
+            with suppress(OSError, AttributeError):  # another C library
+                ctypes.CDLL(None).malloc_trim(0)

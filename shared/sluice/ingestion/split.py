@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sluice.csv.cuts import Cut
 from sluice.csv.encodings import EncodingWatch
-from sluice.csv.splitting import MAX_RECORD_BYTES, Splitter
+from sluice.csv.splitting import MAX_HEADER_BYTES, MAX_RECORD_BYTES, Splitter
 from sluice.csv.surroundings import footer_json, preamble_json
 from sluice.datasets.identifiers import NAME
 from sluice.documents.ingestions import State
 from sluice.errors import (
     EmptyFileError,
     FixesRefusedError,
+    HeaderMismatchError,
     RecordTooLongError,
     SplitInProgressError,
     UnknownDatasetError,
@@ -29,7 +30,6 @@ from sluice.inference.names import dataset_name
 from sluice.ingestion.dispatch import publish_chunks
 from sluice.ingestion.failures import Step, attempt
 from sluice.ingestion.fixes import find_fixed, same_fix, written_alike
-from sluice.ingestion.group_commit import load_in_group
 from sluice.ingestion.ingestions import (
     SAME_CONTENT,
     Changes,
@@ -50,23 +50,27 @@ from sluice.ingestion.opening import UNDECLARED, Opened, layout_document, open_c
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.reconciliation import surely_too_many_rejects
 from sluice.ingestion.reject_objects import write_reject_files
+from sluice.ingestion.small_files import load_in_group
 from sluice.ingestion.sources import Source, content_sha256, open_source
 from sluice.parsing.layout import sheet_json
 from sluice.postgres.catalog import dataset_of_version
-from sluice.postgres.connection import transaction, translated
+from sluice.postgres.connection import own_connection, transaction
 from sluice.postgres.named_sql import jsonb, statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from sluice.datasets.model import Dataset
+    from sluice.ingestion.ingestions import RecordedChunk
     from sluice.ports import Environment, StoredObject
 
+#: Of a file up to the end of its header, with preamble, comments and empty lines.
+MAX_HEAD_BYTES = 4 * MAX_HEADER_BYTES
 _DUE = (State.RECEIVED, State.SPLITTING)
 #: A file is loaded by group commit in its first deliveries, and then on its own.
 _GROUP_ATTEMPTS = 3
-#: Files that are split at the same time: each takes the memory of some blocks.
-_SLOTS = threading.BoundedSemaphore(4)
+#: Files that are split at the same time: a long line of one takes up to 400 MiB.
+_SLOTS = threading.BoundedSemaphore(2)
 
 
 def split_file(env: Environment, file: StoredObject, delivery: int = 1) -> int:
@@ -122,8 +126,7 @@ def _exclusive(engine: Engine, ingestion: int) -> Iterator[None]:
         SplitInProgressError: another split is running. To acknowledge now would be wrong: both may
             have the same message, and if the other one crashed, none would continue.
     """
-    with translated(), engine.connect() as connection:
-        connection.detach()
+    with own_connection(engine) as connection:
         if not connection.scalar(statement("lock_split"), {"ingestion": ingestion}):
             raise SplitInProgressError(ingestion)
         connection.commit()
@@ -134,7 +137,9 @@ def _split(env: Environment, number: int) -> None:
     with transaction(env.engine) as connection:
         ingestion = select_ingestion(connection, number)
         name = dataset_of(ingestion.file)
-        dataset = dataset_of_version(connection, name, ingestion.declaration_version)
+        version = ingestion.declaration_version
+        was_undeclared = ingestion.is_observing and version is None
+        dataset = None if was_undeclared else dataset_of_version(connection, name, version)
     if ingestion.state not in _DUE:
         return
     if dataset is None:
@@ -170,7 +175,7 @@ def _begin(env: Environment, ingestion: Ingestion, dataset: Dataset | None) -> b
         return True
     with transaction(env.engine) as connection:
         is_likely = may_be_loaded(connection, ingestion, dataset)
-    sha256 = content_sha256(env.storage, ingestion.file, dataset) if is_likely else None
+    sha256 = content_sha256(env, ingestion.file, dataset) if is_likely else None
     with transaction(env.engine) as connection:
         same = same_content(connection, ingestion.id, dataset, sha256)
         if same is None:
@@ -183,7 +188,7 @@ def _begin(env: Environment, ingestion: Ingestion, dataset: Dataset | None) -> b
 
 def _begin_fix(env: Environment, fix: Ingestion, dataset: Dataset | None) -> bool:
     """Begin to split a file that fixes rejects, or skip it where the same content fixed them before."""
-    sha256 = content_sha256(env.storage, fix.file, dataset or UNDECLARED)
+    sha256 = content_sha256(env, fix.file, dataset or UNDECLARED)
     with transaction(env.engine) as connection:
         same = same_fix(connection, fix, sha256)
         if same is not None:
@@ -202,9 +207,19 @@ def _cut(env: Environment, ingestion: Ingestion, dataset: Dataset | None) -> Non
         if dataset and ingestion.fixes is not None:
             fixed = find_fixed(connection, ingestion, 1)
             dataset = written_alike(dataset, fixed)
-    source = open_source(
-        env.storage, ingestion.file, dataset or UNDECLARED, ingestion.id, env.settings.outbox
-    )
+    position = known[-1].cut.end_byte if known else 0
+    file, form = ingestion.file, dataset or UNDECLARED
+    with closing(open_source(env, file, form, ingestion.id, position)) as source:
+        _cut_source(env, ingestion, dataset, source, known)
+
+
+def _cut_source(
+    env: Environment,
+    ingestion: Ingestion,
+    dataset: Dataset | None,
+    source: Source,
+    known: list[RecordedChunk],
+) -> None:
     missing = [each.cut for each in known if not each.is_loaded]
     publish_chunks(env.publisher, ingestion, source, missing)
     position = known[-1].cut.end_byte if known else 0
@@ -244,7 +259,7 @@ class _Split:
         self._splitter = splitter
         self._watch = EncodingWatch(is_known=not opened.detects_encoding)
         self._layout = ingestion.layout
-        self._head = b""
+        self._head = bytearray()
         self.count = 0
 
     def run(self, known: int) -> bool:
@@ -255,7 +270,9 @@ class _Split:
             cuts = [self._source.numbered(each) for each in self._splitter.feed(block)]
             _check_open_record(self._splitter, self._ingestion.file)
             if self._layout is None:
-                self._head += block
+                if len(self._head) <= MAX_HEAD_BYTES:
+                    self._head += block
+                self._check_head()
                 if self._splitter.header is not None or not self._opened.dialect.header:
                     self._lay_out(block)
             if not self._dispatch(cuts):
@@ -264,6 +281,7 @@ class _Split:
         cuts = [self._source.numbered(each) for each in self._splitter.finish()]
         self._check_content(cuts)
         if self._layout is None:
+            self._check_head()
             self._lay_out(b"")
         return self._dispatch(cuts)
 
@@ -280,6 +298,19 @@ class _Split:
                 " rows, or declare the dataset"
             )
 
+    def _check_head(self) -> None:
+        """Fail on a file without an end of its header: what precedes the records is kept in memory.
+
+        What was read, but may be the footer, does not count: it may be a long record.
+        """
+        header_end = self._splitter.header_end
+        kept = MAX_HEAD_BYTES if header_end is None else len(self._head)
+        if (self._splitter.position if header_end is None else header_end) > kept:
+            raise HeaderMismatchError(
+                f"{self._ingestion.file.url} has no header within its first"
+                f" {MAX_HEAD_BYTES // 1024**2} MiB; look for empty lines or comments before it"
+            )
+
     def _lay_out(self, block: bytes) -> None:
         """Store how the file is laid out, from its first bytes and the block in which its header ends."""
         encoding = self._source.encoding or self._watch.take()
@@ -288,16 +319,20 @@ class _Split:
         if source.sheet:
             document |= sheet_json(source.sheet, source.letters(), self._dataset, document)
         if splitter.header_end is not None:
-            document |= preamble_json(self._head[: splitter.header_end])
+            document |= preamble_json(bytes(self._head[: splitter.header_end]))
         if source.is_copied:
             document["is_copied"] = True
         if source.written_in:
             document |= {"written_in": source.written_in, "has_mark": source.has_mark}
-        values = {"ingestion": self._ingestion.id, "layout": jsonb(document)}
+        values = {
+            "ingestion": self._ingestion.id,
+            "layout": jsonb(document),
+            "declaration_version": self._dataset.version if self._dataset else None,
+        }
         with transaction(self._env.engine) as connection:
             connection.execute(statement("store_layout"), values)
         self._layout = document
-        self._head = b""
+        self._head.clear()
 
     def _dispatch(self, cuts: list[Cut]) -> bool:
         """Record chunks, then send them, so that every chunk sent is known and can be sent again.
@@ -338,7 +373,7 @@ def _complete(
     dataset: Dataset | None,
     splitter: Splitter,
     chunks: int,
-    sha256: bytes,
+    sha256: bytes | None,
 ) -> None:
     """Move on to `loading`, and to `publishing` where every chunk has its receipt already."""
     project = env.settings.project

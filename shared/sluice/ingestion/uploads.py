@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sluice.access.audit import record
 from sluice.errors import BodyError, PartMismatchError, StorageUnavailableError
 from sluice.ingestion.ingestions import receive
 from sluice.ingestion.outbox import relay
@@ -47,11 +48,19 @@ def upload_stream(env: Environment, name: str, blocks: Iterable[bytes]) -> int:
     if first is None:
         raise BodyError(f"{name}: the file is empty")
     content = itertools.chain((first,), not_empty)
+    with transaction(env.engine) as connection:
+        record_upload(connection, env, name)
     stored = env.storage.write_blocks(env.settings.inbox, name, content)
     with transaction(env.engine) as connection:
         ingestion = receive(connection, stored, env.settings.project).id
     relay(env.engine, env.publisher, ingestion)
     return ingestion
+
+
+def record_upload(connection: Connection, env: Environment, name: str) -> None:
+    """Record in the audit log who writes an object of the inbox; its ingestion is then recorded as theirs."""
+    subject, dataset = f"gs://{env.settings.inbox}/{name}", name.partition("/")[0]
+    record(connection, env.actor, "upload.open", dataset=dataset, subject=subject)
 
 
 @dataclass(frozen=True)
@@ -151,6 +160,7 @@ def _compose(env: Environment, part: UploadPart) -> int:
             return int(upload.ingestion)
         rows = connection.execute(statement("list_parts"), key).all()
         names = [_object(part.upload, *row) for row in rows]
+        record_upload(connection, env, _target(part))
         composed = list(_composed(env, part, names))
         stored = _move_to_inbox(env, part, composed[-1])
         ingestion = receive(connection, stored, env.settings.project).id
@@ -177,7 +187,7 @@ def _composed(env: Environment, part: UploadPart, names: Sequence[str]) -> Itera
 
 def _move_to_inbox(env: Environment, part: UploadPart, name: str) -> StoredObject:
     """Copy the file into the inbox, unless an earlier attempt did."""
-    target = f"{part.dataset}/{part.upload}/{part.name}"
+    target = _target(part)
     inbox, outbox = env.settings.inbox, env.settings.outbox
     stored = env.storage.find(inbox, target) or env.storage.copy(outbox, name, inbox, target)
     if stored.size_bytes != part.size_bytes:
@@ -185,6 +195,10 @@ def _move_to_inbox(env: Environment, part: UploadPart, name: str) -> StoredObjec
             f"{stored.url}: has {stored.size_bytes} of {part.size_bytes} bytes"
         )
     return stored
+
+
+def _target(part: UploadPart) -> str:
+    return f"{part.dataset}/{part.upload}/{part.name}"
 
 
 def _check_overlaps(connection: Connection, part: UploadPart) -> None:

@@ -15,6 +15,7 @@ import grpc
 import httpx
 
 from sluice.local import (
+    guard,
     lost_notifications,
     messaging,
     parts,
@@ -30,7 +31,7 @@ from sluice.local.messaging import Provider
 from sluice.local.parts import Part, PartStatus
 from sluice.local.pubsub.control import ControlClient
 from sluice.local.state import CHECKOUT, PROJECT, Ports, State
-from sluice.settings import PREFIX, Settings
+from sluice.settings import NO_AUTHENTICATION, PREFIX, REQUIRED, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,6 +58,7 @@ class Cloud:
         ports: where its parts listen.
         provider: of Pub/Sub.
         loaders: number of processes that run `load`.
+        authentication: of requests to the API, as the setting has it.
         settings: additional environment variables of the functions.
         functions: the folder that contains a folder for each function.
         flags: of PostgreSQL.
@@ -67,6 +69,7 @@ class Cloud:
     ports: Ports = field(default_factory=Ports)
     provider: Provider = Provider.EMBEDDED
     loaders: int = field(default_factory=lambda: os.cpu_count() or 1)
+    authentication: str = NO_AUTHENTICATION
     settings: Mapping[str, str] = field(default_factory=dict)
     functions: Path = CHECKOUT / "functions"
     flags: Mapping[str, str] = field(default_factory=lambda: postgres.FLAGS)
@@ -81,6 +84,7 @@ class Cloud:
             state.read_ports(),
             Provider(str(known.get("provider", Provider.EMBEDDED))),
             int(str(known.get("loaders", os.cpu_count() or 1))),
+            str(known.get("authentication", NO_AUTHENTICATION)),
         )
 
     def with_free_ports(self) -> Self:
@@ -134,7 +138,7 @@ class Cloud:
         """
         with self.state.lock(), ThreadPoolExecutor() as threads:
             self.state.write_ports(self.ports)
-            self.state.write("cloud", {"provider": self.provider, "loaders": self.loaders})
+            self.state.write("cloud", self._remembered())
             # All ports are checked before anything starts.
             missing = {part.name for part in self.parts() if parts.make_room(self.state, part)}
 
@@ -155,6 +159,20 @@ class Cloud:
             self._provision_storage()
             self._publish_lost_notifications(report)
             functions.result()
+
+    def _remembered(self) -> dict[str, object]:
+        return {
+            "provider": self.provider,
+            "loaders": self.loaders,
+            "authentication": self.authentication,
+        }
+
+    @property
+    def token(self) -> str:
+        """The key of the administrator; empty if the API is open."""
+        if self.authentication != REQUIRED:
+            return ""
+        return os.environ.get(f"{PREFIX}TOKEN") or self.state.secret("token")
 
     def down(self, report: Callable[[str], None] = lambda _line: None) -> None:
         """Stop all parts; their data stays."""
@@ -195,7 +213,8 @@ class Cloud:
 
     def push_endpoint(self, function: str) -> str:
         """Return the address to which Pub/Sub pushes the messages for a function."""
-        return f"{self._local_url}/functions/{function}"
+        secret = self.state.secret(guard.PUSH_SECRET)
+        return guard.push_endpoint(self._local_url, function, secret)
 
     @property
     def _local_url(self) -> str:
@@ -248,6 +267,8 @@ class Cloud:
         return {
             **self.client_environment(),
             **{name: os.environ[name] for name in names if name in os.environ},
+            "SLUICE_AUTHENTICATION": self.authentication,
+            "SLUICE_TOKEN": self.token,
             "SLUICE_PROJECT": PROJECT,
             "SLUICE_INBOX": storage.INBOX,
             "SLUICE_OUTBOX": storage.OUTBOX,

@@ -17,24 +17,24 @@ from typing import TYPE_CHECKING
 import grpc
 import httpx
 
-from sluice.local import gateway, provision
+from sluice.local import gateway, guard, provision
 from sluice.local.errors import LocalCloudError
 from sluice.local.state import CHECKOUT, State
 from sluice.settings import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 WAIT_S = 60.0
 POLL_S = 0.5
 
 
-def prepare(environ: Mapping[str, str], push_url: str) -> None:
+def prepare(environ: Mapping[str, str], endpoint: Callable[[str], str]) -> None:
     """Create the tables, topics, subscriptions and buckets that are missing.
 
     Args:
         environ: the addresses, in the variables of the Google client libraries and the settings.
-        push_url: the address of the gateway for Pub/Sub.
+        endpoint: returns the push address of a function.
 
     Raises:
         LocalCloudError: Cloud Storage or Pub/Sub did not answer in time.
@@ -43,9 +43,7 @@ def prepare(environ: Mapping[str, str], push_url: str) -> None:
     for done in provision.prepare_database(settings.database_url):
         sys.stdout.write(f"{done} applied\n")
     _await_pubsub(environ["PUBSUB_EMULATOR_HOST"])
-    provision.create_topology(
-        environ["PUBSUB_EMULATOR_HOST"], lambda name: f"{push_url}{gateway.PUSH_PREFIX}{name}"
-    )
+    provision.create_topology(environ["PUBSUB_EMULATOR_HOST"], endpoint)
     for bucket in (settings.inbox, settings.outbox):
         _create_bucket(environ["STORAGE_EMULATOR_HOST"], bucket)
 
@@ -81,13 +79,22 @@ def main() -> None:
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104  # of the container
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--push-host", default="localhost", help="this container's name")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME:PORT",
+        help="another address at which clients find the gateway, such as a published port",
+    )
     parser.add_argument("--loaders", type=int, default=2)
     given = parser.parse_args()
     state = State(given.state)
     state.create()
-    prepare(os.environ, f"http://{given.push_host}:{given.port}")
-    served = gateway.serve(state, given.functions, given.port, given.loaders, host=given.host)
-    asyncio.run(served)
+    push_host = f"{given.push_host}:{given.port}"
+    secret = state.secret(guard.PUSH_SECRET)
+    prepare(os.environ, lambda name: guard.push_endpoint(f"http://{push_host}", name, secret))
+    address = gateway.Address(given.host, given.port, (push_host, *given.allow_host))
+    asyncio.run(gateway.serve(state, given.functions, address, given.loaders))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from sluice.local.cloud import Cloud
-from sluice.local.sample import write_sample
+from sluice.local.sample import write_sample, write_stations
 from sluice.local.shell import program
 from sluice.local.state import State, default_root
 
@@ -57,6 +57,12 @@ def main() -> None:
     for question, query in QUESTIONS:
         _say(question)
         _run("query", "trips", *query.split(), environment=environment)
+    _say("Now a file that nobody declared: what is it, by its content?")
+    stations = sample.with_name("stations.csv")
+    write_stations(stations)
+    _run("infer", str(stations), environment=environment)
+    _say("Load it; the last line is the address of its rows.")
+    _run("load", str(stations), environment=environment)
     click.echo(NEXT_STEPS.format(steps=_steps(program(), cloud.url)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from sluice.local import postgres
+from sluice.local import postgres, provision
 from sluice.local.state import PROJECT
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def for_tools(cloud: Cloud) -> dict[str, str]:
         **cloud.client_environment(),
         "SLUICE_URL": cloud.url,
         "SLUICE_STATE": str(cloud.state.root),
+        **({"SLUICE_TOKEN": cloud.token} if cloud.token else {}),
         "CLOUDSDK_CONFIG": str(cloud.state.root / "gcloud"),
         "CLOUDSDK_CORE_PROJECT": PROJECT,
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "true",
@@ -48,7 +49,7 @@ def for_tools(cloud: Cloud) -> dict[str, str]:
         "BOTO_CONFIG": str(cloud.state.root / "boto"),
         "PGHOST": "127.0.0.1",
         "PGPORT": str(cloud.ports.postgres),
-        "PGUSER": postgres.SUPERUSER,
+        "PGUSER": provision.OPERATOR,
         "PGDATABASE": postgres.DATABASE,
     }
 

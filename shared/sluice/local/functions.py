@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from sluice.local import processes
 from sluice.local.pool import Backend, Pool
 from sluice.local.processes import MARK, mark
-from sluice.local.state import CHECKOUT, State
-from sluice.settings import PREFIX
+from sluice.local.state import CHECKOUT, PROJECT, State
+from sluice.local.topology import SUBSCRIPTIONS
+from sluice.postgres.roles import role_of, user_of
+from sluice.settings import NO_AUTHENTICATION, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +44,7 @@ class Function:
         pool_size: database connections of an instance.
         instances: number of processes.
         signature: of the entry point, `http` or `cloudevent`.
+        arenas: areas of memory of the C library; 0 for its default, one for each thread.
     """
 
     name: str
@@ -49,10 +52,12 @@ class Function:
     pool_size: int
     instances: int = 1
     signature: str = "http"
+    arenas: int = 0
 
 
 FUNCTIONS = (
-    Function("split", concurrency=16, pool_size=4),  # small files wait for each other
+    # Small files wait for each other; two large ones are split at a time.
+    Function("split", concurrency=16, pool_size=4, arenas=2),
     Function("load", concurrency=1, pool_size=2),  # one instance a core; new texts take a second
     Function("finish", concurrency=4, pool_size=4),
     Function("query", concurrency=16, pool_size=16),  # an answer holds one while it streams
@@ -154,11 +159,20 @@ class Instance:
 def environment(
     function: Function, port: int, state: State, base: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the variables of an instance: those of Cloud Run, and the path of the package."""
+    """Return the variables of an instance: those of Cloud Run, and the path of the package.
+
+    The gateway, and no token, says that Pub/Sub is the caller: Google's emulator signs none.
+    """
+    is_pushed = function.name in {each.function for each in SUBSCRIPTIONS}
     return {
         f"{PREFIX}POOL_SIZE": str(function.pool_size),
+        f"{PREFIX}REQUESTS_AT_ONCE": str(max(1, function.concurrency // 2)),
         **base,
+        f"{PREFIX}DATABASE_USER": user_of(function.name, PROJECT),
+        f"{PREFIX}DATABASE_ROLE": role_of(function.name),
+        **({f"{PREFIX}AUTHENTICATION": NO_AUTHENTICATION} if is_pushed else {}),
         "THREADS": str(function.concurrency),
+        **({"MALLOC_ARENA_MAX": str(function.arenas)} if function.arenas else {}),
         "PORT": str(port),
         "K_SERVICE": function.name,
         "PYTHONPATH": str(CHECKOUT / "shared"),

@@ -27,26 +27,34 @@ from aiohttp import (
 from multidict import CIMultiDict
 from yarl import URL
 
-from sluice.errors import NotFoundError, SluiceError, TransientError
+from sluice.errors import NotFoundError, RequestError, SluiceError, TransientError
+from sluice.ingestion.recovery import RECOVERY_PATH
 from sluice.local.functions import Instance, deployed, end_leftovers
+from sluice.local.guard import PUSH_PREFIX, PUSH_SECRET, Guard, push_endpoint
 from sluice.local.pool import Backend, Pool
+from sluice.local.scheduler import FUNCTION as RECOVERING
 from sluice.local.scheduler import call_recovery
 from sluice.local.state import State
 from sluice.routes import function_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from aiohttp import ClientResponse
     from aiohttp.client import _RequestContextManager
     from multidict import CIMultiDictProxy
 
-PUSH_PREFIX = "/functions/"
 STATUS_PATH = "/-/status"
 BUFFER_BYTES = 256 * 1024
 SMALL_BYTES = 64 * 1024
 # gunicorn closes idle connections after 2 s; close them before it does.
 KEEPALIVE_S = 1.0
+# Slow clients do not occupy instances: a request is passed on once the start of its body has arrived, and
+# the rest must not be slower than this.
+HEADERS_S = 20.0
+BODY_START_BYTES = 1024 * 1024
+STALL_S = 20.0
+BYTES_PER_S = 64 * 1024
 # RFC 9110, section 7.6.1: these belong to one connection and are not forwarded.
 HOP_BY_HOP = frozenset(
     (
@@ -69,6 +77,27 @@ class InstanceLostError(TransientError):
     status = 502
 
 
+class SlowClientError(RequestError):
+    """The client sends the body too slowly."""
+
+    code = "API354"
+    title = "The body arrives too slowly"
+    status = 408
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the gateway listens.
+
+    Attributes:
+        hosts: values of the header Host to accept besides those of the loopback interface.
+    """
+
+    host: str
+    port: int
+    hosts: Sequence[str] = ()
+
+
 @dataclass
 class Gateway:
     """Routes each request to an instance of its function."""
@@ -76,12 +105,14 @@ class Gateway:
     pools: Mapping[str, Pool]
     instances: Sequence[Instance]
     session: ClientSession
+    guard: Guard
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        if request.path == STATUS_PATH:
-            return web.json_response(self.status())
         try:
+            self.guard.check(request)
+            if request.path == STATUS_PATH:
+                return web.json_response(self.status())
             function, target = destination(request.method, request.raw_path)
             return await self._forward(request, self._pool(function), target)
         except SluiceError as error:
@@ -111,13 +142,16 @@ class Gateway:
         self, request: web.BaseRequest, pool: Pool, target: str
     ) -> web.StreamResponse:
         await _invite_body(request)
+        body = Body(request)
+        await body.receive_start()
         async with pool.acquire() as backend:
             try:
-                async with self._send(
-                    request, f"http://127.0.0.1:{backend.port}{target}"
-                ) as answer:
+                url = f"http://127.0.0.1:{backend.port}{target}"
+                async with self._send(request, url, body) as answer:
                     return await _relay(request, answer)
             except ClientError as error:
+                if body.is_slow:
+                    raise SlowClientError("send the body faster, or in parts") from error
                 # It may be ending: send it no request until it listens again.
                 pool.remove(backend)
                 self._mark_unhealthy(backend)
@@ -128,14 +162,82 @@ class Gateway:
             if each.backend is backend:
                 each.mark_unhealthy()
 
-    def _send(self, request: web.BaseRequest, url: str) -> _RequestContextManager:
+    def _send(self, request: web.BaseRequest, url: str, body: Body) -> _RequestContextManager:
         return self.session.request(
             request.method,
             URL(url, encoded=True),
             headers=_forwarded(request),
-            data=request.content if request.body_exists else None,
+            data=body.blocks() if request.body_exists else None,
             allow_redirects=False,
         )
+
+
+class Body:
+    """The body of a request; it must arrive at a minimum speed."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._content = request.content
+        self._start = bytearray()
+        self._patience_s = STALL_S  # how long the client may still send nothing
+        self.is_slow = False
+
+    async def receive_start(self) -> None:
+        """Receive all of a small body, or the start of a large one.
+
+        Raises:
+            SlowClientError: it arrives too slowly.
+        """
+        while len(self._start) < BODY_START_BYTES and (block := await self._receive()):
+            self._start += block
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """Yield the body block by block.
+
+        Raises:
+            SlowClientError: the rest arrives too slowly.
+        """
+        if self._start:
+            yield bytes(self._start)
+        while block := await self._receive():
+            yield block
+
+    async def _receive(self) -> bytes:
+        clock = asyncio.get_running_loop().time
+        since = clock()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                block = await self._content.readany()
+        except TimeoutError:
+            self.is_slow = True
+            raise SlowClientError("send the body faster, or in parts") from None
+        left_s = self._patience_s - (clock() - since) + len(block) / BYTES_PER_S
+        self._patience_s = min(STALL_S, left_s)
+        return block
+
+
+class PatientServer(web.Server):
+    """Closes connections whose request has not arrived in time."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        super().__init__(self._note, handler_cancellation=True)
+        self._answer = handler
+        self._silent: set[web.RequestHandler] = set()
+
+    def __call__(self) -> web.RequestHandler:
+        """Return the handler of a new connection."""
+        connection = super().__call__()
+        self._silent.add(connection)
+        asyncio.get_running_loop().call_later(HEADERS_S, self._close_if_silent, connection)
+        return connection
+
+    async def _note(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._silent.discard(request.protocol)
+        return await self._answer(request)
+
+    def _close_if_silent(self, connection: web.RequestHandler) -> None:
+        if connection in self._silent:
+            self._silent.remove(connection)
+            connection.force_close()
 
 
 def destination(method: str, target: str) -> tuple[str, str]:
@@ -185,8 +287,9 @@ async def _relay(request: web.BaseRequest, answer: ClientResponse) -> web.Stream
     await response.prepare(request)
     try:
         async for block in answer.content.iter_any():
-            await response.write(block)
-    except ClientError as error:
+            async with asyncio.timeout(STALL_S):
+                await response.write(block)
+    except (ClientError, TimeoutError) as error:
         # The headers are sent: only a broken connection can report that the rest is missing.
         raise ConnectionResetError(str(error)) from error
     return response
@@ -198,22 +301,25 @@ def _problem(error: SluiceError) -> web.Response:
     )
 
 
-async def serve(
-    state: State, folder: Path, port: int, loaders: int, *, host: str = "127.0.0.1"
-) -> None:
+async def serve(state: State, folder: Path, address: Address, loaders: int) -> None:
     """Run functions and gateway until SIGTERM or SIGINT."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    secret = state.secret(PUSH_SECRET)
+    guard = Guard(address.port, secret, address.hosts)
+    recovery = push_endpoint(
+        f"http://127.0.0.1:{address.port}", f"{RECOVERING}{RECOVERY_PATH}", secret
+    )
     pools, instances = _instances(state, folder, loaders)
     async with _session() as session, asyncio.TaskGroup() as group:
-        server = web.Server(Gateway(pools, instances, session).handle, handler_cancellation=True)
+        server = PatientServer(Gateway(pools, instances, session, guard).handle)
         runner = web.ServerRunner(server, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, host, port, shutdown_timeout=1).start()
+        await web.TCPSite(runner, address.host, address.port, shutdown_timeout=1).start()
         end_leftovers(state)
         lives = [group.create_task(each.supervise()) for each in instances]
-        lives.append(group.create_task(call_recovery(session, port, pools)))
+        lives.append(group.create_task(call_recovery(session, recovery, pools)))
         await stopped.wait()
         await runner.cleanup()
         for life in lives:
@@ -251,7 +357,8 @@ def main() -> None:
     parser.add_argument("--loaders", type=int, required=True)
     parser.add_argument("--revision", help="shown by ps: what is deployed")
     given = parser.parse_args()
-    asyncio.run(serve(State(given.state), given.functions, given.port, given.loaders))
+    address = Address("127.0.0.1", given.port)
+    asyncio.run(serve(State(given.state), given.functions, address, given.loaders))
 
 
 if __name__ == "__main__":

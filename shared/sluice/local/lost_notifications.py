@@ -30,7 +30,7 @@ def publish_lost_notifications(
         each
         for each in _objects(storage_url, bucket)
         if (each["name"], int(each["generation"])) not in known
-        and read_notification(attributes_of(each), each) is not None
+        and read_notification(attributes_of(each), each, bucket) is not None
     ]
     messages = [(json.dumps(each).encode(), attributes_of(each)) for each in lost]
     publish(pubsub_address, UPLOADS_TOPIC, messages)

@@ -56,6 +56,8 @@ FLAGS = {
     "autovacuum_naptime": "15s",  # update statistics soon after a load
     "timezone": "UTC",  # as in Cloud SQL
     "log_min_duration_statement": "2s",  # log slow statements
+    "log_parameter_max_length": "0",  # without the values of their parameters
+    "log_error_verbosity": "terse",  # without the details of errors, which repeat rows
 }
 # Tests need no durability.
 TEST_FLAGS = {**FLAGS, "fsync": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
@@ -90,9 +92,9 @@ class Server:
         """The system user that runs the server; None for the current one."""
         return SYSTEM_USER if os.geteuid() == 0 else None
 
-    def url(self, database: str = DATABASE) -> str:
+    def url(self, database: str = DATABASE, user: str = SUPERUSER) -> str:
         """Return the SQLAlchemy URL of a database."""
-        return f"postgresql+pg8000://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+pg8000://{user}@127.0.0.1:{self.port}/{database}"
 
     def prepare(self) -> None:
         """Create the cluster unless it exists."""

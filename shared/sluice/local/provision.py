@@ -16,14 +16,29 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient, types
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from sluice.local.state import PROJECT
+from sluice.datasets.identifiers import literal, quote
+from sluice.local.state import CHECKOUT, PROJECT
 from sluice.local.topology import SUBSCRIPTIONS, TOPICS, Subscription
-from sluice.postgres.connection import new_engine
-from sluice.postgres.migrations import migrate
+from sluice.postgres.connection import new_engine, transaction
+from sluice.postgres.roles import FUNCTIONS, prepare, user_of
 from sluice.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+#: The database user of each function, named as in the cloud.
+USERS = {name: user_of(name, PROJECT) for name in FUNCTIONS}
+#: The database user of a person: reads everything and changes nothing.
+OPERATOR = "operator"
+#: The folder with the scripts of the migration job.
+MIGRATION = CHECKOUT / "terraform" / "migrate"
+_CREATE_USER = """
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {name}) THEN
+        EXECUTE format('CREATE ROLE %I LOGIN', {name});
+    END IF;
+END $$
+"""
 
 CHANGEABLE = ["push_config", "ack_deadline_seconds", "retry_policy", "dead_letter_policy"]
 
@@ -57,10 +72,18 @@ def publish(
 
 
 def prepare_database(url: str) -> list[str]:
-    """Migrate the schema and declare the datasets; return the name of each change."""
+    """Create users and roles, migrate the schema, declare the datasets; return the name of each change.
+
+    Args:
+        url: of the database, as a superuser.
+    """
     engine = new_engine(Settings(database_url=url))
     try:
-        return migrate(engine)
+        with transaction(engine) as connection:
+            for user in (*USERS.values(), OPERATOR):
+                connection.exec_driver_sql(_CREATE_USER.format(name=literal(user)))
+            connection.exec_driver_sql(f"GRANT pg_read_all_data TO {quote(OPERATOR)}")
+        return prepare(engine, USERS, MIGRATION)
     finally:
         engine.dispose()
 
@@ -73,11 +96,12 @@ def request_of(subscription: Subscription, endpoint: Callable[[str], str]) -> ty
         ack_deadline_seconds=subscription.ack_deadline_s,
         filter=subscription.filter,
         enable_message_ordering=subscription.is_ordered,
-        retry_policy=types.RetryPolicy(
+    )
+    if subscription.retry is not None:
+        request.retry_policy = types.RetryPolicy(
             minimum_backoff=Duration(seconds=subscription.retry.minimum_s),
             maximum_backoff=Duration(seconds=subscription.retry.maximum_s),
-        ),
-    )
+        )
     if subscription.function is not None:
         request.push_config = types.PushConfig(push_endpoint=endpoint(subscription.function))
     if subscription.dead_letter is not None:

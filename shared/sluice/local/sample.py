@@ -57,6 +57,22 @@ BROKEN_ROWS = (
     "Brno,POINT (16.6 49.19),POINT (16.61 49.2),2018-06-04 07:58:00,funny_car,sent again",
 )  # fmt: skip
 
+#: A file that nobody declared, as a shop in Germany would write it.
+STATIONS = """\
+Stand: 01.06.2018
+Nr.;Station;Eröffnet;Breite;Länge;Preis je Stunde;aktiv
+0017;Dammtor;03.04.2017;53,5608;9,9897;1.250,50;ja
+0018;Altona;28.05.2017;53,5527;9,9350;975,00;ja
+0019;"Hafen; Ost";15.11.2017;53,5406;10,0131;1.100,00;nein
+0020;Ohlsdorf;31.01.2018;53,6304;9,9882;820,25;ja
+0021;Barmbek;;53,5872;10,0447;;nein
+"""
+
+
+def write_stations(path: Path) -> None:
+    """Write the file of stations."""
+    path.write_text(STATIONS, encoding="cp1252")
+
 
 def write_sample(path: Path, rows: int, seed: int = 2018) -> None:
     """Write a CSV file of trips, its few broken rows among them.

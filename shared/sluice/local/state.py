@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import socket
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -97,6 +98,19 @@ class State:
     def forget(self, name: str) -> None:
         """Remove a record."""
         (self.run / f"{name}.json").unlink(missing_ok=True)
+
+    def secret(self, name: str) -> str:
+        """Return a secret of this local cloud, made at the first call, in a file that only its user reads."""
+        path = self.root / name
+        if not path.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.{os.getpid()}")
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(32))
+            with suppress(FileExistsError):
+                os.link(partial, path)  # unless another process was faster
+            partial.unlink()
+        return path.read_text()
 
     def read_ports(self) -> Ports:
         """Return the ports of the last start, or the default ones."""

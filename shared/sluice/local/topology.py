@@ -17,10 +17,15 @@ class Retry:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """The topic for messages whose delivery failed too often."""
+    """The topic for messages whose delivery failed too often.
+
+    Attributes:
+        after_attempts: the most that Pub/Sub allows, since a refusal by Cloud Run, which starts no further
+            instance (429), counts as one. Attempts of a step that fail are counted in the database.
+    """
 
     topic: str = "dead-letters"
-    after_attempts: int = 10
+    after_attempts: int = 100
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Subscription:
         function: receives its messages; None for a pull subscription.
         filter: on attributes; immutable.
         is_ordered: deliver messages of an ordering key in order.
+        retry: the backoff; None to deliver again at once.
     """
 
     name: str
@@ -41,7 +47,7 @@ class Subscription:
     filter: str = ""
     is_ordered: bool = False
     ack_deadline_s: int = MAX_ACK_DEADLINE_S
-    retry: Retry = Retry()
+    retry: Retry | None = Retry()
     dead_letter: DeadLetter | None = DeadLetter()
 
 
@@ -55,5 +61,5 @@ SUBSCRIPTIONS = (
     Subscription("uploads-split", "uploads", "split"),
     Subscription("chunks-load", "chunks", "load"),
     Subscription("status-finish", "status", "finish", filter=FINISH_FILTER),
-    Subscription("dead-letters", "dead-letters", None, dead_letter=None),
+    Subscription("dead-letters", "dead-letters", None, retry=None, dead_letter=None),
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sluice.csv.rejects import Reject
+from sluice.csv.rejects import MAX_REJECTS, Reject
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import INGESTION_COLUMN, RECORD_COLUMN, Dataset, Rollup
 from sluice.parsing.chunk import ParsedChunk, check_account, copied_columns
@@ -38,19 +38,29 @@ class FileOutcome:
 
 
 @contextmanager
-def parse_files(files: Sequence[SmallFile], dataset: Dataset) -> Iterator[ParsedFiles]:
+def parse_files(
+    files: Sequence[SmallFile], dataset: Dataset, max_rejects: int = MAX_REJECTS
+) -> Iterator[ParsedFiles]:
     """Parse files that can be parsed together.
 
     Args:
         files: files of the same `kind`.
         dataset: the dataset of all of them.
+        max_rejects: how many records of all of them may be rejects.
 
     Raises:
+        ChunkRejectedError: more records are rejects.
         AccountImbalanceError: the reader gave another number of rows than the bytes hold.
     """
     data = b"".join(each.data for each in files)
     with parse_chunk(
-        data, dataset, files[0].kind, first_line=1, first_record=0, is_numbered=True
+        data,
+        dataset,
+        files[0].kind,
+        first_line=1,
+        first_record=0,
+        is_numbered=True,
+        max_rejects=max_rejects,
     ) as chunk:
         yield ParsedFiles(dataset, files, chunk)
 
@@ -85,7 +95,7 @@ class ParsedFiles:
         rows = self.chunk.rows
         records = np.asarray(rows[RECORD_COLUMN])
         files = np.searchsorted(self._firsts, records, side="right") - 1
-        own = records - np.array(self._firsts)[files]
+        own = self._numbers()[records]
         place = rows.column_names.index(RECORD_COLUMN)
         rows = rows.set_column(place, RECORD_COLUMN, pa.array(own))
         rows = rows.append_column(_FILE, pa.array(files.astype(np.int32)))
@@ -93,6 +103,14 @@ class ParsedFiles:
         self.chunk.rows = rows
         self.chunk.rows = self.chunk.in_order(order)
         return self._outcomes(np.bincount(files, minlength=len(self._files)).tolist())
+
+    def _numbers(self) -> np.ndarray:
+        """Return the number of each record in its file."""
+        numbers = [
+            np.arange(each.cut.records) if each.numbers is None else np.array(each.numbers, int)
+            for each in self._files
+        ]
+        return np.concatenate(numbers)
 
     def _outcomes(self, rows: Sequence[int]) -> list[FileOutcome]:
         rejects: list[list[Reject]] = [[] for _ in self._files]
@@ -149,15 +167,15 @@ class ParsedFiles:
         sql = (
             f"SELECT {selected}, owners.ingestion FROM owners, LATERAL ("
             f"WITH rows AS (SELECT * EXCLUDE ({_FILE}) FROM ({coded}) WHERE {_FILE} = owners.file)"
-            f" SELECT * FROM ({rollup.sql})) AS part WHERE owners.ingestion IS NOT NULL"
+            f" SELECT * FROM (\n{rollup.sql}\n)) AS part WHERE owners.ingestion IS NOT NULL"
             f" GROUP BY {groups} ORDER BY owners.ingestion"
         )
-        return stream(cursor.sql(sql).to_arrow_table(), None, block_bytes)
+        return stream(cursor.table(sql), None, block_bytes)
 
     def _types(self, rollup: Rollup, coded: str) -> dict[str, str]:
         """Return the types that the columns of a roll-up have in each file."""
         rows = f"rows AS (SELECT * EXCLUDE ({_FILE}) FROM ({coded}))"
-        described = self.chunk.cursor.execute(f"DESCRIBE WITH {rows} SELECT * FROM ({rollup.sql})")
-        types = [(name, kind) for name, kind, *_ in described.fetchall()]
+        sql = f"DESCRIBE WITH {rows} SELECT * FROM (\n{rollup.sql}\n)"
+        types = [(name, kind) for name, kind, *_ in self.chunk.cursor.rows(sql)]
         # PostgreSQL has no integers of 16 bytes.
         return {name: "BIGINT" if kind == "HUGEINT" else kind for name, kind in types}

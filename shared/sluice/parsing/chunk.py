@@ -11,6 +11,7 @@ from sluice.datasets.identifiers import quote
 from sluice.datasets.model import (
     INGESTION_COLUMN,
     LINE_COLUMN,
+    MAX_RECORDS,
     ORIGINAL_COLUMN,
     RECORD_COLUMN,
     Dataset,
@@ -21,8 +22,9 @@ from sluice.parsing.copy_stream import CopyStream, stream
 from sluice.parsing.sort_keys import key_expressions, order_of
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
+
+    from sluice.parsing.duckdb_session import Cursor
 
 
 @dataclass
@@ -44,7 +46,7 @@ class ParsedChunk:
     rejects: list[Reject]
     recovered: int
     originals: pa.Table | None
-    cursor: duckdb.DuckDBPyConnection
+    cursor: Cursor
 
     def texts(self, column: str) -> list[str]:
         """Return the distinct texts of a dictionary column, in order."""
@@ -62,6 +64,12 @@ class ParsedChunk:
             if name in codes:
                 coded = _coded(self.rows[name], codes[name])
                 self.rows = self.rows.set_column(number, name, coded)
+
+    def number_apart(self, chunk: int, first_record: int) -> None:
+        """Give each record a number that no record of another chunk has; see `MAX_RECORDS`."""
+        shift = (chunk + 1) * MAX_RECORDS - first_record
+        self.rows = _shifted(self.rows, shift)
+        self.originals = self.originals and _shifted(self.originals, shift)
 
     def renumber(self, records: Sequence[int]) -> None:
         """Replace the number of each row's record, where it is kept: n by the n-th of these."""
@@ -98,13 +106,13 @@ class ParsedChunk:
         order = None
         if expressions:
             sql = f"SELECT {', '.join(expressions)} FROM ({relation})"
-            keys = self.cursor.sql(sql).to_arrow_table()
+            keys = self.cursor.table(sql)
             order = order_of(keys.columns)
         if order is not None:
             return self.rows.take(order)
         sql = f"SELECT _sent FROM (SELECT *, row_number() OVER () - 1 AS _sent FROM ({relation}))"
-        places = self.cursor.sql(f"{sql} ORDER BY {', '.join(cluster)}")
-        return self.rows.take(places.to_arrow_table()[0].combine_chunks())
+        places = self.cursor.table(f"{sql} ORDER BY {', '.join(cluster)}")
+        return self.rows.take(places[0].combine_chunks())
 
     def relation(self) -> str:
         """Return the query of the encoded rows with values in place of the texts PostgreSQL is sent."""
@@ -127,17 +135,23 @@ class ParsedChunk:
             for name in names
         )
         sql = f"{self._over_rows(rollup)} SELECT {casts}, CAST({ingestion} AS INTEGER) FROM rollup"
-        return stream(self.cursor.sql(sql).to_arrow_table(), None, block_bytes)
+        return stream(self.cursor.table(sql), None, block_bytes)
 
     def describe(self, rollup: Rollup) -> list[tuple[str, str]]:
         """Return (column, DuckDB type) of a roll-up of the encoded rows."""
-        described = self.cursor.execute(
-            f"DESCRIBE {self._over_rows(rollup)} FROM rollup"
-        ).fetchall()
+        described = self.cursor.rows(f"DESCRIBE {self._over_rows(rollup)} FROM rollup")
         return [(name, kind) for name, kind, *_ in described]
 
     def _over_rows(self, rollup: Rollup) -> str:
-        return f"WITH rows AS ({self.relation()}), rollup AS ({rollup.sql})"
+        return f"WITH rows AS ({self.relation()}), rollup AS (\n{rollup.sql}\n)"
+
+
+def _shifted(rows: pa.Table, shift: int) -> pa.Table:
+    from pyarrow import compute  # noqa: PLC0415
+
+    place = rows.column_names.index(RECORD_COLUMN)
+    numbers = compute.add(rows[RECORD_COLUMN], shift)
+    return rows.set_column(place, RECORD_COLUMN, numbers)
 
 
 def _coded(texts: pa.ChunkedArray, codes: Mapping[str, int]) -> pa.Array:

@@ -6,12 +6,12 @@ columns of types or formats that Arrow does not have, and records with an irregu
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sluice.csv.rejects import MAX_REJECTS, Findings, TooManyFindingsError
 from sluice.datasets.grammars import WHITE_SPACE
 from sluice.datasets.model import RECORD_COLUMN, Dataset
 from sluice.parsing.casts import cast_column
@@ -19,10 +19,10 @@ from sluice.parsing.layout import places_of
 from sluice.parsing.thorough import Thorough, schema_of
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
     from sluice.csv.rejects import Finding
+    from sluice.parsing.duckdb_session import Cursor
     from sluice.parsing.layout import Layout
     from sluice.parsing.mismatches import Place
     from sluice.parsing.plan import Plan
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Cells of so many bytes are in memory at the same time, as texts and as values.
 _BLOCK_BYTES = 4 * 1024 * 1024
+#: Records that the thorough reader checks at a time: hardly more than those that may be rejects.
+_CHECKED_ROWS = 64 * 1024
 
 
 def _positions(layout: Layout) -> Iterator[int]:
@@ -56,16 +58,17 @@ def _cells(batch: pa.RecordBatch, place: Place | None) -> pa.Array:
     return compute.if_else(is_absent, None, point)
 
 
-def rescued_cells(batch: pa.RecordBatch, rescued: Sequence[tuple[int, str]]) -> pa.Array:
-    """Return for each record its cells without a column, as a JSON object; null where all are empty."""
+def rescued_cells(
+    batch: pa.RecordBatch, layout: Layout, extras: Sequence[Sequence[str | None]]
+) -> pa.Array:
+    """Return for each record its cells without a column; see `Layout.rescued_text`."""
     import pyarrow as pa  # noqa: PLC0415
 
-    columns = [(name, batch.column(f"f{place}").to_pylist()) for place, name in rescued]
-    rows = (
-        {name: texts[row] for name, texts in columns if texts[row] is not None}
-        for row in range(len(batch))
-    )
-    texts = [json.dumps(row, ensure_ascii=False) if row else None for row in rows]
+    columns = [batch.column(f"f{place}").to_pylist() for place, _ in layout.rescued]
+    texts = [
+        layout.rescued_text([column[row] for column in columns], further)
+        for row, further in enumerate(extras)
+    ]
     return pa.array(texts, pa.string())
 
 
@@ -112,52 +115,62 @@ class Columnar:
         findings: what is wrong with records that break a rule, by position in the chunk.
     """
 
-    def __init__(
-        self, dataset: Dataset, layout: Layout, plan: Plan, cursor: duckdb.DuckDBPyConnection
-    ) -> None:
+    def __init__(self, dataset: Dataset, layout: Layout, plan: Plan, cursor: Cursor) -> None:
         self._dataset = dataset
         self._layout = layout
         self._plan = plan
         self._schema = schema_of(dataset, plan)
         self._thorough = Thorough(plan, cursor, self._schema)
-        self.findings: dict[int, Finding] = {}
+        self.findings = Findings()
 
-    def read(self, records: WellFormed, first_record: int) -> pa.Table:
+    def read(
+        self, records: WellFormed, first_record: int, max_rejects: int = MAX_REJECTS
+    ) -> pa.Table:
         """Return the rows of the records that break no rule.
 
         Args:
             records: the records.
             first_record: number of the chunk's first record in the file, from 0.
+            max_rejects: how many records of the chunk may be rejects.
 
         Raises:
             NotWellFormedError: use `pick_well_formed`.
+            TooManyFindingsError: more are rejects.
         """
         import pyarrow as pa  # noqa: PLC0415
 
         if not records.count:
             return self._schema.empty_table()
-        self.findings.clear()
+        self.findings = Findings(max_rejects - len(records.malformed))
         seen = 0
         rows: list[pa.Table] = []
         for batch in batches(records, self._layout):
             numbers = np.arange(seen, seen + len(batch))
             if records.numbers is not None:
                 numbers = records.numbers[numbers]
-            rows.append(self._typed(batch, numbers, first_record))
+            rescued = None
+            if self._layout.rescued or records.extras:
+                extras = [records.extras.get(each, ()) for each in numbers.tolist()]
+                rescued = rescued_cells(batch, self._layout, extras)
+            rows.append(self._typed(batch, rescued, numbers, first_record))
             seen += len(batch)
         if seen != records.count:
             raise NotWellFormedError
         return pa.concat_tables(rows)
 
     def _typed(
-        self, batch: pa.RecordBatch, numbers: np.ndarray[Any, Any], first_record: int
+        self,
+        batch: pa.RecordBatch,
+        rescued: pa.Array | None,
+        numbers: np.ndarray[Any, Any],
+        first_record: int,
     ) -> pa.Table:
         """Return the rows that break no rule, in the order of the records."""
         import pyarrow as pa  # noqa: PLC0415
 
         cells = [_cells(batch, place) for place in self._layout.order]
-        if self._layout.rescued:
-            cells[-1] = rescued_cells(batch, self._layout.rescued)
+        if rescued is not None:
+            cells[-1] = rescued
         typed: dict[str, pa.Array] = {}
         done, full = set(), set()
         irregular = np.zeros(len(batch), bool)
@@ -180,12 +193,37 @@ class Columnar:
         if is_good.all():
             return rows
         doubtful = np.flatnonzero(~is_good)
-        table = pa.table({name: each.take(pa.array(doubtful)) for name, each in raw.items()})
-        again, findings = self._thorough.check(table)
-        self.findings |= {int(numbers[doubtful[place]]): each for place, each in findings.items()}
-        good_after_all = np.delete(doubtful, list(findings))
-        rows = pa.concat_tables([rows.filter(pa.array(is_good)), again])
+        again, good_after_all = self._check(raw, doubtful, numbers)
+        rows = pa.concat_tables([rows.filter(pa.array(is_good)), *again])
         if self._dataset.cluster or not len(good_after_all):
             return rows
         places = np.concatenate((np.flatnonzero(is_good), good_after_all))
         return rows.unify_dictionaries().combine_chunks().take(np.argsort(places))
+
+    def _check(
+        self,
+        raw: dict[str, pa.Array],
+        doubtful: np.ndarray[Any, Any],
+        numbers: np.ndarray[Any, Any],
+    ) -> tuple[list[pa.Table], np.ndarray[Any, Any]]:
+        """Check doubtful records of a batch; return the rows that are good, and their places in the batch."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        rows, good = [], []
+        for first in range(0, len(doubtful), _CHECKED_ROWS):
+            places = doubtful[first : first + _CHECKED_ROWS]
+            table = pa.table({name: each.take(pa.array(places)) for name, each in raw.items()})
+            left = self.findings.most - len(self.findings)
+            try:
+                again, findings = self._thorough.check(table, left)
+            except TooManyFindingsError as error:
+                self._add(error.findings, numbers[places])
+                raise TooManyFindingsError(self.findings) from None
+            self._add(findings, numbers[places])
+            rows.append(again)
+            good.append(np.delete(places, list(findings)))
+        return rows, np.concatenate(good)
+
+    def _add(self, findings: Mapping[int, Finding], numbers: np.ndarray[Any, Any]) -> None:
+        for place, each in findings.items():
+            self.findings.add(int(numbers[place]), each)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import re
 from collections import Counter
@@ -15,13 +17,19 @@ from sluice.datasets.cells import reads_as_other, write_number, write_time
 from sluice.datasets.json_grammar import MAX_DEPTH
 from sluice.datasets.model import INGESTION_COLUMN, Column, Dataset
 from sluice.datasets.types import ColumnType
+from sluice.documents.document import MAX_DEPTH as MAX_JSON_DEPTH
+from sluice.documents.document import is_deeper
 from sluice.parsing.layout import Layout
 
 _SHOWN_CHARACTERS = 200
-#: Lists and objects in each other in what clients send; in a row of ours, which may hold a cell of JSON.
-_MAX_DEPTH = 64
+#: Lists and objects in each other in a row of ours, which may hold a cell of JSON.
 MAX_ROW_DEPTH = MAX_DEPTH + 1
+#: Strings and marks of a large text: memory holds an object for each value.
+_MAX_TOKENS = 2_000_000
+_LARGE_BYTES = 1024 * 1024
 _TOO_DEEP = "it is nested too deep"
+#: A string, or a mark that precedes a value.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z)|[,:\[{]', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -48,7 +56,7 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return found if len(found) == len(members) else Repeating(members)
 
 
-def read_json(text: str | bytes, max_depth: int = _MAX_DEPTH) -> Any:  # any JSON value
+def read_json(text: str | bytes, max_depth: int = MAX_JSON_DEPTH) -> Any:  # any JSON value
     """Return the value of a JSON text, its numbers as numerals.
 
     Args:
@@ -56,8 +64,10 @@ def read_json(text: str | bytes, max_depth: int = _MAX_DEPTH) -> Any:  # any JSO
         max_depth: lists and objects that it may have in each other.
 
     Raises:
-        ValueError: it is no JSON, or nested too deep.
+        ValueError: it is no JSON, nested too deep, or has too many values.
     """
+    if len(text) > _LARGE_BYTES and _has_many_values(text):
+        raise ValueError("it has too many values for one request")
     try:
         value = json.loads(
             text,
@@ -68,23 +78,15 @@ def read_json(text: str | bytes, max_depth: int = _MAX_DEPTH) -> Any:  # any JSO
         )
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
-    if _is_deeper(value, max_depth):
+    if is_deeper(value, max_depth):
         raise ValueError(_TOO_DEEP)
     return value
 
 
-def _is_deeper(value: object, depth: int) -> bool:
-    level = [value]
-    for _ in range(depth + 1):
-        inner = (
-            each.values() if isinstance(each, dict) else each
-            for each in level
-            if isinstance(each, (dict, list))
-        )
-        level = [each for members in inner for each in members if isinstance(each, (dict, list))]
-        if not level:
-            return False
-    return True
+def _has_many_values(text: str | bytes) -> bool:
+    """Whether a text that is JSON may have too many values."""
+    tokens = _TOKEN.finditer(text.encode() if isinstance(text, str) else text)
+    return next(itertools.islice(tokens, _MAX_TOKENS, None), None) is not None
 
 
 def _refuse(name: str) -> None:
@@ -121,7 +123,11 @@ class CellError(ValueError):
 
 def row_layout(dataset: Dataset) -> Layout:
     """Return the layout of the records of `CellReader`: every declared column, in order, without a header."""
-    width = len(dataset.columns)
+    return _layout_of(len(dataset.columns))
+
+
+@functools.lru_cache(maxsize=64)
+def _layout_of(width: int) -> Layout:
     return Layout(tuple(range(width)), width, Dialect(header=False))
 
 
@@ -156,7 +162,7 @@ class CellReader:
             column: name of the column.
             free: the numbers to take.
         """
-        if not isinstance(row, Mapping):
+        if not isinstance(row, dict):
             return row
         place = self._places[column]
         given = {
@@ -173,7 +179,7 @@ class CellReader:
                 return row
             sizes = {"found": len(row), "expected": len(self._columns)}
             raise CellError(None, "columns", None, RECORD_REASONS["columns"].format(**sizes))
-        if not isinstance(row, Mapping):
+        if not isinstance(row, dict):
             raise CellError(None, "type", None, f"{_kind(row)} is no row: send an object or a list")
         return self._named(row)
 

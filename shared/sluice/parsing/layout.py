@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -34,6 +35,21 @@ class Layout:
     sheet: str = ""
     rescued: tuple[tuple[int, str], ...] = ()
     header: tuple[str, ...] = ()
+
+    def rescued_text(self, cells: Sequence[str | None], extras: Sequence[str | None]) -> str | None:
+        """Return the cells of a record that have no column, as a JSON object; None if all are empty.
+
+        Args:
+            cells: those in `rescued`, which have the names in the header.
+            extras: those after the last column, which are named by their position: `column_4`.
+        """
+        found = {name: cell for (_, name), cell in zip(self.rescued, cells, strict=True) if cell}
+        for position, cell in enumerate(extras, self.width + 1):
+            name = f"column_{position}"
+            while name in found:
+                name += "_"
+            found |= {name: cell} if cell else {}
+        return json.dumps(found, ensure_ascii=False) if found else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the layout as a JSON object."""

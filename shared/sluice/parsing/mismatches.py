@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sluice.csv.dialects import Dialect
+from sluice.csv.dialects import Dialect, dialect_option
 from sluice.csv.field_counts import cells_of
 from sluice.csv.preambles import Preamble
 from sluice.csv.records import index_records
@@ -262,8 +262,9 @@ def _other_delimiter(dataset: Dataset, delimiter: str) -> str:
     declared = dataset.dialect.delimiter
     return (
         f"the file seems to use the delimiter {_shown(delimiter)}, and dataset {dataset.name} declares"
-        f" {_shown(declared)}; declare delimiter = {_toml(delimiter)}, or save the file with"
-        f" {_shown(declared)}"
+        f" {_shown(declared)}; load this file with {dialect_option('delimiter', delimiter)}; or declare"
+        f' delimiter = {_toml(delimiter)}, or dialect = "detect" for files of both kinds, with'
+        f" `sluice datasets declare {dataset.name}`"
     )
 
 
@@ -322,11 +323,17 @@ def _advice(dataset: Dataset, match: Match) -> str:
     if not match.found and not any(_nearest(name, match.absent) for name in likely):
         expected = ", ".join(column.headers[0] for column in dataset.columns)
         return (
-            f"If the file has no header, add one ({expected}), or declare header = false, or upload"
-            " the file with the option header=false"
+            f"If the file has no header, add one ({expected}), or load the file with"
+            f" {dialect_option('header', 'false')}, or declare header = false. If other lines precede the"
+            f" header, load it with --dialect skip_lines=1"
         )
     if match.repeated:
         return "Name each column once"
+    if match.unknown and not match.missing:
+        return (
+            "Rename these columns in the header, or declare them; or declare new_columns ="
+            f' "add" or "ignore" with `sluice datasets declare {dataset.name}`'
+        )
     if match.unknown:
         return "Rename these columns in the header, or declare them"
     return "Add the missing columns to the file, or declare that they are not required"

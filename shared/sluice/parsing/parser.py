@@ -6,20 +6,28 @@ error and never a loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sluice.csv.encodings import contradicts
 from sluice.csv.records import NO_RECORDS, index_records, number_by_rows
-from sluice.csv.rejects import line_end_at, rejects_of
+from sluice.csv.rejects import (
+    MAX_REJECTS,
+    Finding,
+    Reject,
+    TooManyFindingsError,
+    line_end_at,
+    rejects_of,
+)
 from sluice.datasets.identifiers import literal
 from sluice.datasets.model import Column, Dataset, Rollup
 from sluice.datasets.types import stored_from_duckdb
-from sluice.errors import EncodingMismatchError
+from sluice.errors import EncodingMismatchError, TooManyRejectsError
 from sluice.parsing.chunk import ParsedChunk, check_account, originals_of
 from sluice.parsing.columnar import Columnar, NotWellFormedError
-from sluice.parsing.duckdb_session import session
+from sluice.parsing.duckdb_session import duckdb_error, open_cursor
+from sluice.parsing.duckdb_sql import problem_of, refuse_unsafe_sql, rollup_error
 from sluice.parsing.layout import Layout, lay_out
 from sluice.parsing.plan import Plan, Rule, compile_dataset
 from sluice.parsing.well_formed import find_well_formed, pick_well_formed
@@ -28,18 +36,25 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sluice.csv.records import RecordIndex
+    from sluice.parsing.well_formed import WellFormed
+
+#: Rejects of a chunk with too many of them that are kept.
+_SHOWN_REJECTS = 1000
 
 
 def rollup_types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
     """Return the PostgreSQL type of each column of a roll-up.
 
     Raises:
-        duckdb.Error: the query does not run over the dataset's stored columns.
+        DeclarationError: the query does not run over the dataset's stored columns.
         KeyError: a column of the result has a type that is not stored.
     """
     with parse_chunk(b"", dataset, lay_out(dataset, None), first_line=1, first_record=0) as empty:
         empty.encode({each.name: {} for each in dataset.dictionaries})
-        described = empty.describe(rollup)
+        try:
+            described = empty.describe(rollup)
+        except duckdb_error() as error:
+            raise rollup_error(rollup, problem_of(error, lines_before=1)) from error
     return {name: stored_from_duckdb(kind).name for name, kind in described}
 
 
@@ -52,9 +67,20 @@ def try_rules(plan: Plan, rules: Iterable[Rule]) -> None:
     import pyarrow as pa  # noqa: PLC0415
 
     names = [f"_{number}" for number in range(len(plan.columns))]
-    with session().cursor() as cursor:
+    with open_cursor() as cursor:
         cursor.register("cells", pa.table({name: pa.nulls(1, pa.string()) for name in names}))
-        cursor.execute(plan.testing("cells", rules)).fetchall()
+        cursor.rows(plan.testing("cells", rules))
+
+
+def try_cluster(dataset: Dataset) -> None:
+    """Sort no rows by the keys of `cluster`.
+
+    Raises:
+        duckdb.Error: a key is no expression over the stored columns.
+    """
+    with parse_chunk(b"", dataset, lay_out(dataset, None), first_line=1, first_record=0) as empty:
+        empty.encode({each.name: {} for each in dataset.dictionaries})
+        empty.in_order()
 
 
 def try_bound(column: Column, bound: object) -> None:
@@ -63,10 +89,29 @@ def try_bound(column: Column, bound: object) -> None:
     Raises:
         duckdb.Error: it is no value of the column's type.
     """
-    with session().cursor() as cursor:
-        cursor.execute(
-            f"SELECT CAST({literal(str(bound))} AS {column.definition.duckdb})"
-        ).fetchall()
+    with open_cursor() as cursor:
+        cursor.rows(f"SELECT CAST({literal(str(bound))} AS {column.definition.duckdb})")
+
+
+class ChunkRejectedError(TooManyRejectsError):
+    """More records of a chunk are rejects than may be.
+
+    Attributes:
+        rejects: the first of them.
+    """
+
+    def __init__(self, rejects: Sequence[Reject], found: int, records: int) -> None:
+        first = rejects[0]
+        column = f", column {first.column}" if first.column else ""
+        super().__init__(
+            f"more than {found:,} of {records:,} rows of a chunk are rejects, the first on line"
+            f" {first.line}{column}: {first.reason}. The rest is not loaded and nothing is published: fix"
+            " the file or the declaration, or allow more with SLUICE_MAX_REJECTS",
+            rejected=found,
+            line=first.line,
+            column=first.column,
+        )
+        self.rejects = rejects
 
 
 @contextmanager
@@ -78,6 +123,7 @@ def parse_chunk(
     first_line: int,
     first_record: int,
     is_numbered: bool = False,
+    max_rejects: int = MAX_REJECTS,
 ) -> Iterator[ParsedChunk]:
     """Parse the bytes of one chunk.
 
@@ -88,23 +134,24 @@ def parse_chunk(
         first_line: physical line of the file on which the chunk begins, from 1.
         first_record: number of the chunk's first record in the file, from 0.
         is_numbered: keep the number of each row's record, even where the dataset does not need it.
+        max_rejects: how many records may be rejects.
 
     Raises:
+        ChunkRejectedError: more records are rejects.
+        TooManyCellsError: padded records would be too large.
         AccountImbalanceError: the reader gave another number of rows than the bytes hold.
+        DeclarationError: the declaration contains SQL that is not allowed.
         EncodingMismatchError: the chunk is in another encoding than the file before it.
     """
+    refuse_unsafe_sql(dataset)
     _check_encoding(data, layout, first_line)
-    cursor = session().cursor()
+    cursor = open_cursor()
     try:
         plan = compile_dataset(dataset, is_numbered=is_numbered)
         columnar = Columnar(dataset, layout, plan, cursor)
-        records = find_well_formed(data, dataset, layout)
-        try:
-            rows = columnar.read(records, first_record)
-        except NotWellFormedError:
-            records = pick_well_formed(data, dataset, layout)
-            rows = columnar.read(records, first_record)
-        findings = records.malformed | columnar.findings
+        place = first_line, first_record
+        records, rows = _read(columnar, data, dataset, layout, place, max_rejects)
+        findings = {**records.malformed, **columnar.findings}
         check_account(records.records, len(rows), len(findings), first_line)
         index = records.index
         if index is None:
@@ -116,7 +163,7 @@ def parse_chunk(
             dataset=dataset,
             records_read=records.records,
             rows=rows,
-            rejects=rejects_of(data, index, findings, first_line, first_record),
+            rejects=rejects_of(data, index, findings, *place),
             recovered=records.recovered,
             originals=_originals(data, index, first_line, first_record)
             if dataset.keeps_originals
@@ -127,6 +174,37 @@ def parse_chunk(
         yield parsed
     finally:
         cursor.close()
+
+
+def _read(
+    columnar: Columnar,
+    data: bytes,
+    dataset: Dataset,
+    layout: Layout,
+    place: tuple[int, int],
+    max_rejects: int,
+) -> tuple[WellFormed, pa.Table]:
+    """Return the well-formed records of a chunk, and the rows of those that break no rule.
+
+    Raises:
+        ChunkRejectedError: too many records are malformed or break a rule.
+    """
+    malformed: Mapping[int, Finding] = {}
+    try:
+        records = find_well_formed(data, dataset, layout, max_rejects)
+        malformed = records.malformed
+        try:
+            return records, columnar.read(records, place[1], max_rejects)
+        except NotWellFormedError:
+            records = pick_well_formed(data, dataset, layout, max_rejects)
+            malformed = records.malformed
+            return records, columnar.read(records, place[1], max_rejects)
+    except TooManyFindingsError as error:
+        findings = {**malformed, **error.findings}
+        first = dict(sorted(findings.items())[:_SHOWN_REJECTS])
+        index = index_records(data, layout.dialect, layout.width)
+        rejects = rejects_of(data, index, first, *place)
+        raise ChunkRejectedError(rejects, len(findings), len(index)) from None
 
 
 def _check_encoding(data: bytes, layout: Layout, first_line: int) -> None:

@@ -6,7 +6,7 @@ which never begins with an underscore.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sluice.datasets.grammars import (
@@ -18,11 +18,15 @@ from sluice.datasets.grammars import (
     thousands_marks,
 )
 from sluice.datasets.identifiers import literal, quote
-from sluice.datasets.model import RECORD_COLUMN, Column, Dataset
+from sluice.datasets.model import Column, Dataset
 from sluice.datasets.types import ColumnType
 
 #: The function of `duckdb_session` that says whether a text is JSON: DuckDB's own accepts other texts.
 IS_JSON = "sluice_is_json"
+#: Column of whether a row breaks none of the rules of a query.
+IS_OK = "_ok"
+#: Columns that are typed by one query.
+_GROUP_COLUMNS = 64
 #: Degrees of a point on Earth.
 MAX_LONGITUDE, MAX_LATITUDE = 180, 90
 
@@ -86,54 +90,85 @@ class Plan:
         """The stored columns of all columns, in order."""
         return tuple(each for _, fields in self.columns for each in fields)
 
-    def checking(self, source: str) -> str:
-        """Return the query of all columns, and `_broken`, the number of the first rule that a row breaks."""
-        names = [f"{quote(each.sent)} AS {quote(each.name)}" for each in self.fields]
-        kept = ", ".join((*names, RECORD_COLUMN) if self.numbered else names)
-        which = " ".join(f"WHEN {rule.broken} THEN {n}" for n, rule in enumerate(self.rules))
-        broken = f"CASE {which} END" if which else "CAST(NULL AS INTEGER)"
-        return f"SELECT {kept}, {broken} AS _broken FROM {self._typed(source)}"
+    def checking(self, source: str) -> Iterator[str]:
+        """Yield queries that together type all columns and test all rules.
 
-    def completing(self, source: str, typed: Collection[str], full: Collection[str]) -> str | None:
-        """Return the query of what is unknown about rows of which some columns are typed.
+        Each has stored columns and `_broken`, the number of the first of its rules that a row breaks.
+        """
+        for fields, read, rules in self._groups(enumerate(self.rules)):
+            kept = "".join(f"{quote(each.sent)} AS {quote(each.name)}, " for each in fields)
+            broken = " ".join(f"WHEN {rule.broken} THEN {number}" for number, rule in rules)
+            which = f"CASE {broken} END" if broken else "CAST(NULL AS INTEGER)"
+            yield f"SELECT {kept}{which} AS _broken FROM {_typed(source, read, read)}"
+
+    def completing(
+        self, source: str, typed: Collection[str], full: Collection[str]
+    ) -> Iterator[str]:
+        """Yield queries of what is unknown about rows of which some columns are typed.
+
+        Each has stored columns that are not typed, and `IS_OK`, whether a row breaks none of its rules.
 
         Args:
             source: relation of the typed columns, by the name of what is sent, and the raw cells of all.
             typed: names of the declared columns that are typed; their values have the type's range.
             full: those of them that contain no null.
-
-        Returns:
-            The query of the other columns and a flag `_ok`, in order; None where nothing is unknown.
         """
-        rules = [
-            rule
-            for rule in self.rules
+        unknown = (
+            (number, rule)
+            for number, rule in enumerate(self.rules)
             if not (rule.name in ("type", "range") and rule.column in typed)
             and not (rule.name == "required" and rule.column in full)
-        ]
-        others = [each for column, fields in self.columns for each in fields if column not in typed]
-        if not rules and not others:
-            return None
-        names = "".join(f"{quote(each.sent)} AS {quote(each.name)}, " for each in others)
-        relation = self._typed(source, others)
-        return f"SELECT {names}{_none_broken(rules)} AS _ok FROM {relation}"
+        )
+        others = {
+            each.name for name, fields in self.columns if name not in typed for each in fields
+        }
+        for fields, read, rules in self._groups(unknown):
+            kept = [each for each in fields if each.name in others]
+            if kept or rules:
+                names = "".join(f"{quote(each.sent)} AS {quote(each.name)}, " for each in kept)
+                relation = _typed(source, [each for each in read if each.name in others], read)
+                is_ok = " AND ".join(f"NOT ({rule.broken})" for _, rule in rules) or "true"
+                yield f"SELECT {names}{is_ok} AS {IS_OK} FROM {relation}"
+
+    def _groups(self, rules: Iterable[tuple[int, Rule]]) -> Iterator[_Group]:
+        """Yield groups of columns that one query types, and last the checks, which may read any column.
+
+        DuckDB takes the square of the columns of a query to plan it.
+        """
+        own: dict[str, list[tuple[int, Rule]]] = {}
+        checks: list[tuple[int, Rule]] = []
+        for number, rule in rules:
+            found = checks if rule.name == "check" else own.setdefault(rule.column, [])
+            found.append((number, rule))
+        for first in range(0, len(self.columns), _GROUP_COLUMNS):
+            columns = self.columns[first : first + _GROUP_COLUMNS]
+            fields = [each for _, fields in columns for each in fields]
+            yield fields, fields, [each for name, _ in columns for each in own.get(name, ())]
+        if checks:
+            yield (), self.fields, checks
 
     def testing(self, source: str, rules: Iterable[Rule]) -> str:
-        """Return the query of whether rows break each of some rules."""
-        return f"SELECT {', '.join(rule.broken for rule in rules)} FROM {self._typed(source)}"
+        """Return the query of whether rows break each of some rules.
 
-    def _typed(self, source: str, fields: Iterable[StoredField] | None = None) -> str:
-        """Return the relation of raw cells, of what is sent for some stored columns, and of all values."""
-        chosen = self.fields if fields is None else fields
-        sent = "".join(f", {each.sql} AS {quote(each.sent)}" for each in chosen)
-        values = "".join(
-            f", {each.value} AS {quote(each.name)}" for each in self.fields if each.value
-        )
-        return f"(SELECT *{values} FROM (SELECT *{sent} FROM {source}))"
+        A check may read any column, another rule only its own: the time is that of the columns squared.
+        """
+        chosen = tuple(rules)
+        names = {rule.column for rule in chosen}
+        is_any = any(rule.name == "check" for rule in chosen)
+        read = [each for name, fields in self.columns if is_any or name in names for each in fields]
+        broken = ", ".join(rule.broken for rule in chosen)
+        return f"SELECT {broken} FROM {_typed(source, read, read)}"
 
 
-def _none_broken(rules: Iterable[Rule]) -> str:
-    return " AND ".join(f"NOT ({rule.broken})" for rule in rules) or "true"
+#: Stored columns that a query has, those that its rules may read, and its rules by number.
+_Group = tuple[Sequence[StoredField], Sequence[StoredField], Sequence[tuple[int, Rule]]]
+
+
+def _typed(source: str, untyped: Iterable[StoredField], read: Iterable[StoredField]) -> str:
+    """Return the relation of raw cells, of what is sent for untyped columns, and of the values to read."""
+    sent = "".join(f", {each.sql} AS {quote(each.sent)}" for each in untyped)
+    values = "".join(f", {each.value} AS {quote(each.name)}" for each in read if each.value)
+    return f"(SELECT *{values} FROM (SELECT *{sent} FROM {source}))"
 
 
 def compile_dataset(dataset: Dataset, *, is_numbered: bool = False) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +31,7 @@ class SmallFile:
         layout: how the file is laid out.
         preamble: what precedes the chunk: a byte order mark and the header.
         footer: what follows it.
+        numbers: the number of each record, where they are not 0, 1, 2, and so on.
     """
 
     data: bytes
@@ -37,6 +39,7 @@ class SmallFile:
     layout: Layout
     preamble: bytes
     footer: bytes = b""
+    numbers: Sequence[int] | None = None
 
     @property
     def kind(self) -> Layout:

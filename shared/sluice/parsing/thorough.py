@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sluice.csv.rejects import MASK, visible
+from sluice.csv.rejects import MASK, MAX_REJECTS, Findings, visible
 from sluice.datasets.model import RECORD_COLUMN, Dataset
 from sluice.datasets.types import TypeDefinition
+from sluice.parsing.plan import IS_OK
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from sluice.csv.rejects import Finding
+    from sluice.parsing.duckdb_session import Cursor
     from sluice.parsing.plan import Plan
 
 _SHOWN_CHARACTERS = 200
@@ -31,7 +32,7 @@ class Thorough:
         schema: Arrow's, of the typed rows.
     """
 
-    def __init__(self, plan: Plan, cursor: duckdb.DuckDBPyConnection, schema: pa.Schema) -> None:
+    def __init__(self, plan: Plan, cursor: Cursor, schema: pa.Schema) -> None:
         self._plan = plan
         self._cursor = cursor
         self._schema = schema
@@ -53,34 +54,53 @@ class Thorough:
         """
         import pyarrow as pa  # noqa: PLC0415
 
-        sql = self._plan.completing("cells", done, full)
-        if sql is None:
+        queries = list(self._plan.completing("cells", done, full))
+        if not queries:
             return None
         sent = {each.sent: typed[each.name] for each in self._plan.fields if each.name in typed}
-        found = self._select(sql, pa.table({**sent, **raw})).combine_chunks()
-        for field in self._schema:
-            if field.name not in typed:
-                typed[field.name] = _converted(found[field.name], field)
-        return np.asarray(found["_ok"])
+        cells = pa.table({**sent, **raw})
+        is_ok: NDArray[np.bool_] | None = None
+        for sql in queries:
+            found = self._select(sql, cells).combine_chunks()
+            for name in found.column_names:
+                if name != IS_OK:
+                    typed[name] = _converted(found[name], self._schema.field(name))
+            which = np.asarray(found[IS_OK])
+            is_ok = which if is_ok is None else is_ok & which
+        return is_ok
 
-    def check(self, raw: pa.Table) -> tuple[pa.Table, dict[int, Finding]]:
-        """Type records cell by cell; return the good rows, and what is wrong with each other record."""
+    def check(self, raw: pa.Table, most: int = MAX_REJECTS) -> tuple[pa.Table, Findings]:
+        """Type records cell by cell; return the good rows, and what is wrong with each other record.
+
+        Args:
+            raw: the cells, by the name that the plan has for them.
+            most: how many may be wrong.
+
+        Raises:
+            TooManyFindingsError: more are.
+        """
         import pyarrow as pa  # noqa: PLC0415
 
-        found = self._select(self._plan.checking("cells"), raw)
-        broken = found["_broken"].combine_chunks()
-        columns = [_converted(found[field.name], field) for field in self._schema]
-        rows = pa.table(columns, schema=self._schema).filter(broken.is_null())
-        findings = {
-            place: self._finding(which, raw[self._plan.rules[which].cell][place].as_py())
-            for place, which in enumerate(broken.to_pylist())
-            if which is not None
-        }
+        none = len(self._plan.rules)
+        broken = np.full(raw.num_rows, none)
+        typed = {RECORD_COLUMN: raw[RECORD_COLUMN]} if self._plan.numbered else {}
+        for sql in self._plan.checking("cells"):
+            found = self._select(sql, raw)
+            which = found["_broken"].combine_chunks().fill_null(none)
+            broken = np.minimum(broken, np.asarray(which))
+            typed |= {name: found[name] for name in found.column_names}
+        columns = [_converted(typed[field.name], field) for field in self._schema]
+        rows = pa.table(columns, schema=self._schema).filter(pa.array(broken == none))
+        findings = Findings(most)
+        for place in np.flatnonzero(broken != none).tolist():
+            number = int(broken[place])
+            value = raw[self._plan.rules[number].cell][place].as_py()
+            findings.add(place, self._finding(number, value))
         return rows, findings
 
     def _select(self, sql: str, cells: pa.Table) -> pa.Table:
         self._cursor.register("cells", cells)
-        found = self._cursor.sql(sql).to_arrow_table()
+        found = self._cursor.table(sql)
         self._cursor.unregister("cells")
         return found
 

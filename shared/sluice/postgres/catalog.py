@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sluice.datasets.identifiers import NAME
-from sluice.errors import DeclarationChangedError, NotFoundError
+from sluice.errors import DeclarationChangedError, NotFoundError, QueryRefusedError
 from sluice.postgres.connection import run_plain, transaction
 from sluice.postgres.dependencies import Dependencies, dependencies_from_json
 from sluice.postgres.named_sql import statement
@@ -38,6 +38,8 @@ class DatasetVersion:
         rows_loaded: rows that the published ingestions loaded, if they were counted.
         etag: differs whenever an answer made of this dataset, and of the others read with it, may
             differ; empty if such an answer may change while the datasets stay as they are.
+        reads: the datasets that a query reads with this one; None where that is not known.
+        reads_pii: whether the query may read a column with personal data.
     """
 
     dataset: Dataset
@@ -48,6 +50,8 @@ class DatasetVersion:
     ingestion: int | None
     rows_loaded: int | None
     etag: str
+    reads: tuple[str, ...] | None = None
+    reads_pii: bool = True
 
 
 class _Facts(NamedTuple):
@@ -69,7 +73,8 @@ class Declaration:
 
     Attributes:
         document: as it was given.
-        dependencies: of each query, by name; a query that reads what is not declared yet has none.
+        dependencies: of each query, by name; a query that reads what is not declared yet, or that was stored
+            before a rule that it breaks, has none, and is not answered.
     """
 
     version: int
@@ -230,6 +235,7 @@ def version_for_query(
 
     Raises:
         NotFoundError: there is no dataset of that name.
+        QueryRefusedError: the query is not known to be safe.
     """
     names = _names_of().get((name, query), ())
     while True:
@@ -240,10 +246,22 @@ def version_for_query(
         reads = dependencies.datasets if dependencies else ()
         if reads == names:
             version = _version(connection, row, rows)
+            asked = found.dataset.query(query)
+            if dependencies is None and asked is not None:
+                raise QueryRefusedError(name, query)
             if dependencies is None or not dependencies.is_cacheable:
                 version = replace(version, etag="")
-            return version, found.dataset.query(query)
+            if dependencies is not None:
+                reads_pii = _reads_pii(connection, dependencies, rows)
+                version = replace(version, reads=dependencies.datasets, reads_pii=reads_pii)
+            return version, asked
         names = _names_of()[name, query] = reads
+
+
+def _reads_pii(connection: Connection, dependencies: Dependencies, rows: Sequence[_Facts]) -> bool:
+    """Return whether a query may read a column that holds personal data by the current declarations."""
+    declared = (_declaration(connection, r.name, r.version, r.declared_at).dataset for r in rows)
+    return any(dependencies.reads_any(each.name, each.pii_fields) for each in declared)
 
 
 def _one(rows: Sequence[Any], name: str) -> Any:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
+import random
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sluice.errors import DatabaseUnavailableError, SettingError, SluiceError
+from sluice.errors import DatabaseUnavailableError, SettingError, SluiceError, postgres_fields
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -26,10 +29,37 @@ if TYPE_CHECKING:
 _TRANSIENT_CLASSES = ("08", "40", "53", "55P03", "57", "58030")
 #: Values out of range, violated constraints, values too large for an index.
 _REFUSALS = ("22", "23", "54")
+_TOO_MANY_CONNECTIONS = "53300"
 QUERY_CANCELED = "57014"
 UNDEFINED_TABLE = "42P01"
+#: The role of declared SQL and requests for rows: it reads published views, and nothing else.
+READER = "sluice_reader"
 _COPY_FAIL = b"f"
+#: How often PostgreSQL looks whether the client of a statement is still there: the session of a killed
+#: function that waits for a lock would wait on, and then hold it.
+CLIENT_CHECK_S = 2
+#: Time after which a connection to a server that acknowledges nothing is lost.
+LOST_S = 15
+#: How often a server that sends nothing is asked for an acknowledgement.
+_PROBE_S = 5
+#: Time for which a function waits while the database has as many connections as it may.
+CONNECT_WAIT_S = 20.0
+#: Time after which PostgreSQL ends an idle session, so that at its limit of connections others get it.
+IDLE_S = 120
+#: Lets a session be idle for any time.
+KEEP_IDLE = "SET idle_session_timeout = 0"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+#: When a connection was returned to the pool.
+_IDLE_SINCE = "idle_since"
+#: Marks a session that ran declared SQL.
+_IS_USED = "ran_declared_sql"
+#: Ends the transaction, and undoes what would outlive it: locks, temporary tables, settings. Prepared
+#: statements stay, as declared SQL cannot prepare any.
+_RESET = (
+    "ROLLBACK; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; CLOSE ALL; UNLISTEN *;"
+    " RESET ALL"
+)
 
 _lock = threading.Lock()
 
@@ -53,9 +83,13 @@ def new_engine(settings: Settings) -> Engine:
     from sqlalchemy import event  # noqa: PLC0415  # 0.3 s, paid where first used
 
     engine = _make_engine(settings)
-    event.listen(engine, "connect", _disable_nagle)
+    event.listen(engine, "do_connect", _connect_by_url)
+    event.listen(engine, "checkin", _note_idle)
+    event.listen(engine, "checkout", _replace_idle)
+    event.listen(engine, "connect", _configure_socket)
     event.listen(engine, "connect", _pipeline_statements)
     event.listen(engine, "connect", _close_file_with_socket)
+    event.listen(engine, "reset", _reset_session)
     if settings.database_role:
         take_role(engine, settings.database_role)
     return engine
@@ -76,9 +110,26 @@ def take_role(engine: Engine, role: str) -> None:
     event.listen(engine, "connect", take)
 
 
-def _disable_nagle(connection: Any, _: object) -> None:  # a pg8000 connection
-    """Disable Nagle's algorithm: the end of a small COPY would wait 40 ms for an acknowledgement."""
-    connection._usock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # noqa: SLF001  # no option
+def _configure_socket(connection: Any, _: object) -> None:  # a pg8000 connection
+    """Notice within `LOST_S` that the server no longer answers, and send small packets at once.
+
+    A failover or a firewall may drop all packets without a word: TCP would send again for a quarter of an
+    hour, and wait for an answer for two hours. With Nagle's algorithm the end of a small COPY would wait
+    40 ms for an acknowledgement.
+    """
+    options = {socket.TCP_NODELAY: 1}
+    if hasattr(
+        socket, "TCP_USER_TIMEOUT"
+    ):  # not on macOS, where the local cloud is on the same machine
+        options |= {
+            socket.TCP_KEEPIDLE: _PROBE_S,
+            socket.TCP_KEEPINTVL: _PROBE_S,
+            socket.TCP_USER_TIMEOUT: LOST_S * 1000,
+        }
+    sock = connection._usock  # noqa: SLF001  # no option
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in options.items():
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _pipeline_statements(connection: Any, _: object) -> None:  # a pg8000 connection
@@ -93,11 +144,15 @@ def _pipeline_statements(connection: Any, _: object) -> None:  # a pg8000 connec
     ) -> Any:  # pg8000's context of a statement
         if stream is not None:
             return step_by_step(statement, vals, oids, stream)
-        if not vals:
-            return connection.execute_simple(statement)
         return _execute_pipelined(connection, statement, vals, oids)
 
     connection.execute_unnamed = execute_unnamed
+
+
+def _reset_session(connection: Any, record: Any, _: object) -> None:
+    """Reset a session that ran declared SQL, before it returns to the pool; one that cannot be is closed."""
+    if record is not None and record.info.pop(_IS_USED, False):
+        connection.execute_simple(_RESET)
 
 
 def _close_file_with_socket(connection: Any, _: object) -> None:  # a pg8000 connection
@@ -116,12 +171,17 @@ def _close_file_with_socket(connection: Any, _: object) -> None:  # a pg8000 con
 
 
 def _execute_pipelined(
-    connection: Any, statement: str, vals: Sequence[Any], oids: Sequence[int]
+    connection: Any, statement: str, vals: Sequence[Any], oids: Sequence[int], before: str = ""
 ) -> Any:
+    """Execute one statement by the extended protocol, which takes no second one; and one before it."""
     from pg8000 import core  # noqa: PLC0415
 
     context = core.Context(statement)
     parameters = core.make_params(connection.py_types, vals)
+    if before:
+        connection.send_PARSE(core.NULL_BYTE, before, ())
+        connection.send_BIND(core.NULL_BYTE, ())
+        connection.send_EXECUTE()
     connection.send_PARSE(core.NULL_BYTE, statement, oids)
     connection.send_DESCRIBE_STATEMENT(core.NULL_BYTE)
     connection.send_BIND(core.NULL_BYTE, parameters)
@@ -141,16 +201,72 @@ def _make_engine(settings: Settings) -> Engine:
         "pool_pre_ping": False,
         "pool_use_lifo": True,
         "pool_recycle": 1800,
+        "hide_parameters": True,  # errors are logged, and values are not
     }
     if settings.database_instance:
-        return create_engine(
-            "postgresql+pg8000://", creator=functools.partial(_connect, settings), **options
-        )
+        connect = functools.partial(_patiently, functools.partial(_connect, settings))
+        return create_engine("postgresql+pg8000://", creator=connect, **options)
     if not settings.database_url:
         raise SettingError("SLUICE_DATABASE_URL or SLUICE_DATABASE_INSTANCE: neither is set")
-    if make_url(settings.database_url).host in _LOOPBACK:
-        options["connect_args"] = {"ssl_context": False}  # to offer TLS takes 25 ms of CPU time
-    return create_engine(settings.database_url, **options)
+    url = make_url(settings.database_url)
+    if settings.database_user:
+        url = url.set(username=settings.database_user)
+    arguments: dict[str, Any] = {"startup_params": _session()}
+    if url.host in _LOOPBACK:
+        arguments["ssl_context"] = False  # to offer TLS takes 25 ms of CPU time
+    return create_engine(url, connect_args=arguments, **options)
+
+
+def _session() -> dict[str, str]:
+    """Return the settings of every session."""
+    return {
+        "client_connection_check_interval": f"{CLIENT_CHECK_S}s",
+        "idle_session_timeout": f"{IDLE_S}s",
+    }
+
+
+def _connect_by_url(dialect: Any, _: object, arguments: Any, options: Any) -> Any:
+    return _patiently(lambda: dialect.connect(*arguments, **options))
+
+
+def _patiently(connect: Callable[[], Any]) -> Any:
+    """Connect; while the database has as many connections as it may, wait instead of failing."""
+    until = time.monotonic() + CONNECT_WAIT_S
+    for attempt in itertools.count():
+        try:
+            return connect()
+        except Exception as error:
+            if sqlstate(error) != _TOO_MANY_CONNECTIONS or time.monotonic() > until:
+                raise
+        # Random, so that those who wait do not ask at the same time.
+        time.sleep(random.uniform(0.5, 1) * min(1.0, 0.05 * 2**attempt))  # noqa: S311
+    raise AssertionError
+
+
+def _note_idle(_: object, record: Any) -> None:
+    record.info[_IDLE_SINCE] = time.monotonic()
+
+
+def _replace_idle(_: object, record: Any, __: object) -> None:
+    """Replace a connection that was idle for so long that PostgreSQL may have ended its session."""
+    from sqlalchemy.exc import DisconnectionError  # noqa: PLC0415
+
+    since = record.info.pop(_IDLE_SINCE, None)
+    if since is not None and time.monotonic() - since > 0.9 * IDLE_S:
+        raise DisconnectionError("idle for too long")
+
+
+@contextmanager
+def own_connection(engine: Engine) -> Iterator[Connection]:
+    """A connection outside the pool, which may be idle for any time, such as one that holds a lock.
+
+    Raises:
+        DatabaseUnavailableError: the same work may succeed later.
+    """
+    with translated(), engine.connect() as connection:
+        run_plain(connection, KEEP_IDLE)
+        connection.detach()
+        yield connection
 
 
 def _connect(settings: Settings) -> Any:  # a pg8000 connection
@@ -164,6 +280,7 @@ def _connect(settings: Settings) -> Any:  # a pg8000 connection
             db=settings.database_name,
             enable_iam_auth=True,
             ip_type=settings.database_ip_type,
+            startup_params=_session(),
         )
     except ClientError as error:  # of the Admin API: a new permission takes a while to propagate
         raise DatabaseUnavailableError(f"{settings.database_instance}: {error}") from error
@@ -178,16 +295,18 @@ def _connector() -> Any:  # google.cloud.sql.connector.Connector
 
 def sqlstate(error: BaseException) -> str:
     """Return the SQLSTATE of a database error, or an empty string."""
-    original = getattr(error, "orig", error)
-    arguments = original.args[0] if original is not None and original.args else None
-    return str(arguments.get("C", "")) if isinstance(arguments, dict) else ""
+    return postgres_fields(error).get("C", "")
 
 
 def message_of(error: BaseException) -> str:
     """Return PostgreSQL's own message of a database error."""
-    original = getattr(error, "orig", error)
-    arguments = original.args[0] if original is not None and original.args else None
-    return str(arguments.get("M", "")) if isinstance(arguments, dict) else str(original)
+    return postgres_fields(error).get("M") or str(getattr(error, "orig", error))
+
+
+def line_of_error(error: BaseException, statement: str) -> int:
+    """Return the line of a statement at which PostgreSQL found an error, from 1."""
+    place = int(postgres_fields(error).get("P", 0))
+    return statement.count("\n", 0, max(0, place - 1)) + 1
 
 
 def refuses_value(error: BaseException) -> bool:
@@ -312,10 +431,11 @@ def copy_csv_out(connection: Connection, select: str, sink: Sink) -> None:
         select: the SELECT, without placeholders: COPY takes none.
         sink: receives the bytes; if it raises, the connection is closed.
     """
-    statement = f"COPY ({select}) TO STDOUT (FORMAT csv, HEADER)"
-    with _driver_cursor(connection, statement) as cursor:
+    statement = f"COPY (\n{select}\n) TO STDOUT (FORMAT csv, HEADER)"
+    driver: Any = connection.connection.driver_connection
+    with _seen(connection, statement):
         try:
-            cursor.execute(statement, stream=sink)
+            driver.execute_unnamed(statement, stream=sink)
         except connection.dialect.loaded_dbapi.Error:
             raise
         except BaseException:
@@ -343,10 +463,9 @@ def read_only(engine: Engine, timeout_s: float, pause_s: float) -> Iterator[Conn
     with translated(), engine.connect() as connection:
         _begin(connection, begin)
         yield connection
-        if not connection.invalidated:
-            run_plain(
-                connection, "ROLLBACK"
-            )  # nothing was written; it also ends a failed transaction
+        if not connection.invalidated and _IS_USED not in connection.info:
+            # Nothing was written; it also ends a failed transaction.
+            run_plain(connection, "ROLLBACK")
 
 
 @contextmanager
@@ -393,19 +512,131 @@ def run_plain(connection: Connection, statement: str) -> PlainAnswer:
     driver: Any = connection.connection.driver_connection
     with _seen(connection, statement):
         found = driver.execute_simple(statement)
+    return _plain_answer(found)
+
+
+def _plain_answer(found: Any) -> PlainAnswer:  # pg8000's context of a statement
     columns = tuple((str(each["name"]), int(each["type_oid"])) for each in found.columns or ())
     return PlainAnswer(columns, found.rows or ())
 
 
+def run_as_reader(connection: Connection, statement: str, values: Sequence[object]) -> PlainAnswer:
+    """Run one statement with the rights of `sluice_reader`, which the rest of the transaction has too.
+
+    Args:
+        connection: in a transaction; its session is reset before another one uses it.
+        statement: with `$1`, `$2` for values.
+        values: the values.
+    """
+    driver: Any = connection.connection.driver_connection
+    connection.info[_IS_USED] = True
+    with _seen(connection, statement):
+        found = _execute_pipelined(driver, statement, values, (), f"SET LOCAL ROLE {READER}")
+    return _plain_answer(found)
+
+
+def run_bound(connection: Connection, statement: str, values: Sequence[object]) -> PlainAnswer:
+    """Run one statement with `$1`, `$2` for values, whose text is sent as it is."""
+    driver: Any = connection.connection.driver_connection
+    with _seen(connection, statement):
+        return _plain_answer(_execute_pipelined(driver, statement, values, ()))
+
+
+def become_reader(connection: Connection, timeout_s: float) -> None:
+    """Let the rest of a transaction, or of a savepoint, read as `sluice_reader` and write nothing."""
+    connection.info[_IS_USED] = True
+    run_plain(
+        connection,
+        f"SET LOCAL ROLE {READER}; SET LOCAL transaction_read_only = on;"
+        f" SET LOCAL statement_timeout = {int(timeout_s * 1000)}",
+    )
+
+
+def parse_alone(connection: Connection, statement: str) -> None:
+    """Have PostgreSQL parse one statement, which it does not run; several are an error."""
+    from pg8000 import core  # noqa: PLC0415
+
+    driver: Any = connection.connection.driver_connection
+    with _seen(connection, statement):
+        driver.send_PARSE(core.NULL_BYTE, statement, ())
+        core._write(driver._sock, core.SYNC_MSG)  # noqa: SLF001  # raise what SQLAlchemy knows
+        core._flush(driver._sock)  # noqa: SLF001
+        driver.handle_messages(core.Context(statement))
+
+
+def stream_plain(
+    connection: Connection, statement: str, max_bytes: int
+) -> Iterator[Sequence[Sequence[Any]]]:
+    """Run a statement as `run_plain` does, and yield its rows as they arrive, about so many bytes at a time.
+
+    Until it ends, or is closed, the connection takes no other statement.
+    """
+    from pg8000 import core  # noqa: PLC0415
+
+    driver: Any = connection.connection.driver_connection
+    with _seen(connection, statement):
+        context = core.Context(statement)
+        driver.send_QUERY(statement)
+        core._flush(driver._sock)  # noqa: SLF001
+        messages = _messages(driver, context)
+        with _reserved(driver):
+            try:
+                size_bytes = 0
+                for each in messages:
+                    size_bytes += each
+                    if size_bytes >= max_bytes and context.rows:
+                        rows, context.rows, size_bytes = context.rows, [], 0
+                        yield rows
+            finally:
+                for _ in messages:
+                    context.rows = []
+        if context.error is not None:
+            raise context.error
+        if context.rows:
+            yield context.rows
+
+
 @contextmanager
-def refusals(make: Callable[[str], SluiceError]) -> Iterator[None]:
-    """Translate PostgreSQL's error about a statement into one that names where the statement is from."""
+def _reserved(driver: Any) -> Iterator[None]:
+    """Refuse other statements: they would read the rest of an answer as theirs."""
+    from pg8000.exceptions import InterfaceError  # noqa: PLC0415
+
+    def refuse(*_: object) -> None:
+        raise InterfaceError("connection is closed")  # so that it is not used again
+
+    driver._send_message = refuse  # noqa: SLF001  # all statements pass through it
+    try:
+        yield
+    finally:
+        del driver._send_message  # noqa: SLF001
+
+
+def _messages(driver: Any, context: Any) -> Iterator[int]:
+    """Handle the server's answer message by message, and yield the size of each."""
+    from pg8000 import core  # noqa: PLC0415
+
+    code = None
+    while code != core.READY_FOR_QUERY:
+        code, length = core.ci_unpack(core._read(driver._sock, 5))  # noqa: SLF001
+        driver.message_types[code](core._read(driver._sock, length - 4), context)  # noqa: SLF001
+        yield length
+
+
+@contextmanager
+def refusals(make: Callable[[str, Exception], SluiceError]) -> Iterator[None]:
+    """Translate PostgreSQL's error about a statement into one that names where the statement is from.
+
+    Args:
+        make: is given PostgreSQL's message, and its error.
+    """
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     try:
         yield
     except DBAPIError as error:
-        raise make(message_of(error)) from error
+        if error.connection_invalidated or sqlstate(error).startswith(_TRANSIENT_CLASSES):
+            raise
+        raise make(message_of(error), error) from error
 
 
 def run_script(connection: Connection, script: str) -> None:

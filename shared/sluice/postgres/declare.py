@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from sluice.access.audit import SYSTEM, record
 from sluice.datasets import identifiers
+from sluice.datasets.declaration_size import check_size
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import (
@@ -20,13 +22,15 @@ from sluice.datasets.model import (
 )
 from sluice.datasets.types import STORED_TYPES, WIDER
 from sluice.errors import DeclarationError
-from sluice.parsing.parser import rollup_types, try_bound, try_rules
+from sluice.parsing.duckdb_sql import refuse_unsafe_sql
+from sluice.parsing.parser import rollup_types, try_bound, try_cluster, try_rules
 from sluice.parsing.plan import Plan, compile_dataset
 from sluice.postgres.catalog import declarations
 from sluice.postgres.connection import refusals, run_script, transaction
 from sluice.postgres.dependencies import (
     Dependencies,
     UndeclaredRelationError,
+    check_projection,
     dependencies_from_json,
     dependencies_to_json,
     find_dependencies,
@@ -34,19 +38,27 @@ from sluice.postgres.dependencies import (
 )
 from sluice.postgres.merge_sql import MergeStatements
 from sluice.postgres.named_sql import statement
+from sluice.postgres.names import check_names
+from sluice.postgres.rollup_sql import rollup_sql
 from sluice.postgres.storage_sql import (
     dictionary_sql,
     projection_sql,
-    rollup_sql,
     table_sql,
     view_sql,
 )
+from sluice.postgres.table_declarations import make_declared_table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 
-def declare(engine: Engine, document: Mapping[str, Any], *, origin: str) -> bool:
+#: Rules that are tested by one query: some, as each costs time for each column that the others read.
+_TESTED_RULES = 64
+
+
+def declare(
+    engine: Engine, document: Mapping[str, Any], *, origin: str, actor: str = SYSTEM
+) -> bool:
     """Declare a dataset or a new version of it; return whether anything changed.
 
     A change may add columns, queries and roll-ups or alter rules. One that would lose stored values
@@ -56,12 +68,20 @@ def declare(engine: Engine, document: Mapping[str, Any], *, origin: str) -> bool
         engine: the database.
         document: the JSON document, see `sluice.datasets.declarations`.
         origin: `folder`, `api` or `inferred`.
+        actor: who declares it, for the audit log.
 
     Raises:
         DeclarationError: the document is wrong, or would lose stored values.
     """
     with transaction(engine) as connection:
-        return declare_within(connection, document, origin=origin)
+        return declare_within(connection, document, origin=origin, actor=actor)
+
+
+def _parse(document: Mapping[str, Any], origin: str) -> Dataset:
+    """Check a declaration, and its size unless it was declared before and is restored."""
+    if origin != "restored":
+        check_size(document)
+    return parse_document(document)
 
 
 def declare_within(
@@ -73,6 +93,7 @@ def declare_within(
     is_last: bool = True,
     widens: bool = False,
     toml: str = "",
+    actor: str = SYSTEM,
 ) -> bool:
     """Declare a dataset inside the caller's transaction; see `declare`.
 
@@ -85,8 +106,9 @@ def declare_within(
             more and calls `check_queries`.
         widens: columns may get a wider type; the caller has locked the dataset's columns.
         toml: the document as a `dataset.toml` with comments, if it was inferred.
+        actor: who declares it, for the audit log.
     """
-    dataset = parse_document(document)
+    dataset = _parse(document, origin)
     key = {"dataset": dataset.name}
     connection.execute(statement("lock_dataset"), key)
     connection.execute(statement("lock_declarations"))
@@ -98,17 +120,18 @@ def declare_within(
     if is_changed:
         _check_rules(dataset)
         _check_aliases(dataset, [each.dataset for each in others])
-        _check_views(dataset, [each.dataset for each in others])
         is_new = known is None and not has_table
-        if known is not None:
-            before = next(each.dataset for each in every if each.dataset.name == dataset.name)
+        before = next((d.dataset for d in every if d.dataset.name == dataset.name), None)
+        made = dataset if has_table else before
+        check_names(connection, dataset, made, [each.dataset for each in others])
+        if known is not None and before is not None:
             _rename(connection, before, dataset)
             has_key = tuple(known.declaration.get("key", ())) == dataset.key
             is_new = _prepare_change(connection, dataset, has_key=has_key, is_checked=widens)
             if not is_new and has_key:
                 _allow_nulls(connection, before, dataset)
         if is_new:
-            run_script(connection, dataset.table_sql or table_sql(dataset))
+            _make_table(connection, dataset)
         _make_tables(connection, dataset)
         _make_projections(connection, dataset, known.declaration if known else {}, body)
     _make_views(connection, dataset)
@@ -126,6 +149,13 @@ def declare_within(
             statement("upsert_declaration"),
             {**key, **written, "dependencies": dependencies_to_json(found)},
         )
+        record(
+            connection,
+            actor,
+            "dataset.declare",
+            dataset=dataset.name,
+            details={"origin": origin, "is_new": known is None},
+        )
     else:
         _update_dependencies(connection, dataset, found)
     for each in others:
@@ -135,18 +165,30 @@ def declare_within(
     return is_changed
 
 
-def check_queries(connection: Connection, datasets: Collection[str]) -> None:
-    """Check that everything that the queries of these datasets read is declared.
+def check_queries(connection: Connection, datasets: Collection[str]) -> list[str]:
+    """Check every query that is not known to be safe, as after a migration that added rules.
+
+    Args:
+        connection: an open transaction.
+        datasets: those whose queries must be right; the others were declared by users.
+
+    Returns:
+        The errors of queries of other datasets, which are not answered until they are declared again.
 
     Raises:
-        DeclarationError: names the query's file, and what is missing.
+        DeclarationError: names the query's file, and what is wrong.
     """
-    found = declarations(connection)
-    owners = published_views(each.dataset for each in found)
-    for each in found:
-        if each.dataset.name in datasets:
-            for error in _find_missing(connection, each.dataset, each.dependencies, owners)[1]:
+    every = declarations(connection)
+    owners = published_views(each.dataset for each in every)
+    refused = []
+    for each in every:
+        found, errors = _find_missing(connection, each.dataset, each.dependencies, owners)
+        for error in errors:
+            if each.dataset.name in datasets:
                 raise error
+            refused.append(f"{each.dataset.name}/{error.detail}")
+        _update_dependencies(connection, each.dataset, found)
+    return refused
 
 
 def _find_missing(
@@ -182,14 +224,6 @@ def _check_aliases(dataset: Dataset, others: Iterable[Dataset]) -> None:
         if alias.place in taken:
             key = f'aliases."{alias.route}"'
             raise DeclarationError(f"dataset {taken[alias.place]} serves this route", key=key)
-
-
-def _check_views(dataset: Dataset, others: Iterable[Dataset]) -> None:
-    """Refuse a view that another dataset has: `trips_weekly` is a dataset, or a roll-up of `trips`."""
-    taken = published_views(others)
-    for view in published_views([dataset]):
-        if view in taken:
-            raise DeclarationError(f"dataset {taken[view]} has the view {view}", key="name")
 
 
 def _prepare_change(
@@ -357,6 +391,13 @@ def _tables(dataset: Dataset) -> list[str]:
     return [dataset.name, *staged, *replaced]
 
 
+def _make_table(connection: Connection, dataset: Dataset) -> None:
+    if dataset.table_sql:
+        make_declared_table(connection, dataset)
+    else:
+        run_script(connection, table_sql(dataset))
+
+
 def _make_tables(connection: Connection, dataset: Dataset) -> None:
     if dataset.is_staged:
         for each in MergeStatements(dataset).tables():
@@ -387,10 +428,16 @@ def _make_projections(
         table = identifiers.rollup_table(dataset.name, name)
         run_script(connection, f"DROP TABLE IF EXISTS {table} CASCADE")
     for each in dataset.projections:
+        check_projection(connection, dataset, each)
+        file = f"projections/{each.name}.sql"
         for sql in projection_sql(dataset, each):
-            with refusals(partial(DeclarationError, file=f"projections/{each.name}.sql")):
+            with refusals(partial(_refused, file)):
                 run_script(connection, sql)
         _check_projection(connection, dataset, each)
+
+
+def _refused(file: str, message: str, _: Exception) -> DeclarationError:
+    return DeclarationError(message, file=file)
 
 
 def _check_projection(connection: Connection, dataset: Dataset, projection: Projection) -> None:
@@ -457,6 +504,7 @@ def _check_columns(connection: Connection, dataset: Dataset, name: str) -> None:
 
 
 def _check_rules(dataset: Dataset) -> None:
+    refuse_unsafe_sql(dataset)
     numbers = {column.name: number for number, column in enumerate(dataset.columns)}
     plan = compile_dataset(dataset)
     is_tested = _are_right(plan)
@@ -468,16 +516,23 @@ def _check_rules(dataset: Dataset) -> None:
                 try_bound(column, bound)
             if not is_tested:
                 try_rules(plan, [rule])
-        except Exception as error:  # as in `_types`
+        except (
+            Exception
+        ) as error:  # DuckDB's errors have no base class that says "this SQL is wrong"
             key = "checks" if rule.name == "check" else rule.name
             place = f"columns[{numbers[rule.column]}].{key}"
             raise DeclarationError(str(error).partition("\n")[0], key=place) from error
+    try:
+        try_cluster(dataset)
+    except Exception as error:  # as above
+        raise DeclarationError(str(error).partition("\n")[0], key="cluster") from error
 
 
 def _are_right(plan: Plan) -> bool:
-    """Whether all rules are right; each takes as long as all, because it binds all columns."""
+    """Whether all rules are right."""
     try:
-        try_rules(plan, plan.rules)
+        for first in range(0, len(plan.rules), _TESTED_RULES):
+            try_rules(plan, plan.rules[first : first + _TESTED_RULES])
     except Exception:  # noqa: BLE001  # each is tested to name the wrong one
         return False
     return True
@@ -491,8 +546,6 @@ def _types(dataset: Dataset, rollup: Rollup) -> dict[str, str]:
         raise DeclarationError(
             f"a column has type {error}, which is not stored", file=file
         ) from None
-    except Exception as error:  # DuckDB's errors have no base class that says "this SQL is wrong"
-        raise DeclarationError(str(error), file=file) from error
     missing = {*rollup.keys, *(name for name, _ in rollup.measures)} ^ set(types)
     if missing:
         raise DeclarationError(

@@ -1,8 +1,9 @@
-"""What a named query depends on: the datasets that it reads, and whether time alone changes its answer.
+"""What declared SQL reads and calls; so what a query depends on, and whether time alone changes its answer.
 
 PostgreSQL resolves the names: a temporary view of the query is created, and the stored parse tree of the
-view (`pg_rewrite.ev_action`) lists each relation, function, operator and constant by its number. Where
-the tree holds anything that is not known to be safe, the query counts as one that time changes.
+view (`pg_rewrite.ev_action`) lists each relation, function, operator and constant by its number. A query that
+reads anything but published views, or calls a function that could do more than compute, is refused. Where the
+tree holds anything that is not known to be stable, the query counts as one that time changes.
 """
 
 from __future__ import annotations
@@ -10,28 +11,38 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sluice.datasets import identifiers
-from sluice.datasets.model import UNCOMPACTED, Dataset, Query
+from sluice.datasets.identifiers import quote
+from sluice.datasets.model import SLICE_COLUMN, UNCOMPACTED, Dataset, Projection, Query
+from sluice.datasets.sql_text import line_of, with_nulls
 from sluice.errors import DeclarationError
-from sluice.postgres.connection import UNDEFINED_TABLE, message_of, refusals, run_script, sqlstate
+from sluice.postgres.connection import (
+    UNDEFINED_TABLE,
+    line_of_error,
+    parse_alone,
+    refusals,
+    run_as_reader,
+    run_plain,
+    sqlstate,
+)
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _VIEW = "declared_query_of_sluice"
-#: What SQLAlchemy takes for a parameter.
-_PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
 
 _NODE = re.compile(r"\{([A-Z]+)")
 _RELATION = re.compile(r":relid (\d+)")
 _FUNCTION = re.compile(r":(?:funcid|aggfnoid|winfnoid) (\d+)")
 _OPERATOR = re.compile(r":(?:opno|eqop|sortop) (\d+)|:opnos \(o ([\d ]+)\)")
+_WHOLE_ROW = re.compile(r"\{VAR :varno \d+ :varattno 0 ")
 _RESULT_TYPE = re.compile(r":resulttype (\d+)")
 _CONSTANT = re.compile(
     r"\{CONST :consttype (\d+) [^{}]*?:constisnull false [^{}]*?:constvalue \d+ \[ ([-\d ]*)\]"
@@ -51,6 +62,7 @@ _KNOWN_NODES = frozenset(
 )  # fmt: skip
 _DATE, _TIMESTAMP, _TIMESTAMPTZ = 1082, 1114, 1184
 _DAY_US = 86_400_000_000
+_ONLY_VIEWS = "declared SQL reads the published views of datasets only"
 
 
 @dataclass(frozen=True)
@@ -60,10 +72,19 @@ class Dependencies:
     Attributes:
         datasets: names of the datasets whose published rows it reads, in order.
         is_cacheable: whether the answer stays the same as long as these datasets do.
+        columns: the columns that it reads, as `dataset.column`; `dataset.*` where it may read any.
     """
 
     datasets: tuple[str, ...]
     is_cacheable: bool
+    columns: tuple[str, ...] | None = field(default=None, compare=False)
+
+    def reads_any(self, dataset: str, columns: Collection[str]) -> bool:
+        """Return whether it may read one of some columns of a dataset."""
+        if not columns or dataset not in self.datasets:
+            return False
+        read = self.columns
+        return read is None or any(f"{dataset}.{each}" in read for each in ("*", *columns))
 
 
 class UndeclaredRelationError(DeclarationError):
@@ -73,7 +94,11 @@ class UndeclaredRelationError(DeclarationError):
 def dependencies_from_json(document: Mapping[str, Any]) -> dict[str, Dependencies]:
     """Return dependencies by query from the JSON that `dependencies_to_json` made."""
     return {
-        query: Dependencies(tuple(each["datasets"]), each["is_cacheable"])
+        query: Dependencies(
+            tuple(each["datasets"]),
+            each["is_cacheable"],
+            tuple(each["columns"]) if each.get("columns") is not None else None,
+        )
         for query, each in document.items()
     }
 
@@ -95,25 +120,69 @@ def find_dependencies(
 
     Raises:
         UndeclaredRelationError: it reads a relation that does not exist.
-        DeclarationError: PostgreSQL refuses it for another reason.
+        DeclarationError: PostgreSQL refuses it, or it reads or calls what it may not.
     """
-    types = query.parameter_types
-    sql = _PARAMETER.sub(
-        lambda found: f"CAST(NULL AS {types[found[1]]})" if found[1] in types else found[0],
-        query.sql,
-    )
-    view = f"CREATE TEMP VIEW {_VIEW} AS SELECT 1 AS one FROM (\n{sql}\n) AS answer"
-    file = f"queries/{query.name}.sql"
+    sql = with_nulls(query.sql, query.parameter_types)
+    with located(f"queries/{query.name}.sql", query.line):
+        return check_select(connection, sql, owners)
+
+
+@contextmanager
+def located(file: str, first_line: int) -> Iterator[None]:
+    """Give an error about a part of a file its place in that file."""
     try:
-        with refusals(partial(DeclarationError, file=file)), connection.begin_nested() as savepoint:
-            run_script(connection, view)
-            found = _Resolver(connection, owners).resolve(_VIEW)
-            savepoint.rollback()
+        yield
     except DeclarationError as error:
-        if error.__cause__ and sqlstate(error.__cause__) == UNDEFINED_TABLE:
-            raise UndeclaredRelationError(message_of(error.__cause__), file=file) from error
-        raise
+        raise error.in_file(file, first_line) from error.__cause__
+
+
+def check_projection(connection: Connection, dataset: Dataset, projection: Projection) -> None:
+    """Check that the query of a projection is one SELECT over `rows`.
+
+    Raises:
+        DeclarationError: PostgreSQL refuses it, or it reads or calls what it may not.
+    """
+    nulls = ", ".join(f"CAST(NULL AS {f.storage_type}) AS {quote(f.name)}" for f in dataset.fields)
+    file = f"projections/{projection.name}.sql"
+    with connection.begin_nested() as savepoint, located(file, projection.line):
+        run_plain(
+            connection,
+            f"CREATE TEMP VIEW rows AS SELECT {nulls}, CAST(0 AS bigint) AS {SLICE_COLUMN}",
+        )
+        facts = connection.execute(statement("relation_named"), {"name": "pg_temp.rows"}).one()
+        check_select(connection, projection.sql, {facts.name: dataset.name})
+        savepoint.rollback()
+
+
+def check_select(connection: Connection, sql: str, owners: Mapping[str, str]) -> Dependencies:
+    """Check that SQL is one SELECT over published views; return what it depends on.
+
+    Args:
+        connection: a transaction, of which nothing remains changed.
+        sql: without parameters.
+        owners: the dataset of each relation that it may read, by quoted name.
+
+    Raises:
+        UndeclaredRelationError: it reads a relation that does not exist.
+        DeclarationError: PostgreSQL refuses it, or it reads or calls what it may not; with the line of `sql`.
+    """
+    view = f"CREATE TEMP VIEW {_VIEW} AS SELECT 1 AS one FROM (\n{sql}\n) AS answer"
+    with connection.begin_nested() as savepoint:
+        with refusals(partial(_refusal, sql, view)):
+            run_as_reader(connection, view, ())
+        alone = f"\n{sql}"
+        with refusals(partial(_refusal, sql, alone)):
+            parse_alone(connection, alone)  # it does not leave the parentheses
+        found = _Resolver(connection, sql, owners).resolve(_VIEW)
+        savepoint.rollback()
     return found
+
+
+def _refusal(sql: str, sent: str, message: str, error: Exception) -> DeclarationError:
+    """Return the error about SQL that was sent from the second line of a statement on."""
+    kind = UndeclaredRelationError if sqlstate(error) == UNDEFINED_TABLE else DeclarationError
+    last = sql.count("\n") + 1
+    return kind(message, line=min(line_of_error(error, sent) - 1, last))
 
 
 def published_views(datasets: Iterable[Dataset]) -> dict[str, str]:
@@ -126,36 +195,67 @@ def published_views(datasets: Iterable[Dataset]) -> dict[str, str]:
     return views
 
 
-class _Resolver:
-    """Follows a view to published views, through any other views."""
+def refuse_functions(connection: Connection, sql: str, tree: str) -> None:
+    """Refuse functions and operators that declared SQL may not call.
 
-    def __init__(self, connection: Connection, owners: Mapping[str, str]) -> None:
+    Args:
+        connection: a transaction.
+        sql: as it was declared.
+        tree: its parse tree.
+
+    Raises:
+        DeclarationError: names one of them, and the line of `sql`.
+    """
+    for row in connection.execute(statement("refused_functions"), _called(tree)):
+        detail = f"calls {row.name}, which {row.reason}"
+        raise DeclarationError(detail, line=line_of(sql, row.name))
+
+
+class _Resolver:
+    """Reads the parse tree of a view of some SQL."""
+
+    def __init__(self, connection: Connection, sql: str, owners: Mapping[str, str]) -> None:
         self._connection = connection
+        self._sql = sql
         self._owners = owners
-        self._seen: set[int] = set()
-        self._trees: list[str] = []
-        self._datasets: set[str] = set()
-        self._reads_others = False
 
     def resolve(self, view: str) -> Dependencies:
-        (root,) = self._connection.execute(statement("relation_number"), {"name": view}).scalars()
-        self._follow([root])
-        is_cacheable = not self._reads_others and all(
-            self._is_cacheable(each) for each in self._trees
-        )
-        return Dependencies(tuple(sorted(self._datasets)), is_cacheable)
+        tree = str(self._connection.scalar(statement("tree_of_view"), {"name": view}))
+        if "ROWMARKCLAUSE" in _NODE.findall(tree):
+            raise DeclarationError(
+                "locks rows (FOR UPDATE, FOR SHARE), which a query may not", line=1
+            )
+        refuse_functions(self._connection, self._sql, tree)
+        datasets = self._datasets(tree)
+        columns = self._columns(view, tree, datasets)
+        return Dependencies(datasets, self._is_cacheable(tree), columns)
 
-    def _follow(self, relations: Iterable[int]) -> None:
-        oids = sorted(set(relations) - self._seen)
-        self._seen.update(oids)
-        for row in self._connection.execute(statement("relations_numbered"), {"oids": oids}):
-            if row.name in self._owners:
-                self._datasets.add(self._owners[row.name])
-            elif row.tree is None:
-                self._reads_others = True
-            else:
-                self._trees.append(row.tree)
-                self._follow(map(int, _RELATION.findall(row.tree)))
+    def _columns(self, view: str, tree: str, datasets: Iterable[str]) -> tuple[str, ...]:
+        """Return the columns that the query of a view reads, as `dataset.column`.
+
+        What a roll-up or a projection has may be made of any column, and so may a row as a whole.
+        """
+        any_column = {f"{each}.*" for each in datasets}
+        found: set[str] = set()
+        for row in self._connection.execute(statement("columns_of_view"), {"name": view}):
+            owner = self._owners.get(row.name)
+            is_stored = owner is not None and row.name in (
+                identifiers.view(owner),
+                identifiers.view(owner, UNCOMPACTED),
+            )
+            found |= {f"{owner}.{row.column}"} if is_stored else any_column
+        if _WHOLE_ROW.search(tree):
+            found |= any_column
+        return tuple(sorted(found))
+
+    def _datasets(self, tree: str) -> tuple[str, ...]:
+        oids = sorted(set(map(int, _RELATION.findall(tree))))
+        found = self._connection.execute(statement("relations_numbered"), {"oids": oids}).all()
+        for row in found:
+            if row.name not in self._owners:
+                detail = f"reads {row.schema}.{row.relation}; {_ONLY_VIEWS}"
+                raise DeclarationError(detail, line=line_of(self._sql, row.relation))
+        return tuple(sorted({self._owners[row.name] for row in found}))
 
     def _is_cacheable(self, tree: str) -> bool:
         nodes = set(_NODE.findall(tree))
@@ -172,12 +272,7 @@ class _Resolver:
         return not any(self._is_near_now(k, v) for k, v in constants if k in datetimes)
 
     def _calls_unknown(self, tree: str) -> bool:
-        operators = [each for pair in _OPERATOR.findall(tree) for each in " ".join(pair).split()]
-        called = {
-            "functions": sorted({int(each) for each in _FUNCTION.findall(tree)}),
-            "operators": sorted({int(each) for each in operators}),
-        }
-        return bool(self._connection.scalar(statement("calls_unknown_functions"), called))
+        return bool(self._connection.scalar(statement("calls_unknown_functions"), _called(tree)))
 
     def _is_near_now(self, kind: int, value: str) -> bool:
         """Whether a constant may have been the word `now`, `today`, `yesterday` or `tomorrow`."""
@@ -190,3 +285,12 @@ class _Resolver:
             since_us: int = struct.unpack_from("<q", data)[0]
             return abs(since_us - now_us) <= 2 * _DAY_US
         return True
+
+
+def _called(tree: str) -> dict[str, list[int]]:
+    """Return the numbers of the functions and operators of a parse tree."""
+    operators = {each for pair in _OPERATOR.findall(tree) for each in " ".join(pair).split()}
+    return {
+        "functions": sorted({int(each) for each in _FUNCTION.findall(tree)}),
+        "operators": sorted(map(int, operators)),
+    }

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sluice.errors import DatabaseUnavailableError
+from sluice.postgres.connection import KEEP_IDLE
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -173,6 +174,7 @@ def _connect(engine: Engine) -> Any:  # a pg8000 connection
     pooled.detach()
     assert connection is not None  # noqa: S101  # a new connection has one
     connection.autocommit = True
+    connection.execute_simple(KEEP_IDLE)
     return connection
 
 

@@ -27,6 +27,7 @@ from sluice.datasets.identifiers import (
 from sluice.datasets.model import (
     INGESTION_COLUMN,
     LINE_COLUMN,
+    MAX_RECORDS,
     ORIGINAL_COLUMN,
     RECORD_COLUMN,
     Column,
@@ -38,9 +39,11 @@ _MINE = f"s.{INGESTION_COLUMN} = :ingestion"
 #: Excludes the rows of ingestions that this one replaces: they are deleted with its publication.
 _COUNTS = f"{INGESTION_COLUMN} <> ALL (CAST(:older AS integer[]))"
 _REJECTS = (
-    "INSERT INTO sluice.rejects"
+    "kept AS (INSERT INTO sluice.rejects"
     " (ingestion, line, record, column_name, rule, value, reason, original, line_end)"
 )
+#: The first rejects are kept, and all are counted.
+_KEPT = f"ORDER BY {RECORD_COLUMN} LIMIT :kept)\nSELECT count(*) FROM refused"
 #: The bytes of a staged record, and the line end after them.
 _RECORD_ONLY = f"rtrim({ORIGINAL_COLUMN}, '\\x0d0a'::bytea)"
 _RECORD_AND_END = f"{_RECORD_ONLY}, substr({ORIGINAL_COLUMN}, length({_RECORD_ONLY}) + 1)"
@@ -56,7 +59,7 @@ class Reference:
     Attributes:
         column: the column that refers.
         count: how many rows dangle, and one of their values.
-        refuse: turns them into rejects.
+        refuse: turns them into rejects, keeps the first `:kept`, and counts all.
     """
 
     column: Column
@@ -115,6 +118,23 @@ class MergeStatements:
         """Count the staged rows."""
         return f"SELECT count(*) FROM {self._staging} AS s WHERE {_MINE}"
 
+    def number_records(self) -> str:
+        """Give staged rows the numbers of their records in the file; see `MAX_RECORDS`."""
+        number = f"s.{RECORD_COLUMN}"
+        chunk = f"width_bucket({number}, firsts)"
+        return (
+            f"UPDATE {self._staging} AS s SET {RECORD_COLUMN} = CASE\n"
+            f"WHEN {number} < {MAX_RECORDS} THEN {number} + starts[{chunk}] - firsts[{chunk}]\n"
+            f"ELSE starts[{number} / {MAX_RECORDS}] + mod({number}, {MAX_RECORDS}) END\n"
+            "FROM (SELECT array_agg(first_record ORDER BY number) AS firsts,"
+            " array_agg(CAST(first_record + earlier AS bigint) ORDER BY number) AS starts\n"
+            "FROM (SELECT number, first_record,"
+            " sum(recovered) OVER (ORDER BY number) - recovered AS earlier\n"
+            "FROM sluice.chunks JOIN sluice.receipts"
+            " ON receipts.ingestion = chunks.ingestion AND chunk = number\n"
+            f"WHERE chunks.ingestion = :ingestion) AS counted) AS chunks\nWHERE {_MINE}"
+        )
+
     def keyed(self) -> str:
         """List the staged rows that have a key: record, key, and whether the key is in the dataset."""
         known = f"SELECT FROM {self._main} AS m WHERE {self._same('s', 'm')}"
@@ -161,13 +181,16 @@ class MergeStatements:
         return Reference(
             column,
             f"SELECT count(*) AS rows, CAST(min(s.{name}) AS text) AS example {where}",
-            f"WITH refused AS (DELETE {where} RETURNING s.*)\n{_REJECTS}\n"
+            f"WITH refused AS (DELETE {where} RETURNING s.*),\n{_REJECTS}\n"
             f"SELECT ingestion, {LINE_COLUMN}, {RECORD_COLUMN}, {literal(column.name)}, 'references',"
-            f" {shown}, format({reason}, {shown}), {_RECORD_AND_END} FROM refused",
+            f" {shown}, format({reason}, {shown}), {_RECORD_AND_END} FROM refused {_KEPT}",
         )
 
     def refuse_repeated(self) -> str | None:
-        """Turn rows with a key that exists already into rejects, if the dataset declares that."""
+        """Turn rows with a key that exists already into rejects, if the dataset declares that.
+
+        The first `:kept` are kept, and all are counted.
+        """
         if not self._dataset.key or self._dataset.duplicates is not Duplicates.ERROR:
             return None
         named = literal(", ".join(self._dataset.key))
@@ -182,13 +205,13 @@ class MergeStatements:
             f"WHERE p._place > 1 OR m.{INGESTION_COLUMN} IS NOT NULL),\n"
             f"refused AS (DELETE FROM {self._staging} AS s USING repeated\n"
             f"WHERE {_MINE} AND s.{RECORD_COLUMN} = repeated.{RECORD_COLUMN}\n"
-            f"RETURNING s.*, repeated._first_line, repeated._earlier)\n"
+            f"RETURNING s.*, repeated._first_line, repeated._earlier),\n"
             f"{_REJECTS}\n"
             f"SELECT s.ingestion, s.{LINE_COLUMN}, s.{RECORD_COLUMN}, {named}, 'key', {value},\n"
             f"CASE WHEN s._earlier IS NULL"
             f" THEN format('%s %s is already on line %s', {named}, {value}, s._first_line)\n"
             f"ELSE format('%s %s was loaded before, by ingestion %s', {named}, {value}, s._earlier) END,\n"
-            f"{_RECORD_AND_END} FROM refused AS s"
+            f"{_RECORD_AND_END} FROM refused AS s {_KEPT}"
         )
 
     def _shown(self) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from sluice.datasets.identifiers import dictionary_table, quote, rollup_table, store_table
@@ -15,7 +15,6 @@ from sluice.datasets.model import (
     Dataset,
     Field,
     Projection,
-    Rollup,
 )
 
 
@@ -42,24 +41,6 @@ def dictionary_sql(dataset: Dataset) -> Iterator[str]:
             f"    code smallint GENERATED ALWAYS AS IDENTITY CONSTRAINT {quote(name + '_pk')} PRIMARY KEY,\n"
             f"    text text NOT NULL CONSTRAINT {quote(name + '_text_once')} UNIQUE\n)"
         )
-
-
-def rollup_sql(dataset: Dataset, rollup: Rollup, types: Mapping[str, str]) -> Iterator[str]:
-    """Yield the table of a roll-up and its indexes: a part for each ingestion, summed up by readers.
-
-    Args:
-        dataset: whose roll-up.
-        rollup: its keys, measures and indexes.
-        types: PostgreSQL type of each column.
-    """
-    columns = ", ".join(f"{quote(name)} {kind}" for name, kind in types.items())
-    table = rollup_table(dataset.name, rollup.name)
-    name = f"{dataset.name}__{rollup.name}"
-    yield f"CREATE TABLE IF NOT EXISTS {table} ({columns}, {INGESTION_COLUMN} integer NOT NULL)"
-    for index in ((INGESTION_COLUMN,), *rollup.indexes):
-        columns = ", ".join(quote(each) for each in index)
-        index_name = quote(f"{name}_{'_'.join(index)}")
-        yield f"CREATE INDEX IF NOT EXISTS {index_name} ON {table} ({columns})"
 
 
 def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:

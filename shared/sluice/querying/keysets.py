@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import Field
@@ -18,6 +19,7 @@ from sluice.querying.filters import Bindings
 
 #: A row's position in its table: the tie-breaker of datasets without a key.
 PLACE_TYPE = "tid"
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,20 @@ class Order:
         document = json.dumps([str(self), json.loads(keyset)], separators=(",", ":"))
         return base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
 
+    def page(self, rows: Sequence[R], limit: int) -> tuple[Sequence[R], str | None]:
+        """Return the first rows, and the cursor of the following ones where there are more.
+
+        Args:
+            rows: in this order, with its columns as attributes; one more than the limit, if there are more.
+            limit: rows of a page.
+        """
+        page = rows[:limit]
+        if len(rows) == len(page):
+            return page, None
+        return page, self.cursor(
+            json.dumps([str(getattr(page[-1], term.column.name)) for term in self.terms])
+        )
+
     def read_cursor(self, cursor: str) -> tuple[str | None, ...]:
         """Return the sort values that a cursor holds.
 
@@ -69,7 +85,7 @@ class Order:
                 base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
             )
             self._check(values)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise ParameterError(
                 "cursor: not one that this API returned; use `next` of the previous page",
                 parameter="cursor",

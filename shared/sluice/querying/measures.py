@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import Field
+from sluice.datasets.types import StoredType
 from sluice.errors import ParameterError
 
 FUNCTIONS = ("count", "sum", "avg", "min", "max", "count_distinct")
@@ -69,6 +70,12 @@ class Grouping:
         return f"SELECT {listed} FROM {view} WHERE {condition}{grouped}"
 
 
+def measures_of(columns: Iterable[Field]) -> list[str]:
+    """Return all measures of some columns, as the parameter `measure` has them."""
+    listed = [(function, each) for each in columns for function in FUNCTIONS]
+    return ["count", *(f"{f}({each.name})" for f, each in listed if _is_for(f, each.stored))]
+
+
 def parse_grouping(group: str, measure: str, columns: Mapping[str, Field]) -> Grouping | None:
     """Parse the parameters `group` and `measure`; None when both are empty.
 
@@ -127,10 +134,15 @@ def _check_type(measure: Measure, text: str) -> None:
     if measure.column is None:
         return
     kind = measure.column.stored
-    is_sum = measure.function in ("sum", "avg")
-    is_extreme = measure.function in ("min", "max")
-    if (is_sum and not kind.is_number) or (is_extreme and not kind.is_ordered):
+    if not _is_for(measure.function, kind):
         raise ParameterError(
             f"measure: {text}: the column is {kind.name}, which has no {measure.function}",
             parameter="measure",
         )
+
+
+def _is_for(function: str, kind: StoredType) -> bool:
+    """Return whether a function takes values of a type."""
+    is_sum = function in ("sum", "avg")
+    is_extreme = function in ("min", "max")
+    return not ((is_sum and not kind.is_number) or (is_extreme and not kind.is_ordered))

@@ -11,6 +11,16 @@ from sluice.datasets.model import Parameter, Query
 from sluice.errors import ParameterError
 from sluice.querying.filters import parse_value
 
+#: Python does not read a number of thousands of digits.
+_MAX_DIGITS = 18
+
+
+def read_count(text: str) -> int | None:
+    """Return the whole number that a text is, or None; one of more than 18 digits is 10**18."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return int(text) if len(text) <= _MAX_DIGITS else 10**_MAX_DIGITS
+
 
 def read_parameters(query: Query, arguments: Iterable[tuple[str, str]]) -> dict[str, object]:
     """Return a value for every parameter of a query; None for one not given without a default.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sluice.datasets.identifiers import quote
+from sluice.datasets.sql_text import with_numbers
 from sluice.datasets.types import STORED_TYPES
 from sluice.errors import ParameterError, QueryTimeoutError
 from sluice.postgres.connection import (
@@ -17,14 +17,19 @@ from sluice.postgres.connection import (
     PlainAnswer,
     message_of,
     read_only,
+    run_as_reader,
+    run_bound,
     run_plain,
     sqlstate,
+    stream_plain,
 )
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, TextClause
+    from sqlalchemy import Connection, Engine
 
+#: Rows of a batch, and about their bytes: fewer rows where they are long.
 BATCH_ROWS = 2000
+_BATCH_BYTES = 4 * 1024 * 1024
 #: Time after which the transaction of a client that stopped reading is cancelled.
 _LONGEST_PAUSE_S = 60
 _DATA_EXCEPTION = "22"
@@ -82,6 +87,27 @@ def translated_errors(timeout_s: float) -> Iterator[None]:
         raise
 
 
+def read(
+    connection: Connection,
+    sql: str,
+    values: Mapping[str, object],
+    *,
+    types: Mapping[str, str] = {},
+    is_of_engine: bool = False,
+) -> PlainAnswer:
+    """Run one statement of a snapshot with the rights of readers: published views, and nothing else.
+
+    Args:
+        connection: an open snapshot.
+        sql: with `:name` placeholders.
+        values: a value for each placeholder.
+        types: PostgreSQL types of placeholders that the statement does not cast itself.
+        is_of_engine: whether it reads tables of the engine, with the rights of the function.
+    """
+    run = run_bound if is_of_engine else run_as_reader
+    return run(connection, *with_numbers(sql, values, types))
+
+
 def stream(
     connection: Connection,
     sql: str,
@@ -90,6 +116,8 @@ def stream(
     types: Mapping[str, str] = {},
     as_json: bool = False,
     counts_digits: bool = False,
+    is_of_engine: bool = False,
+    batch_bytes: int = _BATCH_BYTES,
 ) -> tuple[tuple[ResultColumn, ...], Iterator[Sequence[Sequence[Any]]]]:
     """Run a SELECT through a server-side cursor and return its columns and batches of rows.
 
@@ -101,20 +129,27 @@ def stream(
         as_json: make each row one text, its JSON object, written by PostgreSQL.
         counts_digits: count the digits of numeric columns, for formats that fix them in advance; if
             there are such columns, the SELECT runs twice.
+        is_of_engine: as for `read`.
+        batch_bytes: about the size of a batch; it has `BATCH_ROWS` at most.
     """
     select = (
         f"SELECT CAST(row_to_json(answer.*) AS text) FROM (\n{sql}\n) AS answer" if as_json else sql
     )
-    connection.execute(
-        _typed(f"DECLARE rows_of_answer NO SCROLL CURSOR FOR {select}", types), dict(values)
+    read(
+        connection,
+        f"DECLARE rows_of_answer NO SCROLL CURSOR FOR\n{select}",
+        values,
+        types=types,
+        is_of_engine=is_of_engine,
     )
-    first = _fetch(connection)
-    batches = _batches(connection, first.rows)
+    first = run_plain(connection, "FETCH 1 FROM rows_of_answer")
+    batches = _batches(connection, first.rows, batch_bytes)
     columns = tuple(ResultColumn(*each) for each in first.columns)
     numerics = [each.name for each in columns if each.oid == _NUMERIC.oid]
     if counts_digits and numerics:
-        counted = _digits_sql(sql, numerics)
-        found = connection.execute(_typed(counted, types), dict(values)).one()
+        (found,) = read(
+            connection, _digits_sql(sql, numerics), values, types=types, is_of_engine=is_of_engine
+        ).rows
         digits = {name: _digits(*found[2 * at : 2 * at + 2]) for at, name in enumerate(numerics)}
         columns = tuple(replace(each, digits=digits.get(each.name)) for each in columns)
     return columns, batches
@@ -122,8 +157,7 @@ def stream(
 
 def _digits_sql(sql: str, names: Sequence[str]) -> str:
     """Return the SELECT of the largest value and the largest scale of columns of another SELECT."""
-    quoted = [quote(name).replace(":", "\\:") for name in names]
-    listed = ", ".join(f"max(abs({each})), max(scale({each}))" for each in quoted)
+    listed = ", ".join(f"max(abs({each})), max(scale({each}))" for each in map(quote, names))
     return f"SELECT {listed} FROM (\n{sql}\n) AS answer"
 
 
@@ -135,73 +169,37 @@ def _digits(largest: Decimal | None, scale: int | None) -> tuple[int, int] | Non
 
 def fetch_json(
     connection: Connection, sql: str, values: Mapping[str, object]
-) -> list[list[tuple[str]]]:
+) -> list[list[tuple[str]]] | None:
     """Run a SELECT of few rows and return their JSON objects as one batch of one text, or none.
 
-    This takes a tenth of the time of reading the rows one by one, because the driver is in Python.
+    This takes a tenth of the time of reading the rows one by one, because the driver is in Python. If they
+    are long, None: stream them.
     """
+    texts = f"SELECT CAST(row_to_json(answer.*) AS text) AS text FROM (\n{sql}\n) AS answer"
+    so_far = "sum(length(text)) OVER (ROWS UNBOUNDED PRECEDING) AS so_far"
+    sized = f"SELECT text, {so_far} FROM ({texts}) AS texts"
+    is_short = f"so_far <= {_BATCH_BYTES}"
     joined = (
-        f"SELECT string_agg(CAST(row_to_json(answer.*) AS text), E',\n') FROM (\n{sql}\n) AS answer"
+        f"SELECT string_agg(text, E',\n') FILTER (WHERE {is_short}), coalesce(bool_and({is_short}), true)"
+        f" FROM ({sized}) AS sized"
     )
-    found = connection.execute(_typed(joined, {}), dict(values)).scalar_one()
+    ((found, is_all),) = read(connection, joined, values).rows
+    if not is_all:
+        return None
     return [[(found,)]] if found is not None else []
 
 
-def _fetch(connection: Connection) -> PlainAnswer:
-    return run_plain(connection, f"FETCH {BATCH_ROWS} FROM rows_of_answer")
-
-
 def _batches(
-    connection: Connection, first: Sequence[Sequence[Any]]
+    connection: Connection, first: Sequence[Sequence[Any]], batch_bytes: int
 ) -> Iterator[Sequence[Sequence[Any]]]:
-    batch = first
-    while batch:
-        yield batch
-        if len(batch) < BATCH_ROWS:
-            return
-        batch = _fetch(connection).rows
-
-
-def _typed(sql: str, types: Mapping[str, str]) -> TextClause:
-    """Return the statement with its placeholders cast, so that PostgreSQL need not infer their types."""
-    import sqlalchemy as sa  # noqa: PLC0415  # 0.3 s, paid where first used
-    from sqlalchemy.dialects.postgresql.base import ischema_names  # noqa: PLC0415
-
-    clause = sa.text(sql)
-    if clause._bindparams:  # noqa: SLF001  # otherwise pg8000 sends the text unchanged
-        clause = sa.text(escape_percents(sql))
-    bound = [sa.bindparam(name, type_=ischema_names[kind]()) for name, kind in types.items()]
-    return clause.bindparams(*(each for each in bound if each.key in clause._bindparams))  # noqa: SLF001
-
-
-#: What pg8000 does not change: texts, names, comments. Elsewhere `%` begins a placeholder.
-_QUOTED = re.compile(
-    r"""E'(?:[^'\\]|\\.)*'|'(?:[^']|'')*'|"[^"]*"|--[^\n]*|\$\$.*?\$\$""", re.DOTALL
-)
-
-
-def escape_percents(sql: str) -> str:
-    """Double the percent signs of operators, such as `%` and `<%`."""
-    parts, at = [], 0
-    for quoted in _QUOTED.finditer(sql):
-        parts += [sql[at : quoted.start()].replace("%", "%%"), quoted[0]]
-        at = quoted.end()
-    return "".join([*parts, sql[at:].replace("%", "%%")])
-
-
-def with_literals(
-    connection: Connection, sql: str, values: Mapping[str, object], types: Mapping[str, str]
-) -> str:
-    """Return a SELECT with its values as literals, quoted by the dialect: COPY takes no parameters."""
-    clause = _typed(without_comments(sql), types)
-    known = {name: value for name, value in values.items() if name in clause._bindparams}  # noqa: SLF001
-    compiled = clause.bindparams(**known).compile(
-        dialect=connection.dialect, compile_kwargs={"literal_binds": True}
-    )
-    text = str(compiled)
-    return text if known else escape_percents(text)  # pg8000 parses a COPY in any case
-
-
-def without_comments(sql: str) -> str:
-    """Remove comment lines, in which SQLAlchemy would bind `:word` too."""
-    return "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
+    """Yield the first row, and the others."""
+    rows = len(first)
+    if first:
+        yield first
+    while rows:
+        rows = 0
+        fetch = f"FETCH {BATCH_ROWS} FROM rows_of_answer"
+        for batch in stream_plain(connection, fetch, batch_bytes):
+            rows += len(batch)
+            yield batch
+        rows = rows if rows == BATCH_ROWS else 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
-from sluice.datasets.identifiers import quote, view
+from sluice.csv.rejects import MASK
+from sluice.datasets.identifiers import literal, quote, view
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Field
-from sluice.errors import NotFoundError, ParameterError, TooLargeError
+from sluice.errors import ForbiddenError, NotFoundError, ParameterError, TooLargeError
 from sluice.querying.filters import (
     PREFIX,
     Bindings,
@@ -21,6 +22,7 @@ from sluice.querying.filters import (
 )
 from sluice.querying.keysets import PLACE_TYPE, Order, parse_order
 from sluice.querying.measures import Grouping, parse_grouping
+from sluice.querying.parameters import read_count
 
 #: Parameters of the route that are not filters.
 RESERVED = ("select", "order", "limit", "cursor", "group", "measure", "format")
@@ -46,6 +48,7 @@ class RowsRequest:
         has_select: whether the client chose them.
         limit: rows of a page; None for all.
         after: sort values of the last row of the previous page.
+        hidden: columns whose values are masked.
     """
 
     dataset: Dataset
@@ -57,11 +60,32 @@ class RowsRequest:
     limit: int | None
     after: tuple[str | None, ...]
     grouping: Grouping | None
+    hidden: frozenset[str] = frozenset()
+
+    @property
+    def is_of_files(self) -> bool:
+        """Whether a CSV of the result is a file that the dataset loads: of rows without masked values."""
+        return self.grouping is None and not any(each.name in self.hidden for each in self.fields)
 
     @property
     def is_of_headerless_files(self) -> bool:
         """Whether a CSV of the result has no header, as the files of the dataset have none."""
-        return not (self.dataset.dialect.header or self.has_select or self.grouping)
+        return self.is_of_files and not (self.dataset.dialect.header or self.has_select)
+
+    def check_hidden(self) -> None:
+        """Check that nothing but the values of the result depends on hidden columns.
+
+        Raises:
+            ForbiddenError: a filter, an order, a group or a measure would show their values.
+        """
+        used = [each.column for each in self.filters]
+        if self.grouping is not None:
+            used += [*self.grouping.columns]
+            used += [each.column for each in self.grouping.measures if each.column is not None]
+        elif self._is_ordered:
+            used += [each.column for each in self.order.terms]
+        for each in used:
+            check_visible(each.name, self.hidden)
 
     def as_file(self) -> Self:
         """Return the request for the columns of a CSV; a file without header has the declared ones."""
@@ -76,7 +100,7 @@ class RowsRequest:
                 the driver would not keep their digits.
         """
         bindings = Bindings()
-        listed = ", ".join(_listed(each, is_json=is_json) for each in self.fields)
+        listed = ", ".join(_listed(each, self.hidden, is_json=is_json) for each in self.fields)
         limit = max_rows if self.limit is None else self.limit
         ordered = f" ORDER BY {self.order.sql}" if self._is_ordered else ""
         return Statement(
@@ -117,9 +141,24 @@ class RowsRequest:
         return f"{name} WHERE {matching} AND {following}"
 
 
-def _listed(column: Field, *, is_json: bool) -> str:
+def check_visible(name: str, hidden: Collection[str]) -> None:
+    """Check that a column is not hidden.
+
+    Raises:
+        ForbiddenError: it is.
+    """
+    if name in hidden:
+        raise ForbiddenError(
+            f"{name}: has personal data, which the caller does not see, so it can be neither filtered nor"
+            " ordered by nor aggregated; where it is a key, read all rows with format=ndjson"
+        )
+
+
+def _listed(column: Field, hidden: Collection[str], *, is_json: bool) -> str:
     """Return a column as a SELECT lists it."""
     name = quote(column.name)
+    if column.name in hidden:
+        return f"CAST({literal(MASK)} AS text) AS {name}"
     return name if is_json or column.stored.is_sortable else f"CAST({name} AS text) AS {name}"
 
 
@@ -127,6 +166,7 @@ def parse_rows_request(
     dataset: Dataset,
     arguments: Iterable[tuple[str, str]],
     max_rows: int,
+    hidden: frozenset[str] = frozenset(),
 ) -> RowsRequest:
     """Parse the query string of the rows route.
 
@@ -134,6 +174,7 @@ def parse_rows_request(
         dataset: whose rows.
         arguments: the pairs of the query string.
         max_rows: most rows that a page may have.
+        hidden: columns whose values are masked; see `RowsRequest.check_hidden`.
 
     Raises:
         ParameterError, FilterError, TooLargeError: names the parameter and what it takes.
@@ -157,6 +198,7 @@ def parse_rows_request(
         limit=parse_limit(given.get("limit"), max_rows),
         after=order.read_cursor(cursor) if cursor else (),
         grouping=grouping,
+        hidden=hidden,
     )
 
 
@@ -207,16 +249,19 @@ def parse_limit(text: str | None, max_rows: int) -> int | None:
     """
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise ParameterError(f'limit: "{text}" is not a positive whole number', parameter="limit")
-    if int(text) > max_rows:
+    number = read_count(text)
+    if not number:
+        raise ParameterError(
+            f'limit: "{text[:20]}" is not a positive whole number', parameter="limit"
+        )
+    if number > max_rows:
         raise TooLargeError(
-            f"limit: {text} is more than the maximum of {max_rows:,} rows;"
+            f"limit: {text[:20]} is more than the maximum of {max_rows:,} rows;"
             " page with limit and cursor",
             parameter="limit",
             max_rows=max_rows,
         )
-    return int(text)
+    return number
 
 
 def _selected(text: str, columns: Mapping[str, Field]) -> tuple[Field, ...]:
@@ -230,24 +275,27 @@ def _selected(text: str, columns: Mapping[str, Field]) -> tuple[Field, ...]:
     return tuple(columns[name] for name in names or columns)
 
 
-def row_by_key(dataset: Dataset, key: str) -> Statement:
+def row_by_key(dataset: Dataset, key: str, hidden: frozenset[str] = frozenset()) -> Statement:
     """Return the statement for the row of a key; a key of several columns is a list `a,b`.
 
     Raises:
         NotFoundError: the dataset has no key.
         ParameterError: the text is not a key of this dataset.
+        ForbiddenError: the key is hidden.
     """
     if not dataset.key:
         raise NotFoundError(
             f"{dataset.name} has no key; find rows with filters: /v1/datasets/{dataset.name}/rows"
         )
+    for name in dataset.key:
+        check_visible(name, hidden)
     columns = readable_columns(dataset)
     bindings = Bindings()
     conditions = [
         condition(Filter(columns[name], "eq", (value,)), bindings)
         for name, value in zip(dataset.key, _key_values(dataset, key), strict=True)
     ]
-    listed = ", ".join(quote(name) for name in columns)
+    listed = ", ".join(_listed(each, hidden, is_json=True) for each in columns.values())
     return Statement(
         f"SELECT {listed} FROM {view(dataset.name)} WHERE {conjunction(conditions)} LIMIT 1",
         bindings.values,

@@ -15,6 +15,8 @@ from sluice.workbooks.archive import damaged
 
 _MAX_NAMES = 10_000
 _MAX_DEPTH = 64
+#: Of a part that is read as a whole, such as the styles.
+MAX_SMALL_PART_ELEMENTS = 1_000_000
 #: A block of characters of which no element ends is at most this many times as long.
 _MAX_QUIET_BLOCKS = 64
 _TEXT_BYTES = 64 * 1024
@@ -33,13 +35,21 @@ class Handler(Protocol):
         """Some characters of an element."""
 
 
-def events(blocks: Iterable[bytes], part: str, handler: Handler) -> Iterator[None]:
+def events(
+    blocks: Iterable[bytes], part: str, handler: Handler, max_elements: int
+) -> Iterator[None]:
     """Feed a part to a handler, and return control after each block.
+
+    Args:
+        blocks: the bytes of the part.
+        part: its name, for errors.
+        handler: receives its elements.
+        max_elements: how many there may be, so that the time to read them is bounded.
 
     Raises:
         WorkbookError: it is no well-formed XML, or hostile.
     """
-    reader = _Reader(part, handler)
+    reader = _Reader(part, handler, max_elements)
     for block in blocks:
         reader.feed(block)
         yield
@@ -47,19 +57,25 @@ def events(blocks: Iterable[bytes], part: str, handler: Handler) -> Iterator[Non
     yield
 
 
-def read(blocks: Iterable[bytes], part: str, handler: Handler) -> None:
-    """Feed a part to a handler.
+def read(
+    blocks: Iterable[bytes],
+    part: str,
+    handler: Handler,
+    max_elements: int = MAX_SMALL_PART_ELEMENTS,
+) -> None:
+    """Feed a part to a handler; see `events`.
 
     Raises:
         WorkbookError: it is no well-formed XML, or hostile.
     """
-    for _ in events(blocks, part, handler):
+    for _ in events(blocks, part, handler, max_elements):
         pass
 
 
 class _Reader:
-    def __init__(self, part: str, handler: Handler) -> None:
+    def __init__(self, part: str, handler: Handler, max_elements: int) -> None:
         self._part = part
+        self._max_elements = max_elements
         self._handler = handler
         self._depth = self._starts = self._quiet = 0
         self._names: dict[str, str] = {}
@@ -85,6 +101,11 @@ class _Reader:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._starts += 1
+        if self._starts > self._max_elements:
+            raise WorkbookError(
+                f"{self._part} of the workbook has more than {self._max_elements:,} elements: save the"
+                " sheet as CSV UTF-8"
+            )
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise damaged(f"the elements of {self._part} are too deep")

@@ -16,6 +16,8 @@ MAX_ROWS = 1_048_576
 MAX_COLUMNS = 16_384
 #: Cells of a sheet, with or without a value: the time to read them is bounded.
 MAX_CELLS = 30_000_000
+#: Elements of a sheet: of a cell, its value or formula, and texts in it.
+_MAX_ELEMENTS = 4 * MAX_CELLS
 #: Texts of a row together.
 _MAX_ROW_BYTES = 32 * 1024 * 1024
 _DIGITS = "0123456789"
@@ -48,7 +50,7 @@ def rows_of(workbook: Workbook, sheet: Sheet, texts: Texts) -> Iterator[Row]:
     """
     reader = _RowReader(workbook, sheet, texts)
     blocks = workbook.archive.blocks(sheet.part, MAX_PART_BYTES)
-    for _ in events(blocks, sheet.part, reader):
+    for _ in events(blocks, sheet.part, reader, _MAX_ELEMENTS):
         if reader.rows:
             yield from reader.rows
             reader.rows = []

@@ -11,7 +11,7 @@ import itertools
 from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -32,6 +32,23 @@ _BLOCK_BYTES = 1024 * 1024
 #: Rows from which the columns are known, where none are declared.
 _SAMPLE_ROWS = 1000
 _BLANK = b"\n"
+#: How the text of a sheet is written, as keys of a dialect; the others are those of its table.
+TEXT_KEYS: Mapping[str, str] = {"encoding": "utf-8", "delimiter": ",", "quote": '"', "escape": ""}
+UNDECLARED = Dataset("undeclared", "", ())
+
+
+def first_rows(file: BinaryIO, name: str, sheet: str, max_bytes: int) -> tuple[bytes, bool]:
+    """Return the text of the first rows of a sheet of at least some size, and whether these are all rows.
+
+    Raises:
+        WorkbookError: the workbook or the sheet cannot be read.
+    """
+    text = b""
+    for block in open_sheet(file, name, UNDECLARED, sheet).blocks():
+        text += block
+        if len(text) >= max_bytes:
+            return text, False
+    return text, True
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,14 @@ from sluice.workbooks.values import unescape
 
 #: Of all shared texts of a workbook, which are kept in memory.
 MAX_TEXT_BYTES = 96 * 1024 * 1024
+#: Shared texts, whose elements take time to read, and those of their runs.
+MAX_TEXTS = 4_000_000
+_MAX_TEXT_ELEMENTS = 4 * MAX_TEXTS
+#: Sheets, relations, formats of numbers, and styles of cells, each: Excel has 65,490 styles at most.
+MAX_ENTRIES = 100_000
+#: Of a format of numbers, as in Excel: the time to examine one grows with the square of its length.
+_MAX_FORMAT_CHARACTERS = 255
+_SHORT_BYTES = 256
 _ROOT = "_rels/.rels"
 _AS_CSV = "save the sheet as CSV UTF-8, and upload that"
 
@@ -49,13 +57,16 @@ class Texts:
     def __init__(self) -> None:
         self._ends = array("Q")
         self._data = bytearray()
+        self._long: dict[int, bytes] = {}
 
     def append(self, text: str) -> None:
         """Add a text.
 
         Raises:
-            WorkbookError: all are more than `MAX_TEXT_BYTES`.
+            WorkbookError: all are more than `MAX_TEXT_BYTES`, or than `MAX_TEXTS`.
         """
+        if len(self._ends) >= MAX_TEXTS:
+            raise _too_many("texts", MAX_TEXTS)
         self._data += field(unescape(text))
         self._ends.append(len(self._data))
         if len(self._data) + 8 * len(self._ends) > MAX_TEXT_BYTES:
@@ -71,7 +82,11 @@ class Texts:
             end = self._ends[place]
         except (ValueError, IndexError):
             raise damaged(f"there is no shared text {number[:20]}") from None
-        return bytes(self._data[first:end])
+        if end - first <= _SHORT_BYTES:
+            return bytes(self._data[first:end])
+        if place not in self._long:  # many cells may have it: they share one copy
+            self._long[place] = bytes(self._data[first:end])
+        return self._long[place]
 
 
 @dataclass(frozen=True)
@@ -95,7 +110,7 @@ class Workbook:
         texts = Texts()
         if self.texts_part and self.archive.has(self.texts_part):
             blocks = self.archive.blocks(self.texts_part, MAX_PART_BYTES)
-            read(blocks, self.texts_part, _TextReader(texts))
+            read(blocks, self.texts_part, _TextReader(texts), _MAX_TEXT_ELEMENTS)
         return texts
 
     def sheet(self, name: str) -> Sheet:
@@ -136,6 +151,10 @@ def open_workbook(file: BinaryIO, name: str) -> Workbook:
         is_1904=document.is_1904,
         texts_part=parts.get("sharedStrings"),
     )
+
+
+def _too_many(what: str, most: int) -> WorkbookError:
+    return WorkbookError(f"the workbook has more than {most:,} {what}: save the sheet as CSV UTF-8")
 
 
 def _document_of(archive: Archive, name: str) -> str:
@@ -204,6 +223,8 @@ class _RelationReader(_Elements):
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if name == "Relationship" and attributes.get("TargetMode") != "External":
+            if len(self.found) >= MAX_ENTRIES:
+                raise _too_many("relations", MAX_ENTRIES)
             kind = attributes.get("Type", "").rpartition("/")[2]
             self.found.append(
                 Relation(attributes.get("Id", ""), kind, attributes.get("Target", ""))
@@ -226,6 +247,8 @@ class _DocumentReader(_Elements):
         if name == "workbookPr":
             self.is_1904 = attributes.get("date1904", "0") in ("1", "true", "on")
         elif name == "sheet":
+            if len(self.sheets) >= MAX_ENTRIES:
+                raise _too_many("sheets", MAX_ENTRIES)
             relation = next((v for k, v in attributes.items() if k.endswith(":id")), "")
             self.sheets.append((attributes.get("name", ""), relation, attributes.get("state", "")))
 
@@ -240,11 +263,20 @@ class _StyleReader(_Elements):
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if name == "numFmt":
-            kind = kind_of_code(attributes.get("formatCode", ""))
+            if len(self._codes) >= MAX_ENTRIES:
+                raise _too_many("formats", MAX_ENTRIES)
+            code = attributes.get("formatCode", "")
+            if len(code) > _MAX_FORMAT_CHARACTERS:
+                raise damaged(
+                    f"a format of numbers has more than {_MAX_FORMAT_CHARACTERS} characters"
+                )
+            kind = kind_of_code(code)
             self._codes.setdefault(attributes.get("numFmtId", ""), kind)
         elif name == "cellXfs":
             self._is_inside = True
         elif name == "xf" and self._is_inside:
+            if len(self.kinds) >= MAX_ENTRIES:
+                raise _too_many("styles", MAX_ENTRIES)
             self.kinds.append(self._kind(attributes.get("numFmtId", "0")))
 
     def end(self, name: str) -> None:

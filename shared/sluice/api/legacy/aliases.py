@@ -9,20 +9,22 @@ from urllib.parse import parse_qsl
 
 from werkzeug.wrappers import Response
 
+from sluice.api.bodies import bounded_body
 from sluice.api.conditional import conditional, freshness_headers
 from sluice.api.legacy.uploads import show_job, show_job_output, take_file, take_part
 from sluice.api.responses import stream_response
-from sluice.api.routes.rows import insert, parse_body, read_data
+from sluice.api.routes.rows import insert, parse_body
 from sluice.datasets.aliases import AliasMatch, find_alias
 from sluice.errors import BodyError, NotFoundError
 from sluice.parsing.json_rows import MAX_ROW_DEPTH, read_json, write_json
 from sluice.postgres.catalog import DatasetVersion, declared_datasets, version_for_query
 from sluice.querying.parameters import read_parameters
-from sluice.querying.reading import stream, without_comments
+from sluice.querying.reading import stream
 from sluice.routes import function_for
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+    from werkzeug.wrappers import Request
 
     from sluice.api.operations import Call
     from sluice.datasets.model import Dataset, Query
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     Texts = Iterator[str]
 
+_MAX_FIELDS = 1000
 TEXT_TYPE = "text/plain; charset=utf-8"
 
 
@@ -43,7 +46,9 @@ def answer_alias(call: Call) -> Response:
     method, path = call.request.method, call.request.path
     function_for(method, path)
     with call.snapshot() as connection:
-        match = find_alias(declared_datasets(connection), method, path)
+        visible = [each for each in declared_datasets(connection) if call.caller.sees(each.name)]
+    match = find_alias(visible, method, path)
+    call.caller.require(match.alias.role)
     return _HANDLERS[match.alias.kind](call, match)
 
 
@@ -65,6 +70,9 @@ def _row(call: Call, match: AliasMatch) -> Response:
     missing = [name for name in match.alias.needs if name.casefold() not in names]
     if missing:
         raise BodyError(f"{', '.join(missing)}: missing in the body", missing=missing)
+    with call.snapshot() as connection:  # before anything is loaded
+        asked, _ = version_for_query(connection, match.dataset.name, match.alias.query)
+        call.caller.check_reads(asked)
     found = insert(call, {match.dataset.name: [row]}, row, next_key=match.alias.next_key)
     (inserted,) = found.groups
     (outcome,) = inserted.rows
@@ -90,18 +98,30 @@ def _body(call: Call) -> dict[str, Any]:
 
     What starts like a JSON object is parsed as one: curl declares every body a form.
     """
-    if call.request.mimetype == "multipart/form-data":
-        return dict(call.request.form.items())
-    data = read_data(call)
-    is_form = call.request.mimetype == "application/x-www-form-urlencoded"
+    with bounded_body(call.request):
+        return _members(call.request)
+
+
+def _members(request: Request) -> dict[str, Any]:
+    if request.mimetype == "multipart/form-data":
+        return dict(request.form.items())
+    data = request.get_data()
+    is_form = request.mimetype == "application/x-www-form-urlencoded"
     if is_form and not data.lstrip().startswith(b"{"):
-        return dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True))
+        return _form(data.decode("utf-8", "replace"))
     body = parse_body(data)
     if body is None:
         return {}
     if not isinstance(body, dict):
         raise BodyError("the body is not a JSON object")
     return body
+
+
+def _form(text: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS))
+    except ValueError:
+        raise BodyError(f"the body has more than {_MAX_FIELDS} fields") from None
 
 
 def _as_arguments(body: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -124,6 +144,7 @@ def _answer_query(call: Call, match: AliasMatch, arguments: Iterable[tuple[str, 
         found, query = version_for_query(connection, match.dataset.name, alias.query)
         if query is None:
             raise NotFoundError(f"{match.dataset.name} has no query {alias.query} any more")
+        call.caller.check_reads(found)
         headers = freshness_headers(found, "json")
         return (found, query), headers
 
@@ -131,8 +152,8 @@ def _answer_query(call: Call, match: AliasMatch, arguments: Iterable[tuple[str, 
     def answer(_: Call, connection: Connection, asked: tuple[DatasetVersion, Query]) -> Response:
         found, query = asked
         values = read_parameters(query, arguments)
-        sql = without_comments(query.sql)
-        batches = stream(connection, sql, values, types=query.parameter_types, as_json=True)[1]
+        types = query.parameter_types
+        batches = stream(connection, query.sql, values, types=types, as_json=True)[1]
         texts = _renamed(batches, found.dataset) if alias.names == "headers" else _texts(batches)
         response = stream_response(_SHAPES[alias.shape](texts, query.name), "json")
         if alias.shape == "text":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 256 * 1024
 MAX_FIELD_BYTES = 64 * 1024
 MAX_PARTS = 100
+#: Of a delimiter, besides the boundary: hyphens, line breaks and padding.
+_DELIMITER_BYTES = 64
+#: No half of CRLF is one, not even where the other half is in another block.
+_LINE_BREAK = re.compile(rb"\r\n|\r(?!\Z)|(?<!\r)\n")
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ def _events(request: Request, boundary: str) -> Iterator[Event]:
     decoder = MultipartDecoder(
         boundary.encode("latin-1"), max_form_memory_size=4 * BLOCK_BYTES, max_parts=MAX_PARTS
     )
+    blocks = _blocks_with_delimiters(request, boundary)
     with _translated_errors():
         while True:
             event = decoder.next_event()
@@ -108,7 +114,34 @@ def _events(request: Request, boundary: str) -> Iterator[Event]:
             if event is not NEED_DATA:
                 yield event
             else:
-                decoder.receive_data(request.stream.read(BLOCK_BYTES) or None)
+                decoder.receive_data(next(blocks, None))
+
+
+def _blocks_with_delimiters(request: Request, boundary: str) -> Iterator[bytes]:
+    """Yield a body in blocks none of which ends in a delimiter, or before the end of its line.
+
+    From a delimiter without what follows it, the decoder makes content: at least the CR before it.
+    """
+    delimiter = b"--" + boundary.encode("latin-1")
+    held = b""
+    while block := request.stream.read(BLOCK_BYTES):
+        data = held + block
+        end = _line_end(data, len(data) - len(delimiter) - _DELIMITER_BYTES, delimiter)
+        held = data[end:]
+        if end:
+            yield data[:end]
+    if held:
+        yield held
+
+
+def _line_end(data: bytes, start: int, delimiter: bytes) -> int:
+    """Return where the first line break from an offset on begins, or ends if it is that of a delimiter."""
+    found = _LINE_BREAK.search(data, max(start - 1, 0))
+    if found is None:
+        return len(data) - data.endswith(b"\r")
+    before = max(data.rfind(b"\r", 0, found.start()), data.rfind(b"\n", 0, found.start()))
+    is_delimiter = data.startswith(delimiter, before + 1)
+    return found.end() if is_delimiter else found.start()
 
 
 @contextmanager

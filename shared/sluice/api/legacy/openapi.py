@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from sluice.api.schemas import array, record, ref
+from sluice.api.schemas import array, record, ref, refusals
+from sluice.api.text_schemas import NAME_TEXT, parameter_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +23,14 @@ _SUMMARIES = {
 }
 _PIECE = ("dzuuid", "dzchunkbyteoffset", "dzchunksize", "dztotalfilesize", "dzfilename")
 _TEXT = {"type": "string"}
-_PROBLEM = {
-    "description": "A problem document.",
-    "content": {"application/problem+json": {"schema": ref("Problem")}},
+_FILE: Document = {
+    "type": "string",
+    "format": "binary",
+    "contentMediaType": "text/csv",
+    "description": "With a name that ends in .csv.",
 }
+#: What a server of the protocol answers for a job that it does not have, or whose file is not ready.
+_JOB_REFUSAL = record({"status": _TEXT, "message": _TEXT})
 
 
 def alias_paths(dataset: Dataset) -> dict[str, Document]:
@@ -45,10 +50,33 @@ def _operation(dataset: Dataset, alias: Alias) -> Document:
         "description": f"A route of an older system, served for the dataset {dataset.name}.",
         "tags": [f"Dataset {dataset.name}"],
         "parameters": list(_parameters(alias, query)),
-        "responses": {"200": _answer(alias), "default": _PROBLEM},
+        "responses": _responses(alias),
+        "security": [{"key": [str(alias.role)]}],
     }
     if body := _body(dataset, alias):
         found["requestBody"] = {"required": True, "content": body}
+    return found
+
+
+def _responses(alias: Alias) -> Document:
+    statuses = (406, 409, 416) if alias.kind == "job_output" else (406, 409)
+    found: Document = {"200": _answer(alias), **refusals(statuses)}
+    if alias.query:
+        found["304"] = {"description": "The answer has not changed."}
+    if alias.kind == "upload":
+        found["202"] = {**_answer(alias), "description": "The file is still being processed."}
+    if alias.kind in ("chunked_upload", "job_status", "job_output"):
+        for status in ("400", "404"):
+            found[status] = {
+                "description": "The request is refused.",
+                "content": {
+                    "application/json": {"schema": _JOB_REFUSAL},
+                    "application/problem+json": {"schema": ref("Problem")},
+                },
+            }
+    if alias.kind == "job_output":
+        ranges = {"206": "The range that was requested.", "304": "The file has not changed."}
+        found |= {status: {"description": text} for status, text in ranges.items()}
     return found
 
 
@@ -61,30 +89,33 @@ def _summary(alias: Alias, query: Query | None) -> str:
 
 
 def _parameters(alias: Alias, query: Query | None) -> Iterator[Document]:
+    listed = query.parameters if query else ()
+    parameters = {each.name: parameter_schema(each) for each in listed}
     in_path = re.findall(r"\{(\w+)\}", alias.path)
     for name in in_path:
-        yield {"name": name, "in": "path", "required": True, "schema": _TEXT}
+        schema = parameters.get(name, {**_TEXT, "minLength": 1})
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
     for each in query.parameters if query and alias.kind == "query" else ():
         if each.name not in in_path:
-            rest = {"description": each.description, "schema": _TEXT}
+            rest = {"description": each.description, "schema": parameters[each.name]}
             yield {"name": each.name, "in": "query", "required": each.required, **rest}
     if alias.kind == "upload":
-        yield {"name": "table", "in": "query", "description": "The dataset.", "schema": _TEXT}
+        yield {"name": "table", "in": "query", "description": "The dataset.", "schema": NAME_TEXT}
 
 
 def _body(dataset: Dataset, alias: Alias) -> Document | None:
     """Return the content of the body that an alias takes."""
-    file: Document = {"type": "string", "contentMediaType": "text/csv"}
     match alias.kind:
         case "row":
             members: Document = {each.headers[0]: {} for each in dataset.columns}
             schema = {"type": "object", "properties": members, "required": list(alias.needs)}
             return {"application/json": {"schema": schema}}
         case "upload":
-            return {"multipart/form-data": {"schema": record({"file": file})}}
+            return {"multipart/form-data": {"schema": record({"file": _FILE})}}
         case "chunked_upload":
-            members = {**dict.fromkeys(_PIECE, _TEXT), "file": file}
-            return {"multipart/form-data": {"schema": record(members)}}
+            members = {**dict.fromkeys(_PIECE, _TEXT), "file": _FILE}
+            schema = {"type": "object", "properties": members, "required": ["file"]}
+            return {"multipart/form-data": {"schema": schema}}
     return None
 
 

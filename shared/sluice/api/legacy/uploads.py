@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.api.downloads import download_output
 from sluice.api.legacy.multipart import Part, read_parts
+from sluice.api.operations import MAX_INGESTION
 from sluice.api.responses import json_response
 from sluice.csv.contents import ENDINGS, is_csv_name
 from sluice.documents.ingestions import FINAL, State
@@ -18,6 +19,7 @@ from sluice.errors import BodyError, NotFoundError, RequestError, TooLargeError
 from sluice.ingestion.ingestions import select_ingestion
 from sluice.ingestion.model import Ingestion
 from sluice.postgres.catalog import declared_datasets
+from sluice.querying.parameters import read_count
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from sluice.ingestion.uploads import UploadPart
 
 MAX_PART_BYTES = 16 * 1024 * 1024
+#: Of an object in Cloud Storage.
+_MAX_FILE_BYTES = 5 * 1024**4
 #: How long an upload waits for the end of its ingestion before it answers.
 WAIT_S = 60.0
 #: Members of a body, or of the query string, that name the dataset of a file.
@@ -68,6 +72,7 @@ def _load_file(call: Call, part: Part, given: Mapping[str, str]) -> Response:
         raise BodyError(f'file: "{name}" does not end in {ENDINGS}')
     named = next((given[each] for each in DATASET_FIELDS if given.get(each)), "")
     dataset = named or name.partition(".")[0]
+    call.caller.check_dataset(dataset)
     _check_declared(call, dataset)
     number = _upload(call, f"{dataset}/{name}", part.blocks)
     found = _wait(call, number)
@@ -94,7 +99,8 @@ def _problem(body: Mapping[str, Any]) -> Response:
 
 def _check_declared(call: Call, dataset: str) -> None:
     with call.snapshot() as connection:
-        names = [each.name for each in declared_datasets(connection)]
+        declared = declared_datasets(connection)
+    names = [each.name for each in declared if call.caller.sees(each.name)]
     if dataset not in names:
         raise BodyError(
             f'there is no dataset "{dataset}"; name the file after one, or give its name as '
@@ -213,9 +219,10 @@ def _part(dataset: str, name: str, given: Mapping[str, str], data: bytes) -> Upl
 
 def _number(given: Mapping[str, str], name: str) -> int:
     text = given.get(name, "")
-    if not (text.isascii() and text.isdigit()) or len(text) > 15:
+    number = read_count(text)
+    if number is None or number > _MAX_FILE_BYTES:
         raise BodyError(f'{name}: "{text}" is not a number of bytes')
-    return int(text)
+    return number
 
 
 def _csv_name(text: str) -> str:
@@ -278,11 +285,12 @@ def show_job_output(call: Call, match: AliasMatch) -> Response:
 
 def _job(call: Call, dataset: Dataset, job: str) -> Ingestion | None:
     """Return the ingestion of a job of this dataset."""
-    if not (job.isascii() and job.isdigit()) or int(job) >= 2**31:
+    number = read_count(job)
+    if number is None or number > MAX_INGESTION:
         return None
     with call.snapshot() as connection:
         try:
-            found = select_ingestion(connection, int(job))
+            found = select_ingestion(connection, number)
         except NotFoundError:
             return None
     return found if found.dataset == dataset.name else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -10,13 +11,14 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sluice.api.operations import Argument, Call, operation
+from sluice.api.operations import Argument, Call, names_schema, operation
 from sluice.api.responses import json_response, stream_response
 from sluice.backups.manifest import Format, Manifest
 from sluice.backups.repository import Repository, backup_document
+from sluice.datasets.identifiers import NAME
 from sluice.documents import backups as documents
 from sluice.documents.document import to_json
-from sluice.errors import BodyError, ParameterError, SluiceError
+from sluice.errors import BodyError, InternalError, ParameterError, SluiceError
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -29,6 +31,7 @@ NDJSON = "application/x-ndjson"
 _LISTED = 100
 #: Longest silence of a stream of lines, so that no proxy closes the connection.
 _HEARTBEAT_S = 10.0
+_log = logging.getLogger("sluice.api")
 
 
 @operation(
@@ -37,6 +40,7 @@ _HEARTBEAT_S = 10.0
     status=201,
     answer=documents.Backup,
     formats=("ndjson",),
+    refusals=(409,),
     body=documents.BackupRequest,
 )
 def make_backup(call: Call) -> Response:
@@ -69,6 +73,7 @@ def show_backup(call: Call) -> Response:
     "Backups",
     answer=documents.Restored,
     formats=("ndjson",),
+    refusals=(409,),
     body=documents.RestoreRequest,
 )
 def restore_backup(call: Call) -> Response:
@@ -89,9 +94,18 @@ def restore_backup(call: Call) -> Response:
     answer=documents.Comparison,
     formats=("ndjson",),
     arguments=(
-        Argument("datasets", "Names, separated by commas; by default all that have a copy."),
-        Argument("suffix", "Suffix of the copies; 2 by default."),
+        Argument(
+            "datasets",
+            "Names, separated by commas; by default all that have a copy.",
+            names_schema(NAME.pattern),
+        ),
+        Argument(
+            "suffix",
+            "Suffix of the copies; 2 by default.",
+            {"type": "string", "pattern": f"^{documents.SUFFIX_PATTERN}$"},
+        ),
     ),
+    refusals=(409,),
 )
 def compare_backup(call: Call) -> Response:
     """Compare datasets with the copies that a restore of this backup made."""
@@ -114,7 +128,13 @@ def compare_backup(call: Call) -> Response:
     return _answer(call, work)
 
 
-@operation("backUpTables", "Backups", answer={"type": "object"}, body=documents.TablesRequest)
+@operation(
+    "backUpTables",
+    "Backups",
+    answer={"type": "object"},
+    refusals=(409,),
+    body=documents.TablesRequest,
+)
 def back_up_tables(call: Call) -> Response:
     """Back up every table, or one, to Avro files."""
     tables = _tables(call, call.body(documents.TablesRequest))
@@ -125,7 +145,11 @@ def back_up_tables(call: Call) -> Response:
 
 
 @operation(
-    "restoreTables", "Backups", answer=documents.Restored, body=documents.RestoreTablesRequest
+    "restoreTables",
+    "Backups",
+    answer=documents.Restored,
+    refusals=(409,),
+    body=documents.RestoreTablesRequest,
 )
 def restore_tables(call: Call) -> Response:
     """Restore every table of the newest backup, or one, with the suffix 2 or in place."""
@@ -170,7 +194,7 @@ def _backing_up(
 ) -> Callable[[ReportProgress], Manifest]:
     from sluice.backups.backup import Backup  # noqa: PLC0415  # paid where first used
 
-    backup = Backup(call.settings, call.engine, _archive(call))
+    backup = Backup(call.settings, call.engine, _archive(call), call.caller.actor)
     return lambda report: backup(datasets, kind, report)
 
 
@@ -180,7 +204,7 @@ def _restoring(
     from sluice.backups.restore import Restore  # noqa: PLC0415
 
     publisher = call.environment().publisher
-    restore = Restore(call.settings, call.engine, _archive(call), publisher)
+    restore = Restore(call.settings, call.engine, _archive(call), publisher, call.caller.actor)
 
     def work(report: ReportProgress) -> documents.Restored:
         restored = restore(manifest, datasets, suffix, report)
@@ -209,9 +233,10 @@ def _lines(work: Callable[[ReportProgress], object]) -> Iterator[bytes]:
             steps.put({"done": work(report)})
         except SluiceError as error:
             steps.put({"problem": error.problem()})
-        except BaseException:
-            steps.put({"problem": SluiceError("the work failed; the log has the cause").problem()})
-            raise
+        except BaseException as error:  # noqa: BLE001  # logged without values
+            hidden = InternalError(type(error).__name__)
+            _log.error("the work of a backup failed", exc_info=error, extra=hidden.fields)
+            steps.put({"problem": hidden.problem()})
 
     worker = threading.Thread(target=run, name="backup")
     worker.start()

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
 
-@operation("cancelIngestion", "Ingestions", answer=documents.Ingestion)
+@operation("cancelIngestion", "Ingestions", answer=documents.Ingestion, refusals=(409,))
 def cancel_ingestion(call: Call) -> Response:
     """Cancel an ingestion that is not published yet."""
     commands.cancel(call.environment(), call.ingestion)
     return _ingestion(call)
 
 
-@operation("retryIngestion", "Ingestions", answer=documents.Ingestion)
+@operation("retryIngestion", "Ingestions", answer=documents.Ingestion, refusals=(409,))
 def retry_ingestion(call: Call) -> Response:
     """Start a failed, cancelled or skipped ingestion again.
 
@@ -35,14 +35,14 @@ def retry_ingestion(call: Call) -> Response:
     return _ingestion(call)
 
 
-@operation("undoIngestion", "Ingestions", answer=documents.Ingestion)
+@operation("undoIngestion", "Ingestions", answer=documents.Ingestion, refusals=(409,))
 def undo_ingestion(call: Call) -> Response:
     """Withdraw the rows of a published ingestion."""
     commands.undo(call.environment(), call.ingestion)
     return _ingestion(call)
 
 
-@operation("redoIngestion", "Ingestions", answer=documents.Ingestion)
+@operation("redoIngestion", "Ingestions", answer=documents.Ingestion, refusals=(409,))
 def redo_ingestion(call: Call) -> Response:
     """Publish an undone ingestion again.
 
@@ -53,7 +53,7 @@ def redo_ingestion(call: Call) -> Response:
     return _ingestion(call)
 
 
-@operation("verifyIngestion", "Ingestions", answer=documents.Verification)
+@operation("verifyIngestion", "Ingestions", answer=documents.Verification, refusals=(409,))
 def verify_ingestion(call: Call) -> Response:
     """Read the file of an ingestion again and compare it, and the tables, with the account.
 

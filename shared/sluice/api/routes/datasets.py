@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sluice.api.conditional import conditional, freshness_headers
 from sluice.api.operations import Call, operation
 from sluice.api.responses import json_response
+from sluice.datasets.declarations import declaration_schema
 from sluice.datasets.identifiers import view
 from sluice.documents import datasets as documents
 from sluice.errors import BodyError, DeclarationError
@@ -27,7 +28,9 @@ def list_datasets(call: Call) -> Response:
     """List the datasets, each with its number of published rows and its freshness."""
     with call.snapshot() as connection:
         found = [
-            documents.Dataset(**_facts(connection, each)) for each in dataset_versions(connection)
+            documents.Dataset(**_facts(connection, each))
+            for each in dataset_versions(connection)
+            if call.caller.sees(each.dataset.name)
         ]
     return json_response(documents.Datasets(found))
 
@@ -37,7 +40,7 @@ def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[s
     return found, freshness_headers(found, "json")
 
 
-@operation("describeDataset", "Datasets", answer=documents.DatasetDescription)
+@operation("describeDataset", "Datasets", answer=documents.DatasetDescription, statuses=(304,))
 @conditional(_current)
 def describe_dataset(_: Call, connection: Connection, found: DatasetVersion) -> Response:
     """Describe a dataset: columns, key, policies, queries, freshness, declaration."""
@@ -94,7 +97,13 @@ def _column(column: Column) -> documents.Column:
     )
 
 
-@operation("declareDataset", "Datasets", answer=documents.Declared, body={"type": "object"})
+@operation(
+    "declareDataset",
+    "Datasets",
+    answer=documents.Declared,
+    refusals=(409,),
+    body=declaration_schema(),
+)
 def declare_dataset(call: Call) -> Response:
     """Declare a dataset, or change its declaration."""
     from sluice.postgres.declare import declare  # noqa: PLC0415  # SQLAlchemy and DuckDB, paid here
@@ -104,7 +113,7 @@ def declare_dataset(call: Call) -> Response:
     if document.setdefault("name", name) != name:
         raise BodyError(f"name: the body has {document['name']!r}, the path {name!r}")
     try:
-        is_changed = declare(call.engine, document, origin="api")
+        is_changed = declare(call.engine, document, origin="api", actor=call.caller.actor)
     except DeclarationError as error:
         raise error.of_document() from None
     with transaction(call.engine) as connection:

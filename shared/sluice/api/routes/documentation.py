@@ -12,11 +12,14 @@ from sluice.api.openapi import document
 from sluice.api.operations import Call, Operation, operation
 from sluice.api.responses import json_response
 from sluice.api.routes import (
+    audit,
     backups,
     commands,
     datasets,
+    dead_letters,
     inference,
     ingestions,
+    keys,
     queries,
     rows,
     subscriptions,
@@ -43,7 +46,11 @@ def show_docs(call: Call) -> Response:
 
 def _document(call: Call) -> dict[str, Any]:
     with call.snapshot() as connection:
-        declared = [each.dataset for each in dataset_versions(connection)]
+        declared = [
+            each.dataset
+            for each in dataset_versions(connection)
+            if call.caller.sees(each.dataset.name)
+        ]
     return document(operations(), declared, call.settings)
 
 
@@ -59,6 +66,9 @@ def operations() -> tuple[Operation, ...]:
         *commands.OPERATIONS,
         *subscriptions.OPERATIONS,
         *backups.OPERATIONS,
+        *keys.OPERATIONS,
+        *dead_letters.OPERATIONS,
+        *audit.OPERATIONS,
         *OPERATIONS,
     )
 

@@ -4,41 +4,63 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sluice.api.bodies import MAX_DATA_BYTES
 from sluice.api.operations import Argument, Call, operation
 from sluice.api.responses import json_response
-from sluice.csv.dialects import KEYS, options_of
+from sluice.api.text_schemas import NAME_TEXT
+from sluice.csv.dialects import KEYS, Dialect, options_of
 from sluice.datasets.identifiers import NAME
 from sluice.documents import inference as documents
-from sluice.errors import BodyError, NotFoundError, ParameterError, TooLargeError
+from sluice.errors import BodyError, NotFoundError, ParameterError
 from sluice.inference.declaration import document_toml
 from sluice.inference.names import dataset_name
 from sluice.postgres.catalog import dataset_version
+from sluice.querying.parameters import read_count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from werkzeug.wrappers import Response
 
     from sluice.csv.rejects import Reject
     from sluice.datasets.model import Column, Dataset
-    from sluice.inference.dry_run import Declared, DryRun, Sample
+    from sluice.inference.dry_run import Declared, DryRun
 
-MAX_BODY_BYTES = 16 * 1024 * 1024
 _SHOWN_CHARACTERS = 200
+_OPTION_SCHEMAS: Mapping[type, Mapping[str, object]] = {
+    bool: {"type": "string", "enum": ["true", "false"]},
+    int: {"type": "integer", "minimum": 0},
+}
+
+
+def _option(key: str) -> Mapping[str, object]:
+    return _OPTION_SCHEMAS.get(type(getattr(Dialect(), key)), {"type": "string", "minLength": 1})
+
+
 _ARGUMENTS = (
     Argument("name", "Name of the file, for messages and for the name of the dataset."),
-    Argument("dataset", "Dataset; a declared one is not inferred, its rules are checked."),
+    Argument(
+        "dataset", "Dataset; a declared one is not inferred, its rules are checked.", NAME_TEXT
+    ),
     Argument(
         "size_bytes",
         "Size of the complete file, if the body is only its beginning.",
         {"type": "integer", "minimum": 1},
     ),
     Argument("sheet", "Sheet of a workbook; the first one with a value by default."),
-    *(Argument(key, "How the file is written; not detected then.") for key in KEYS),
+    *(Argument(key, "How the file is written; not detected then.", _option(key)) for key in KEYS),
 )
 
 
-@operation("infer", "Datasets", answer=documents.Inference, arguments=_ARGUMENTS)
+@operation(
+    "infer",
+    "Datasets",
+    answer=documents.Inference,
+    arguments=_ARGUMENTS,
+    body={"type": "string", "format": "binary", "minLength": 1},
+    body_type="application/octet-stream",
+    max_body_bytes=MAX_DATA_BYTES,
+)
 def infer(call: Call) -> Response:
     """Infer what loading a file would do: dialect, types, the first rejects. Nothing is loaded.
 
@@ -52,21 +74,17 @@ def infer(call: Call) -> Response:
     name = given.pop("dataset", "") or dataset_name(file_name.rpartition("/")[2].split(".", 1)[0])
     if not NAME.fullmatch(name):
         raise ParameterError(f"dataset: {name!r} is not a name", parameter="dataset")
+    call.caller.check_dataset(name)
     size_bytes = _size(given.pop("size_bytes", ""), data)
     sheet = given.pop("sheet", "")
     sample = Sample(data, file_name, size_bytes == len(data), size_bytes, sheet)
     declared = _declared(call, name)
     found = dry_run(sample, name, declared, options_of(given))
-    return json_response(_document(name, found, declared, sample))
+    return json_response(_document(name, found, declared))
 
 
 def _data(call: Call) -> bytes:
-    data = call.request.stream.read(MAX_BODY_BYTES + 1)
-    if len(data) > MAX_BODY_BYTES:
-        limit = MAX_BODY_BYTES // 1024**2
-        raise TooLargeError(
-            f"the body is longer than {limit} MiB; send the first bytes, and size_bytes of the file"
-        )
+    data = call.request.get_data()
     if not data:
         raise BodyError("the body is empty; send the file, or its first bytes")
     return data
@@ -75,12 +93,13 @@ def _data(call: Call) -> bytes:
 def _size(text: str, data: bytes) -> int:
     if not text:
         return len(data)
-    if not (text.isascii() and text.isdigit()) or int(text) < len(data):
+    number = read_count(text)
+    if number is None or number < len(data):
         raise ParameterError(
             f"size_bytes: {text!r} is not a number from {len(data)}, the size of the body, on",
             parameter="size_bytes",
         )
-    return int(text)
+    return number
 
 
 def _declared(call: Call, name: str) -> Declared | None:
@@ -94,9 +113,7 @@ def _declared(call: Call, name: str) -> Declared | None:
     return Declared(found.dataset, {"name": name, **found.document})
 
 
-def _document(
-    name: str, found: DryRun, declared: Declared | None, sample: Sample
-) -> documents.Inference:
+def _document(name: str, found: DryRun, declared: Declared | None) -> documents.Inference:
     inferred = found.inferred
     evidence = found.detection.evidence if found.detection else ()
     notes = {each.document["name"]: each.evidence for each in inferred.columns} if inferred else {}
@@ -105,7 +122,7 @@ def _document(
     return documents.Inference(
         dataset=name,
         is_declared=declared is not None,
-        is_complete=sample.is_complete,
+        is_complete=found.is_complete,
         dialect=found.dialect.to_json(),
         evidence=[documents.Evidence(each.key, each.value, each.reason) for each in evidence],
         warnings=list(found.detection.warnings) if found.detection else [],

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sluice.api.downloads import download_output
 from sluice.api.formats import negotiate, write, write_page
-from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
+from sluice.api.operations import CURSOR, LIMIT, Argument, Call, known_arguments, operation
 from sluice.api.responses import json_response, stream_response
+from sluice.api.schemas import list_of_names
 from sluice.api.sse import EVENT_STREAM, stream_all, stream_ingestion
+from sluice.api.text_schemas import STORABLE_TEXT
 from sluice.csv.rejects import MASK
 from sluice.datasets.model import Field
 from sluice.documents import ingestions as documents
 from sluice.documents.ingestions import State
-from sluice.errors import NotFoundError, ParameterError
+from sluice.errors import ForbiddenError, NotFoundError, ParameterError
 from sluice.ingestion.ingestions import query_ingestions, select_ingestion
 from sluice.ingestion.reject_files import reject_lines, reject_reasons
 from sluice.postgres.catalog import read_dataset
@@ -34,7 +38,10 @@ if TYPE_CHECKING:
 
 PAGE_INGESTIONS = 50
 PAGE_REJECTS = 1000
+#: Entries of a page that is made as a whole.
+MAX_PAGE = 10_000
 REJECT_FORMATS = ("json", "csv", "ndjson", "reasons")
+PAGE_LIMIT = replace(LIMIT, schema={**LIMIT.schema, "maximum": MAX_PAGE})
 _NEWEST_FIRST = Order((Term(Field("id", "integer", nullable=False), is_descending=True),))
 _BY_RECORD = Order((Term(Field("record", "bigint", nullable=False)),))
 _BY_LINE = Order((Term(Field("line", "bigint", nullable=False)),))
@@ -46,29 +53,34 @@ _BY_LINE = Order((Term(Field("line", "bigint", nullable=False)),))
     answer=documents.IngestionPage,
     formats=(EVENT_STREAM,),
     arguments=(
-        Argument("dataset", "Only ingestions of this dataset."),
-        Argument("state", "Only ingestions in one of these states, separated by commas."),
-        LIMIT,
+        Argument("dataset", "Only ingestions of this dataset.", STORABLE_TEXT),
+        Argument(
+            "state",
+            "Only ingestions in one of these states, separated by commas.",
+            {**list_of_names(State), "minItems": 1},
+        ),
+        PAGE_LIMIT,
         CURSOR,
     ),
+    refusals=(406,),
 )
 def list_ingestions(call: Call) -> Response:
     """List ingestions, newest first; with `Accept: text/event-stream`, stream the events of all."""
     if _wants_events(call):
-        return stream_all(call.engine, call.request.headers.get("Last-Event-ID", ""))
-    arguments = _arguments(call, ("dataset", "state", "limit", "cursor"))
-    limit = parse_limit(arguments.get("limit"), call.settings.max_rows) or PAGE_INGESTIONS
+        return stream_all(call)
+    arguments = known_arguments(call, ("dataset", "state", "limit", "cursor"))
+    limit = parse_limit(arguments.get("limit"), MAX_PAGE) or PAGE_INGESTIONS
     cursor = arguments.get("cursor")
     values = {
         "dataset": arguments.get("dataset"),
+        "datasets": call.caller.listed,
         "states": _states(arguments.get("state")),
         "before": _NEWEST_FIRST.read_cursor(cursor)[0] if cursor else None,
         "limit": limit + 1,
     }
     with call.snapshot() as connection:
         rows = query_ingestions(connection, "list_ingestions", values)
-    page = rows[:limit]
-    following = _NEWEST_FIRST.cursor(json.dumps([str(page[-1].id)])) if len(rows) > limit else None
+    page, following = _NEWEST_FIRST.page(rows, limit)
     return json_response(
         documents.IngestionPage([ingestion_document(each) for each in page], following)
     )
@@ -77,17 +89,6 @@ def list_ingestions(call: Call) -> Response:
 def _wants_events(call: Call) -> bool:
     accepted = call.request.accept_mimetypes
     return accepted.best_match(["application/json", EVENT_STREAM]) == EVENT_STREAM
-
-
-def _arguments(call: Call, known: Sequence[str]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for name, value in call.arguments:
-        if name not in known:
-            raise ParameterError(
-                f"{name}: no such parameter; this route takes {', '.join(known)}", parameter=name
-            )
-        given[name] = value
-    return given
 
 
 def _states(text: str | None) -> list[str] | None:
@@ -126,10 +127,16 @@ def ingestion_document(ingestion: Ingestion) -> documents.Ingestion:
     )
 
 
-_REJECTS = """
-SELECT record, line, column_name AS "column", rule, value, reason, original
+#: Of a rejected row, and characters of its value and reason, that JSON shows; format=csv has the row in full.
+SHOWN_BYTES = 64 * 1024
+_REJECTS = f"""
+SELECT record, line, column_name AS "column", rule, left(value, {SHOWN_BYTES}) AS value,
+    left(reason, {SHOWN_BYTES}) AS reason, length(original) AS size_bytes,
+    substring(original FROM 1 FOR {SHOWN_BYTES}) AS original
 FROM sluice.rejects WHERE ingestion = CAST(:ingestion AS integer) AND fixed_by IS NULL"""
-_REJECT_NAMES = ("line", "column", "rule", "value", "reason", "original")
+_REJECT_NAMES = ("line", "column", "rule", "value", "reason")
+#: Of a batch: every thread of an instance may have one.
+_BATCH_BYTES = 512 * 1024
 
 
 @operation(
@@ -137,6 +144,7 @@ _REJECT_NAMES = ("line", "column", "rule", "value", "reason", "original")
     "Ingestions",
     answer=documents.RejectPage,
     formats=REJECT_FORMATS,
+    refusals=(406,),
     arguments=(
         LIMIT,
         CURSOR,
@@ -146,21 +154,28 @@ _REJECT_NAMES = ("line", "column", "rule", "value", "reason", "original")
     ),
 )
 def list_rejects(call: Call) -> Response:
-    """List the rejected rows of an ingestion, each in full, with position, rule and reason.
+    """List the rejected rows of an ingestion, with position, rule and reason.
 
-    With `format=csv`, the rejected lines of the file exactly as they came, under its header, in its
-    dialect and encoding: fix them and load the file. With `format=reasons`, a CSV with line, record,
-    column, rule, value and reason of each.
+    Of a row of more than 64 KiB, `original` has the first 64 KiB, and `size_bytes` is its size. With
+    `format=csv`, the rejected lines of the file exactly as they came, under its header, in its dialect
+    and encoding: fix them and load the file. With `format=reasons`, a CSV with line, record, column,
+    rule, value and reason of each.
     """
     kind = negotiate(call.request, REJECT_FORMATS)
-    arguments = _arguments(call, ("limit", "cursor", "format"))
+    arguments = known_arguments(call, ("limit", "cursor", "format"))
     limit = parse_limit(arguments.get("limit"), call.settings.max_rows)
     cursor = arguments.get("cursor")
     after = _BY_LINE.read_cursor(cursor) if cursor else None
     with ExitStack() as stack:
         connection = stack.enter_context(call.snapshot())
         ingestion = select_ingestion(connection, call.ingestion)
+        dataset = read_dataset(connection, ingestion.dataset or "")
         if kind in _FILES:
+            if kind == "csv" and dataset is not None and call.caller.hidden_fields(dataset):
+                raise ForbiddenError(
+                    "the rejected lines hold personal data, which the caller does not see; format=json and"
+                    " format=reasons mask it"
+                )
             last = -1 if after is None else int(str(after[0]))
             body = _FILES[kind](connection, ingestion, last, limit)
             headers = {"Content-Disposition": _disposition(ingestion, kind)}
@@ -170,8 +185,9 @@ def list_rejects(call: Call) -> Response:
         bindings = Bindings({"ingestion": str(call.ingestion)})
         sql = _REJECTS + (f" AND {_BY_LINE.after(after, bindings)}" if after else "")
         sql += " ORDER BY line" + (f" LIMIT {limit + 1}" if limit else "")
-        _, batches = stream(connection, sql, bindings.values)
-        dataset = read_dataset(connection, ingestion.dataset or "")
+        _, batches = stream(
+            connection, sql, bindings.values, is_of_engine=True, batch_bytes=_BATCH_BYTES
+        )
         masks = dataset is not None and dataset.has_pii
         body = _rejects_body(kind, batches, limit, ingestion, masks=masks)
         return stream_response(body, kind, {}, stack)
@@ -220,56 +236,67 @@ def _rejects_body(
     *,
     masks: bool,
 ) -> Iterator[bytes]:
+    page = _Page(batches, limit)
+    texts = ([(_reject_json(row, ingestion, masks=masks),) for row in batch] for batch in page)
     if kind == "json":
-        rows = [row for batch in batches for row in batch]
-        has_more = limit is not None and len(rows) > limit
-        page = rows[:limit]
-        cursor = _BY_LINE.cursor(json.dumps([str(page[-1][1])])) if has_more else None
-        return write_page(
-            [[(_reject_json(row, ingestion, masks=masks),) for row in page]], "rejects", cursor
-        )
-    cut = _first(batches, limit)
-    return write(
-        kind, (), ([(_reject_json(row, ingestion, masks=masks),) for row in batch] for batch in cut)
-    )
+        return write_page(texts, "rejects", page.cursor)
+    return write(kind, (), texts)
 
 
-def _first(
-    batches: Iterable[Sequence[Sequence[Any]]], limit: int | None
-) -> Iterator[Sequence[Sequence[Any]]]:
-    left = limit
-    for batch in batches:
-        yield batch if left is None else batch[:left]
-        left = None if left is None else left - len(batch[:left])
+class _Page:
+    """The first rejects of some batches, and whether there are more."""
+
+    def __init__(self, batches: Iterable[Sequence[Sequence[Any]]], limit: int | None) -> None:
+        self._batches = batches
+        self._limit = limit
+        self._line = ""
+        self._has_more = False
+
+    def __iter__(self) -> Iterator[Sequence[Sequence[Any]]]:
+        left = self._limit
+        for batch in self._batches:
+            taken = batch if left is None else batch[:left]
+            if taken:
+                self._line = str(taken[-1][1])
+                yield taken
+            self._has_more = len(taken) < len(batch)
+            left = None if left is None else left - len(taken)
+
+    def cursor(self) -> str | None:
+        """Return the cursor of the following page, once all rejects were taken."""
+        return _BY_LINE.cursor(json.dumps([self._line])) if self._has_more else None
 
 
 def _reject_json(row: Sequence[Any], ingestion: Ingestion, *, masks: bool) -> str:
-    text = MASK if masks else bytes(row[-1]).decode(_encoding_of(ingestion), "replace")
-    cells = (*row[1:-1], text)
+    *cells, size_bytes, original = row[1:]
     reject = dict(zip(_REJECT_NAMES, cells, strict=True))
+    is_whole = size_bytes <= SHOWN_BYTES
+    decoder = codecs.getincrementaldecoder(_encoding_of(ingestion))("replace")
+    reject["original"] = MASK if masks else decoder.decode(bytes(original), final=is_whole)
+    if not is_whole:
+        reject["size_bytes"] = size_bytes
     if cell := ingestion.cell_of(reject["line"], reject["column"]):
         reject["cell"] = cell
     return json.dumps(reject, ensure_ascii=False)
 
 
 @operation(
-    "listDuplicates", "Ingestions", answer=documents.DuplicatePage, arguments=(LIMIT, CURSOR)
+    "listDuplicates", "Ingestions", answer=documents.DuplicatePage, arguments=(PAGE_LIMIT, CURSOR)
 )
 def list_duplicates(call: Call) -> Response:
     """List the rows that were left out because of their key, each with the row that counts.
 
     In the order of the file, 100,000 at most; the account counts all.
     """
-    arguments = _arguments(call, ("limit", "cursor"))
-    limit = parse_limit(arguments.get("limit"), call.settings.max_rows) or PAGE_REJECTS
+    arguments = known_arguments(call, ("limit", "cursor"))
+    limit = parse_limit(arguments.get("limit"), MAX_PAGE) or PAGE_REJECTS
     cursor = arguments.get("cursor")
     after = int(str(_BY_RECORD.read_cursor(cursor)[0])) if cursor else -1
     with call.snapshot() as connection:
         select_ingestion(connection, call.ingestion)
         values = {"ingestion": call.ingestion, "after": after, "limit": limit + 1}
         rows = connection.execute(statement("page_of_duplicates"), values).all()
-    page = rows[:limit]
-    following = _BY_RECORD.cursor(json.dumps([str(page[-1].record)])) if len(rows) > limit else None
+    page, following = _BY_RECORD.page(rows, limit)
     return json_response(documents.DuplicatePage([_duplicate(each) for each in page], following))
 
 
@@ -296,8 +323,7 @@ def list_events(call: Call) -> Response:
     if not accepted or accepted.best_match([EVENT_STREAM, "application/json"]) != (
         "application/json"
     ):
-        last_event_id = call.request.headers.get("Last-Event-ID", "")
-        return stream_ingestion(call.engine, number, last_event_id)
+        return stream_ingestion(call, number)
     with call.snapshot() as connection:
         select_ingestion(connection, number)
         values = {"ingestion": number, "sequence": 0}
@@ -305,7 +331,7 @@ def list_events(call: Call) -> Response:
     return json_response({"events": [row.body for row in rows]})
 
 
-@operation("showOutput", "Ingestions", formats=("csv",))
+@operation("showOutput", "Ingestions", formats=("csv",), refusals=(409, 416), statuses=(206, 304))
 def show_output(call: Call) -> Response:
     """Download the output of a file, if its dataset declares one; takes `Range`.
 

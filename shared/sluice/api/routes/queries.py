@@ -22,14 +22,14 @@ from sluice.api.formats import (
     write,
 )
 from sluice.api.operations import Argument, Call, operation
-from sluice.api.responses import json_response, stream_response
+from sluice.api.responses import attachment, json_response, stream_response
 from sluice.charts.chart import MAX_ROWS
 from sluice.documents import datasets as documents
 from sluice.documents.document import parse
 from sluice.errors import NotFoundError, ParameterError, RequestError
 from sluice.postgres.catalog import DatasetVersion, dataset_version, version_for_query
 from sluice.querying.parameters import read_parameters
-from sluice.querying.reading import stream, without_comments
+from sluice.querying.reading import stream
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -75,6 +75,7 @@ def _current(call: Call, connection: Connection) -> tuple[_Found, dict[str, str]
         known = ", ".join(each.name for each in found.dataset.queries) or "none"
         name = call.path["query"]
         raise NotFoundError(f"{found.dataset.name} has no query {name}; it has {known}")
+    call.caller.check_reads(found)
     kind = _format(call, query)
     return (found, query), freshness_headers(found, kind)
 
@@ -91,13 +92,16 @@ def _current(call: Call, connection: Connection) -> tuple[_Found, dict[str, str]
             {"type": "string", "enum": [*FORMATS, *SHOWN_FORMATS]},
         ),
     ),
+    refusals=(406, 409),
+    statuses=(304,),
 )
 @conditional(_current)
 def ask_query(call: Call, connection: Connection, asked: _Found) -> Response:
     """Answer a named query: with an object or rows, or drawn, as the query declares.
 
     `svg` is the picture that the query declares, `html` a page with the picture, a form for the
-    parameters, and the rows. A query that declares no picture has no `svg`.
+    parameters, and the rows. A query that declares no picture has no `svg`. `spreadsheet` is a CSV
+    without formulas, to be opened in a spreadsheet.
     """
     found, query = asked
     kind = _format(call, query)
@@ -111,7 +115,10 @@ def ask_query(call: Call, connection: Connection, asked: _Found) -> Response:
     columns, batches = _answer(connection, query, values, kind)
     if kind == "json" and query.returns == "one":
         return stream_response(_object(batches, query.name), kind)
-    return stream_response(write(kind, columns, batches), kind)
+    headers = {}
+    if kind == "spreadsheet":
+        headers["Content-Disposition"] = attachment(f"{found.dataset.name}_{query.name}")
+    return stream_response(write(kind, columns, batches), kind, headers)
 
 
 def _format(call: Call, query: Query) -> str:
@@ -136,7 +143,7 @@ def _answer(
 ) -> _Answer:
     return stream(
         connection,
-        without_comments(query.sql),
+        query.sql,
         values,
         types=query.parameter_types,
         as_json=kind in JSON_FORMATS,
@@ -158,7 +165,8 @@ def _first_rows(
     columns, batches = _answer(connection, query, values)
     names = [each.name for each in columns]
     every = itertools.chain.from_iterable(batches)
-    rows = [dict(zip(names, row, strict=True)) for row in itertools.islice(every, MAX_ROWS + 1)]
+    first = map(pages.shortened, itertools.islice(every, MAX_ROWS + 1))
+    rows = [dict(zip(names, row, strict=True)) for row in first]
     return rows[:MAX_ROWS], len(rows) > MAX_ROWS
 
 
@@ -171,7 +179,7 @@ def _page(call: Call, connection: Connection, found: DatasetVersion, query: Quer
         status, body = 200, pages.page(found, query, dict(given), values, rows, has_more=has_more)
     except RequestError as error:
         status, body = error.status, pages.refusal(found, query, dict(given), error)
-    return Response(body, status, pages.HEADERS, content_type=MEDIA_TYPES["html"])
+    return Response(body, status, content_type=MEDIA_TYPES["html"])
 
 
 OPERATIONS = (list_queries, ask_query)

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from werkzeug.wrappers import Response
 
 from sluice.api import pages
+from sluice.api.bodies import MAX_DATA_BYTES
 from sluice.api.conditional import conditional, freshness_headers
 from sluice.api.formats import (
     COLUMNAR_FORMATS,
@@ -23,8 +24,10 @@ from sluice.api.formats import (
     write_headerless_file,
     write_page,
 )
-from sluice.api.operations import CURSOR, LIMIT, Argument, Call, operation
-from sluice.api.responses import json_response, stream_response
+from sluice.api.operations import CURSOR, LIMIT, Argument, Call, names_schema, operation
+from sluice.api.responses import attachment, json_response, stream_response
+from sluice.api.schemas import record
+from sluice.datasets.identifiers import NAME
 from sluice.documents import ingestions as documents
 from sluice.documents.datasets import RowPage
 from sluice.documents.document import to_json
@@ -38,11 +41,9 @@ from sluice.errors import (
 )
 from sluice.parsing.json_rows import read_json
 from sluice.postgres.catalog import DatasetVersion, dataset_version
-from sluice.postgres.named_sql import composed
-from sluice.querying.reading import BATCH_ROWS, fetch_json, stream
+from sluice.querying.reading import BATCH_ROWS, fetch_json, read, stream
 from sluice.querying.rows import (
     RowsRequest,
-    Statement,
     parse_rows_request,
     refuse_filters_by_parameters,
     row_by_key,
@@ -52,13 +53,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from sluice.datasets.model import Dataset
-    from sluice.ingestion.insert_rows import IdempotencyKey, InsertResult
+    from sluice.ingestion.idempotency import IdempotencyKey, InsertResult
 
 #: Rows of a page when the client sets no limit.
 _PAGE_ROWS = {"json": 1000, "html": pages.PAGE_ROWS}
 #: Rows of a posted request.
 MAX_ROWS = 1000
-MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_KEY_CHARACTERS = 255
 KEY_HEADER = "Idempotency-Key"
 
@@ -71,16 +71,25 @@ _IDEMPOTENCY_KEY = Argument(
     KEY_HEADER,
     "Makes the request take effect once, however often it is sent: a repetition gets the same"
     " answer, another body under the same key 422. Kept for a week.",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS},
     place="header",
 )
-_ROWS = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": {"type": "object"}}
+_ROWS = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MAX_ROWS,
+    "items": {"description": "An object, or a list of cells; anything else is a rejected row."},
+}
+_ROWS_OF_ONE = {"anyOf": [_ROWS, {**record({"rows": _ROWS}), "additionalProperties": False}]}
+_NAMES = names_schema(NAME.pattern)
 
 
 def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[str, str]]:
     found = dataset_version(connection, call.path["dataset"])
     refuse_filters_by_parameters(found.dataset, call.arguments)
     kind = "json" if "key" in call.path else negotiate(call.request, ROW_FORMATS)
-    return found, freshness_headers(found, kind)
+    variant = f"{kind}-masked" if call.caller.hidden_fields(found.dataset) else kind
+    return found, freshness_headers(found, variant)
 
 
 @operation(
@@ -89,11 +98,11 @@ def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[s
     answer=RowPage,
     formats=ROW_FORMATS,
     arguments=(
-        Argument("select", "Columns of the answer, separated by commas; all by default."),
+        Argument("select", "Columns of the answer, separated by commas; all by default.", _NAMES),
         Argument("order", "Columns to order by: `a.desc,b`."),
         LIMIT,
         CURSOR,
-        Argument("group", "Columns to group by, separated by commas."),
+        Argument("group", "Columns to group by, separated by commas.", _NAMES),
         Argument(
             "measure",
             "What to measure of each group: `count`, `sum(a)`, `avg(a)`, `min(a)`, `max(a)`,"
@@ -101,6 +110,8 @@ def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[s
         ),
         FORMAT,
     ),
+    refusals=(406,),
+    statuses=(304,),
 )
 @conditional(_current)
 def list_rows(call: Call, connection: Connection, found: DatasetVersion) -> Response:
@@ -115,22 +126,30 @@ def list_rows(call: Call, connection: Connection, found: DatasetVersion) -> Resp
     rows, up to the limit of the service, above which the request is refused. With a limit, the
     header Link has the following page in every format. A CSV is a file that the dataset loads; if
     its files have no header, neither has the CSV, unless `select` is given, and the media type has
-    `header=absent`. Values of type numeric are decimals in parquet and arrow, or texts if they have
-    more digits than a decimal.
+    `header=absent`. `spreadsheet` is a CSV to be opened in a spreadsheet: a text that it would
+    execute as a formula begins with an apostrophe. Values of type numeric are decimals in parquet
+    and arrow, or texts if they have more digits than a decimal.
+
+    Columns with personal data (`pii`) are `***` for a caller without the right to see them, who can
+    neither filter, order, group nor measure by them.
     """
     kind = negotiate(call.request, ROW_FORMATS)
     max_rows = call.settings.max_rows
-    wanted = parse_rows_request(found.dataset, call.arguments, max_rows)
+    hidden = call.caller.hidden_fields(found.dataset)
+    wanted = parse_rows_request(found.dataset, call.arguments, max_rows, hidden)
     if kind in _PAGE_ROWS and wanted.limit is None:
         wanted = replace(wanted, limit=min(_PAGE_ROWS[kind], max_rows))
+    wanted.check_hidden()
     if kind == "csv":
         wanted = wanted.as_file()
     cursor = _next_cursor(connection, wanted, max_rows)
     headers = {"Link": f'<{_next_url(call, cursor)}>; rel="next"'} if cursor else {}
     if kind == "html":
         return _page(call, connection, found, wanted, cursor, headers)
+    if kind == "spreadsheet":
+        headers["Content-Disposition"] = attachment(found.dataset.name)
     response = stream_response(_body(connection, wanted, kind, cursor, max_rows), kind, headers)
-    if kind == "csv" and wanted.grouping is None:
+    if kind == "csv" and wanted.is_of_files:
         response.mimetype_params["charset"] = found.dataset.dialect.encoding
     if kind == "csv" and wanted.is_of_headerless_files:
         response.mimetype_params["header"] = "absent"  # RFC 4180
@@ -147,9 +166,8 @@ def _page(
 ) -> Response:
     statement = wanted.page(call.settings.max_rows, is_json=False)
     _, batches = stream(connection, statement.sql, statement.values)
-    rows = list(itertools.chain.from_iterable(batches))
+    rows = [pages.shortened(row) for row in itertools.chain.from_iterable(batches)]
     body = pages.rows_page(found, wanted, call.arguments, rows, cursor)
-    headers = {**pages.HEADERS, **headers}
     return Response(body, headers=headers, content_type=MEDIA_TYPES["html"])
 
 
@@ -158,7 +176,9 @@ def _body(
 ) -> Iterator[bytes]:
     page = wanted.page(max_rows, is_json=kind in JSON_FORMATS)
     if kind == "json" and wanted.limit is not None and wanted.limit <= BATCH_ROWS:
-        return write_page(fetch_json(connection, page.sql, page.values), "rows", cursor)
+        batch = fetch_json(connection, page.sql, page.values)
+        if batch is not None:
+            return write_page(batch, "rows", lambda: cursor)
     columns, batches = stream(
         connection,
         page.sql,
@@ -166,11 +186,13 @@ def _body(
         as_json=kind in JSON_FORMATS,
         counts_digits=kind in COLUMNAR_FORMATS,
     )
-    if kind == "csv" and wanted.grouping is None:
+    if kind == "csv" and wanted.is_of_files:
         if wanted.is_of_headerless_files:
             return write_headerless_file(wanted.dataset, columns, batches)
         return write_file(wanted.dataset, columns, batches)
-    return write_page(batches, "rows", cursor) if kind == "json" else write(kind, columns, batches)
+    if kind == "json":
+        return write_page(batches, "rows", lambda: cursor)
+    return write(kind, columns, batches)
 
 
 def _next_cursor(connection: Connection, wanted: RowsRequest, max_rows: int) -> str | None:
@@ -180,19 +202,17 @@ def _next_cursor(connection: Connection, wanted: RowsRequest, max_rows: int) -> 
         TooLargeError: there is no limit and more rows match than one answer may have.
     """
     if wanted.limit is None:
-        if _execute(connection, wanted.count(max_rows + 1)).scalar_one() > max_rows:
+        count = wanted.count(max_rows + 1)
+        if read(connection, count.sql, count.values).rows[0][0] > max_rows:
             raise TooLargeError(
                 f"more than {max_rows:,} rows match, the most that one answer may have;"
                 " filter, aggregate with group= and measure=, or page with limit= and cursor=",
                 max_rows=max_rows,
             )
         return None
-    keysets = _execute(connection, wanted.last_keyset()).scalars().all()
-    return wanted.order.cursor(keysets[0]) if len(keysets) == 2 else None
-
-
-def _execute(connection: Connection, found: Statement) -> Any:  # a CursorResult
-    return connection.execute(composed(found.sql), dict(found.values))
+    last = wanted.last_keyset()
+    keysets = read(connection, last.sql, last.values).rows
+    return wanted.order.cursor(keysets[0][0]) if len(keysets) == 2 else None
 
 
 def _next_url(call: Call, cursor: str) -> str:
@@ -200,11 +220,12 @@ def _next_url(call: Call, cursor: str) -> str:
     return f"{call.request.path}?{urlencode([*kept, ('cursor', cursor)])}"
 
 
-@operation("showRow", "Rows", answer={"type": "object"})
+@operation("showRow", "Rows", answer={"type": "object"}, statuses=(304,))
 @conditional(_current)
 def show_row(call: Call, connection: Connection, found: DatasetVersion) -> Response:
     """Return the row of a key; write a key of several columns as `a,b`."""
-    wanted = row_by_key(found.dataset, call.path["key"])
+    hidden = call.caller.hidden_fields(found.dataset)
+    wanted = row_by_key(found.dataset, call.path["key"], hidden)
     _, batches = stream(connection, wanted.sql, wanted.values, as_json=True)
     for batch in batches:
         return stream_response(iter([f"{batch[0][0]}\n".encode()]), "json")
@@ -220,7 +241,12 @@ class NothingLoadedError(RowsRefusedError):
 
 
 @operation(
-    "postRows", "Rows", answer=documents.InsertedRows, arguments=(_IDEMPOTENCY_KEY,), body=_ROWS
+    "postRows",
+    "Rows",
+    answer=documents.InsertedRows,
+    arguments=(_IDEMPOTENCY_KEY,),
+    body=_ROWS_OF_ONE,
+    max_body_bytes=MAX_DATA_BYTES,
 )
 def post_rows(call: Call) -> Response:
     """Load and publish 1 to 1000 rows, and return the outcome of each.
@@ -230,7 +256,7 @@ def post_rows(call: Call) -> Response:
     column, rule and reason; rejects are kept like those of a file. The rows are an ingestion of
     their own: it has an account and events, and can be undone.
     """
-    body = parse_body(read_data(call))
+    body = parse_body(call.request.get_data())
     rows = body.get("rows") if isinstance(body, dict) and set(body) == {"rows"} else body
     found = insert(call, {call.path["dataset"]: rows}, body)
     (inserted,) = found.groups
@@ -244,28 +270,16 @@ def post_rows(call: Call) -> Response:
     "Rows",
     answer=documents.InsertedRowsOfMany,
     arguments=(_IDEMPOTENCY_KEY,),
-    body={"type": "object", "additionalProperties": _ROWS},
+    body={"type": "object", "minProperties": 1, "additionalProperties": _ROWS},
+    max_body_bytes=MAX_DATA_BYTES,
 )
 def post_rows_of_many(call: Call) -> Response:
     """Load 1 to 1000 rows of several datasets in one transaction."""
-    body = parse_body(read_data(call))
+    body = parse_body(call.request.get_data())
     if not isinstance(body, dict):
         raise BodyError('the body is not a JSON object: send {"<dataset>": [<rows>], ...}')
     found = insert(call, body, body)
     return json_response(documents.InsertedRowsOfMany(found.groups), headers=_headers(found))
-
-
-def read_data(call: Call) -> bytes:
-    """Return the bytes of the body.
-
-    Raises:
-        TooLargeError: it is too long.
-    """
-    data = call.request.stream.read(MAX_BODY_BYTES + 1)
-    if len(data) > MAX_BODY_BYTES:
-        limit = MAX_BODY_BYTES // 1024**2
-        raise TooLargeError(f"the body is longer than {limit} MiB; send fewer rows, or a file")
-    return data
 
 
 def parse_body(data: bytes) -> Any:  # any JSON value
@@ -298,6 +312,8 @@ def insert(
     from sluice.ingestion.insert_rows import insert_rows  # noqa: PLC0415
     from sluice.ingestion.row_groups import RowGroup  # noqa: PLC0415  # both paid where first used
 
+    for name in rows:
+        call.caller.check_dataset(name)
     lists = {name: _list(name, each) for name, each in rows.items()}
     _check_count(sum(map(len, lists.values())))
     groups = [
@@ -327,7 +343,7 @@ def _dataset(call: Call, name: str) -> Dataset:
 
 
 def _idempotency_key(call: Call, body: object) -> IdempotencyKey | None:
-    from sluice.ingestion.insert_rows import IdempotencyKey  # noqa: PLC0415
+    from sluice.ingestion.idempotency import IdempotencyKey  # noqa: PLC0415
 
     key = call.request.headers.get(KEY_HEADER)
     if key is None:
@@ -336,7 +352,9 @@ def _idempotency_key(call: Call, body: object) -> IdempotencyKey | None:
         raise ParameterError(
             f"{KEY_HEADER}: has 1 to {MAX_KEY_CHARACTERS} characters", parameter=KEY_HEADER
         )
-    return IdempotencyKey.of(key, f"{call.request.method} {call.request.path}", body)
+    route = f"{call.request.method} {call.request.path}"
+    # A caller never meets the keys of another one.
+    return IdempotencyKey.of(f"{call.caller.key}:{key}" if call.caller.key else key, route, body)
 
 
 def _headers(found: InsertResult) -> dict[str, str]:

@@ -11,11 +11,12 @@ from sluice.datasets.identifiers import NAME
 from sluice.documents import ingestions as documents
 from sluice.errors import BodyError
 from sluice.ingestion.notifications import OPTION_PREFIX, dialect_options
+from sluice.ingestion.uploads import record_upload
+from sluice.ports import MAX_OBJECT_NAME_BYTES
+from sluice.postgres.connection import transaction
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
-
-MAX_OBJECT_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 
 
 @operation(
@@ -23,6 +24,7 @@ MAX_OBJECT_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#na
     "Ingestions",
     status=201,
     answer=documents.UploadSession,
+    refusals=(412,),
     body=documents.UploadRequest,
 )
 def open_upload(call: Call) -> Response:
@@ -35,8 +37,11 @@ def open_upload(call: Call) -> Response:
         raise BodyError(
             f"dataset: {body.dataset!r} is not a name: lowercase letters, digits and _, 48 at most"
         )
+    call.caller.check_dataset(body.dataset)
     dialect_options(body.dialect)
     stored = _object_name(body.dataset, name)
+    with transaction(call.engine) as connection:
+        record_upload(connection, call.environment(), stored)
     url = open_session(
         call.settings.project,
         call.settings.inbox,

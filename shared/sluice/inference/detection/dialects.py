@@ -8,11 +8,10 @@ trailing delimiters; the header; the footer.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sluice.csv.dialects import Dialect
-from sluice.csv.encodings import WINDOWS
 from sluice.errors import EmptyFileError
 from sluice.inference.detection.candidates import is_allowed
 from sluice.inference.detection.file_parts import FileParts
@@ -28,7 +27,6 @@ _SEPARATOR_LINE = re.compile(
 )
 
 
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r|\Z)")
 
 
@@ -64,10 +62,12 @@ def detect_dialect(
         head: the first bytes of the file, decompressed, in a superset of ASCII.
         tail: its last bytes; may overlap the head, and be empty if the head is complete.
         is_complete: whether the head is the whole file.
-        given: keys of the dialect that are declared, and not to be detected.
+        given: keys of the dialect that are declared, and not to be detected; a declared header that does not
+            fit the rows is skipped all the same.
 
     Raises:
         EmptyFileError: the file has no text.
+        EncodingMismatchError: it is in an encoding that cannot be detected.
     """
     known = dict(given)
     encoding = known.get("encoding")
@@ -89,15 +89,14 @@ def detect_dialect(
     parts = FileParts.of(sample, choice, known)
     evidence = (*explain_form(sample, choice, separator), *explain_parts(parts))
     names = parts.names()
+    if parts.skips_header:
+        given = {**given, "header": False}
     return Detection(
         dialect=_dialect(evidence, given),
         header=names,
         width=len(names) or parts.width,
         evidence=tuple(each for each in evidence if each.key not in given),
-        warnings=(
-            *(_encoding_doubts(sample) if not encoding else ()),
-            *find_doubts(choice, parts, names, sample.line_again(head, parts.header_line)),
-        ),
+        warnings=(*find_doubts(choice, parts, names, sample.line_again(head, parts.header_line)),),
     )
 
 
@@ -107,17 +106,6 @@ def _separator_line(text: str, known: Mapping[str, object]) -> str:
     if not found or "delimiter" in known or "skip_lines" in known:
         return ""
     return "\t" if found[1] == "\\t" else found[1]
-
-
-def _encoding_doubts(sample: Sample) -> Iterator[str]:
-    """Report text in which whole words are not ASCII, as no language of Windows-1252 has them."""
-    if sample.encoding != WINDOWS:
-        return
-    runs = _NOT_ASCII.findall(sample.text)
-    if sum(len(run) > 2 for run in runs) * 2 > len(runs):
-        yield (
-            f"the text is not UTF-8, and hardly {WINDOWS}; declare its encoding, such as cp1251 or shift_jis"
-        )
 
 
 def _without_first_line(sample: Sample) -> Sample:

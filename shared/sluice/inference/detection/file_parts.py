@@ -34,6 +34,7 @@ class FileParts:
         header: whether it has names.
         footer: the lines at the end that are no records.
         width: number of its columns.
+        skips_header: whether there is a header that does not fit the rows, and is part of the preamble.
     """
 
     reading: Reading
@@ -44,6 +45,7 @@ class FileParts:
     header: Header
     footer: Footer
     width: int
+    skips_header: bool
 
     @classmethod
     def of(cls, sample: Sample, choice: Choice, known: Mapping[str, object]) -> FileParts:
@@ -54,8 +56,17 @@ class FileParts:
         if "comment" in known:
             comments = Comments(str(known["comment"]), "declared")
         skip = known.get("skip_lines")
-        table = find_table(found, comments.prefix, None if skip is None else int(str(skip)))
-        header = _header([reading.cells(each) for each in table.records], table.width, known)
+        table = find_table(
+            found,
+            comments.prefix,
+            None if skip is None else int(str(skip)),
+            may_have_header=bool(known.get("header", True)),
+        )
+        masked = [reading.cells(each) for each in table.records]
+        header = _header(masked, table.width, known)
+        skips_header = table.has_broken_header or _is_above(masked, table, known)
+        if skips_header:
+            header = Header(False, 1, "the header does not fit the rows", True)
         ends_empty = _ends_empty(table, reading)
         is_trailing = ends_empty and _is_trailing(table, reading, has_header=header.is_present)
         is_trailing = bool(known.get("trailing_delimiter", is_trailing))
@@ -66,7 +77,9 @@ class FileParts:
             sample, table, reading, [row for row in body if len(row) == width], comments
         )
         may_be = ends_empty and not header.is_present and "trailing_delimiter" not in known
-        return cls(reading, comments, table, is_trailing, may_be, header, footer, width)
+        return cls(
+            reading, comments, table, is_trailing, may_be, header, footer, width, skips_header
+        )
 
     @property
     def header_line(self) -> int:
@@ -82,6 +95,14 @@ class FileParts:
     def _values(self, record: Record) -> list[str]:
         values = [each.strip() for each in self.reading.values(record)]
         return values[:-1] if self.is_trailing and len(values) > 1 and not values[-1] else values
+
+
+def _is_above(rows: Sequence[Sequence[str]], table: Table, known: Mapping[str, object]) -> bool:
+    """Whether the header that is declared is the line above the table: its first record has only values."""
+    if not (table.skipped and known.get("header")) or "skip_lines" in known:
+        return False
+    found = _header(rows, table.width, {})
+    return not found.is_present and (found.is_certain or table.ragged_line > 0)
 
 
 def _ends_empty(table: Table, reading: Reading) -> bool:
@@ -113,13 +134,18 @@ def _header(rows: Sequence[Sequence[str]], width: int, known: Mapping[str, objec
     if len(rows) > 1 and is_rule(rows[1]):
         found = Header(True, 2, "the second line is a rule below names", True)
     else:
-        found = find_header(rows[0], [row for row in rows[1:] if len(row) == width])
+        regular = [row for row in rows[1:] if len(row) == width]
+        found = find_header(rows[0], regular or [_padded(row, width) for row in rows[1:]])
     if "header" in known:
         found = replace(found, is_present=bool(known["header"]), is_certain=True)
     if "header_lines" in known:
         lines = int(str(known["header_lines"]))
         found = replace(found, lines=lines, is_present=found.is_present or lines > 1)
     return found
+
+
+def _padded(row: Sequence[str], width: int) -> Sequence[str]:
+    return [*row[:width], *[""] * (width - len(row))]
 
 
 def _footer(

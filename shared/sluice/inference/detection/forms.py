@@ -12,6 +12,7 @@ from sluice.inference.detection.candidates import (
     has_doubled_backslashes,
     is_allowed,
 )
+from sluice.inference.detection.header import are_names
 from sluice.inference.detection.reading import DELIMITER, LF, QUOTED, Form, read
 from sluice.inference.detection.sampling import Sample
 from sluice.inference.detection.scoring import Score, is_commented, score
@@ -21,6 +22,11 @@ _FIRST_CHARS = 16 * 1024
 _MAX_FINALISTS, _FINALIST_SHARE = 5, 0.6
 #: From which share of the best score on another delimiter is reported as possible.
 _AMBIGUOUS_SHARE = 0.92
+#: Delimiters that divide the names of a header whatever is below it.
+_COMMON = (",", ";", "\t", "|")
+_DECIMAL = re.compile(r" *[+-]?\d+,\d+ *")
+#: Lines and fields in which pairs of quotes show a delimiter that does not divide all lines equally.
+_FEW_LINES, _FEW_FIELDS = 4, 3
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+\Z")
 #: Doubled delimiters that, once in each record, are more likely an empty column.
 EMPTY_COLUMNS = (",,", ";;", "\t\t")
@@ -60,6 +66,8 @@ def choose_form(sample: Sample, known: Mapping[str, object]) -> Choice:
     scores = _compare(text, known, is_whole=sample.is_whole)
     best = scores[0]
     if "delimiter" not in known:
+        best = _by_header(best, text, is_whole=sample.is_whole) or best
+        best = _by_quotes(best, scores) or best
         best = _refined(best, text, known, is_whole=sample.is_whole)
     if sample.late:
         best = _with_late_quotes(best, text, sample.late, known)
@@ -112,6 +120,44 @@ def _score(text: str, form: Form, *, is_whole: bool) -> Score:
 
 def _sorted(scores: list[Score]) -> list[Score]:
     return sorted(scores, key=lambda each: -each.total)
+
+
+def _by_header(best: Score, text: str, *, is_whole: bool) -> Score | None:
+    """Return the score with the delimiter that divides the first line into names, if the best does not."""
+    reading = best.reading
+    first = reading.contents[0] if reading.contents else None
+    if first is None or first.lines > 1 or first.width > 1:
+        return None
+    found = [
+        _score(text, replace(reading.form, delimiter=each, spaces=False), is_whole=is_whole)
+        for each in _COMMON
+        if are_names(first.text.split(each))
+    ]
+    is_common = reading.form.delimiter in _COMMON
+    if len(found) != 1 or (is_common and not _has_commas_in_numbers(found[0])):
+        return None
+    return found[0]
+
+
+def _by_quotes(best: Score, scores: Sequence[Score]) -> Score | None:
+    """Return the score with the delimiter between which quotes pair in each line, if the best has none."""
+    if best.reading.form.delimiter:
+        return None
+    found = (
+        each
+        for each in scores
+        if each.reading.quoted >= len(each.reading.contents) > _FEW_LINES
+        and each.width > _FEW_FIELDS
+        and each.fitting * 3 >= len(each.reading.contents)
+        and not (each.reading.junk or each.reading.is_open or each.reading.unclosed)
+    )
+    return next(found, None)
+
+
+def _has_commas_in_numbers(found: Score) -> bool:
+    """Whether commas are only in numbers such as 1,5."""
+    cells = (cell for each in found.reading.contents for cell in found.reading.cells(each))
+    return all("," not in cell or _DECIMAL.fullmatch(cell) for cell in cells)
 
 
 def _refined(best: Score, text: str, known: Mapping[str, object], *, is_whole: bool) -> Score:

@@ -33,6 +33,7 @@ _NAMES = re.compile(
     r"|nom|datum|betrag|preis|menge|ort|strasse|plz|fecha|nombre|ciudad|precio|valor|ville|prix)"
     r"(?:[ _.\-]?(?:id|\d+|name|at|code|no))?\W*"
 )
+_NAME_KINDS = (Kind.WORDS, Kind.CODE, Kind.QUOTED)
 _LETTER = re.compile(r"[^\W\d_]")
 _UNIT = re.compile(r"[\[(].*[\])]")
 _YEARS = range(1900, 2101)
@@ -92,6 +93,15 @@ def _columns_of(count: int) -> str:
 def plain(cell: str) -> str:
     """Return the text of a masked cell without mark and white space round it."""
     return cell.removeprefix(QUOTED).strip()
+
+
+def are_names(cells: Row) -> bool:
+    """Whether cells could be nothing but names: three or more different texts, or two words."""
+    texts = [cell.removeprefix(QUOTED) for cell in cells]
+    is_named = all(kind_of(cell) in _NAME_KINDS for cell in cells)
+    is_apart = any(text != text.strip() for text in texts)
+    is_certain = len(texts) > 2 or (len(texts) == 2 and not any(" " in text for text in texts))
+    return is_named and is_certain and not is_apart and len(set(texts)) == len(texts)
 
 
 def main_kind(column: Sequence[str]) -> Kind | None:

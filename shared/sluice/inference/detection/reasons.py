@@ -134,7 +134,7 @@ def find_doubts(
     skipped = parts.table.ragged_line
     if skipped and not names:
         yield (
-            f"line {skipped} may be the header, but has not {_fields(parts.width)}; it is skipped,"
+            f"line {skipped} may be the header, but cannot be read as {_fields(parts.width)}; it is skipped,"
             " and the columns have no names"
         )
     yield from _header_warnings(parts, names, repeated_line)
@@ -159,7 +159,8 @@ def _header_warnings(parts: FileParts, names: Sequence[str], repeated_line: int)
     if not names:
         return
     first = parts.table.records[0]
-    again = [each.line for each in parts.table.records[1:] if each.text == first.text]
+    rows = parts.table.records[parts.header.lines :]
+    again = [each.line for each in rows if each.text == first.text]
     if again or repeated_line:
         line = again[0] if again else repeated_line
         yield f"line {line} repeats the header and will be rejected"

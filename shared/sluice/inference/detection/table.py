@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from sluice.inference.detection.cell_kinds import VALUES, Kind, kind_of
-from sluice.inference.detection.header import main_kind, plain
-from sluice.inference.detection.reading import Reading, Record
+from sluice.inference.detection.header import are_names, main_kind, plain
+from sluice.inference.detection.reading import QUOTE, Reading, Record
 from sluice.inference.detection.scoring import Score
 
 #: Records of equal width that make a table, with and without a border before it.
@@ -21,6 +21,8 @@ _TABLE, _TABLE_AFTER_BORDER = 4, 2
 #: Records of a preamble of `key, value` lines, and how many times longer the table must be.
 _MAX_METADATA, _MUCH_LONGER, _FEW = 30, 2, 5
 _LOOK_AHEAD = 5
+#: Rows that show that the header has a name too many, or too few.
+_MANY = 10
 _NO_NAMES = VALUES | {Kind.BROKEN}
 _TITLE = re.compile(r":|\d{4}")
 #: Lines above a table that may be its preamble.
@@ -38,6 +40,7 @@ class Table:
         skipped: the preamble, as text.
         next_line: physical line of the first record of another table; 0 if there is none.
         ragged_line: the skipped line directly above, if it is divided but not like the table; else 0.
+        has_broken_header: whether the skipped line directly above is a header that does not fit the rows.
     """
 
     records: tuple[Record, ...]
@@ -46,15 +49,19 @@ class Table:
     skipped: str
     next_line: int
     ragged_line: int
+    has_broken_header: bool = False
 
 
-def find_table(found: Score, comment: str, skip_lines: int | None) -> Table:
+def find_table(
+    found: Score, comment: str, skip_lines: int | None, *, may_have_header: bool = True
+) -> Table:
     """Find the first table.
 
     Args:
         found: the form of the file.
         comment: the prefix of comments.
         skip_lines: number of lines that are skipped, if that is known.
+        may_have_header: whether the first record may be a header.
     """
     reading = found.reading
     contents = [each for each in reading.contents if not _is_comment(each, comment)]
@@ -65,6 +72,12 @@ def find_table(found: Score, comment: str, skip_lines: int | None) -> Table:
     width, start = found.width, 0
     if skip_lines is None:
         width, start = _find_start(contents, found.width, reading)
+    is_broken = (
+        skip_lines is None
+        and may_have_header
+        and _has_broken_header(contents[start:], width, reading)
+    )
+    start += is_broken
     table = contents[start:]
     end = _find_next(table, width, reading)
     skipped = contents[:start]
@@ -78,7 +91,8 @@ def find_table(found: Score, comment: str, skip_lines: int | None) -> Table:
             :100
         ],
         next_line=table[end].line if end < len(table) else 0,
-        ragged_line=_ragged_line(skipped, table[0]),
+        ragged_line=skipped[-1].line if is_broken else _ragged_line(skipped, table[0]),
+        has_broken_header=is_broken,
     )
 
 
@@ -117,6 +131,8 @@ def _find_start(contents: Sequence[Record], width: int, reading: Reading) -> tup
     start = _after_titles(fits, contents, reading)
     broken = (at for at in range(start) if _is_broken_row(contents[at], width, reading))
     start = next(broken, start)
+    if start and _is_named(contents, start, reading):
+        start = 0
     if start and _is_ragged_header(contents, start, reading):
         start -= 1
     return width, start if start <= max(MAX_PREAMBLE, len(fits)) else 0
@@ -222,6 +238,15 @@ def _is_broken_row(record: Record, width: int, reading: Reading) -> bool:
     return record.width > 2 and is_near and values * 2 > record.width
 
 
+def _is_named(contents: Sequence[Record], start: int, reading: Reading) -> bool:
+    """Whether the first record has names, with nothing but rows between it and the first of full width."""
+    names, *rows = (reading.cells(each) for each in contents[:start])
+    are_rows = all(any(kind_of(cell) in VALUES for cell in row) for row in rows)
+    return (
+        are_names(names) and are_rows and not _is_above_header(contents[start], contents, reading)
+    )
+
+
 def _is_ragged_header(contents: Sequence[Record], start: int, reading: Reading) -> bool:
     """Whether the record before the first of full width has names, and that one has none."""
     header, first = contents[start - 1], contents[start]
@@ -233,12 +258,31 @@ def _is_ragged_header(contents: Sequence[Record], start: int, reading: Reading) 
     return is_near and is_named and has_values and header.line + header.lines == first.line
 
 
+def _has_broken_header(table: Sequence[Record], width: int, reading: Reading) -> bool:
+    """Whether the first record has names, and a quote that is not closed or a width that no row has."""
+    if len(table) < 2 or table[0].lines > 1:
+        return False
+    header, rows = table[0], table[1:]
+    names = reading.cells(header)
+    if any(kind_of(each) in VALUES for each in names) or _filled(header, reading) * 2 <= len(names):
+        return False
+    if any(each.startswith(QUOTE) for each in names):
+        return any(kind_of(each) in VALUES for each in reading.cells(rows[0]))
+    fits = [each for each in rows if each.width == width]
+    is_terminated = header.width == width - 1 and not any(
+        plain(reading.cells(each)[-1]) for each in fits
+    )
+    is_alone = header.width not in {width, *(each.width for each in rows)}
+    are_most = len(fits) >= max(_MANY, len(rows) * 0.9)
+    return are_most and is_alone and not is_terminated
+
+
 def _find_next(table: Sequence[Record], width: int, reading: Reading) -> int:
     """Return the index of the first record of another table, or the number of records."""
     index = 0
     for other, group in groupby(table, key=lambda each: each.width):
         run = list(group)
-        if index and other != width and other > 1 and _is_table(run, table[index - 1]):
+        if index and other != width and other > 1 and _is_table(run, table, index, width):
             return _with_title(table, index)
         for at in range(index, index + len(run)):
             if at > 1 and other == width and _is_new_header(table, at, reading):
@@ -247,9 +291,13 @@ def _find_next(table: Sequence[Record], width: int, reading: Reading) -> int:
     return len(table)
 
 
-def _is_table(run: Sequence[Record], before: Record) -> bool:
-    has_border = run[0].line > before.line + before.lines or before.width == 1
-    return len(run) >= (_TABLE_AFTER_BORDER if has_border else _TABLE)
+def _is_table(run: Sequence[Record], records: Sequence[Record], index: int, width: int) -> bool:
+    """Whether a run of records of another width is a table, rather than rows that are too long or short."""
+    before = records[index - 1]
+    if run[0].line > before.line + before.lines or before.width == 1:
+        return len(run) >= _TABLE_AFTER_BORDER
+    others = [each.width for each in (*records[:index], *records[index + len(run) :])]
+    return len(run) >= _TABLE and run[0].width not in others and width not in others[index:]
 
 
 def _with_title(table: Sequence[Record], index: int) -> int:

@@ -8,7 +8,7 @@ its other forms do not matter, and are neither looked for nor kept.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import reduce
 from typing import Any
@@ -17,8 +17,14 @@ from sluice.inference.detection.ends import Ends
 from sluice.inference.typing.cell_forms import NULL_MARK, TEXT
 from sluice.inference.typing.runs import Run, join_runs
 
-#: Most distinct values that are kept, and their longest; columns with more have `many`.
-MAX_DISTINCT, MAX_DISTINCT_LENGTH = 256, 64
+#: Most distinct values that are kept of a column and of all columns, and their longest; columns with more
+#: have `many`. So the report of a chunk has at most a few megabytes.
+MAX_DISTINCT, MAX_DISTINCT_IN_ALL, MAX_DISTINCT_LENGTH = 256, 128 * 256, 64
+
+
+def max_distinct(width: int) -> int:
+    """Return how many distinct values are kept of each column of a file, however it is split."""
+    return min(MAX_DISTINCT, MAX_DISTINCT_IN_ALL // max(1, width))
 
 
 def _storable(text: str) -> str:
@@ -67,8 +73,8 @@ class ColumnObservation:
         """Whether no type but text admits all cells."""
         return TEXT in self.forms
 
-    def merge(self, other: ColumnObservation) -> ColumnObservation:
-        """Return what both admit together."""
+    def merge(self, other: ColumnObservation, max_values: int = MAX_DISTINCT) -> ColumnObservation:
+        """Return what both admit together, with a most number of distinct values."""
         forms = _merge_forms(self.forms, other.forms)
         return ColumnObservation(
             cells=self.cells + other.cells,
@@ -77,7 +83,7 @@ class ColumnObservation:
             longest=max(self.longest, other.longest),
             forms=forms,
             spaced=min(filter(None, (self.spaced, other.spaced)), default=None),
-            distinct=_merge_distinct(self.distinct, other.distinct),
+            distinct=_merge_distinct(self.distinct, other.distinct, max_values),
             runs=join_runs(self.runs, other.runs),
             ends=Ends() if TEXT in forms else self.ends.merge(other.ends),
         )
@@ -121,7 +127,8 @@ class Observations:
         """Return what both admit together; of different numbers of columns, the larger."""
         width = max(len(self.columns), len(other.columns))
         pairs = zip(self.padded(width), other.padded(width), strict=True)
-        return Observations(tuple(left.merge(right) for left, right in pairs))
+        kept = max_distinct(width)
+        return Observations(tuple(left.merge(right, kept) for left, right in pairs))
 
     def padded(self, width: int) -> tuple[ColumnObservation, ...]:
         """Return the columns, and empty ones up to a number."""
@@ -138,7 +145,7 @@ class Observations:
         return cls(tuple(ColumnObservation.from_json(each) for each in json.loads(text)))
 
 
-def merge_all(observations: Sequence[Observations]) -> Observations:
+def merge_all(observations: Iterable[Observations]) -> Observations:
     """Return what all observations admit together."""
     return reduce(Observations.merge, observations, Observations())
 
@@ -160,9 +167,9 @@ def _without_others(forms: Mapping[str, Witness]) -> Mapping[str, Witness]:
 
 
 def _merge_distinct(
-    left: frozenset[str] | None, right: frozenset[str] | None
+    left: frozenset[str] | None, right: frozenset[str] | None, max_values: int
 ) -> frozenset[str] | None:
     if left is None or right is None:
         return None
     merged = left | right
-    return merged if len(merged) <= MAX_DISTINCT else None
+    return merged if len(merged) <= max_values else None

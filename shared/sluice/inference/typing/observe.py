@@ -18,6 +18,7 @@ from sluice.inference.typing.observations import (
     ColumnObservation,
     Observations,
     Witness,
+    max_distinct,
 )
 from sluice.inference.typing.runs import Run, Runs
 from sluice.inference.typing.shapes import Cells, cells_of
@@ -50,8 +51,9 @@ def observe(
     """
     known = (earlier or Observations()).padded(len(cells))
     numbers = _Numbers(first_record, records)
+    kept = max_distinct(len(cells))
     observed = (
-        before.merge(_observe_column(array, numbers, before))
+        before.merge(_observe_column(array, numbers, before), kept)
         for array, before in zip(cells, known, strict=True)
     )
     return Observations(tuple(observed))

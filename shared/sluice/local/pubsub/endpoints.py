@@ -11,6 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import h11
 
+from sluice.gcloud.push_endpoints import LOCAL_HOSTS, public_address
+
 READ_BYTES = 65_536
 PROCESSING = 102
 
@@ -84,10 +86,15 @@ class _Connection:
     @classmethod
     async def open(cls, url: SplitResult) -> _Connection:
         is_secure = url.scheme == "https"
+        host, port = url.hostname or "", url.port or (443 if is_secure else 80)
+        address = (
+            host if host in LOCAL_HOSTS else await asyncio.to_thread(public_address, host, port)
+        )
         reader, writer = await asyncio.open_connection(
-            url.hostname,
-            url.port or (443 if is_secure else 80),
+            address,
+            port,
             ssl=ssl.create_default_context() if is_secure else None,
+            server_hostname=host if is_secure else None,
         )
         return cls(url, reader, writer)
 
