@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -72,8 +73,13 @@ class DatabaseProxy:
 
     async def start(self) -> None:
         """Listen on a free port."""
-        server = await asyncio.start_server(self._serve, HOST, 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Stop listening, and cut every connection."""
+        self._server.close()
+        self.cut_all()
 
     def cut_all(self) -> int:
         """Cut every connection; return how many there were. To be called in the loop of the proxy."""
@@ -183,14 +189,15 @@ class StorageProxy:
             timeout=ClientTimeout(total=120),
             auto_decompress=False,
         )
-        runner = web.ServerRunner(web.Server(self._answer))
-        await runner.setup()
-        site = web.TCPSite(runner, HOST, 0)
+        self._runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, HOST, 0)
         await site.start()
-        self.port = runner.addresses[0][1]
+        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Close the connections to the server."""
+        """Stop listening, and close the connections to the server."""
+        await self._runner.cleanup()
         await self._session.close()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -336,22 +343,18 @@ class Proxies:
         self.database = DatabaseProxy((HOST, postgres))
         self.storage = StorageProxy(f"http://{HOST}:{storage}")
         self.pubsub = PubsubProxy(f"{HOST}:{pubsub}")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._started: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     def start(self) -> None:
         """Start all."""
         self._thread.start()
-        for each in (self.database, self.storage, self.pubsub):
-            self._run(each.start)
+        self._started.result(timeout=30)
 
     def stop(self) -> None:
         """Stop all."""
-        for each in (self.storage, self.pubsub):
-            with suppress(Exception):
-                self._run(each.stop)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=10)
+        self._started.result().call_soon_threadsafe(self._stop_asked.set)
+        self._thread.join(timeout=30)
 
     def cut_database(self) -> int:
         """Cut every connection to the database; return how many there were."""
@@ -359,10 +362,19 @@ class Proxies:
         async def cut() -> int:
             return self.database.cut_all()
 
-        return int(self._run(cut))
+        loop = self._started.result()
+        return asyncio.run_coroutine_threadsafe(cut(), loop).result(timeout=30)
 
-    def _run(self, work: Callable[[], Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(timeout=30)
+    async def _serve(self) -> None:
+        self._stop_asked = asyncio.Event()
+        proxies = (self.database, self.storage, self.pubsub)
+        for each in proxies:
+            await each.start()
+        self._started.set_result(asyncio.get_running_loop())
+        await self._stop_asked.wait()
+        for each in proxies:
+            with suppress(Exception):
+                await each.stop()
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from flow import HEADER, Flow, lines
@@ -11,6 +14,7 @@ from test_backups import Backups, parts_of
 
 from sluice.backups import backup as backup_module
 from sluice.backups import manifest as manifest_module
+from sluice.backups.backup import Progress
 from sluice.backups.column_buffers import Numbers, Texts, Values, concatenate, pieces, size_of
 from sluice.backups.manifest import MAX_PART_BYTES, Format
 from sluice.errors import UnrestorableBackupError
@@ -68,6 +72,25 @@ def test_a_manifest_that_a_restore_would_refuse_fails_the_backup_before_its_part
         backups.save()
     assert not [name for name in backups.store.objects if name.endswith(".avro")]
     check_failed(backups)
+
+
+def test_restores_of_an_instance_take_turns(backups: Backups) -> None:
+    saved = backups.save()
+    steps: list[str] = []
+    with ThreadPoolExecutor() as threads:
+        waiting: list[Future[object]] = []
+
+        def report_first(_: Progress) -> None:
+            if not waiting:
+                second = lambda _: steps.append("second")  # noqa: E731
+                waiting.append(threads.submit(backups.restore, saved, suffix="3", report=second))
+                time.sleep(0.5)  # long enough for the second to get there if it could
+            steps.append("first")
+
+        backups.restore(saved, report=report_first)
+        waiting[0].result(timeout=60)
+    assert steps == sorted(steps)
+    assert set(steps) == {"first", "second"}
 
 
 def check_failed(backups: Backups) -> None:

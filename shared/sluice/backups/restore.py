@@ -10,6 +10,7 @@ What was published after the backup is withdrawn, and files that are loading con
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
 
 #: Parts that are fetched while an earlier one is copied.
 _AHEAD = 2
+#: Restores of an instance take turns: one holds parts of up to `MAX_DECODED_BYTES`.
+_turn = threading.Lock()
 #: Keys of a declaration that contain the name of the original.
 _NOT_OF_COPIES = ("queries", "aliases", "output", "table")
 
@@ -158,7 +161,11 @@ class Restore:
         """
         chosen = manifest.chosen(datasets)
         run = _Run(self._settings, self._archive, manifest, chosen, report)
-        with shadow_tables.translated_refusals(), transaction(self._engine) as connection:
+        with (
+            _turn,
+            shadow_tables.translated_refusals(),
+            transaction(self._engine) as connection,
+        ):
             targets = [
                 _prepare(connection, manifest, each, suffix, self._settings.outbox)
                 for each in chosen
