@@ -51,7 +51,7 @@ class Fault:
     def __call__(self, *_: object) -> None:
         if self.is_active:
             self.raised += 1
-            raise self.error
+            raise self.error.with_traceback(None)  # else it would grow each time
 
 
 @dataclass

@@ -6,7 +6,7 @@ import gzip
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,6 +66,7 @@ def pubsub_of(flow: Flow) -> Pubsub:
 def test_an_error_at_any_step_fails_the_ingestion_with_its_reason(
     flow: Flow, pubsub_of: Pubsub, error: Exception
 ) -> None:
+    flow.settings = replace(flow.settings, max_attempts=3)
     pubsub_of.pass_time = lambda: age_attempts(flow)
     for step, inject in STEPS.items():
         fault = Fault(error)
