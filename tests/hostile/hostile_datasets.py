@@ -88,7 +88,7 @@ SERVED: Mapping[str, Any] = {
         "SELECT repeat('x', :size) AS t FROM served WHERE id = 1",
         "endless": "-- Never ends.\nWITH RECURSIVE steps AS (SELECT 1 AS step UNION ALL"
         " SELECT step FROM steps) SELECT count(*) AS n FROM steps",
-        "many": "-- Very many rows.\nSELECT n FROM generate_series(1, 100000000) AS n",
+        "many": "-- Very many rows.\nSELECT generate_series(1, 100000000) AS n",
         "wide_rows": "-- Rows of a megabyte.\n"
         "SELECT repeat('x', 1000000) AS t FROM generate_series(1, 2000)",
     },

@@ -75,7 +75,7 @@ LINES = (
     _file("a_long_line_undeclared", "nobody_long_line", lambda: b"x" * 40 * MIB, "CSV104"),
     _file("mixed_line_ends", "pairs", lambda: _PAIR + repeated(b"1,2\r3,4\r\n5,6\n", 4 * MIB), within_s=120.0),
     _file("footer_of_long_lines", "framed", lambda: b"x\n" * 3 + _PAIR + b"1,2\n" * 9 + b"y" * 40 * MIB + b"\n1\n2\n", "CSV112"),
-    _file("preamble_of_long_lines", "framed", lambda: b"x" * 40 * MIB + b"\n1\n2\n" + _PAIR, "CSV104"),
+    _file("preamble_of_long_lines", "framed", lambda: b"x" * 40 * MIB + b"\n1\n2\n" + _PAIR, "CSV112"),
 )  # fmt: skip
 
 QUOTES = (
@@ -186,9 +186,9 @@ VALUES = (
 KEYS = (
     _file("one_key_ignored", "first", lambda: b"id,v\n" + b"1,x\n" * MIB, loaded=1, within_s=180.0),
     _file("one_key_updated", "last", lambda: b"id,v\n" + b"1,x\n" * MIB, loaded=1, within_s=180.0),
-    _file("one_key_refused", "unique", lambda: b"id,v\n" + b"1,x\n" * MIB, within_s=180.0),
+    _file("one_key_refused", "unique", lambda: b"id,v\n" + b"1,x\n" * MIB, "CSV106", within_s=180.0),
     _file("each_key_twice", "first", lambda: b"id,v\n" + _numbered(400_000) * 2, within_s=180.0),
-    _file("each_key_twice_refused", "unique", lambda: b"id,v\n" + _numbered(400_000) * 2, within_s=180.0),
+    _file("each_key_twice_refused", "unique", lambda: b"id,v\n" + _numbered(400_000) * 2, "CSV106", within_s=180.0),
     _file("keys_of_long_rows", "last", lambda: b"id,v\n" + b"".join(b"%d," % n + b"x" * 10_000 + b"\n" for n in range(3_000)), within_s=120.0),
 )  # fmt: skip
 
