@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 RUN_VARIABLE = "SLUICE_TEST_RUN"
 RUN_PREFIX = "sluice-tests-"
 TEMPLATE = "template_sluice"
+#: The memory's file system.
+MEMORY = Path("/dev/shm")
+#: More than a run writes.
+RUN_BYTES = 8 * 1024**3
 #: Has the rights of the owner of all tables, as intake has.
 TESTS_USER = "tests"
 
@@ -60,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     _end_runs_that_were_killed()
-    folder = tempfile.mkdtemp(prefix=f"{RUN_PREFIX}{os.getpid()}-")
+    folder = tempfile.mkdtemp(prefix=f"{RUN_PREFIX}{os.getpid()}-", dir=_parent_folder())
     os.environ[RUN_VARIABLE] = folder
     # A concurrent run of root's tests would lock PostgreSQL's user out of the usual folder.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)
@@ -230,6 +234,13 @@ def _new_database(server: postgres.Server, template: str) -> Iterator[str]:
         server.psql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def _parent_folder() -> Path:
+    """Return where runs have their folders: in memory if it has room, which clones databases at once."""
+    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > RUN_BYTES
+    is_free = psutil.virtual_memory().available > 2 * RUN_BYTES
+    return MEMORY if has_room and is_free else Path(tempfile.gettempdir())
+
+
 def _run_folder() -> Path:
     return Path(os.environ[RUN_VARIABLE])
 
@@ -250,7 +261,8 @@ def _is_below(process: psutil.Process, folder: Path) -> bool:
 
 
 def _end_runs_that_were_killed() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{RUN_PREFIX}*"):
+    parents = (MEMORY, Path(tempfile.gettempdir()))
+    for folder in (each for parent in parents for each in parent.glob(f"{RUN_PREFIX}*")):
         pid = int(folder.name.removeprefix(RUN_PREFIX).split("-")[0])
         if not psutil.pid_exists(pid):
             _end_run(folder)
