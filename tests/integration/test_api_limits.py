@@ -125,3 +125,27 @@ def test_wide_rows_are_answered_in_small_batches(
     assert len(answer.get_data()) > (1000 if kind in ("html", "parquet") else 12 * MIB)
     if kind == "json":
         assert len(answer.json["rows"]) == 612
+
+
+@pytest.mark.parametrize("function", ["intake", "query", "status", "backup"])
+def test_what_functions_framework_does_not_pass_on_is_answered_with_a_problem(
+    serve: Serve, function: str
+) -> None:
+    client = serve(function)
+    for method, path in (("GET", "/v1/datasets/a%0Ab"), ("POST", "/v1/keys/%0A/rotate")):
+        answer = client.open(path, method=method)
+        assert answer.mimetype == "application/problem+json", (path, answer.text)
+        assert (answer.status_code, answer.json["code"]) == (404, "API305")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", ["select", "order", "group", "measure"])
+def test_an_empty_list_of_names_is_refused(serve: Serve, guests: int, name: str) -> None:
+    answer = serve("query").get(f"{ROWS}?{name}=")
+    assert (answer.status_code, answer.json["parameter"]) == (400, name)
+    assert "is empty; leave it out" in answer.json["detail"]
+
+
+def test_a_state_is_named_once(serve: Serve, guests: int) -> None:
+    answer = serve("status").get("/v1/ingestions?state=done,done")
+    assert (answer.status_code, answer.json["parameter"]) == (400, "state")

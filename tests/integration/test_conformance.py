@@ -50,7 +50,8 @@ def known(engine: Engine) -> Known:
     guest = {"name": "Ada", "born": "1999-01-02", "wage": "1.10", "active": True}
     ingestion = publish(engine, "guests", [{"id": number, **guest} for number in range(1, 9)])
     ids = {"ingestion": [str(ingestion)], "dataset": ["guests"], "key": ["1"]}
-    return Known({**ids, "id": ["none"], "backup": ["none"], "subscription": ["none"]})
+    made = {"id": ["none"], "backup": ["none"], "subscription": ["none"], "job_id": ["none"]}
+    return Known({**ids, **made})
 
 
 @pytest.fixture

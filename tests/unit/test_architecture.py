@@ -146,6 +146,8 @@ TOP = ("api", "client", "cli", "local")
 ENTRANCES = {
     "duckdb": {"parsing.duckdb_session"},
     "fastavro": {"backups.avro"},
+    "flask": {"api.app"},
+    "functions_framework": {"api.app"},
     "pgpq": {"parsing.copy_stream", "backups.parquet"},
     "pyarrow": {
         "parsing.",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 # Every module with documents.
-from sluice.documents import backups, datasets, ingestions
+from sluice.documents import backups, datasets, dead_letters, ingestions
 from sluice.documents.access import KeyRequest
-from sluice.documents.document import DocumentError, decode, parse, schemas, to_json
+from sluice.documents.backups import RestoreRequest
+from sluice.documents.document import DocumentError, Request, decode, parse, schemas, to_json
 
 REQUEST = b'{"dataset": "trips", "name": "a.csv", %s}'
 
@@ -25,6 +28,9 @@ REQUEST = b'{"dataset": "trips", "name": "a.csv", %s}'
         (b"[]", "expected `object`, got `array`"),
         (b"{", "the text is not JSON: "),
         (b'{"dataset": "\xff"}', "the text is not JSON: "),
+        (b"0q", "the text is not JSON: "),
+        (b"3\x82\x9c", "the text is not JSON: "),
+        (b'"a" b', "the text is not JSON: "),
     ],
     ids=str,
 )
@@ -91,6 +97,27 @@ def test_an_event_and_an_ingestion_share_their_members() -> None:
 def test_a_request_with_nul_names_the_field() -> None:
     with pytest.raises(DocumentError, match=r"datasets\[1\]: contains a NUL"):
         decode(b'{"name": "a", "datasets": ["b", "c\\u0000"]}', KeyRequest)
+
+
+def texts_of(schema: Any) -> Iterator[dict[str, Any]]:
+    """The schemas of texts in a schema."""
+    inner = schema.values() if isinstance(schema, dict) else schema
+    if isinstance(schema, dict) and schema.get("type") == "string":
+        yield schema
+    for each in inner if isinstance(schema, (dict, list)) else ():
+        yield from texts_of(each)
+
+
+def test_the_schemas_of_requests_exclude_nul_from_texts() -> None:
+    listed = {
+        each.__name__: list(texts_of(schemas()[each.__name__]))
+        for kind in (Request, RestoreRequest)
+        for each in kind.__subclasses__()
+    }
+    assert dead_letters.DeadLetterRequest.__name__ in listed
+    for name, text in ((name, text) for name, texts in listed.items() for text in texts):
+        is_closed = "enum" in text or text.get("format") == "date-time"
+        assert is_closed or not re.search(text.get("pattern", ""), "a\0"), (name, text)
 
 
 @pytest.mark.parametrize("text", ["60.0", "6e1", "60"])

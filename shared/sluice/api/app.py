@@ -6,9 +6,10 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import flask
+import functions_framework
 from werkzeug.exceptions import (
     HTTPException,
     MethodNotAllowed,
@@ -82,6 +83,7 @@ class App:
         self._limits = CallerLimits(settings)
         self._concurrency = ConcurrencyLimits(settings)
         self._paths = Map([_rule(each) for each in self.operations], strict_slashes=False)
+        functions_framework.errorhandler(HTTPException)(_refuse)
 
     def answer(self, request: Request) -> Response:
         """Answer a request; a failure becomes a problem document."""
@@ -121,14 +123,13 @@ class App:
     def _find(
         self, request: Request
     ) -> tuple[Operation | Callable[[Call], Response], Mapping[str, str]]:
-        with _translated_errors(request):
-            try:
-                paths = self._paths.bind_to_environ(request.environ)
-                rule, path = paths.match(return_rule=True)
-            except NotFound:
-                if self._others is None:
-                    raise
-                return self._others, {}
+        try:
+            paths = self._paths.bind_to_environ(request.environ)
+            rule, path = paths.match(return_rule=True)
+        except NotFound:
+            if self._others is None:
+                raise
+            return self._others, {}
         operation: Operation = rule.endpoint
         return operation, path
 
@@ -146,6 +147,13 @@ def check_subject(call: Call) -> None:
             found = select_ingestion(connection, call.ingestion)
         if not call.caller.sees(found.dataset):
             raise no_ingestion(call.ingestion)
+
+
+def _refuse(error: HTTPException) -> Response:
+    """Answer what functions-framework does not pass on, such as a path with a line break."""
+    response = problem_response(_public_error(error, flask.request))
+    response.headers.update(SECURITY_HEADERS)
+    return response
 
 
 def problem_response(error: SluiceError) -> Response:
@@ -174,22 +182,16 @@ def _rule(operation: Operation) -> Rule:
     return Rule(path, methods=[route.method], endpoint=operation, merge_slashes=False)
 
 
-@contextmanager
-def _translated_errors(request: Request) -> Iterator[None]:
-    try:
-        yield
-    except MethodNotAllowed as error:
-        raise not_allowed(request.method, request.path, error.valid_methods or ()) from None
-    except NotFound:
-        raise NotFoundError(f"{request.path}: no such route; /docs lists them all") from None
-
-
 def _public_error(error: Exception, request: Request) -> SluiceError:
     """Return the error for the client, and log what it must not see."""
     if isinstance(error, SluiceError):
         if error.status >= 500:
             _log.warning("%s %s: %s", request.method, request.path, error, exc_info=error)
         return error
+    if isinstance(error, NotFound):
+        return NotFoundError(f"{request.path}: no such route; /docs lists them all")
+    if isinstance(error, MethodNotAllowed):
+        return not_allowed(request.method, request.path, error.valid_methods or ())
     if isinstance(error, RequestEntityTooLarge):
         return TooLargeError("the body is too long")
     if isinstance(error, HTTPException) and (error.code or 500) < 500:

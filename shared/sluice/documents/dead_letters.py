@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sluice.documents.document import Document, Request, Time
+from sluice.documents.document import Document, Request, StorableText, Time
 
 #: Most letters of one request.
 MAX_LETTERS = 1_000
@@ -36,7 +36,7 @@ class DeadLetters(Document, frozen=True):
 class DeadLetterRequest(Request, frozen=True):
     """Which letters."""
 
-    ids: Annotated[list[str], Meta(min_length=1, max_length=MAX_LETTERS)]
+    ids: Annotated[list[StorableText], Meta(min_length=1, max_length=MAX_LETTERS)]
 
 
 class DeadLetterOutcome(Document, frozen=True):

@@ -20,6 +20,8 @@ T = TypeVar("T")
 #: A moment with a time zone, RFC 3339 in JSON.
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 #: A name of a dataset, as `sluice.datasets.identifiers` has it; who uses it checks it.
+#: A text that PostgreSQL can have, in requests.
+StorableText = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": r"^[^\x00]*$"})]
 Name = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[a-z][a-z0-9_]{0,47}$"})]
 #: A problem document with all its members.
 ProblemDocument = Annotated[
@@ -30,6 +32,7 @@ ProblemDocument = Annotated[
 MAX_DEPTH = 64
 #: Up to here a float is exact.
 _MAX_EXACT = 2**53
+_NOT_JSON = "the text is not JSON"
 _TOO_DEEP = f"the text is nested too deep: more than {MAX_DEPTH} lists and objects in each other"
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`(?: - at `\$(?P<at>.*)`)?")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]+)`(?: - at `\$(?P<at>.*)`)?")
@@ -82,7 +85,7 @@ def decode(data: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         found = _with_whole_numbers(data, kind, error)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(f"the text is not JSON: {error}") from None
+        raise DocumentError(f"{_NOT_JSON}: {error}") from None
     except RecursionError:
         raise DocumentError(_TOO_DEEP) from None
     if is_deeper(found, MAX_DEPTH):
@@ -99,6 +102,8 @@ def _with_whole_numbers(data: bytes, kind: type[T], refusal: msgspec.ValidationE
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError:
         raise DocumentError(_explain(str(refusal))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # behind what was refused
+        raise DocumentError(f"{_NOT_JSON}: {error}") from None
     except RecursionError:
         raise DocumentError(_TOO_DEEP) from None
 

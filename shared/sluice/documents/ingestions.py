@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from sluice.documents.document import Document, Name, ProblemDocument, Request, Time, parse
+from sluice.documents.document import (
+    Document,
+    Name,
+    ProblemDocument,
+    Request,
+    StorableText,
+    Time,
+    parse,
+)
 
 
 class State(StrEnum):
@@ -334,7 +342,7 @@ class UploadRequest(Request, frozen=True):
     content_type: Annotated[str, Meta(pattern=_MEDIA_TYPE)] | None = None
     create_only: Annotated[bool, Meta(description="Refuse to overwrite the object.")] = False
     dialect: Annotated[
-        dict[str, str],
+        dict[str, StorableText],
         Meta(
             description="How the file is written, such as delimiter and header, if it is not as declared."
         ),
@@ -352,7 +360,9 @@ class UploadSession(Document, frozen=True):
 class SubscriptionRequest(Request, frozen=True):
     """Where to push events to, and which: of one dataset, of some states, or all."""
 
-    endpoint: Annotated[str, Meta(extra_json_schema={"format": "uri", "pattern": "^https?://"})]
+    endpoint: Annotated[
+        str, Meta(extra_json_schema={"format": "uri", "pattern": r"^https?://[^\x00]*$"})
+    ]
     dataset: Name | None = None
     states: list[EventName] | None = None
 

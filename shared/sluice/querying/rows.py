@@ -26,6 +26,7 @@ from sluice.querying.parameters import read_count
 
 #: Parameters of the route that are not filters.
 RESERVED = ("select", "order", "limit", "cursor", "group", "measure", "format")
+_LISTS = ("select", "order", "group", "measure")
 
 #: Column of the reader views of datasets without a key: the row's position in its table.
 PLACE_COLUMN = "_place"
@@ -237,6 +238,9 @@ def _reserved(pairs: list[tuple[str, str]]) -> dict[str, str]:
     for name in {name for name, _ in given}:
         if sum(each == name for each, _ in given) > 1:
             raise ParameterError(f"{name}: given more than once", parameter=name)
+    for name, text in given:
+        if name in _LISTS and not text.strip():
+            raise ParameterError(f"{name}: is empty; leave it out", parameter=name)
     return dict(given)
 
 

@@ -100,6 +100,8 @@ def _states(text: str | None) -> list[str] | None:
         raise ParameterError(
             f"state: {', '.join(unknown)}: not one of {', '.join(State)}", parameter="state"
         )
+    if len(set(states)) < len(states):
+        raise ParameterError(f"state: {text}: a state is named twice", parameter="state")
     return states
 
 
