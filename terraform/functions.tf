@@ -254,7 +254,6 @@ resource "google_cloudfunctions2_function" "function" {
   # The image is built with these rights, and the code requires the migrated schema.
   depends_on = [
     google_project_iam_member.build,
-    google_storage_bucket_iam_member.build_reads_sources,
     google_project_iam_member.connects,
     google_secret_manager_secret_iam_member.function_reads_token,
     google_cloud_run_v2_job.migrate,
@@ -279,18 +278,14 @@ resource "google_service_account" "build" {
   depends_on = [google_project_service.enabled]
 }
 
+# Cloud Functions copies the source to a bucket of its own, named gcf-v2-sources-..., before the first build: so the
+# right to read is on the project, as in the example of the provider.
 resource "google_project_iam_member" "build" {
-  for_each = toset(["roles/artifactregistry.writer", "roles/logging.logWriter"])
+  for_each = toset(["roles/artifactregistry.writer", "roles/logging.logWriter", "roles/storage.objectViewer"])
 
   project = var.project_id
   role    = each.key
   member  = google_service_account.build.member
-}
-
-resource "google_storage_bucket_iam_member" "build_reads_sources" {
-  bucket = google_storage_bucket.sources.name
-  role   = "roles/storage.objectViewer"
-  member = google_service_account.build.member
 }
 
 # Who may call the HTTP functions. With the load balancer allUsers may, because it has no identity of its own: the

@@ -87,6 +87,11 @@ resource "google_cloud_run_v2_job" "migrate" {
     }
   }
 
+  # `gcloud run jobs execute` notes itself in the job.
+  lifecycle {
+    ignore_changes = [client, client_version]
+  }
+
   depends_on = [
     google_sql_user.function,
     google_project_iam_member.connects,

@@ -8,7 +8,6 @@ locals {
     sluice-files    = { filter = "jsonPayload.message=\"finished\"", description = "Ingestions that finish has published." }
     sluice-chunks   = { filter = "jsonPayload.message=\"loaded\"", description = "Chunks that load has loaded." }
     sluice-retries  = { filter = "severity=WARNING AND jsonPayload.code=*", description = "Messages that failed with a transient error and are delivered again." }
-    sluice-stalled  = { filter = "jsonPayload.message=\"stalled\" AND jsonPayload.resends>=2", description = "Ingestions that recovery resumed more than once." }
     sluice-unusable = { filter = "severity=ERROR AND jsonPayload.code=*", description = "Messages and files that failed with a permanent error." }
   }
 
@@ -38,28 +37,6 @@ locals {
       period   = "60s"
       group_by = ["resource.label.subscription_id"]
     }
-    stalled = {
-      title    = "An ingestion has stalled"
-      says     = "Recovery sent its messages again and it made no progress. The log record 'stalled' names the ingestion; see the section 'A stalled ingestion' of the operations manual."
-      filter   = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.sluice["sluice-stalled"].name}\""
-      above    = 0
-      duration = "0s"
-      aligner  = "ALIGN_DELTA"
-      reducer  = "REDUCE_SUM"
-      period   = "300s"
-      group_by = []
-    }
-    errors = {
-      title    = "A function logs errors"
-      says     = "One function logged more than ten errors in five minutes. See its log in Cloud Logging."
-      filter   = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.sluice["sluice-errors"].name}\""
-      above    = 10
-      duration = "0s"
-      aligner  = "ALIGN_DELTA"
-      reducer  = "REDUCE_SUM"
-      period   = "300s"
-      group_by = ["resource.label.service_name"]
-    }
     server-errors = {
       title    = "The API answers with 5xx"
       says     = "More than five requests failed in five minutes. The log of the function has the cause, which clients do not see."
@@ -68,6 +45,28 @@ locals {
       duration = "0s"
       aligner  = "ALIGN_DELTA"
       reducer  = "REDUCE_SUM"
+      period   = "300s"
+      group_by = ["resource.label.service_name"]
+    }
+    client-errors = {
+      title    = "The API refuses many requests"
+      says     = "More than 200 requests were refused in five minutes: a client has an expired key or is limited, or somebody guesses keys. The log of the function has the codes of the problems and the callers."
+      filter   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=monitoring.regex.full_match(\"${join("|", local.for_clients)}\") AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"4xx\""
+      above    = 200
+      duration = "0s"
+      aligner  = "ALIGN_DELTA"
+      reducer  = "REDUCE_SUM"
+      period   = "300s"
+      group_by = ["resource.label.service_name"]
+    }
+    slow-answers = {
+      title    = "The API is slow"
+      says     = "One of twenty requests to query or intake took longer than five seconds for a quarter of an hour. Query insights shows the statements; new instances take some seconds to start, see min_api_instances."
+      filter   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=monitoring.regex.full_match(\"query|intake\") AND metric.type=\"run.googleapis.com/request_latencies\""
+      above    = 5000
+      duration = "900s"
+      aligner  = "ALIGN_PERCENTILE_95"
+      reducer  = "REDUCE_MAX"
       period   = "300s"
       group_by = ["resource.label.service_name"]
     }
@@ -107,6 +106,78 @@ locals {
   }
 }
 
+# Alerts on single log records. A metric made from logs would be unknown to Cloud Monitoring for minutes after its
+# creation, and an alert on it refused with 404.
+
+locals {
+  log_alerts = {
+    stalled = {
+      title  = "An ingestion has stalled"
+      says   = "Recovery sent its messages again and it made no progress. The record names the ingestion; see the section 'A stalled ingestion' of the operations manual."
+      filter = "${local.function_logs} AND jsonPayload.message=\"stalled\" AND jsonPayload.resends>=2"
+    }
+    scheduled-jobs = {
+      title  = "A scheduled job failed"
+      says   = "Recovery or the nightly backup was not done. The record has the status of the answer; the log of the function that was called has the cause."
+      filter = "resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=(${join(" OR ", [for name in keys(local.schedules) : "\"sluice-${name}\""])}) AND severity>=ERROR"
+    }
+  }
+}
+
+resource "google_monitoring_alert_policy" "log" {
+  for_each = local.log_alerts
+
+  display_name          = "Sluice: ${each.value.title}"
+  combiner              = "OR"
+  notification_channels = [for channel in google_monitoring_notification_channel.email : channel.name]
+
+  documentation {
+    content   = each.value.says
+    mime_type = "text/markdown"
+  }
+
+  conditions {
+    display_name = each.value.title
+
+    condition_matched_log {
+      filter = each.value.filter
+    }
+  }
+
+  alert_strategy {
+    auto_close = "86400s"
+
+    notification_rate_limit {
+      period = "3600s"
+    }
+  }
+
+  depends_on = [google_project_service.enabled]
+}
+
+# The metric exists only since a moment ago, so its name is not checked.
+resource "google_monitoring_alert_policy" "errors" {
+  display_name          = "Sluice: A function logs errors"
+  combiner              = "OR"
+  notification_channels = [for channel in google_monitoring_notification_channel.email : channel.name]
+
+  documentation {
+    content   = "One function logged more than ten errors in five minutes. See its log in Cloud Logging."
+    mime_type = "text/markdown"
+  }
+
+  conditions {
+    display_name = "A function logs errors"
+
+    condition_prometheus_query_language {
+      query                     = "sum by (service_name) (increase(logging_googleapis_com:user_${replace(google_logging_metric.sluice["sluice-errors"].name, "-", "_")}{monitored_resource=\"cloud_run_revision\"}[5m])) > 10"
+      duration                  = "0s"
+      evaluation_interval       = "60s"
+      disable_metric_validation = true
+    }
+  }
+}
+
 resource "google_logging_metric" "sluice" {
   for_each = local.log_metrics
 
@@ -138,7 +209,7 @@ resource "google_monitoring_alert_policy" "alert" {
 
   display_name          = "Sluice: ${each.value.title}"
   combiner              = "OR"
-  notification_channels = [for each in google_monitoring_notification_channel.email : each.name]
+  notification_channels = [for channel in google_monitoring_notification_channel.email : channel.name]
 
   documentation {
     content   = each.value.says
@@ -179,31 +250,32 @@ resource "google_monitoring_dashboard" "sluice" {
           { title = "Instances", filter = "resource.type=\"cloud_run_revision\" metric.type=\"run.googleapis.com/container/instance_count\"", aligner = "ALIGN_MAX", group_by = ["resource.label.service_name"] },
           { title = "Connections to the database", filter = "resource.type=\"cloudsql_database\" metric.type=\"cloudsql.googleapis.com/database/postgresql/num_backends\"", aligner = "ALIGN_MAX", group_by = [] },
           { title = "Processor and disk of the database", filter = "resource.type=\"cloudsql_database\" metric.type=\"cloudsql.googleapis.com/database/cpu/utilization\"", aligner = "ALIGN_MEAN", group_by = [] },
-          ] : {
-          xPos   = (index % 2) * 6
-          yPos   = floor(index / 2) * 4
-          width  = 6
-          height = 4
-          widget = {
-            title = chart.title
-            xyChart = {
-              dataSets = [{
-                plotType = "LINE"
-                timeSeriesQuery = {
-                  timeSeriesFilter = {
-                    filter = chart.filter
-                    aggregation = {
-                      alignmentPeriod    = "60s"
-                      perSeriesAligner   = chart.aligner
-                      crossSeriesReducer = "REDUCE_SUM"
-                      groupByFields      = chart.group_by
+          ] : merge(
+          # Google leaves out positions of zero, which every plan would add again.
+          { for axis, position in { xPos = (index % 2) * 6, yPos = floor(index / 2) * 4 } : axis => position if position > 0 },
+          {
+            width  = 6
+            height = 4
+            widget = {
+              title = chart.title
+              xyChart = {
+                dataSets = [{
+                  plotType = "LINE"
+                  timeSeriesQuery = {
+                    timeSeriesFilter = {
+                      filter = chart.filter
+                      aggregation = {
+                        alignmentPeriod    = "60s"
+                        perSeriesAligner   = chart.aligner
+                        crossSeriesReducer = "REDUCE_SUM"
+                        groupByFields      = chart.group_by
+                      }
                     }
                   }
-                }
-              }]
+                }]
+              }
             }
-          }
-        }
+        })
       ]
     }
   })

@@ -13,8 +13,21 @@ resource "google_compute_subnetwork" "functions" {
   name                     = "sluice-functions"
   network                  = google_compute_network.sluice.id
   region                   = var.region
-  ip_cidr_range            = "10.8.0.0/23"
+  ip_cidr_range            = local.subnet
   private_ip_google_access = true
+
+  lifecycle {
+    precondition {
+      condition     = 4 * local.max_instances <= local.addresses
+      error_message = "The functions may have ${local.max_instances} instances, which need four times as many addresses while a revision is replaced; the subnet ${local.subnet} has ${local.addresses}. Lower max_loaders or max_api_instances."
+    }
+  }
+}
+
+locals {
+  subnet        = "10.8.0.0/21"
+  addresses     = pow(2, 32 - tonumber(split("/", local.subnet)[1])) - 4 # Google keeps four
+  max_instances = sum([for each in values(local.functions) : each.max_instances])
 }
 
 resource "google_compute_global_address" "database" {

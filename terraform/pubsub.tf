@@ -172,6 +172,8 @@ resource "google_project_iam_custom_role" "subscription_maker" {
   title       = "Sluice subscription maker"
   description = "Creates and deletes subscriptions; the rights on the topics decide to which."
   permissions = ["pubsub.subscriptions.create", "pubsub.subscriptions.delete"]
+
+  depends_on = [google_project_service.enabled]
 }
 
 resource "google_project_iam_member" "status_makes_subscriptions" {

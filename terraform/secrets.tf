@@ -10,8 +10,13 @@ resource "google_secret_manager_secret" "token" {
 
   secret_id = each.value
 
+  # Organisations may restrict the locations of resources, which the automatic replication ignores.
   replication {
-    auto {}
+    user_managed {
+      replicas {
+        location = var.region
+      }
+    }
   }
 
   depends_on = [google_project_service.enabled]

@@ -1,10 +1,11 @@
 # The Google Cloud services that must be enabled. They stay enabled after `terraform destroy`.
 
 resource "google_project_service" "enabled" {
-  for_each = toset([
+  for_each = toset(concat(var.budget == null ? [] : ["billingbudgets.googleapis.com"], [
     "artifactregistry.googleapis.com", # stores the images that Cloud Functions builds
     "cloudbuild.googleapis.com",       # builds them
     "cloudfunctions.googleapis.com",
+    "cloudresourcemanager.googleapis.com", # terraform reads the project; `bootstrap.sh` enables it before the first plan
     "cloudscheduler.googleapis.com",
     "compute.googleapis.com", # network, load balancer
     "iam.googleapis.com",
@@ -15,9 +16,10 @@ resource "google_project_service" "enabled" {
     "run.googleapis.com",
     "secretmanager.googleapis.com",
     "servicenetworking.googleapis.com", # private connections to the database
+    "serviceusage.googleapis.com",      # enables the others; so does `bootstrap.sh`
     "sqladmin.googleapis.com",
     "storage.googleapis.com",
-  ])
+  ]))
 
   service            = each.key
   disable_on_destroy = false

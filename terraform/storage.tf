@@ -198,6 +198,20 @@ resource "google_project_iam_custom_role" "uploader" {
   title       = "Sluice uploader"
   description = "Creates and replaces objects without reading them."
   permissions = ["storage.objects.create", "storage.objects.delete"]
+
+  depends_on = [google_project_service.enabled]
+}
+
+# `gcloud storage cp` and gsutil look for an object before they replace it, and list what a pattern means.
+resource "google_project_iam_custom_role" "sender" {
+  role_id     = "sluiceSender"
+  title       = "Sluice sender"
+  description = "Creates, replaces, reads and lists objects, as gcloud storage and gsutil do to upload files."
+  permissions = [
+    "storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list"
+  ]
+
+  depends_on = [google_project_service.enabled]
 }
 
 resource "google_storage_bucket_iam_member" "intake_uploads" {
@@ -223,7 +237,7 @@ resource "google_storage_bucket_iam_member" "people_upload" {
   for_each = toset(var.uploaders)
 
   bucket = google_storage_bucket.inbox.name
-  role   = google_project_iam_custom_role.uploader.name
+  role   = google_project_iam_custom_role.sender.name
   member = each.key
 }
 
@@ -235,6 +249,8 @@ resource "google_project_iam_custom_role" "chunk_remover" {
   title       = "Sluice chunk remover"
   description = "Deletes objects without reading or listing them."
   permissions = ["storage.objects.delete"]
+
+  depends_on = [google_project_service.enabled]
 }
 
 resource "google_storage_bucket_iam_member" "reaches_chunks" {

@@ -6,12 +6,12 @@ terraform {
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = "~> 7.26"
+      version = "~> 7.42" # run_execution_token of Cloud Run jobs
     }
     # Only for the identity of Pub/Sub's service agent, which the other provider cannot create.
     google-beta = {
       source  = "hashicorp/google-beta"
-      version = "~> 7.26"
+      version = "~> 7.42"
     }
     archive = {
       source  = "hashicorp/archive"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
+import shutil
+import subprocess
 import sys
 import zipfile
 from dataclasses import fields
@@ -400,6 +403,29 @@ def _who(member: str) -> str:
     if member == "allUsers":
         return "allUsers"
     return "uploaders" if member.startswith("group:") else _short(address)
+
+
+def test_bootstrap_prepares_a_project_and_can_be_repeated(tmp_path) -> None:
+    calls = tmp_path / "calls"
+    gcloud = tmp_path / "gcloud"
+    gcloud.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n[ "$3" != describe ]\n', "utf-8")
+    gcloud.chmod(0o755)
+    script = tmp_path / "bootstrap.sh"
+    shutil.copy(CHECKOUT / "terraform" / "bootstrap.sh", script)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for _ in range(2):
+        subprocess.run([script, "my-project", "europe-west1"], env=environ, check=True)
+    lines = calls.read_text("utf-8").splitlines()
+    assert "cloudresourcemanager.googleapis.com serviceusage.googleapis.com" in lines[0]
+    assert [each.split()[2] for each in lines[:4]] == [
+        "--project=my-project",
+        "describe",
+        "create",
+        "update",
+    ]
+    assert (tmp_path / "backend.tf").read_text("utf-8") == (
+        'terraform {\n  backend "gcs" {\n    bucket = "my-project-terraform"\n    prefix = "sluice"\n  }\n}\n'
+    )
 
 
 def test_no_account_has_a_basic_role(resources) -> None:
