@@ -15,7 +15,7 @@ output "api" {
   value = (
     local.has_load_balancer
     ? { all = "https://${var.api_domain}" }
-    : { for name in local.for_clients : name => google_cloudfunctions2_function.function[name].service_config[0].uri }
+    : { for name in local.for_clients : name => local.function_urls[name] }
   )
 }
 
@@ -29,7 +29,7 @@ output "token" {
   value = (
     local.has_load_balancer
     ? "export SLUICE_URL=https://${var.api_domain} SLUICE_TOKEN=$(gcloud secrets versions access latest --secret=sluice-token --project=${var.project_id})"
-    : "export SLUICE_URL=${google_cloudfunctions2_function.function["query"].service_config[0].uri} SLUICE_TOKEN=$(gcloud auth print-identity-token)"
+    : "export SLUICE_URL=${local.function_urls["query"]} SLUICE_TOKEN=$(gcloud auth print-identity-token)"
   )
 }
 

@@ -312,7 +312,7 @@ def test_layers_on_top_keep_apart(layer: str, others: tuple[str, ...]) -> None:
     assert wrong == []
 
 
-#: What the client shares with the server to read files: pure modules.
+#: What the client shares with the server to read files, and to find the function of a route: pure modules.
 READING = {
     "csv.contents",
     "csv.decompression",
@@ -325,6 +325,7 @@ READING = {
     "parsing.layout",
     "parsing.mismatches",
     "parsing.well_formed",
+    "routes",
     "workbooks.sheet_text",
 }
 

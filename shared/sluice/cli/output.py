@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 BINARY_FORMATS = frozenset(("parquet", "arrow"))
-#: Their files are not replaced, whatever they are.
+#: Their files are not replaced, whatever they are, except in the file system of the memory.
 _KERNEL_FOLDERS = ("/dev/", "/proc/")
+_MEMORY = "/dev/shm/"  # noqa: S108  # compared, not used
 _UNITS = ((10**3, "kB"), (10**6, "MB"), (10**9, "GB"), (10**12, "TB"))
 
 
@@ -134,7 +135,8 @@ def save(blocks: Iterable[bytes], target: str | None) -> None:
         return
     try:
         found = _status(target)
-        if target.startswith(_KERNEL_FOLDERS) or (found and not _is_replaceable(found)):
+        is_kernel = target.startswith(_KERNEL_FOLDERS) and not target.startswith(_MEMORY)
+        if is_kernel or (found and not _is_replaceable(found)):
             with Path(target).open("wb") as file:
                 file.writelines(blocks)
         else:

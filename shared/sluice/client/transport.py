@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from sluice.client.addresses import address_for
 from sluice.client.errors import (
     ConnectionLostError,
     OutageError,
@@ -115,7 +116,7 @@ class Transport:
         """
         request = self._client.build_request(
             method,
-            self.url + path,
+            address_for(self.url, method, path) + path,
             params=_params(parameters),
             **_content(body),
             headers={**self._headers, "Accept": accept, **(headers or {})},
@@ -155,7 +156,7 @@ class Transport:
         with self._translated():
             request = self._client.build_request(
                 method,
-                self.url + path,
+                address_for(self.url, method, path) + path,
                 params=_params(parameters),
                 **_content(body),
                 headers={**self._headers, **(headers or {})},
