@@ -39,6 +39,7 @@ _SHORT = (
 #: What a role may not do is refused before anything of the request is looked at.
 _OF_LOADERS = r"^(postRows_guests|infer|openUpload|showIngestion|undoIngestion|listKeys)$"
 _OF_READERS = r"^(listRows_guests|ask_guests_named|listDatasets|postRows_guests|listAudit)$"
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 FUNCTIONS = ("intake", "query", "status", "backup")
 LIMITS = {"failures_per_minute": "0", "requests_per_minute": "0"}
 

@@ -59,8 +59,9 @@ def record(properties: Mapping[str, Schema]) -> Schema:
 
 
 def list_of_names(names: Iterable[str]) -> Schema:
-    """Return the schema of some of the names, each once at most."""
-    return {"type": "array", "items": {"type": "string", "enum": [*names]}, "uniqueItems": True}
+    """Return the schema of at least one of the names, each once at most."""
+    items = {"type": "string", "enum": [*names]}
+    return {"type": "array", "items": items, "minItems": 1, "uniqueItems": True}
 
 
 def refusals(statuses: Iterable[int] = (), *, is_page: bool = False) -> Schema:

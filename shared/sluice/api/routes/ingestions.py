@@ -57,7 +57,7 @@ _BY_LINE = Order((Term(Field("line", "bigint", nullable=False)),))
         Argument(
             "state",
             "Only ingestions in one of these states, separated by commas.",
-            {**list_of_names(State), "minItems": 1},
+            list_of_names(State),
         ),
         PAGE_LIMIT,
         CURSOR,

@@ -82,6 +82,7 @@ _ROWS = {
 }
 _ROWS_OF_ONE = {"anyOf": [_ROWS, {**record({"rows": _ROWS}), "additionalProperties": False}]}
 _NAMES = names_schema(NAME.pattern)
+_LIST = {"type": "string", "minLength": 1}
 
 
 def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[str, str]]:
@@ -99,7 +100,7 @@ def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[s
     formats=ROW_FORMATS,
     arguments=(
         Argument("select", "Columns of the answer, separated by commas; all by default.", _NAMES),
-        Argument("order", "Columns to order by: `a.desc,b`."),
+        Argument("order", "Columns to order by: `a.desc,b`.", _LIST),
         LIMIT,
         CURSOR,
         Argument("group", "Columns to group by, separated by commas.", _NAMES),
@@ -107,6 +108,7 @@ def _current(call: Call, connection: Connection) -> tuple[DatasetVersion, dict[s
             "measure",
             "What to measure of each group: `count`, `sum(a)`, `avg(a)`, `min(a)`, `max(a)`,"
             " `count_distinct(a)`, separated by commas.",
+            _LIST,
         ),
         FORMAT,
     ),
