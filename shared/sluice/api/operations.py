@@ -139,8 +139,8 @@ CURSOR = Argument(
 
 
 def names_schema(one: str) -> dict[str, str]:
-    """Return the schema of a text of names that match a pattern, separated by commas; it may be empty."""
-    return {"type": "string", "pattern": f"^({one}(,{one})*)?$"}
+    """Return the schema of a text of names that match a pattern, separated by commas."""
+    return {"type": "string", "pattern": f"^{one}(,{one})*$"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,7 +114,9 @@ def compare_backup(call: Call) -> Response:
     given = dict(call.arguments)
     if unknown := set(given) - {"datasets", "suffix"}:
         raise ParameterError(f"{', '.join(sorted(unknown))}: not taken; datasets and suffix are")
-    datasets = [each for each in given.get("datasets", "").split(",") if each] or None
+    datasets = given["datasets"].split(",") if "datasets" in given else None
+    if datasets and "" in datasets:
+        raise ParameterError("datasets: a name is empty; leave it out", parameter="datasets")
     suffix = given.get("suffix", SUFFIX)
     manifest = _repository(call).manifest(call.path["backup"])
 
