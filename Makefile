@@ -46,7 +46,7 @@ down: env  ## stop the local cloud; its data stays
 # The slow tests come first, in files: acceptance, chaos, hostile, integration, fuzz, unit.
 TESTS ?= tests/acceptance tests/chaos tests/hostile tests/integration tests/fuzz tests/unit
 test: env  ## run all tests, or those in TESTS
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # Of each target; random requests of each operation of the API.
 MINUTES  ?= 1
