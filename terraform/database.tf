@@ -14,7 +14,6 @@ locals {
     { from_mb = 0, connections = 25 },
   ]
   database_memory_mb = (
-    var.database_tier == "db-f1-micro" ? 614 :
     var.database_tier == "db-g1-small" ? 1740 :
     tonumber(element(split("-", var.database_tier), 3))
   )

@@ -23,11 +23,11 @@ variable "region" {
 variable "database_tier" {
   type        = string
   default     = "db-custom-2-7680"
-  description = "The machine of the database: db-f1-micro or db-g1-small for a trial, db-custom-CPUS-MEGABYTES for production. Its memory determines the number of connections and so limits max_loaders."
+  description = "The machine of the database: db-g1-small for a trial, with the other sizes of examples/dev.tfvars, db-custom-CPUS-MEGABYTES for production. Its memory determines the number of connections and so limits max_loaders."
 
   validation {
-    condition     = can(regex("^(db-f1-micro|db-g1-small|db-custom-[0-9]+-[0-9]+)$", var.database_tier))
-    error_message = "The tier is db-f1-micro, db-g1-small or db-custom-CPUS-MEGABYTES such as db-custom-2-7680; others need the edition Enterprise Plus."
+    condition     = can(regex("^(db-g1-small|db-custom-[0-9]+-[0-9]+)$", var.database_tier))
+    error_message = "The tier is db-g1-small or db-custom-CPUS-MEGABYTES such as db-custom-2-7680. The smaller db-f1-micro takes 25 connections, fewer than the functions need; others need the edition Enterprise Plus."
   }
 }
 

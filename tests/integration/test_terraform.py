@@ -467,11 +467,18 @@ def test_too_many_connections_fail_the_plan_with_a_sentence(terraform) -> None:
 def test_wrong_variables_are_refused_with_sentences(terraform) -> None:
     done = terraform.run(
         "plan", "-input=false", "-refresh=false", *EVERYTHING, "-var=region=europe-west1-b",
-        "-var=api_domain=https://sluice.example.org/", '-var=api_invokers=["allUsers"]', check=False,
+        "-var=api_domain=https://sluice.example.org/", '-var=api_invokers=["allUsers"]',
+        "-var=database_tier=db-f1-micro", check=False,
     )  # fmt: skip
     said = " ".join(done.stderr.replace("│", " ").split())
-    for sentence in ("europe-west1-b is a zone", "without https://", "allUsers is not allowed"):
+    for sentence in (
+        "europe-west1-b is a zone", "without https://", "allUsers is not allowed", "db-f1-micro takes 25",
+    ):  # fmt: skip
         assert sentence in said
+
+
+def test_the_example_for_trying_out_has_enough_connections(terraform) -> None:
+    terraform.run("plan", "-input=false", "-refresh=false", "-var-file=examples/dev.tfvars")
 
 
 def test_everything_can_be_destroyed(terraform) -> None:
