@@ -18,6 +18,8 @@ from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from serving import Serve
     from sqlalchemy import Engine
     from werkzeug.test import Client
@@ -50,9 +52,11 @@ class Refusing(BaseHTTPRequestHandler):
     """Cloud Storage with the object: fake-gcs-server ignores the condition."""
 
     asked: ClassVar[list[str]] = []
+    origins: ClassVar[list[str | None]] = []
 
     def do_POST(self) -> None:
         self.asked.append(self.path)
+        self.origins.append(self.headers["Origin"])
         self.send_response(412)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -61,17 +65,32 @@ class Refusing(BaseHTTPRequestHandler):
         pass
 
 
-def test_an_upload_that_must_not_overwrite_is_refused(
-    intake: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Refusing]]:
+    Refusing.asked.clear()
+    Refusing.origins.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         threading.Thread(target=server.serve_forever).start()
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
-        request_body = {"dataset": "trips", "name": "a.csv", "create_only": True}
-        answer = intake.post("/v1/uploads", json=request_body)
+        yield Refusing
         server.shutdown()
-    assert_problem(answer, "API312", 412)
-    assert "ifGenerationMatch=0" in Refusing.asked[0]
+
+
+def test_an_upload_that_must_not_overwrite_is_refused(
+    intake: Client, refusing: type[Refusing]
+) -> None:
+    request_body = {"dataset": "trips", "name": "a.csv", "create_only": True}
+    assert_problem(intake.post("/v1/uploads", json=request_body), "API312", 412)
+    assert "ifGenerationMatch=0" in refusing.asked[0]
+
+
+@pytest.mark.parametrize("origin", ["https://console.example.org", None])
+def test_a_session_is_for_the_origin_of_the_page_that_asks(
+    intake: Client, refusing: type[Refusing], origin: str | None
+) -> None:
+    headers = {"Origin": origin} if origin else {}
+    intake.post("/v1/uploads", json={"dataset": "trips", "name": "a.csv"}, headers=headers)
+    assert refusing.origins == [origin]
 
 
 @pytest.mark.parametrize(

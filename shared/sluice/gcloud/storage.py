@@ -270,6 +270,7 @@ def open_session(
     size_bytes: int | None = None,
     create_only: bool = False,
     metadata: Mapping[str, str] | None = None,
+    origin: str | None = None,
 ) -> str:
     """Open a resumable upload session for an object; return its URL, valid for a week.
 
@@ -283,6 +284,8 @@ def open_session(
         size_bytes: of the file, if known: Cloud Storage then refuses another size.
         create_only: refuse to replace an object.
         metadata: custom metadata of the object.
+        origin: of the web page that will upload: Cloud Storage answers a browser if the session was opened
+            for its origin, and the bucket allows it.
 
     Raises:
         ObjectExistsError: `create_only`, and the object exists.
@@ -299,6 +302,7 @@ def open_session(
             content_type=content_type,
             size=size_bytes,
             if_generation_match=0 if create_only else None,
+            origin=origin,
         )
     except PreconditionFailed as error:
         raise ObjectExistsError(

@@ -50,6 +50,7 @@ def open_upload(call: Call) -> Response:
         size_bytes=body.size if body.size_bytes is None else body.size_bytes,
         create_only=body.create_only,
         metadata={OPTION_PREFIX + key: value for key, value in body.dialect.items()},
+        origin=call.request.headers.get("Origin"),
     )
     session = documents.UploadSession(url, call.settings.inbox, stored)
     return json_response(session, 201, {"Location": url})
