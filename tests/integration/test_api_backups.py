@@ -43,6 +43,15 @@ def test_a_backup_is_made_listed_restored_and_compared(client: Client, serve: Se
     assert query.get("/v1/datasets/guests2").json["origin"] == "restored"
 
 
+def test_a_request_ends_with_its_work_although_its_client_has_gone(client: Client) -> None:
+    backup = client.post("/v1/backups", json={"datasets": ["guests"]}).json["id"]
+    path, lines = f"/v1/backups/{backup}/restore", {"Accept": "application/x-ndjson"}
+    answer = client.post(path, json={}, headers=lines, buffered=False)
+    next(iter(answer.response))
+    answer.close()
+    assert client.get(f"/v1/backups/{backup}/compare").json["equal"]
+
+
 def test_lines_report_the_progress(client: Client) -> None:
     lines = {"Accept": "application/x-ndjson"}
     answer = client.post("/v1/backups", json={"format": "parquet"}, headers=lines)

@@ -1,7 +1,7 @@
 """Receives events as they commit: one LISTEN connection per process, shared by all streams.
 
 PostgreSQL notifies on the channel `sluice_events` with `ingestion:sequence` when the transaction of
-an event commits. The listener blocks in `select()` until then, without polling. It runs while a
+an event commits. The listener waits for its socket until then, without polling. It runs while a
 stream is open, because a function has no CPU between requests.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import select
+import selectors
 import socket
 import ssl
 import threading
@@ -137,7 +137,7 @@ class Listener:
                     pause_s = FIRST_PAUSE_S
                 except Exception as error:  # noqa: BLE001  # whatever the driver raises, reconnect
                     _log.warning("the listening connection broke: %s", error)
-                if select.select([wakeup], [], [], pause_s)[0]:
+                if _readable([wakeup], pause_s):
                     return
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
@@ -151,8 +151,8 @@ class Listener:
             ready.set()
             while True:
                 if not _has_input(connection):
-                    readable = select.select([connection._usock, wakeup], [], [], SILENCE_S)[0]  # noqa: SLF001
-                    if wakeup in readable:
+                    sockets = [connection._usock, wakeup]  # noqa: SLF001
+                    if wakeup in _readable(sockets, SILENCE_S):
                         return True
                 self._deliver(_received(connection))
         finally:
@@ -187,8 +187,16 @@ def _received(connection: Any) -> list[Notification]:
     return [*found, GAP] if len(found) >= KEPT_NOTIFICATIONS else found
 
 
+def _readable(sockets: list[socket.socket], wait_s: float) -> list[object]:
+    """Return what can be read, as soon as something can; `select()` takes no file above 1,023."""
+    with selectors.DefaultSelector() as selector:
+        for each in sockets:
+            selector.register(each, selectors.EVENT_READ)
+        return [key.fileobj for key, _ in selector.select(wait_s)]
+
+
 def _has_input(connection: Any) -> bool:
-    """Whether bytes are in the driver's buffer, which `select()` does not see."""
+    """Whether bytes are in the driver's buffer, which `_readable` does not see."""
     connection._usock.setblocking(False)  # noqa: SLF001  # the driver has no method for it
     try:
         return bool(connection._sock.peek(1))  # noqa: SLF001

@@ -224,7 +224,10 @@ def _answer(call: Call, work: Callable[[ReportProgress], object], status: int = 
 
 
 def _lines(work: Callable[[ReportProgress], object]) -> Iterator[bytes]:
-    """Yield `{"progress": ...}` while the work is done, then `{"done": ...}` or `{"problem": ...}`."""
+    """Yield `{"progress": ...}` while the work is done, then `{"done": ...}` or `{"problem": ...}`.
+
+    If the client is gone, the request ends with the work nevertheless, which holds locks until then.
+    """
     steps: queue.Queue[dict[str, Any]] = queue.Queue()
 
     def report(progress: Progress) -> None:
@@ -243,13 +246,15 @@ def _lines(work: Callable[[ReportProgress], object]) -> Iterator[bytes]:
     worker = threading.Thread(target=run, name="backup")
     worker.start()
     step: dict[str, Any] = {"progress": None}
-    while "progress" in step:
-        try:
-            step = steps.get(timeout=_HEARTBEAT_S)
-        except queue.Empty:
-            step = {"progress": None}
-        yield json.dumps(to_json(step)).encode() + b"\n"
-    worker.join()
+    try:
+        while "progress" in step:
+            try:
+                step = steps.get(timeout=_HEARTBEAT_S)
+            except queue.Empty:
+                step = {"progress": None}
+            yield json.dumps(to_json(step)).encode() + b"\n"
+    finally:
+        worker.join()
 
 
 OPERATIONS = (
