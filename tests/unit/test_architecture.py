@@ -147,7 +147,6 @@ ENTRANCES = {
     "duckdb": {"parsing.duckdb_session"},
     "fastavro": {"backups.avro"},
     "flask": {"api.app"},
-    "functions_framework": {"api.app"},
     "pgpq": {"parsing.copy_stream", "backups.parquet"},
     "pyarrow": {
         "parsing.",

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import flask
-import functions_framework
 from werkzeug.exceptions import (
     HTTPException,
     MethodNotAllowed,
@@ -83,7 +82,8 @@ class App:
         self._limits = CallerLimits(settings)
         self._concurrency = ConcurrencyLimits(settings)
         self._paths = Map([_rule(each) for each in self.operations], strict_slashes=False)
-        functions_framework.errorhandler(HTTPException)(_refuse)
+        if flask.has_app_context():  # that of functions-framework, which loads main.py
+            flask.current_app.register_error_handler(HTTPException, _refuse)
 
     def answer(self, request: Request) -> Response:
         """Answer a request; a failure becomes a problem document."""
