@@ -106,74 +106,25 @@ locals {
   }
 }
 
-# Alerts on single log records. A metric made from logs would be unknown to Cloud Monitoring for minutes after its
-# creation, and an alert on it refused with 404.
+# Alerts on what is logged. A metric made from logs is unknown to Cloud Monitoring for minutes after its creation, and an
+# alert with a threshold on it is refused with 404: so these are on single records, or on a metric that is not checked.
 
 locals {
   log_alerts = {
     stalled = {
-      title  = "An ingestion has stalled"
-      says   = "Recovery sent its messages again and it made no progress. The record names the ingestion; see the section 'A stalled ingestion' of the operations manual."
-      filter = "${local.function_logs} AND jsonPayload.message=\"stalled\" AND jsonPayload.resends>=2"
+      title = "An ingestion has stalled"
+      says  = "Recovery sent its messages again and it made no progress. The record names the ingestion; see the section 'A stalled ingestion' of the operations manual."
+      log   = "${local.function_logs} AND jsonPayload.message=\"stalled\" AND jsonPayload.resends>=2"
     }
     scheduled-jobs = {
-      title  = "A scheduled job failed"
-      says   = "Recovery or the nightly backup was not done. The record has the status of the answer; the log of the function that was called has the cause."
-      filter = "resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=(${join(" OR ", [for name in keys(local.schedules) : "\"sluice-${name}\""])}) AND severity>=ERROR"
+      title = "A scheduled job failed"
+      says  = "Recovery or the nightly backup was not done. The record has the status of the answer; the log of the function that was called has the cause."
+      log   = "resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=(${join(" OR ", [for name in keys(local.schedules) : "\"sluice-${name}\""])}) AND severity>=ERROR"
     }
-  }
-}
-
-resource "google_monitoring_alert_policy" "log" {
-  for_each = local.log_alerts
-
-  display_name          = "Sluice: ${each.value.title}"
-  combiner              = "OR"
-  notification_channels = [for channel in google_monitoring_notification_channel.email : channel.name]
-
-  documentation {
-    content   = each.value.says
-    mime_type = "text/markdown"
-  }
-
-  conditions {
-    display_name = each.value.title
-
-    condition_matched_log {
-      filter = each.value.filter
-    }
-  }
-
-  alert_strategy {
-    auto_close = "86400s"
-
-    notification_rate_limit {
-      period = "3600s"
-    }
-  }
-
-  depends_on = [google_project_service.enabled]
-}
-
-# The metric exists only since a moment ago, so its name is not checked.
-resource "google_monitoring_alert_policy" "errors" {
-  display_name          = "Sluice: A function logs errors"
-  combiner              = "OR"
-  notification_channels = [for channel in google_monitoring_notification_channel.email : channel.name]
-
-  documentation {
-    content   = "One function logged more than ten errors in five minutes. See its log in Cloud Logging."
-    mime_type = "text/markdown"
-  }
-
-  conditions {
-    display_name = "A function logs errors"
-
-    condition_prometheus_query_language {
-      query                     = "sum by (service_name) (increase(logging_googleapis_com:user_${replace(google_logging_metric.sluice["sluice-errors"].name, "-", "_")}{monitored_resource=\"cloud_run_revision\"}[5m])) > 10"
-      duration                  = "0s"
-      evaluation_interval       = "60s"
-      disable_metric_validation = true
+    errors = {
+      title = "A function logs errors"
+      says  = "One function logged more than ten errors in five minutes. See its log in Cloud Logging."
+      query = "sum by (service_name) (increase(logging_googleapis_com:user_${replace(google_logging_metric.sluice["sluice-errors"].name, "-", "_")}{monitored_resource=\"cloud_run_revision\"}[5m])) > 10"
     }
   }
 }
@@ -205,7 +156,7 @@ resource "google_monitoring_notification_channel" "email" {
 }
 
 resource "google_monitoring_alert_policy" "alert" {
-  for_each = local.alerts
+  for_each = merge(local.alerts, local.log_alerts)
 
   display_name          = "Sluice: ${each.value.title}"
   combiner              = "OR"
@@ -219,20 +170,53 @@ resource "google_monitoring_alert_policy" "alert" {
   conditions {
     display_name = each.value.title
 
-    condition_threshold {
-      filter          = each.value.filter
-      comparison      = "COMPARISON_GT"
-      threshold_value = each.value.above
-      duration        = each.value.duration
+    dynamic "condition_threshold" {
+      for_each = can(each.value.above) ? [each.value] : []
+      content {
+        filter          = condition_threshold.value.filter
+        comparison      = "COMPARISON_GT"
+        threshold_value = condition_threshold.value.above
+        duration        = condition_threshold.value.duration
 
-      aggregations {
-        alignment_period     = each.value.period
-        per_series_aligner   = each.value.aligner
-        cross_series_reducer = each.value.reducer
-        group_by_fields      = each.value.group_by
+        aggregations {
+          alignment_period     = condition_threshold.value.period
+          per_series_aligner   = condition_threshold.value.aligner
+          cross_series_reducer = condition_threshold.value.reducer
+          group_by_fields      = condition_threshold.value.group_by
+        }
+      }
+    }
+
+    dynamic "condition_matched_log" {
+      for_each = can(each.value.log) ? [each.value.log] : []
+      content {
+        filter = condition_matched_log.value
+      }
+    }
+
+    dynamic "condition_prometheus_query_language" {
+      for_each = can(each.value.query) ? [each.value.query] : []
+      content {
+        query                     = condition_prometheus_query_language.value
+        duration                  = "0s"
+        evaluation_interval       = "60s"
+        disable_metric_validation = true
       }
     }
   }
+
+  dynamic "alert_strategy" {
+    for_each = can(each.value.log) ? ["3600s"] : []
+    content {
+      auto_close = "86400s"
+
+      notification_rate_limit {
+        period = alert_strategy.value
+      }
+    }
+  }
+
+  depends_on = [google_project_service.enabled]
 }
 
 resource "google_monitoring_dashboard" "sluice" {
