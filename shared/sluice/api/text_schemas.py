@@ -7,6 +7,7 @@ from typing import Any
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import Field, Parameter
 from sluice.datasets.types import StoredType
+from sluice.documents.document import STORABLE_PATTERN
 from sluice.querying.filters import PATTERNS, STATES, operators_of
 
 Schema = dict[str, Any]
@@ -15,7 +16,7 @@ Schema = dict[str, Any]
 NAME_TEXT: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
 
 #: A text that PostgreSQL can have.
-STORABLE_TEXT: Schema = {"type": "string", "pattern": r"^[^\x00]*$"}
+STORABLE_TEXT: Schema = {"type": "string", "pattern": STORABLE_PATTERN}
 
 _LEAP = "(?:0[48]|[2468][048]|[13579][26])"
 _LATE_DAY = "(?:0[13578]|1[02])-31|(?:0[13-9]|1[0-2])-(?:29|30)"

@@ -6,17 +6,14 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from sluice.documents.document import Document, Name, Request, Time
+from sluice.documents.document import Document, Name, Request, StorableText, Time
 from sluice.documents.roles import Role
 
 
 class KeyRequest(Request, frozen=True, kw_only=True):
     """What to allow: to whoever has the key, or to a Google identity, which then needs no key."""
 
-    name: Annotated[
-        str,
-        Meta(min_length=1, max_length=200, extra_json_schema={"pattern": r"^[^\x00]*$"}),
-    ]
+    name: Annotated[StorableText, Meta(min_length=1, max_length=200)]
     role: Role = Role.READER
     datasets: Annotated[
         Annotated[list[Name], Meta(min_length=1, max_length=1000)] | None,

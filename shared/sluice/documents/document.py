@@ -20,8 +20,9 @@ T = TypeVar("T")
 #: A moment with a time zone, RFC 3339 in JSON.
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 #: A name of a dataset, as `sluice.datasets.identifiers` has it; who uses it checks it.
-#: A text that PostgreSQL can have, in requests.
-StorableText = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": r"^[^\x00]*$"})]
+#: Of texts that PostgreSQL can have.
+STORABLE_PATTERN = r"^[^\x00]*$"
+StorableText = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": STORABLE_PATTERN})]
 Name = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[a-z][a-z0-9_]{0,47}$"})]
 #: A problem document with all its members.
 ProblemDocument = Annotated[
