@@ -5,34 +5,26 @@ from __future__ import annotations
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from toy_cloud import gateway_alone
 
 from sluice.local import parts, processes
 from sluice.local.cloud import Cloud
-from sluice.local.state import Ports, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TOYS = Path(__file__).parent / "toys"
 MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A local cloud with only its gateway started."""
-    state = State(tmp_path_factory.mktemp("gateway"))
-    cloud = Cloud(state, Ports.free(), loaders=2, functions=TOYS)
-    gateway = next(part for part in cloud.parts() if part.name == "gateway")
-    with state.lock():
-        assert parts.make_room(state, gateway)
-        parts.start(state, gateway)
-    yield cloud
-    cloud.down()
+    with gateway_alone(tmp_path_factory.mktemp("gateway"), loaders=2) as cloud:
+        yield cloud
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 from google.cloud import storage as cloud_storage
+from toy_cloud import TOYS
 
 from sluice.local import parts, postgres, processes
 from sluice.local.cloud import Cloud
@@ -26,7 +27,6 @@ from sluice.local.state import Ports, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TOYS = Path(__file__).parent / "toys"
 PARTS = ("postgres", "storage", "pubsub", "gateway")
 
 

@@ -7,30 +7,23 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
+from toy_cloud import gateway_alone
 
-from sluice.local import gateway, parts
+from sluice.local import gateway
 from sluice.local.cloud import Cloud
-from sluice.local.state import CHECKOUT, Ports, State
+from sluice.local.state import CHECKOUT
 
-TOYS = Path(__file__).parent / "toys"
 EVIL = "http://evil.example"
 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A local cloud with only its gateway started, over toy functions."""
-    state = State(tmp_path_factory.mktemp("guarded"))
-    cloud = Cloud(state, Ports.free(), loaders=1, functions=TOYS)
-    part = next(each for each in cloud.parts() if each.name == "gateway")
-    with state.lock():
-        assert parts.make_room(state, part)
-        parts.start(state, part)
-    yield cloud
-    cloud.down()
+    with gateway_alone(tmp_path_factory.mktemp("guarded"), loaders=1) as cloud:
+        yield cloud
 
 
 @contextmanager
