@@ -8,10 +8,9 @@ import io
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
 
 from backports import zstd
-from hostile_file import DONE, KIB, MIB, HostileFile
+from hostile_file import KIB, MIB, packed
 
 _HEADER = b"n\n"
 
@@ -83,43 +82,32 @@ def _tar() -> bytes:
     return file.getvalue()
 
 
-def _file(
-    name: str,
-    content: Callable[[], bytes],
-    end: str = DONE,
-    *,
-    dataset: str = "numbers",
-    **options: object,
-) -> HostileFile:
-    return HostileFile(name, dataset, content, end, **options)  # type: ignore[arg-type]
-
-
 COMPRESSED = (
-    _file("zstd_of_2_gib", _zstd_of_2_gib, "CSV115", suffix=".csv.zst", is_quick=True, within_s=120.0),
-    _file("gz_of_2_gib", _zeros_gz, "CSV115", suffix=".csv.gz", within_s=240.0),
-    _file("gz_of_rejects", lambda: gz(_HEADER + b"x\n" * 31 * MIB), "CSV106", suffix=".csv.gz"),
-    _file("gz_of_rows", lambda: gz(_HEADER + b"1\n" * 31 * MIB), suffix=".csv.gz", within_s=400.0),
-    _file("gz_of_one_line", lambda: gz(_HEADER + b"1" * 60 * MIB), "CSV112", suffix=".csv.gz"),
-    _file("gz_of_a_quoted_field", lambda: gz(_HEADER + b'"' + b"1\n" * 31 * MIB + b'"\n'), suffix=".csv.gz", within_s=400.0),
-    _file("gz_of_gz", lambda: gz(gz(gz(gz(_HEADER + b"1\n" * 8 * MIB)))), "CSV102", suffix=".csv.gz"),
-    _file("gz_of_zstd", lambda: gz(_zstd_of_2_gib()), "CSV102", suffix=".csv.gz"),
-    _file("gz_of_many_members", lambda: gz(_HEADER) + gz(b"1\n") * 60_000, loaded=60_000, suffix=".csv.gz"),
-    _file("gz_of_empty_members", lambda: gz(_HEADER + b"1\n") + gz(b"") * 200_000, loaded=1, suffix=".csv.gz"),
-    _file("gz_with_zeros_after_it", lambda: gz(_HEADER + b"1\n") + bytes(8 * MIB), suffix=".csv.gz"),
-    _file("gz_with_data_after_it", lambda: gz(_HEADER + b"1\n") + b"x" * 8 * MIB, "CSV109", suffix=".csv.gz"),
-    _file("gz_truncated", lambda: gz(_HEADER + b"1\n" * MIB)[:-9], "CSV109", suffix=".csv.gz"),
-    _file("gz_of_wrong_length", lambda: _raw_deflate_gz(MIB), "CSV109", suffix=".csv.gz"),
-    _file("gz_with_a_long_name", lambda: _gz_with_name(8 * MIB), suffix=".csv.gz"),
-    _file("gz_of_nothing", lambda: gz(b""), "CSV101", suffix=".csv.gz"),
-    _file("only_a_gz_header", lambda: gz(b"")[:10], "CSV109", suffix=".csv.gz"),
-    _file("zstd_of_many_frames", lambda: _zstd_frames(200_000), loaded=200_000, suffix=".csv.zst"),
-    _file("zstd_of_skippable_frames", lambda: _skippable(MIB), suffix=".csv.zst"),
-    _file("zstd_of_a_window_of_128_mib", lambda: _zstd_window(27), "CSV109", suffix=".csv.zst"),
-    _file("zstd_of_a_window_of_2_gib", lambda: _zstd_window(31), "CSV109", suffix=".csv.zst"),
-    _file("zstd_truncated", lambda: zstd.compress(_HEADER + b"1\n" * MIB)[:-3], "CSV109", suffix=".csv.zst"),
-    _file("zstd_of_comments", lambda: zstd.compress(b"a,b\n" + b"#\n" * 31 * MIB), dataset="commented", suffix=".csv.zst", within_s=120.0),
-    _file("gz_of_utf16", lambda: gz("n\n".encode("utf-16") + "1\n".encode("utf-16-le") * 4 * MIB), suffix=".csv.gz", within_s=180.0),
-    _file("zip_of_files", lambda: _zip_of(*(f"{n}.csv" for n in range(1_000))), "CSV102", suffix=".csv"),
-    _file("zip_of_a_long_name", lambda: _zip_of("x" * 60 * KIB), "CSV102", suffix=".csv"),
-    _file("tar_of_files", _tar, "CSV102", suffix=".csv.gz"),
+    packed("zstd_of_2_gib", _zstd_of_2_gib, "CSV115", suffix=".csv.zst", is_quick=True, within_s=120.0),
+    packed("gz_of_2_gib", _zeros_gz, "CSV115", suffix=".csv.gz", within_s=240.0),
+    packed("gz_of_rejects", lambda: gz(_HEADER + b"x\n" * 31 * MIB), "CSV106", suffix=".csv.gz"),
+    packed("gz_of_rows", lambda: gz(_HEADER + b"1\n" * 31 * MIB), suffix=".csv.gz", within_s=400.0),
+    packed("gz_of_one_line", lambda: gz(_HEADER + b"1" * 60 * MIB), "CSV112", suffix=".csv.gz"),
+    packed("gz_of_a_quoted_field", lambda: gz(_HEADER + b'"' + b"1\n" * 31 * MIB + b'"\n'), suffix=".csv.gz", within_s=400.0),
+    packed("gz_of_gz", lambda: gz(gz(gz(gz(_HEADER + b"1\n" * 8 * MIB)))), "CSV102", suffix=".csv.gz"),
+    packed("gz_of_zstd", lambda: gz(_zstd_of_2_gib()), "CSV102", suffix=".csv.gz"),
+    packed("gz_of_many_members", lambda: gz(_HEADER) + gz(b"1\n") * 60_000, loaded=60_000, suffix=".csv.gz"),
+    packed("gz_of_empty_members", lambda: gz(_HEADER + b"1\n") + gz(b"") * 200_000, loaded=1, suffix=".csv.gz"),
+    packed("gz_with_zeros_after_it", lambda: gz(_HEADER + b"1\n") + bytes(8 * MIB), suffix=".csv.gz"),
+    packed("gz_with_data_after_it", lambda: gz(_HEADER + b"1\n") + b"x" * 8 * MIB, "CSV109", suffix=".csv.gz"),
+    packed("gz_truncated", lambda: gz(_HEADER + b"1\n" * MIB)[:-9], "CSV109", suffix=".csv.gz"),
+    packed("gz_of_wrong_length", lambda: _raw_deflate_gz(MIB), "CSV109", suffix=".csv.gz"),
+    packed("gz_with_a_long_name", lambda: _gz_with_name(8 * MIB), suffix=".csv.gz"),
+    packed("gz_of_nothing", lambda: gz(b""), "CSV101", suffix=".csv.gz"),
+    packed("only_a_gz_header", lambda: gz(b"")[:10], "CSV109", suffix=".csv.gz"),
+    packed("zstd_of_many_frames", lambda: _zstd_frames(200_000), loaded=200_000, suffix=".csv.zst"),
+    packed("zstd_of_skippable_frames", lambda: _skippable(MIB), suffix=".csv.zst"),
+    packed("zstd_of_a_window_of_128_mib", lambda: _zstd_window(27), "CSV109", suffix=".csv.zst"),
+    packed("zstd_of_a_window_of_2_gib", lambda: _zstd_window(31), "CSV109", suffix=".csv.zst"),
+    packed("zstd_truncated", lambda: zstd.compress(_HEADER + b"1\n" * MIB)[:-3], "CSV109", suffix=".csv.zst"),
+    packed("zstd_of_comments", lambda: zstd.compress(b"a,b\n" + b"#\n" * 31 * MIB), dataset="commented", suffix=".csv.zst", within_s=120.0),
+    packed("gz_of_utf16", lambda: gz("n\n".encode("utf-16") + "1\n".encode("utf-16-le") * 4 * MIB), suffix=".csv.gz", within_s=180.0),
+    packed("zip_of_files", lambda: _zip_of(*(f"{n}.csv" for n in range(1_000))), "CSV102", suffix=".csv"),
+    packed("zip_of_a_long_name", lambda: _zip_of("x" * 60 * KIB), "CSV102", suffix=".csv"),
+    packed("tar_of_files", _tar, "CSV102", suffix=".csv.gz"),
 )  # fmt: skip

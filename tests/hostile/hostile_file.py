@@ -45,6 +45,18 @@ class HostileFile:
         return f"{self.dataset}/{self.name}{self.suffix}"
 
 
+def packed(
+    name: str,
+    content: Callable[[], bytes],
+    end: str = DONE,
+    *,
+    dataset: str = "numbers",
+    **options: object,
+) -> HostileFile:
+    """Return a case of a compressed file or a workbook."""
+    return HostileFile(name, dataset, content, end, **options)  # type: ignore[arg-type]
+
+
 def repeated(line: bytes, size_bytes: int) -> bytes:
     """Return a line as often as it fits into a size."""
     return line * (size_bytes // len(line))

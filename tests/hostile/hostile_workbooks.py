@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from hostile_file import DONE, KIB, MIB, HostileFile
+from hostile_file import KIB, MIB, packed
 
 import workbooks
 
@@ -59,15 +59,7 @@ def _styles(count: int) -> str:
 _STYLES = f'<Relationship Id="y" Type="{workbooks.RELATIONS}/styles" Target="styles.xml"/>'
 
 
-def _file(
-    name: str,
-    content: Callable[[], bytes],
-    end: str = DONE,
-    *,
-    dataset: str = "numbers",
-    **options: object,
-) -> HostileFile:
-    return HostileFile(name, dataset, content, end, suffix=".xlsx", **options)  # type: ignore[arg-type]
+_file = functools.partial(packed, suffix=".xlsx")
 
 
 WORKBOOKS = (
