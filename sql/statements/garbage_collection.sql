@@ -43,6 +43,9 @@ WITH steps AS (
 ), outputs AS (
     DELETE FROM sluice.written_outputs USING sluice.ingestions
     WHERE ingestions.id = :ingestion AND sequence = :sequence AND written_outputs.ingestion = ingestions.id
+), prepared AS (
+    DELETE FROM sluice.prepared USING sluice.ingestions
+    WHERE ingestions.id = :ingestion AND sequence = :sequence AND prepared.ingestion = ingestions.id
 )
 UPDATE sluice.ingestions SET collected_at = now()
 WHERE id = :ingestion AND sequence = :sequence;

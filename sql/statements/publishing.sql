@@ -55,3 +55,48 @@ SELECT output FROM sluice.written_outputs WHERE ingestion = :ingestion;
 -- Deletes what the steps of an ingestion recorded; waits for those that handlers work on.
 WITH output AS (DELETE FROM sluice.written_outputs WHERE ingestion = :ingestion)
 DELETE FROM sluice.publish_steps WHERE ingestion = :ingestion;
+
+-- name: share_dataset
+-- Waits until nothing is published in the dataset, and delays that until the transaction ends; see `lock_dataset`.
+SELECT pg_advisory_xact_lock_shared(hashtext('sluice dataset ' || :dataset));
+
+-- name: insert_prepared
+-- Records that rows of an ingestion may be in the dataset before it is published.
+INSERT INTO sluice.prepared (ingestion, dataset) VALUES (:ingestion, :dataset);
+
+-- name: count_prepared
+-- Counts what a step did; when it is repeated, it finds the rows that it left before no more.
+UPDATE sluice.publish_steps
+SET staged = :staged, prepared = :prepared, remaining = remaining + :remaining
+WHERE ingestion = :ingestion AND number = :number;
+
+-- name: prepared_rows
+-- What the steps of an ingestion did; no row if it was not prepared.
+SELECT
+    CAST(sum(staged) AS bigint) AS staged, CAST(sum(prepared) AS bigint) AS prepared,
+    CAST(sum(remaining) AS bigint) AS remaining, count(*) FILTER (WHERE done_at IS NULL) AS steps_left
+FROM sluice.publish_steps
+WHERE ingestion = :ingestion AND EXISTS (SELECT FROM sluice.prepared WHERE prepared.ingestion = publish_steps.ingestion)
+HAVING count(*) > 0;
+
+-- name: hidden_ingestions
+-- The other ingestions that may have rows in datasets which readers do not see yet, or never.
+SELECT ingestion FROM sluice.prepared
+WHERE dataset = ANY (CAST(:datasets AS text[])) AND switched_at IS NULL AND ingestion <> :ingestion;
+
+-- name: switch_prepared
+-- Readers see the prepared rows of an ingestion.
+UPDATE sluice.prepared SET switched_at = clock_timestamp() WHERE ingestion = :ingestion;
+
+-- name: repeat_preparations
+-- Repeats the steps of ingestions whose prepared rows are gone.
+UPDATE sluice.publish_steps SET done_at = NULL
+WHERE ingestion = ANY (CAST(:ingestions AS integer[])) AND rollup = '' AND done_at IS NOT NULL;
+
+-- name: prepared_ingestions
+-- Those of the ingestions that were prepared.
+SELECT ingestion FROM sluice.prepared WHERE ingestion = ANY (CAST(:ingestions AS integer[]));
+
+-- name: delete_prepared
+-- Forgets that an ingestion was prepared: none of its rows is hidden in the dataset any more.
+DELETE FROM sluice.prepared WHERE ingestion = :ingestion;

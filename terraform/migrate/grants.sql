@@ -18,7 +18,7 @@ GRANT SELECT ON
     sluice.chunks, sluice.events, sluice.failed_attempts, sluice.observations, sluice.publish_steps, sluice.receipts,
     sluice.rejects
     TO sluice_split, sluice_load, sluice_finish;
-GRANT SELECT ON sluice.duplicates, sluice.segments, sluice.slices TO sluice_finish;
+GRANT SELECT ON sluice.duplicates, sluice.prepared, sluice.segments, sluice.slices TO sluice_finish;
 -- status: shows ingestions with their rejects, duplicates and events, and subscriptions.
 GRANT SELECT ON
     sluice.chunks, sluice.duplicates, sluice.events, sluice.receipts, sluice.rejects, sluice.subscriptions
@@ -41,8 +41,8 @@ GRANT INSERT ON sluice.observations TO sluice_load;
 -- finish: decides their types; it declares them as sluice_owner, which it becomes for that transaction.
 GRANT DELETE ON sluice.observations TO sluice_finish;
 
--- finish: publishes ingestions and merges roll-ups, in steps.
-GRANT INSERT, UPDATE, DELETE ON sluice.publish_steps TO sluice_finish;
+-- finish: publishes ingestions, merges roll-ups and prepares rows, in steps.
+GRANT INSERT, UPDATE, DELETE ON sluice.publish_steps, sluice.prepared TO sluice_finish;
 GRANT SELECT, INSERT, DELETE ON sluice.written_outputs TO sluice_finish;
 GRANT INSERT, DELETE ON sluice.publications TO sluice_finish;
 GRANT INSERT, UPDATE ON sluice.rejects TO sluice_finish;

@@ -24,17 +24,18 @@ from sluice.ingestion.chunks import CHUNKS_TOPIC, Chunk
 from sluice.ingestion.decide import decide_types
 from sluice.ingestion.events import OBSERVED
 from sluice.ingestion.finish import finish_ingestion
-from sluice.ingestion.ingestions import receive
+from sluice.ingestion.ingestions import receive, select_ingestion
 from sluice.ingestion.load import load_chunk
 from sluice.ingestion.notifications import UPLOADS_TOPIC, read_notification
 from sluice.ingestion.outbox import STATUS_TOPIC
+from sluice.ingestion.publish_steps import PublishSteps
 from sluice.ingestion.recovery import Recovered, recover
 from sluice.ingestion.redo import redo
 from sluice.ingestion.split import split_file
 from sluice.local.postgres import SUPERUSER
 from sluice.local.provision import USERS
 from sluice.ports import Environment, Sink, Storage, StoredObject
-from sluice.postgres.catalog import dataset_version
+from sluice.postgres.catalog import dataset_of_version, dataset_version
 from sluice.postgres.connection import new_engine, transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
@@ -231,6 +232,17 @@ class Flow:
 
     def finish(self, ingestion: int, delivery: int = 1) -> None:
         finish_ingestion(self.env("finish"), ingestion, delivery)
+
+    def prepare(self, ingestion: int) -> None:
+        """Do the steps that come before a publication, if it has any."""
+        env = self.env("finish")
+        with transaction(env.engine) as connection:
+            found = select_ingestion(connection, ingestion)
+            dataset = dataset_of_version(connection, found.dataset or "", found.declaration_version)
+        assert dataset is not None
+        steps = PublishSteps(env.engine, found, dataset, self.settings)
+        if steps.may_be_needed:
+            steps()
 
     def recover(self) -> Recovered:
         return recover(self.env("finish"))

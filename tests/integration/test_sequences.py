@@ -231,6 +231,12 @@ class Sequences(RuleBasedStateMachine):
 
     @precondition(lambda self: self._model.in_state("loading"))
     @rule(data=st.data())
+    def prepare(self, data: st.DataObject) -> None:
+        """Do the steps of a publication that is late."""
+        self._flow.prepare(self._one(data, "loading").ingestion)
+
+    @precondition(lambda self: self._model.in_state("loading"))
+    @rule(data=st.data())
     def deliver_again(self, data: st.DataObject) -> None:
         self._load(self._one(data, "loading"))
 
@@ -339,7 +345,7 @@ def _lines(content: Sequence[Row]) -> list[bytes]:
     return [f"{key},{name}\n".encode() for key, name in content]
 
 
-@pytest.mark.flow(chunk_bytes=8, declared=None)
+@pytest.mark.flow(chunk_bytes=8, declared=None, publish_step_rows=1)
 @pytest.mark.parametrize("policies", DATASETS.values(), ids=DATASETS)
 def test_sequences_end_as_the_model_predicts(flow: Flow, policies: dict[str, Any]) -> None:
     flow.declare(THINGS, **policies)

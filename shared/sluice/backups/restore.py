@@ -504,9 +504,10 @@ def _include_concurrent_changes(connection: Connection, target: _Target) -> None
     for table, shape in target.shapes.items():
         adopted = shadow_tables.adopt_rows(connection, table, target.gone, target.ingestion)
         target.own_rows += adopted if table == rows else 0
-        if target.in_place:
+        if target.in_place and not target.dataset.is_staged:
             shadow_tables.copy_loading_rows(connection, table, shape.columns, loading)
     if target.in_place:
+        connection.execute(statement("repeat_preparations"), {"ingestions": loading})
         ids = {"ingestions": list(target.kept - target.gone)}
         kept = connection.scalars(statement("in_order_of_uploads"), ids)
         relink_replaced(connection, target.dataset, kept, shadow_tables.shadow_of(rows))

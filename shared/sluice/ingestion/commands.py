@@ -114,6 +114,7 @@ def _restart(env: Environment, ingestion: Ingestion) -> None:
             connection.execute(statement("delete_rejects_without_receipt"), key)
         else:
             _delete_attempt(connection, dataset, ingestion.id)
+            connection.execute(statement("delete_prepared"), key)
 
 
 def _can_resume(connection: Connection, ingestion: int, dataset: Dataset | None) -> bool:

@@ -6,10 +6,9 @@ What takes long for a large file is done before that, in steps that readers do n
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sluice.datasets.model import Dataset, Reupload
+from sluice.datasets.model import Dataset
 from sluice.documents.ingestions import State
 from sluice.errors import (
     OutdatedDeclarationError,
@@ -18,6 +17,7 @@ from sluice.errors import (
 )
 from sluice.ingestion.failures import Step, attempt
 from sluice.ingestion.fixes import join_rows, lock_fixed, same_fix
+from sluice.ingestion.generations import older_generations, superseding
 from sluice.ingestion.ingestions import (
     NEWER_GENERATION,
     SAME_CONTENT,
@@ -25,14 +25,19 @@ from sluice.ingestion.ingestions import (
     fail,
     lock_ingestion,
     move,
-    same_content,
     select_ingestion,
     skip,
 )
-from sluice.ingestion.merge import lock_datasets, merge_rows, reject_rows, withdraw
+from sluice.ingestion.merge import (
+    lock_datasets,
+    merge_rows,
+    reject_rows,
+    withdraw,
+)
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.output import BEGINS_WITHIN_S, write_output, written_output
+from sluice.ingestion.preparation import is_prepared, prepared_rows
 from sluice.ingestion.publish_steps import (
     PublishSteps,
     buckets_of_parts,
@@ -100,7 +105,7 @@ def _finish(env: Environment, ingestion: int) -> None:
 
 def _do_steps(env: Environment, begun: Ingestion, dataset: Dataset) -> None:
     """Do what takes long in transactions of its own, before anything is locked."""
-    steps = PublishSteps(env.engine, begun, dataset, env.settings.publish_step_rows)
+    steps = PublishSteps(env.engine, begun, dataset, env.settings)
     if not steps.may_be_needed and not dataset.output:
         return
     with transaction(env.engine) as connection:
@@ -122,7 +127,8 @@ def _is_publishable(connection: Connection, ingestion: int, dataset: Dataset) ->
     found = select_ingestion(connection, ingestion)
     if found.fixes is not None or found.state != State.PUBLISHING:
         return False
-    check_accounts(connection, [found])
+    if not is_prepared(connection, ingestion):
+        check_accounts(connection, [found])
     if is_all_rejected(found.account) or too_many_rejects(found.account, dataset):
         return False
     return superseding(connection, found, dataset) is None
@@ -148,11 +154,14 @@ def publish(
         AccountImbalanceError: the account does not balance.
         OutdatedDeclarationError: the dataset has another key or other roll-ups now.
         PermanentError: its rows cannot be merged, see `sluice.ingestion.merge`.
+        PublicationUnfinishedError: another ingestion took keys of its prepared rows.
     """
     project = settings.project
     lock_datasets(connection, dataset)
     _check_stored_form(connection, dataset)
-    check_accounts(connection, [ingestion])
+    prepared = prepared_rows(connection, ingestion) if dataset.is_staged else None
+    if prepared is None:
+        check_accounts(connection, [ingestion])
     if ingestion.fixes is not None:
         _publish_fixes(connection, ingestion, dataset, settings)
         return
@@ -163,7 +172,8 @@ def publish(
         return
     older = older_generations(connection, ingestion, dataset)
     if dataset.is_staged:
-        ingestion = reject_rows(connection, ingestion, dataset, older, settings.max_rejects)
+        kept = settings.max_rejects
+        ingestion = reject_rows(connection, ingestion, dataset, older, kept, prepared)
     refusal = (
         beyond_limit_when_published(ingestion.account, settings.max_rejects)
         or too_many_rejects(ingestion.account, dataset)
@@ -175,13 +185,15 @@ def publish(
         return
     withdraw(connection, dataset, older, ingestion.id, project)
     if dataset.is_staged:
-        merge_rows(connection, ingestion, dataset)
+        merge_rows(connection, ingestion, dataset, prepared)
     merge_rollups(connection, dataset, ingestion.id)
     key = {"ingestion": ingestion.id, "dataset": dataset.name}
     connection.execute(statement("publish"), key)
     connection.execute(statement("touch_freshness"), key)
     output = written_output(connection, ingestion.id) if dataset.output else None
     connection.execute(statement("delete_publish_steps"), key)
+    if prepared:
+        connection.execute(statement("switch_prepared"), key)
     move(connection, ingestion.id, State.DONE, project, Changes(output=output))
 
 
@@ -221,30 +233,3 @@ def _check_stored_form(connection: Connection, dataset: Dataset) -> None:
     forms = {(each.key, each.is_staged, each.rollups) for each in (current, dataset)}
     if len(forms) > 1:
         raise OutdatedDeclarationError(dataset.name)
-
-
-def older_generations(
-    connection: Connection, ingestion: Ingestion, dataset: Dataset
-) -> Sequence[int]:
-    """Return the published older generations of the object, where the dataset replaces them."""
-    if dataset.reupload is not Reupload.REPLACE:
-        return ()
-    return connection.scalars(statement("older_generations"), _generation(ingestion)).all()
-
-
-def superseding(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> int | None:
-    """Return the published ingestion that makes this one redundant, if there is one.
-
-    Generations may overtake one another: a late one must not restore what a newer one replaced.
-    """
-    if dataset.reupload is Reupload.REPLACE:
-        newer: int | None = connection.scalar(
-            statement("newer_generation_done"), _generation(ingestion)
-        )
-        return newer
-    return same_content(connection, ingestion.id, dataset, ingestion.content_sha256)
-
-
-def _generation(ingestion: Ingestion) -> dict[str, object]:
-    file = ingestion.file
-    return {"bucket": file.bucket, "object": file.name, "generation": file.generation}

@@ -11,11 +11,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sluice.datasets.identifiers import quote
+from sluice.datasets.identifiers import quote, staging_table
 from sluice.datasets.model import INGESTION_COLUMN, SEGMENT_COLUMN
 from sluice.documents.ingestions import State
 from sluice.ingestion.ingestions import query_ingestions, select_chunks
 from sluice.ingestion.model import Ingestion
+from sluice.ingestion.preparation import drop_staging_index
 from sluice.ingestion.sources import recorded_source
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import composed, statement
@@ -75,9 +76,16 @@ def collect_garbage(env: Environment) -> Collected:
 def _collect(env: Environment, dataset: str, ended: list[Ingestion], run: Collected) -> None:
     with transaction(env.engine) as connection:
         connection.execute(statement("begin_collection"), _versions(ended))
+        prepared = _prepared(connection, ended)
     hidden = [each for each in ended if each.account.loaded and each.state != State.DONE]
+    copied = [each for each in prepared if each.state == State.DONE]
     if hidden and not _delete_rows(env.engine, dataset, hidden, run):
         return
+    if copied and not _delete_rows(env.engine, dataset, copied, run, [staging_table(dataset)]):
+        return
+    for each in prepared:
+        with transaction(env.engine) as connection:
+            drop_staging_index(connection, each.id)
     for each in ended:
         _delete_chunks(env, each)
         key = {"ingestion": each.id, "sequence": each.sequence}
@@ -85,9 +93,24 @@ def _collect(env: Environment, dataset: str, ended: list[Ingestion], run: Collec
             run.ingestions += connection.execute(statement("mark_collected"), key).rowcount
 
 
-def _delete_rows(engine: Engine, dataset: str, ended: Sequence[Ingestion], run: Collected) -> bool:
-    """Delete rows from every table of the dataset; False when there was not enough time."""
+def _prepared(connection: Connection, ended: Sequence[Ingestion]) -> list[Ingestion]:
+    """Return those whose rows were prepared: copied from the staging table, which has them still."""
+    values = {"ingestions": [each.id for each in ended]}
+    found = set(connection.scalars(statement("prepared_ingestions"), values))
+    return [each for each in ended if each.id in found]
+
+
+def _delete_rows(
+    engine: Engine,
+    dataset: str,
+    ended: Sequence[Ingestion],
+    run: Collected,
+    tables: Sequence[str] = (),
+) -> bool:
+    """Delete rows from the tables, or every one of the dataset; False when there was not enough time."""
     for table, page in _pages(engine, dataset, INGESTION_COLUMN):
+        if tables and table not in tables:
+            continue
         if run.is_out_of_time:
             return False
         with transaction(engine) as connection:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from sluice.datasets.model import Column
+    from sluice.ingestion.preparation import Prepared
 
 #: From so many rows on, statistics for the planner are worth their cost.
 _MANY_ROWS = 10_000
@@ -58,8 +59,28 @@ def keyed_rows(connection: Connection, dataset: Dataset, ingestion: int) -> list
     """
     if not dataset.key:
         return []
-    rows = connection.execute(composed(MergeStatements(dataset).keyed()), {"ingestion": ingestion})
+    key = {"ingestion": ingestion, "staged": ingestion}
+    rows = connection.execute(composed(MergeStatements(dataset).keyed()), key)
     return [KeyedRow(*row) for row in rows]
+
+
+def make_room(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> None:
+    """Take prepared rows of other ingestions, which readers do not see yet, out of the way of staged ones.
+
+    Args:
+        connection: a transaction that holds the dataset's lock.
+        ingestion: whose rows are staged.
+        dataset: its dataset; has a key.
+    """
+    hidden = _hidden(connection, ingestion, [dataset.name])
+    if hidden:
+        _Work(connection, ingestion, hidden=hidden).change(MergeStatements(dataset).make_room())
+
+
+def _hidden(connection: Connection, ingestion: Ingestion, datasets: Iterable[str]) -> Sequence[int]:
+    """Return the other ingestions with rows in the datasets that readers do not see."""
+    values = {"ingestion": ingestion.id, "datasets": list(datasets)}
+    return connection.scalars(statement("hidden_ingestions"), values).all()
 
 
 def reject_rows(
@@ -68,6 +89,7 @@ def reject_rows(
     dataset: Dataset,
     older: Sequence[int],
     max_rejects: int,
+    prepared: Prepared | None = None,
 ) -> Ingestion:
     """Make rejects of the staged rows that break a rule across rows.
 
@@ -77,6 +99,8 @@ def reject_rows(
         dataset: its dataset.
         older: ingestions whose rows this one replaces, and which therefore do not count.
         max_rejects: see `most_kept`; what is beyond is counted, but not kept.
+        prepared: its prepared rows, if it has any; then only the others are looked at, and only whether
+            their keys exist: the rest was checked before they were prepared.
 
     Returns:
         The ingestion with its new account.
@@ -86,28 +110,46 @@ def reject_rows(
         DeclarationError: a column does not refer to a key.
         RowsRefusedError: PostgreSQL refuses a value.
     """
-    work = _Work(connection, ingestion, older)
+    references = (each.references for each in dataset.references)
+    hidden = _hidden(connection, ingestion, {dataset.name, *references})
+    work = _Work(connection, ingestion, [*older, *hidden], hidden=hidden, prepared=prepared)
     merging = MergeStatements(dataset)
-    _check_staged(work, merging, ingestion.account.loaded)
-    if work.count("SELECT sum(recovered) FROM sluice.receipts WHERE ingestion = :ingestion"):
-        work.change(merging.number_records())
+    if hidden and dataset.key:
+        work.change(merging.make_room())
+    _check_staged(work, merging, prepared.remaining if prepared else ingestion.account.loaded)
     work.kept_left = most_kept(ingestion.account, max_rejects) - ingestion.account.rejected
+    warnings: list[dict[str, object]] = []
+    rejected = 0
     with constraint_errors(is_masked=dataset.has_pii):
-        if numbering := merging.number():
-            work.change(numbering)
-        warnings, rejected = _check_references(work, merging, dataset)
+        if prepared is None:
+            _number(work, merging)
+            warnings, rejected = _check_references(work, merging, dataset)
         if repeated := merging.refuse_repeated():
             rejected += work.refuse(repeated)
     return work.adjust_account(rejected=rejected, warnings=warnings)
 
 
-def merge_rows(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> Ingestion:
+def _number(work: _Work, merging: MergeStatements) -> None:
+    """Give rows the numbers of their records, and those without a key the next numbers."""
+    if work.count("SELECT sum(recovered) FROM sluice.receipts WHERE ingestion = :ingestion"):
+        work.change(merging.number_records())
+    if numbering := merging.number():
+        work.change(numbering)
+
+
+def merge_rows(
+    connection: Connection,
+    ingestion: Ingestion,
+    dataset: Dataset,
+    prepared: Prepared | None = None,
+) -> Ingestion:
     """Merge the staged rows into the dataset and delete them from the staging table.
 
     Args:
         connection: a transaction that holds the dataset's lock.
         ingestion: what `reject_rows` returned.
         dataset: its dataset.
+        prepared: its prepared rows, if it has any.
 
     Returns:
         The ingestion with its new account.
@@ -117,8 +159,11 @@ def merge_rows(connection: Connection, ingestion: Ingestion, dataset: Dataset) -
         RowsRefusedError: PostgreSQL refuses a row that the declaration allows.
     """
     later = _later_uploads(connection, ingestion) if dataset.updates else []
-    work = _Work(connection, ingestion, later=later)
-    merged = _merge(work, dataset, later, ingestion.account.loaded)
+    work = _Work(connection, ingestion, later=later, prepared=prepared)
+    staged = ingestion.account.loaded - (prepared.staged if prepared else 0)
+    merged = _merge(work, dataset, later, staged)
+    if prepared:
+        merged = merged.plus(prepared)
     _check_merged(ingestion, merged)
     return work.adjust_account(
         duplicates=merged.duplicates, warnings=_merge_warnings(dataset, merged)
@@ -147,8 +192,12 @@ def merge_fixes(
         RowsRefusedError: PostgreSQL refuses a row that the declaration allows.
     """
     later = _later_uploads(connection, fixed) if dataset.updates else []
-    work, merging = _Work(connection, fixed, later=later), MergeStatements(dataset)
-    connection.execute(composed(merging.adopt()), {"ingestion": fixed.id, "fix": fix.id})
+    # Under the negative number, as rows of that ingestion may be staged still.
+    work, merging = (
+        _Work(connection, fixed, later=later, staged=-fixed.id),
+        MergeStatements(dataset),
+    )
+    connection.execute(composed(merging.adopt()), {"staged": -fixed.id, "fix": fix.id})
     replaced = unstaged = 0
     with constraint_errors(is_masked=dataset.has_pii):
         if dataset.updates:
@@ -201,6 +250,11 @@ class _Merged:
     @property
     def duplicates(self) -> int:
         return self.staged - self.loaded
+
+    def plus(self, prepared: Prepared) -> _Merged:
+        """Return these and the prepared rows together."""
+        staged, loaded = self.staged + prepared.staged, self.loaded + prepared.rows
+        return replace(self, staged=staged, loaded=loaded)
 
 
 def _merge(work: _Work, dataset: Dataset, later: Sequence[int], staged: int | None) -> _Merged:
@@ -261,7 +315,7 @@ def withdraw(
     for ingestion in ingestions:
         if dataset is not None:
             for sql in MergeStatements(dataset).take_back():
-                connection.execute(composed(sql), {"ingestion": ingestion})
+                connection.execute(composed(sql), {"ingestion": ingestion, "staged": -ingestion})
         key = {"ingestion": ingestion}
         connection.execute(statement("withdraw"), key)
         connection.execute(statement("retire_segments"), key)
@@ -298,14 +352,20 @@ class _Work:
         ingestion: Ingestion,
         older: Sequence[int] = (),
         later: Sequence[int] = (),
+        hidden: Sequence[int] = (),
+        prepared: Prepared | None = None,
+        staged: int | None = None,
     ) -> None:
         self.connection = connection
         self.ingestion = ingestion.id
         self.kept_left = 0
+        self._is_prepared = prepared is not None
         self._values = {
             "ingestion": ingestion.id,
+            "staged": staged or (-ingestion.id if prepared else ingestion.id),
             "older": list(older),
             "later": list(later),
+            "hidden": list(hidden),
         }
         connection.execute(composed(f"SET LOCAL work_mem = '{_WORK_MEM}'"))
 
@@ -324,9 +384,12 @@ class _Work:
         """Record which staged rows are left out in favour of which ones, as duplicates of `owner`."""
         if not dataset.key or dataset.duplicates is Duplicates.ERROR:
             return
-        self.connection.execute(statement("delete_duplicates"), {"ingestion": owner})
-        sql = MergeStatements(dataset).list_duplicates(is_merged=is_merged)
-        self.connection.execute(composed(sql), {**self._values, "owner": owner})
+        merging, values = MergeStatements(dataset), {**self._values, "owner": owner}
+        if self._is_prepared:
+            self.connection.execute(composed(merging.delete_duplicates()), values)
+        else:
+            self.connection.execute(statement("delete_duplicates"), {"ingestion": owner})
+        self.connection.execute(composed(merging.list_duplicates(is_merged=is_merged)), values)
 
     def one(self, sql: str) -> tuple[Any, ...]:
         return tuple(self.connection.execute(composed(sql), self._values).one())

@@ -1,8 +1,8 @@
-"""The steps of publishing a large ingestion that take long: they merge the parts of its roll-ups.
+"""The steps of publishing a large ingestion that take long: they merge its roll-ups, or prepare its rows.
 
-Each step merges some groups, in a transaction of its own, before anything is locked; readers see nothing of
-it. Several handlers share the steps, and the next handler continues after one that was killed. Merging
-again changes nothing, so the publication itself merges what has no steps: small roll-ups.
+Each step merges some groups or copies some rows, in a transaction of its own; readers see nothing of it.
+Several handlers share the steps, and the next handler continues after one that was killed. The publication
+itself merges what has no steps: small roll-ups, and the rows of small ingestions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING
 from sluice.documents.ingestions import State
 from sluice.errors import PublicationUnfinishedError
 from sluice.ingestion.ingestions import lock_ingestion
+from sluice.ingestion.preparation import (
+    check_and_begin,
+    index_staged,
+    may_be_prepared,
+    prepare_rows,
+)
 from sluice.postgres.connection import run_script, transaction
 from sluice.postgres.named_sql import composed, statement
 from sluice.postgres.rollup_sql import (
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
 
     from sluice.datasets.model import Dataset, Rollup
     from sluice.ingestion.model import Ingestion
+    from sluice.settings import Settings
 
 #: Up to this share of a step, parts of a roll-up are merged by the publication itself.
 _SMALL_SHARE = 0.1
@@ -42,6 +49,8 @@ _COUNTED_STEPS = 4
 #: Steps at the same time in a process: the database sorts while another one is read. Each has a connection.
 _CONCURRENT_STEPS = 2
 _SLOTS = BoundedSemaphore(_CONCURRENT_STEPS)
+#: At most so many steps prepare rows: each reads its rows from all over the staging table.
+_MAX_PREPARING = 128
 #: Time after which a handler leaves the rest to the next one; Pub/Sub waits for 600 s.
 _MAX_S = 400.0
 #: Memory of one sort: a step needs less.
@@ -55,22 +64,27 @@ class PublishSteps:
         engine: the database.
         ingestion: in state `publishing`.
         dataset: its dataset, as it was declared when the ingestion began.
-        step_rows: about how many parts of a roll-up a step merges.
+        settings: `publish_step_rows`, `max_rejects`.
     """
 
     def __init__(
-        self, engine: Engine, ingestion: Ingestion, dataset: Dataset, step_rows: int
+        self, engine: Engine, ingestion: Ingestion, dataset: Dataset, settings: Settings
     ) -> None:
         self._engine = engine
         self._ingestion = ingestion
         self._dataset = dataset
         self._rollups = {each.name: each for each in dataset.rollups}
-        self._step_rows = step_rows
+        self._step_rows = settings.publish_step_rows
+        self._max_rejects = settings.max_rejects
         self._is_over = Event()
 
     @property
     def may_be_needed(self) -> bool:
-        """Whether the ingestion may have enough parts for steps: it has no more than rows."""
+        """Whether the ingestion may have enough rows, or parts of roll-ups, for steps."""
+        if self._dataset.is_staged:
+            return (
+                may_be_prepared(self._dataset) and self._ingestion.account.loaded > self._step_rows
+            )
         return bool(self._rollups) and self._ingestion.account.loaded > self._small
 
     @property
@@ -101,11 +115,17 @@ class PublishSteps:
 
     def _plan(self) -> None:
         """Record the steps, unless an earlier handler did."""
+        if self._dataset.is_staged:
+            index_staged(self._engine, self._dataset, self._ingestion.id)
         with transaction(self._engine) as connection:
             found = lock_ingestion(connection, self._ingestion.id)
             is_planned = connection.scalar(statement("has_publish_steps"), self._key)
             if found is None or found.state != State.PUBLISHING or is_planned:
                 return
+            if self._dataset.is_staged:
+                found = check_and_begin(connection, found, self._dataset, self._max_rejects)
+                steps = min(-(-found.account.loaded // self._step_rows), _MAX_PREPARING)
+                self._insert(connection, "", steps)
             for rollup in self._dataset.rollups:
                 self._plan_rollup(connection, rollup)
 
@@ -117,9 +137,12 @@ class PublishSteps:
         if parts == values["limit"]:
             parts = max(parts, self._ingestion.account.loaded)
         run_script(connection, analyze(self._dataset, rollup))
-        firsts, lasts = zip(*_ranges(-(-parts // self._step_rows)), strict=True)
+        self._insert(connection, rollup.name, -(-parts // self._step_rows))
+
+    def _insert(self, connection: Connection, rollup: str, steps: int) -> None:
+        firsts, lasts = zip(*_ranges(steps), strict=True)
         ranges = {"firsts": list(firsts), "lasts": list(lasts)}
-        facts = {**self._key, "rollup": rollup.name, **ranges}
+        facts = {**self._key, "rollup": rollup, **ranges}
         connection.execute(statement("insert_publish_steps"), facts)
 
     def _work(self, ends_at: float) -> None:
@@ -141,14 +164,18 @@ class PublishSteps:
             step = connection.execute(claim, {**self._key, **version}).one_or_none()
             if step is None:
                 return False
-            rollup = self._rollups[step.rollup]
             run_script(connection, f"SET LOCAL work_mem = '{_WORK_MEMORY}'")
-            sql = merge_parts(self._dataset, rollup, RANGE_OF_BUCKETS)
-            buckets = {"first": step.first_bucket, "last": step.last_bucket}
-            connection.execute(composed(sql), {**self._key, **buckets})
+            if step.rollup:
+                sql = merge_parts(self._dataset, self._rollups[step.rollup], RANGE_OF_BUCKETS)
+                buckets = {"first": step.first_bucket, "last": step.last_bucket}
+                connection.execute(composed(sql), {**self._key, **buckets})
+            else:
+                prepare_rows(connection, self._ingestion.id, self._dataset, step)
             done = {**self._key, "number": step.number}
             connection.execute(statement("complete_publish_step"), done)
-            connection.execute(statement("note_progress"), self._key)
+            if not connection.execute(statement("note_progress"), self._key).rowcount:
+                connection.rollback()  # cancelled or failed meanwhile
+                return False
         return True
 
 
@@ -200,6 +227,6 @@ def merge_buckets(
 
 def _ranges(steps: int) -> Iterator[tuple[int, int]]:
     """Yield the first and last bucket of each step."""
-    steps = min(steps, BUCKETS)
+    steps = max(1, min(steps, BUCKETS))
     for number in range(steps):
         yield number * BUCKETS // steps, (number + 1) * BUCKETS // steps - 1

@@ -12,9 +12,9 @@ from sluice.datasets.model import Dataset, Duplicates
 from sluice.documents.ingestions import State
 from sluice.errors import IllegalTransitionError, NotFoundError, UnknownDatasetError
 from sluice.ingestion.commands import record_command
-from sluice.ingestion.finish import older_generations, superseding
+from sluice.ingestion.generations import older_generations, superseding
 from sluice.ingestion.ingestions import lock_ingestion, move, select_ingestion
-from sluice.ingestion.merge import lock_datasets, merge_again, withdraw
+from sluice.ingestion.merge import lock_datasets, make_room, merge_again, withdraw
 from sluice.ingestion.outbox import relay
 from sluice.postgres.catalog import dataset_of_version, read_dataset
 from sluice.postgres.connection import transaction
@@ -45,6 +45,7 @@ def redo(env: Environment, ingestion: int) -> None:
         _check(connection, found, dataset)
         older = older_generations(connection, found, dataset)
         withdraw(connection, dataset, older, ingestion, project)
+        make_room(connection, found, dataset)
         duplicates = merge_again(connection, found, dataset) if dataset.key else 0
         if duplicates and dataset.duplicates is Duplicates.ERROR:
             raise _refused(found, f"the keys of {duplicates} of its rows were loaded meanwhile")

@@ -6,8 +6,9 @@ has exactly the rows that readers see, so that PostgreSQL enforces the key. Rows
 are kept in `store.<dataset>__replaced`, and restored when those are undone: the rows of a key form a chain
 in the order of their uploads, in which `_replaced_by` is the ingestion of the next row.
 
-Every statement takes `:ingestion`, and some `:older`, the ingestions that this one replaces, or `:later`,
-the published ingestions with later uploads, in that order.
+Every statement takes `:ingestion`, and `:staged`, the number under which its rows are staged. Some take
+`:older`, ingestions whose rows do not count, or `:later`, the published ingestions with later uploads, in
+that order.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ from sluice.datasets.model import (
     Dataset,
     Duplicates,
 )
+from sluice.postgres.rollup_sql import bucket_sql
 
-_MINE = f"s.{INGESTION_COLUMN} = :ingestion"
-#: Excludes the rows of ingestions that this one replaces: they are deleted with its publication.
+_MINE = f"s.{INGESTION_COLUMN} = :staged"
+_OWN = f"CAST(:ingestion AS integer) AS {INGESTION_COLUMN}"
+#: Excludes rows that this ingestion replaces, which are deleted with its publication, and prepared ones.
 _COUNTS = f"{INGESTION_COLUMN} <> ALL (CAST(:older AS integer[]))"
 _REJECTS = (
     "kept AS (INSERT INTO sluice.rejects"
@@ -136,8 +139,11 @@ class MergeStatements:
         )
 
     def keyed(self) -> str:
-        """List the staged rows that have a key: record, key, and whether the key is in the dataset."""
-        known = f"SELECT FROM {self._main} AS m WHERE {self._same('s', 'm')}"
+        """List the staged rows that have a key: record, key, and whether readers see one with that key."""
+        known = (
+            f"SELECT FROM {self._main} AS m JOIN sluice.publications USING ({INGESTION_COLUMN})"
+            f" WHERE {self._same('s', 'm')}"
+        )
         given = " AND ".join(f"s.{quote(name)} IS NOT NULL" for name in self._dataset.key)
         return (
             f"SELECT {RECORD_COLUMN} AS record, CAST(ROW({self._keys}) AS text) AS key,"
@@ -168,11 +174,11 @@ class MergeStatements:
         """
         name, (key,) = quote(column.name), other.key
         known = f"SELECT FROM {store_table(other.name)} AS o WHERE o.{quote(key)} = s.{name}"
-        places = [f"{known} AND o.{_COUNTS}" if other.name == self._dataset.name else known]
+        places = [f"{known} AND o.{_COUNTS}"]
         if other.name == self._dataset.name:
             places.append(
                 f"SELECT FROM {self._staging} AS o"
-                f" WHERE o.{INGESTION_COLUMN} = :ingestion AND o.{quote(key)} = s.{name}"
+                f" WHERE o.{INGESTION_COLUMN} = :staged AND o.{quote(key)} = s.{name}"
             )
         dangles = " AND ".join(f"NOT EXISTS ({each})" for each in places)
         where = f"FROM {self._staging} AS s WHERE {_MINE} AND s.{name} IS NOT NULL AND {dangles}"
@@ -182,7 +188,7 @@ class MergeStatements:
             column,
             f"SELECT count(*) AS rows, CAST(min(s.{name}) AS text) AS example {where}",
             f"WITH refused AS (DELETE {where} RETURNING s.*),\n{_REJECTS}\n"
-            f"SELECT ingestion, {LINE_COLUMN}, {RECORD_COLUMN}, {literal(column.name)}, 'references',"
+            f"SELECT {_OWN}, {LINE_COLUMN}, {RECORD_COLUMN}, {literal(column.name)}, 'references',"
             f" {shown}, format({reason}, {shown}), {_RECORD_AND_END} FROM refused {_KEPT}",
         )
 
@@ -207,7 +213,7 @@ class MergeStatements:
             f"WHERE {_MINE} AND s.{RECORD_COLUMN} = repeated.{RECORD_COLUMN}\n"
             f"RETURNING s.*, repeated._first_line, repeated._earlier),\n"
             f"{_REJECTS}\n"
-            f"SELECT s.ingestion, s.{LINE_COLUMN}, s.{RECORD_COLUMN}, {named}, 'key', {value},\n"
+            f"SELECT {_OWN}, s.{LINE_COLUMN}, s.{RECORD_COLUMN}, {named}, 'key', {value},\n"
             f"CASE WHEN s._earlier IS NULL"
             f" THEN format('%s %s is already on line %s', {named}, {value}, s._first_line)\n"
             f"ELSE format('%s %s was loaded before, by ingestion %s', {named}, {value}, s._earlier) END,\n"
@@ -239,11 +245,8 @@ class MergeStatements:
         )
 
     def adopt(self) -> str:
-        """Make the staged rows of `:fix` rows of the ingestion."""
-        return (
-            f"UPDATE {self._staging} SET {INGESTION_COLUMN} = :ingestion"
-            f" WHERE {INGESTION_COLUMN} = :fix"
-        )
+        """Stage the rows of `:fix` as rows of the ingestion."""
+        return f"UPDATE {self._staging} SET {INGESTION_COLUMN} = :staged WHERE {INGESTION_COLUMN} = :fix"
 
     def replace_own(self) -> tuple[str, str]:
         """Replace the ingestion's own rows by the staged ones with the same key, wherever they are."""
@@ -277,7 +280,7 @@ class MergeStatements:
         keys, later = self._keys, f"{INGESTION_COLUMN} = ANY (CAST(:later AS integer[]))"
         return (
             (
-                f"WITH overtaken AS (SELECT DISTINCT ON ({keys}) {self._names}, {INGESTION_COLUMN}\n"
+                f"WITH overtaken AS (SELECT DISTINCT ON ({keys}) {self._names}, {_OWN}\n"
                 f"FROM {self._staging} AS s WHERE {_MINE} AND EXISTS"
                 f" (SELECT FROM {self._main} AS m WHERE {self._same('s', 'm')} AND m.{later})\n"
                 f"ORDER BY {keys}, {RECORD_COLUMN} DESC),\n"
@@ -305,7 +308,7 @@ class MergeStatements:
     def merge(self) -> str:
         """Merge the staged rows into the dataset, one for each key."""
         target = f"INSERT INTO {self._main} ({self._names}, {INGESTION_COLUMN})\n"
-        chosen = f"{self._names}, {INGESTION_COLUMN} FROM {self._staging} AS s WHERE {_MINE}"
+        chosen = f"{self._names}, {_OWN} FROM {self._staging} AS s WHERE {_MINE}"
         if self._dataset.updates:
             plain = [
                 each.name for each in self._dataset.fields if each.name not in self._dataset.key
@@ -332,10 +335,6 @@ class MergeStatements:
         Args:
             is_merged: whether the rows that count are in the dataset already.
         """
-        shown = ", ".join(
-            f"{literal(name)}, {value}"
-            for name, value in zip(self._dataset.key, self._shown(), strict=True)
-        )
         order = "DESC" if self._dataset.updates else "ASC"
         own = "s._won <> s._record"
         known = f"LEFT JOIN {self._main} AS m ON {self._same('s', 'm')}"
@@ -352,13 +351,28 @@ class MergeStatements:
             won_by = f"coalesce({won_by}, :ingestion)"
         return (
             f"INSERT INTO sluice.duplicates (ingestion, record, key, won_by, won_record)\n"
-            f"SELECT CAST(:owner AS integer), s.{RECORD_COLUMN}, jsonb_build_object({shown}),"
+            f"SELECT CAST(:owner AS integer), s.{RECORD_COLUMN}, {self._shown_key()},"
             f" {won_by}, {won}\n"
             f"FROM (SELECT s.*, first_value({RECORD_COLUMN}) OVER"
             f" (PARTITION BY {self._keys} ORDER BY {RECORD_COLUMN} {order}) AS _won"
             f" FROM {self._staging} AS s WHERE {_MINE}) AS s {known}\n"
             f"WHERE {condition} ORDER BY s.{RECORD_COLUMN} LIMIT {MAX_LISTED_DUPLICATES}\n"
             f"ON CONFLICT ON CONSTRAINT duplicates_pk DO NOTHING"
+        )
+
+    def _shown_key(self) -> str:
+        """Return the key of the row `s` as a JSON object."""
+        shown = ", ".join(
+            f"{literal(name)}, {value}"
+            for name, value in zip(self._dataset.key, self._shown(), strict=True)
+        )
+        return f"jsonb_build_object({shown})"
+
+    def delete_duplicates(self) -> str:
+        """Delete what was listed of the staged rows: it is listed again."""
+        return (
+            f"DELETE FROM sluice.duplicates AS d USING {self._staging} AS s\n"
+            f"WHERE {_MINE} AND d.ingestion = :owner AND d.record = s.{RECORD_COLUMN}"
         )
 
     def known(self) -> str:
@@ -400,6 +414,22 @@ class MergeStatements:
             f" OVER (PARTITION BY {self._keys} ORDER BY place), _top) FROM below"
         )
 
+    def make_room(self) -> str:
+        """Take the rows of `:hidden`, which are prepared, out of the way of the staged ones.
+
+        The steps that prepared them are repeated, and find the keys taken.
+        """
+        bucket = bucket_sql([f"m.{quote(name)}" for name in self._dataset.key])
+        return (
+            f"WITH gone AS (DELETE FROM {self._main} AS m USING {self._staging} AS s\n"
+            f"WHERE {_MINE} AND {self._same('s', 'm')}"
+            f" AND m.{INGESTION_COLUMN} = ANY (CAST(:hidden AS integer[]))\n"
+            f"RETURNING m.{INGESTION_COLUMN}, {bucket} AS bucket)\n"
+            f"UPDATE sluice.publish_steps AS steps SET done_at = NULL FROM gone\n"
+            f"WHERE steps.ingestion = gone.{INGESTION_COLUMN} AND rollup = '' AND done_at IS NOT NULL\n"
+            f"AND bucket BETWEEN first_bucket AND last_bucket"
+        )
+
     def take_back(self) -> tuple[str, ...]:
         """Withdraw the ingestion's rows, and restore what they replaced.
 
@@ -409,6 +439,7 @@ class MergeStatements:
         if not self._dataset.key:
             return ()
         return (
+            f"DELETE FROM {self._staging} WHERE {INGESTION_COLUMN} IN (:ingestion, :staged)",
             (
                 f"INSERT INTO {self._staging} ({self._names}, {INGESTION_COLUMN}, {RECORD_COLUMN})\n"
                 f"SELECT {self._names}, {INGESTION_COLUMN}, row_number() OVER () - 1 FROM (\n"

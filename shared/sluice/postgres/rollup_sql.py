@@ -7,7 +7,7 @@ ingestion has the bucket, so that the parts of some buckets are merged without r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from sluice.datasets.identifiers import quote, rollup_table
 from sluice.datasets.model import INGESTION_COLUMN, Dataset, Rollup
@@ -87,8 +87,17 @@ def merge_parts(dataset: Dataset, rollup: Rollup, buckets: str) -> str:
 
 
 def _hash(rollup: Rollup) -> str:
-    return f"hash_record_extended(ROW({', '.join(quote(name) for name in rollup.keys)}), 0)"
+    return _hash_of(quote(name) for name in rollup.keys)
+
+
+def _hash_of(values: Iterable[str]) -> str:
+    return f"hash_record_extended(ROW({', '.join(values)}), 0)"
 
 
 def _bucket(rollup: Rollup) -> str:
-    return f"{_hash(rollup)} & {BUCKETS - 1}"
+    return bucket_sql(quote(name) for name in rollup.keys)
+
+
+def bucket_sql(values: Iterable[str]) -> str:
+    """Return the bucket of a key, whose values are SQL expressions."""
+    return f"{_hash_of(values)} & {BUCKETS - 1}"
