@@ -84,9 +84,10 @@ def main() -> None:
         measure(cloud, found, options.kills)
     counted = "rows" if found.is_keyed else "groups"
     print(
-        f"{found.rows:,} {counted} loaded in {found.loaded_s:.1f} s and published in {found.seconds:.1f} s,"
-        f" {found.steps} steps, {found.kills} kills, the output in {found.output_s:.1f} s. The longest other transaction took {found.longest_s:.2f} s,"
-        f" {found.longest_s / found.seconds:.3f} of it; {found.wrong} are wrong"
+        f"{found.rows:,} {counted} loaded in {found.loaded_s:.1f} s, published in {found.seconds:.1f} s:"
+        f" {found.steps} steps, {found.kills} kills, the output in {found.output_s:.1f} s. The longest"
+        f" other transaction took {found.longest_s:.2f} s, {found.longest_s / found.seconds:.3f} of it;"
+        f" {found.wrong} {counted} are wrong"
     )
     print(f"in the longest: {found.in_longest}")
     if options.json:

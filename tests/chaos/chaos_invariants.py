@@ -438,7 +438,11 @@ def _orphans(cloud: ChaosCloud, ingestions: Sequence[int]) -> list[str]:
         if not wait_until(lambda sql=sql: not _left(cloud, sql, ingestions), QUIET_S):
             problems.append(f"{what}: {_left(cloud, sql, ingestions)[:5]}")
     for name in _tables(cloud, "%\\_\\_staging"):
-        staged = f"SELECT DISTINCT ingestion FROM {name} WHERE ingestion = ANY (:ids)"
+        # Those that were prepared are staged until garbage collection.
+        staged = (
+            f"SELECT DISTINCT ingestion FROM {name} AS staged WHERE abs(ingestion) = ANY (:ids) AND NOT EXISTS"
+            " (SELECT FROM sluice.prepared WHERE prepared.ingestion = abs(staged.ingestion))"
+        )
         if found := cloud.select(staged, ids=list(ingestions)):
             problems.append(f"{name} has rows of ended ingestions: {found}")
     return problems
