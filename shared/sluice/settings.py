@@ -68,7 +68,7 @@ class Settings:
     copy_block_bytes: int = _setting(256 * 1024, "Size of one block of a COPY stream.", "bytes")
     publish_step_rows: int = _setting(
         250_000,
-        "Rows with a key, or of a roll-up, that finish handles in a transaction, before it publishes a large file.",
+        "Rows with a key, or of a roll-up, that finish handles in one step before it publishes a large file.",
         "rows",
     )
     statement_timeout_s: float = _setting(30.0, "Timeout of a client's query.", "seconds")

@@ -440,8 +440,8 @@ def _orphans(cloud: ChaosCloud, ingestions: Sequence[int]) -> list[str]:
     for name in _tables(cloud, "%\\_\\_staging"):
         # Those that were prepared are staged until garbage collection.
         staged = (
-            f"SELECT DISTINCT ingestion FROM {name} AS staged WHERE abs(ingestion) = ANY (:ids) AND NOT EXISTS"
-            " (SELECT FROM sluice.prepared WHERE prepared.ingestion = abs(staged.ingestion))"
+            f"SELECT DISTINCT ingestion FROM {name} AS staged WHERE abs(ingestion) = ANY (:ids)"
+            " AND NOT EXISTS (SELECT FROM sluice.prepared WHERE prepared.ingestion = abs(staged.ingestion))"
         )
         if found := cloud.select(staged, ids=list(ingestions)):
             problems.append(f"{name} has rows of ended ingestions: {found}")
