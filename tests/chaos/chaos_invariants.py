@@ -140,6 +140,8 @@ def check_run(cloud: ChaosCloud) -> list[str]:
     problems: list[str] = []
     if not wait_until(lambda: not _hidden_rows(cloud), COLLECTED_S):
         problems.append(f"rows of ingestions that are not published: {_hidden_rows(cloud)}")
+    if not wait_until(lambda: not _staged_rows(cloud), COLLECTED_S):
+        problems.append(f"staged rows are left: {_staged_rows(cloud)}")
     if not wait_until(lambda: not cloud.outbox("chunks/"), COLLECTED_S):
         problems.append(f"chunks are left in the outbox: {cloud.outbox('chunks/')[:5]}")
     if not wait_until(lambda: not _busy(cloud), COLLECTED_S):
@@ -159,6 +161,15 @@ def check_run(cloud: ChaosCloud) -> list[str]:
             )
         ]
     return problems
+
+
+def _staged_rows(cloud: ChaosCloud) -> list[str]:
+    """Return the tables with staged rows."""
+    return [
+        name
+        for name in _tables(cloud, "%\\_\\_staging")
+        if cloud.select(f"SELECT 1 FROM {name} LIMIT 1")
+    ]
 
 
 def _ingestions(cloud: ChaosCloud, uploads: Sequence[Upload]) -> Mapping[tuple[str, int], Any]:
