@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
 SETTINGS = read_settings(required=("project", "outbox"))
-LOGGER = configure_logging("backup", SETTINGS.log_level)
+LOGGER = configure_logging("backup", SETTINGS)
 APP = App(SETTINGS, "backup", backups.OPERATIONS)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flask import Request
 
 SETTINGS = read_settings(required=("project", "outbox"))
-LOGGER = configure_logging("finish", SETTINGS.log_level)
+LOGGER = configure_logging("finish", SETTINGS)
 COMPACT = DebouncedCompact()
 
 
@@ -50,7 +50,7 @@ def run_recovery() -> None:
 @functions_framework.http
 def finish(request: Request) -> Response:
     """Answer a push of subscription `status-finish`, or a call of the scheduler."""
-    caller = Caller(request.headers.get("Authorization", ""), SETTINGS)
+    caller = Caller.of(request.headers, SETTINGS)
     if request.path == RECOVERY_PATH:
         return answer_call(caller, run_recovery, LOGGER)
     return answer_push(caller, lambda: read_envelope(request), handle, LOGGER)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
 SETTINGS = read_settings(required=("project",))
-LOGGER = configure_logging("intake", SETTINGS.log_level)
+LOGGER = configure_logging("intake", SETTINGS)
 OPERATIONS = (
     *datasets.OPERATIONS,
     *rows.OPERATIONS,

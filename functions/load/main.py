@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flask import Request
 
 SETTINGS = read_settings(required=("project", "outbox"))
-LOGGER = configure_logging("load", SETTINGS.log_level)
+LOGGER = configure_logging("load", SETTINGS)
 
 
 def handle(message: Message) -> None:
@@ -33,5 +33,5 @@ def handle(message: Message) -> None:
 @functions_framework.http
 def load(request: Request) -> Response:
     """Answer a push of subscription `chunks-load`."""
-    caller = Caller(request.headers.get("Authorization", ""), SETTINGS)
+    caller = Caller.of(request.headers, SETTINGS)
     return answer_push(caller, lambda: read_envelope(request), handle, LOGGER)

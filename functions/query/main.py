@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
 SETTINGS = read_settings(required=("project",))
-LOGGER = configure_logging("query", SETTINGS.log_level)
+LOGGER = configure_logging("query", SETTINGS)
 APP = App(
     SETTINGS,
     "query",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flask import Request
 
 SETTINGS = read_settings(required=("project", "inbox"))
-LOGGER = configure_logging("split", SETTINGS.log_level)
+LOGGER = configure_logging("split", SETTINGS)
 
 
 def handle(message: Message) -> None:
@@ -35,5 +35,5 @@ def handle(message: Message) -> None:
 @functions_framework.http
 def split(request: Request) -> Response:
     """Answer a push of subscription `uploads-split`."""
-    caller = Caller(request.headers.get("Authorization", ""), SETTINGS)
+    caller = Caller.of(request.headers, SETTINGS)
     return answer_push(caller, lambda: read_envelope(request), handle, LOGGER)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
 SETTINGS = read_settings(required=("project",))
-LOGGER = configure_logging("status", SETTINGS.log_level)
+LOGGER = configure_logging("status", SETTINGS)
 APP = App(SETTINGS, "status", (*ingestions.OPERATIONS, *subscriptions.OPERATIONS))
 
 

@@ -13,8 +13,13 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from sluice.errors import SluiceError, postgres_fields
+from sluice.tracing import current_span
+
+if TYPE_CHECKING:
+    from sluice.settings import Settings
 
 #: Errors of the standard library whose messages name what is in the code, not in the data.
 _OF_CODE = (TypeError, AttributeError, NameError, ImportError, NotImplementedError, MemoryError)
@@ -95,6 +100,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 class _CloudFormatter(logging.Formatter):
+    def __init__(self, project: str) -> None:
+        super().__init__()
+        self._project = project
+
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
             "severity": record.levelname,
@@ -102,17 +111,27 @@ class _CloudFormatter(logging.Formatter):
             "logger": record.name,
             **getattr(record, "fields", {}),
         }
+        if span := current_span():
+            entry |= span.log_fields(self._project)
         if record.exc_info and record.exc_info[1]:
             entry["stack_trace"] = stack_trace(record.exc_info[1])
         return mask_secrets(json.dumps(entry, default=str))
 
 
-def configure_logging(function: str, level: str) -> logging.Logger:
-    """Send this process's records to standard error as JSON; return the function's logger."""
+def configure_logging(function: str, settings: Settings) -> logging.Logger:
+    """Send this process's records to standard error as JSON.
+
+    Args:
+        function: its name.
+        settings: `log_level`, `project`.
+
+    Returns:
+        The function's logger.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_CloudFormatter())
+    handler.setFormatter(_CloudFormatter(settings.project))
     root = logging.getLogger("sluice")
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(settings.log_level)
     root.propagate = False
     return root.getChild(function)

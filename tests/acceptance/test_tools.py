@@ -372,6 +372,7 @@ def test_a_google_subscriber_sees_the_events_with_attributes_in_order(cloud: Clo
     assert {m.ordering_key for m in messages} == {ingestion}
     assert {m.attributes["dataset"] for m in messages} == {"trips"}
     assert {m.attributes["severity"] for m in messages} == {"INFO"}
+    assert len({m.attributes["googclient_traceparent"].split("-")[1] for m in messages}) == 1
 
 
 def test_the_event_stream_of_an_ingestion_tells_all_and_resumes(

@@ -52,7 +52,7 @@ class Log:
 
     def attach(self) -> None:
         """Receive what is logged, after a function has configured it."""
-        configure_logging("test", "DEBUG")
+        configure_logging("test", Settings(log_level="DEBUG"))
         (handler,) = logging.getLogger("sluice").handlers
         assert isinstance(handler, logging.StreamHandler)
         handler.setStream(self._stream)

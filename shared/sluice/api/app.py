@@ -39,6 +39,8 @@ from sluice.errors import (
 )
 from sluice.escaping import escape_all
 from sluice.ingestion.ingestions import no_ingestion, select_ingestion
+from sluice.tracing import HEADER as TRACE_HEADER
+from sluice.tracing import traced
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Request
@@ -86,7 +88,11 @@ class App:
             flask.current_app.register_error_handler(HTTPException, _refuse)
 
     def answer(self, request: Request) -> Response:
-        """Answer a request; a failure becomes a problem document."""
+        """Answer a request, in a span of its trace; a failure becomes a problem document."""
+        with traced(request.headers.get(TRACE_HEADER, "")):
+            return self._answer(request)
+
+    def _answer(self, request: Request) -> Response:
         caller = standing = leave = None
         try:
             caller = self._authenticate(request)

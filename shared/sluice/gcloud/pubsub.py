@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.errors import BodyError, PubsubUnavailableError
 from sluice.escaping import is_storable_text
+from sluice.tracing import with_span
 
 if TYPE_CHECKING:
     from google.pubsub_v1 import PublisherClient
@@ -108,7 +109,11 @@ class PubsubPublisher:
             request = {
                 "topic": path,
                 "messages": [
-                    {"data": data, "attributes": dict(attributes), "ordering_key": ordering_key}
+                    {
+                        "data": data,
+                        "attributes": with_span(attributes),
+                        "ordering_key": ordering_key,
+                    }
                     for data, attributes in batch
                 ],
             }

@@ -12,11 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sluice import tracing
 from sluice.errors import PermanentError, SluiceError, TransientError
 from sluice.gcloud.pubsub import Message, read_push
 from sluice.gcloud.pushes import verify_caller
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
     from sluice.settings import Settings
 
 Response = tuple[str, int]
@@ -32,10 +36,17 @@ class Caller:
     Attributes:
         authorization: the header of the request.
         settings: those of `verify_caller`.
+        trace: the header of the request that names its trace.
     """
 
     authorization: str
     settings: Settings
+    trace: str = ""
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], settings: Settings) -> Self:
+        """Return who sends a request with these headers."""
+        return cls(headers.get("Authorization", ""), settings, headers.get(tracing.HEADER, ""))
 
 
 def answer_push(
@@ -55,11 +66,22 @@ def answer_push(
     Returns:
         Body and HTTP status: 204 acknowledges, others ask for another delivery.
     """
-    return answer_call(caller, lambda: handle(read_push(read())), logger)
+
+    def work() -> None:
+        message = read_push(read())
+        tracing.join(message.attributes.get(tracing.ATTRIBUTE, ""))
+        handle(message)
+
+    return answer_call(caller, work, logger)
 
 
 def answer_call(caller: Caller, work: Callable[[], None], logger: logging.Logger) -> Response:
     """Do some work for a caller who may ask for it, and answer whether the caller must call again."""
+    with tracing.traced(caller.trace):
+        return _answer(caller, work, logger)
+
+
+def _answer(caller: Caller, work: Callable[[], None], logger: logging.Logger) -> Response:
     try:
         verify_caller(caller.authorization, caller.settings)
     except SluiceError as error:
