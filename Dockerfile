@@ -3,7 +3,7 @@
 #   docker build --tag sluice .
 #   docker build --tag sluice-local --target local .     the service `functions` of compose.yaml
 
-FROM python:3.11-slim-bookworm AS bundles
+FROM python:3.13-slim-trixie AS bundles
 WORKDIR /build
 COPY requirements.lock ./
 COPY shared shared
@@ -13,34 +13,44 @@ COPY terraform/migrate terraform/migrate
 RUN python functions/bundle.py \
     && for each in build/*.zip; do python -m zipfile -e "$each" "/srv/$(basename "$each" .zip)"; done
 
-FROM python:3.11-slim-bookworm AS packages
+# One lock file pins the packages of all functions, so they do not conflict. What only tests and compilers of
+# packages need is left out.
+FROM python:3.13-slim-trixie AS packages
 COPY --from=bundles /srv /srv
-# One lock file pins the packages of all functions, so they do not conflict.
 RUN python -m venv /venv \
     && for each in /srv/*/requirements.txt; do \
-        /venv/bin/python -m pip install --no-cache-dir --require-hashes --requirement "$each"; done
+        /venv/bin/python -m pip install --no-cache-dir --no-compile --require-hashes --requirement "$each"; done
+COPY functions/slim.sh /
+RUN sh /slim.sh /venv
 
-FROM python:3.11-slim-bookworm AS local
-WORKDIR /sluice
-COPY requirements.lock pyproject.toml README.md LICENSE ./
+FROM python:3.13-slim-trixie AS local-packages
+COPY requirements.lock /
 RUN python -m venv /venv \
-    && /venv/bin/python -m pip install --no-cache-dir --require-hashes --requirement requirements.lock
+    && /venv/bin/python -m pip install --no-cache-dir --no-compile --require-hashes --requirement /requirements.lock
+COPY functions/slim.sh /
+RUN sh /slim.sh /venv
+
+FROM python:3.13-slim-trixie AS local
+WORKDIR /sluice
+COPY --from=local-packages /venv /venv
+COPY pyproject.toml README.md LICENSE ./
 COPY shared shared
 COPY sql sql
 COPY functions functions
 COPY terraform/migrate terraform/migrate
-RUN useradd --system --uid 10001 --create-home sluice && mkdir /state && chown sluice /state
+RUN useradd --system --uid 10001 sluice && mkdir /state && chown sluice /state
 USER 10001
-ENV PATH=/venv/bin:$PATH PYTHONPATH=/sluice/shared PYTHONUNBUFFERED=1
+ENV HOME=/tmp PATH=/venv/bin:$PATH PYTHONPATH=/sluice/shared PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 EXPOSE 8080
 ENTRYPOINT ["python", "-m", "sluice.local.container"]
 
-FROM python:3.11-slim-bookworm
+FROM python:3.13-slim-trixie
 COPY --from=packages /venv /venv
 COPY --from=bundles /srv /srv
 RUN useradd --system --uid 10001 sluice
 USER 10001
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PORT=8080
+# The root file system may be read-only; gunicorn and matplotlib write to /tmp.
+ENV HOME=/tmp PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORT=8080
 EXPOSE 8080
 ENTRYPOINT ["/bin/sh", "-euc", "exec functions-framework --source \"/srv/$0/main.py\" --target \"$0\" --port \"$PORT\""]
 CMD ["query"]

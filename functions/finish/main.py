@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import functions_framework
 
 from sluice.api.bodies import read_envelope
+from sluice.api.health import HEALTHY, is_health_check
 from sluice.compaction.debounce import DebouncedCompact
 from sluice.documents.ingestions import State
 from sluice.environment import open_environment
@@ -50,6 +51,8 @@ def run_recovery() -> None:
 @functions_framework.http
 def finish(request: Request) -> Response:
     """Answer a push of subscription `status-finish`, or a call of the scheduler."""
+    if is_health_check(request):
+        return HEALTHY
     caller = Caller.of(request.headers, SETTINGS)
     if request.path == RECOVERY_PATH:
         return answer_call(caller, run_recovery, LOGGER)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import functions_framework
 
 from sluice.api.bodies import read_envelope
+from sluice.api.health import HEALTHY, is_health_check
 from sluice.environment import open_environment
 from sluice.gcloud.pubsub import Message
 from sluice.ingestion.ack_policy import Caller, Response, answer_push
@@ -35,5 +36,7 @@ def handle(message: Message) -> None:
 @functions_framework.http
 def split(request: Request) -> Response:
     """Answer a push of subscription `uploads-split`."""
+    if is_health_check(request):
+        return HEALTHY
     caller = Caller.of(request.headers, SETTINGS)
     return answer_push(caller, lambda: read_envelope(request), handle, LOGGER)

@@ -21,6 +21,7 @@ from werkzeug.wrappers import Response
 from sluice.api import limits
 from sluice.api.authentication import authenticator_of
 from sluice.api.bodies import bounded_body, discard_body
+from sluice.api.health import HEALTHY, is_health_check
 from sluice.api.limits import CallerLimits, ConcurrencyLimits
 from sluice.api.operations import Call, Operation
 from sluice.api.responses import SECURITY_HEADERS
@@ -89,6 +90,8 @@ class App:
 
     def answer(self, request: Request) -> Response:
         """Answer a request, in a span of its trace; a failure becomes a problem document."""
+        if is_health_check(request):
+            return Response(*HEALTHY)
         with traced(request.headers.get(TRACE_HEADER, "")):
             return self._answer(request)
 
