@@ -30,6 +30,7 @@ from sluice.ingestion.ingestions import (
 )
 from sluice.ingestion.merge import (
     lock_datasets,
+    make_room,
     merge_rows,
     reject_rows,
     withdraw,
@@ -162,6 +163,7 @@ def publish(
     prepared = prepared_rows(connection, ingestion) if dataset.is_staged else None
     if prepared is None:
         check_accounts(connection, [ingestion])
+    make_room(connection, ingestion, dataset, prepared)
     if ingestion.fixes is not None:
         _publish_fixes(connection, ingestion, dataset, settings)
         return

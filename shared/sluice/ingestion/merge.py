@@ -64,17 +64,24 @@ def keyed_rows(connection: Connection, dataset: Dataset, ingestion: int) -> list
     return [KeyedRow(*row) for row in rows]
 
 
-def make_room(connection: Connection, ingestion: Ingestion, dataset: Dataset) -> None:
+def make_room(
+    connection: Connection,
+    ingestion: Ingestion,
+    dataset: Dataset,
+    prepared: Prepared | None = None,
+) -> None:
     """Take prepared rows of other ingestions, which readers do not see yet, out of the way of staged ones.
 
     Args:
         connection: a transaction that holds the dataset's lock.
         ingestion: whose rows are staged.
-        dataset: its dataset; has a key.
+        dataset: its dataset.
+        prepared: its prepared rows, if it has any.
     """
-    hidden = _hidden(connection, ingestion, [dataset.name])
+    hidden = _hidden(connection, ingestion, [dataset.name]) if dataset.key else ()
     if hidden:
-        _Work(connection, ingestion, hidden=hidden).change(MergeStatements(dataset).make_room())
+        work = _Work(connection, ingestion, hidden=hidden, prepared=prepared)
+        work.change(MergeStatements(dataset).make_room())
 
 
 def _hidden(connection: Connection, ingestion: Ingestion, datasets: Iterable[str]) -> Sequence[int]:
@@ -94,7 +101,7 @@ def reject_rows(
     """Make rejects of the staged rows that break a rule across rows.
 
     Args:
-        connection: a transaction that holds the dataset's lock.
+        connection: a transaction; holds the dataset's lock, unless publishing comes later.
         ingestion: locked, its account balanced.
         dataset: its dataset.
         older: ingestions whose rows this one replaces, and which therefore do not count.
@@ -112,10 +119,8 @@ def reject_rows(
     """
     references = (each.references for each in dataset.references)
     hidden = _hidden(connection, ingestion, {dataset.name, *references})
-    work = _Work(connection, ingestion, [*older, *hidden], hidden=hidden, prepared=prepared)
+    work = _Work(connection, ingestion, [*older, *hidden], prepared=prepared)
     merging = MergeStatements(dataset)
-    if hidden and dataset.key:
-        work.change(merging.make_room())
     _check_staged(work, merging, prepared.remaining if prepared else ingestion.account.loaded)
     work.kept_left = most_kept(ingestion.account, max_rejects) - ingestion.account.rejected
     warnings: list[dict[str, object]] = []

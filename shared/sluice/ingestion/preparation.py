@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sluice.errors import AccountImbalanceError, PublicationUnfinishedError
 from sluice.ingestion.constraint_errors import constraint_errors
 from sluice.ingestion.generations import older_generations
-from sluice.ingestion.merge import lock_datasets, reject_rows
+from sluice.ingestion.merge import reject_rows
 from sluice.postgres.connection import run_script, transaction
 from sluice.postgres.named_sql import composed, statement
 from sluice.postgres.prepare_sql import PrepareStatements, staging_index
@@ -70,7 +70,8 @@ def check_and_begin(
     """Check what must be checked across all rows, and begin to prepare them.
 
     Args:
-        connection: a transaction; takes the dataset's lock.
+        connection: a transaction. It takes no lock of the dataset, which others may change meanwhile: the
+            publication looks again at the rows whose keys it has then.
         ingestion: locked, its account balanced.
         dataset: its dataset.
         max_rejects: see `reject_rows`.
@@ -81,7 +82,6 @@ def check_and_begin(
     Raises:
         PermanentError: see `reject_rows`.
     """
-    lock_datasets(connection, dataset)
     older = older_generations(connection, ingestion, dataset)
     ingestion = reject_rows(connection, ingestion, dataset, older, max_rejects)
     key = {"ingestion": ingestion.id}
