@@ -13,22 +13,27 @@ COPY terraform/migrate terraform/migrate
 RUN python functions/bundle.py \
     && for each in build/*.zip; do python -m zipfile -e "$each" "/srv/$(basename "$each" .zip)"; done
 
-# One lock file pins the packages of all functions, so they do not conflict. What only tests and compilers of
-# packages need is left out.
-FROM python:3.13-slim-trixie AS packages
+FROM python:3.13-slim-trixie AS tools
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
+COPY functions/slim.sh /
+
+# One lock file pins the packages of all functions, so they do not conflict. The bytecode of what a function imports
+# at its start is stored, as the root file system may be read-only.
+FROM tools AS packages
 COPY --from=bundles /srv /srv
 RUN python -m venv /venv \
     && for each in /srv/*/requirements.txt; do \
-        /venv/bin/python -m pip install --no-cache-dir --no-compile --require-hashes --requirement "$each"; done
-COPY functions/slim.sh /
-RUN sh /slim.sh /venv
+        /venv/bin/python -m pip install --no-cache-dir --no-compile --require-hashes --requirement "$each"; done \
+    && sh /slim.sh /venv \
+    && for each in split load finish query intake status backup; do \
+        SLUICE_PROJECT=- SLUICE_INBOX=- SLUICE_OUTBOX=- /venv/bin/python -c \
+            "import sys, functions_framework, gunicorn.app.base; sys.path[0] = '/srv/$each'; import main"; done
 
-FROM python:3.13-slim-trixie AS local-packages
+FROM tools AS local-packages
 COPY requirements.lock /
 RUN python -m venv /venv \
-    && /venv/bin/python -m pip install --no-cache-dir --no-compile --require-hashes --requirement /requirements.lock
-COPY functions/slim.sh /
-RUN sh /slim.sh /venv
+    && /venv/bin/python -m pip install --no-cache-dir --no-compile --require-hashes --requirement /requirements.lock \
+    && sh /slim.sh /venv
 
 FROM python:3.13-slim-trixie AS local
 WORKDIR /sluice
@@ -46,7 +51,7 @@ ENTRYPOINT ["python", "-m", "sluice.local.container"]
 
 FROM python:3.13-slim-trixie
 COPY --from=packages /venv /venv
-COPY --from=bundles /srv /srv
+COPY --from=packages /srv /srv
 RUN useradd --system --uid 10001 sluice
 USER 10001
 # The root file system may be read-only; gunicorn and matplotlib write to /tmp.

@@ -9,7 +9,7 @@ STAMP   = $(VENV)/installed
 SLUICE  = $(BIN)/sluice
 
 .DEFAULT_GOAL = help
-.PHONY: help env lock bundles alone demo up down test hostile chaos fuzz check scan format bench scale
+.PHONY: help env lock bundles alone demo up down test hostile chaos fuzz images check scan format bench scale
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -66,6 +66,9 @@ chaos: env  ## run ROUNDS rounds of random faults while files load, and compare 
 
 alone: env  ## start each archive, or those in BUNDLES, with only its requirements.txt installed
 	@$(BIN)/python -m pytest -m alone -k "$(or $(BUNDLES),alone or requirements)" tests/integration/test_bundles.py
+
+images: env  ## build both images of the Dockerfile without a container engine, and start them
+	@$(BIN)/python -m pytest -m images tests/integration/test_images.py
 
 check: env  ## formatting, lint, types, spelling, Terraform's formatting
 	$(BIN)/ruff format --check .

@@ -18,7 +18,7 @@ from sluice.local.topology import SUBSCRIPTIONS
 ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs" / "operations.md").read_text("utf-8")
 CONFIGURATION = "\n".join(
-    path.read_text("utf-8") for path in sorted((ROOT / "terraform").glob("*.tf"))
+    path.read_text("utf-8") for path in sorted((ROOT / "terraform").rglob("*.tf"))
 )
 VARIABLES = set(re.findall(r'^variable "(\w+)"', CONFIGURATION, re.MULTILINE))
 OUTPUTS = set(re.findall(r'^output "(\w+)"', CONFIGURATION, re.MULTILINE))
