@@ -46,6 +46,8 @@ DISTRIBUTIONS = {
     "matplotlib": "matplotlib",
     "msgspec": "msgspec",
     "numpy": "numpy",
+    "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry.sdk": "opentelemetry-sdk",
     "pg8000": "pg8000",
     "pgpq": "pgpq",
     "pyarrow": "pyarrow",
@@ -63,6 +65,7 @@ BROUGHT = {
     "google.protobuf": "protobuf",
     "grpc": "grpcio",
     "jinja2": "jinja2",
+    "opentelemetry.trace": "opentelemetry-api",
     "requests": "requests",
     "werkzeug": "werkzeug",
 }

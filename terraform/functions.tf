@@ -89,6 +89,7 @@ locals {
     database_name     = google_sql_database.sluice.name
     database_ip_type  = "private"
     log_level         = var.log_level
+    traces_endpoint   = var.traces_endpoint
   }
   settings = {
     project              = var.project_id

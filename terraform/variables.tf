@@ -153,6 +153,17 @@ variable "log_level" {
   }
 }
 
+variable "traces_endpoint" {
+  type        = string
+  default     = ""
+  description = "The address of an OpenTelemetry collector, such as http://10.8.0.5:4318/v1/traces, to which the functions send sampled spans; empty to send none."
+
+  validation {
+    condition     = var.traces_endpoint == "" || can(regex("^https?://", var.traces_endpoint))
+    error_message = "The address of the collector must begin with http:// or https://."
+  }
+}
+
 variable "inbox_days" {
   type        = number
   default     = 30

@@ -11,6 +11,7 @@ from sluice.api.legacy import aliases
 from sluice.api.routes import audit, commands, datasets, dead_letters, keys, rows, uploads
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
+from sluice.span_export import export_spans
 
 if TYPE_CHECKING:
     from flask import Request
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SETTINGS = read_settings(required=("project",))
 LOGGER = configure_logging("intake", SETTINGS)
+export_spans("intake", SETTINGS)
 OPERATIONS = (
     *datasets.OPERATIONS,
     *rows.OPERATIONS,

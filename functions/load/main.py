@@ -15,12 +15,14 @@ from sluice.ingestion.chunks import Chunk
 from sluice.ingestion.load import load_chunk
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
+from sluice.span_export import export_spans
 
 if TYPE_CHECKING:
     from flask import Request
 
 SETTINGS = read_settings(required=("project", "outbox"))
 LOGGER = configure_logging("load", SETTINGS)
+export_spans("load", SETTINGS)
 
 
 def handle(message: Message) -> None:

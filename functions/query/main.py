@@ -10,6 +10,7 @@ from sluice.api.app import App
 from sluice.api.routes import datasets, documentation, inference, queries, rows
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
+from sluice.span_export import export_spans
 
 if TYPE_CHECKING:
     from flask import Request
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 SETTINGS = read_settings(required=("project",))
 LOGGER = configure_logging("query", SETTINGS)
+export_spans("query", SETTINGS)
 APP = App(
     SETTINGS,
     "query",

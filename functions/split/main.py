@@ -15,12 +15,14 @@ from sluice.ingestion.notifications import read_notification
 from sluice.ingestion.split import split_file
 from sluice.logs import configure_logging
 from sluice.settings import read_settings
+from sluice.span_export import export_spans
 
 if TYPE_CHECKING:
     from flask import Request
 
 SETTINGS = read_settings(required=("project", "inbox"))
 LOGGER = configure_logging("split", SETTINGS)
+export_spans("split", SETTINGS)
 
 
 def handle(message: Message) -> None:

@@ -163,6 +163,10 @@ class Settings:
         "resends",
     )
     log_level: str = _setting("INFO", "Lowest severity that is logged.")
+    traces_endpoint: str = _setting(
+        "",
+        "Where sampled spans are sent, as OTLP over HTTP, such as http://localhost:4318/v1/traces.",
+    )
 
 
 def listed(text: str) -> list[str]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 #: The header of a request, and the attribute of a message.
 HEADER = "traceparent"
@@ -33,12 +34,14 @@ class Span:
         id: 16 hexadecimal digits.
         is_sampled: whether the caller records the trace.
         parent: the span that caused it; empty for the first one.
+        began_ns: nanoseconds since 1970.
     """
 
     trace: str
     id: str
     is_sampled: bool = False
     parent: str = ""
+    began_ns: int = field(default_factory=time.time_ns)
 
     @property
     def header(self) -> str:
@@ -54,6 +57,10 @@ class Span:
         }
 
 
+#: Receives the sampled spans that end, each with what was done; see `sluice.span_export`.
+Exporter = Callable[[Span, str], None]
+
+_exporters: list[Exporter] = []
 _current: ContextVar[Span | None] = ContextVar("span", default=None)
 
 
@@ -76,24 +83,35 @@ def child_of(parent: str) -> Span:
     return Span(found["trace"], span, is_sampled, found["span"])
 
 
+def export_to(exporter: Exporter) -> None:
+    """Let an exporter receive the spans of this process, and no other one."""
+    _exporters[:] = [exporter]
+
+
 @contextmanager
-def traced(parent: str) -> Iterator[None]:
+def traced(parent: str, what: str) -> Iterator[None]:
     """Do work in a span of its own.
 
     Args:
         parent: see `child_of`.
+        what: the work, in a few words that are the same each time.
     """
     token = _current.set(child_of(parent))
     try:
         yield
     finally:
+        span = _current.get()
         _current.reset(token)
+        if span is not None and span.is_sampled:
+            for each in _exporters:
+                each(span, what)
 
 
 def join(parent: str) -> None:
     """Let the rest of the work that is traced belong to the trace of a message, if that names one."""
-    if parent:
-        _current.set(child_of(parent))
+    begun = current_span()
+    if parent and begun:
+        _current.set(replace(child_of(parent), began_ns=begun.began_ns))
 
 
 def with_span(attributes: Mapping[str, str]) -> dict[str, str]:

@@ -150,6 +150,7 @@ ENTRANCES = {
     "duckdb": {"parsing.duckdb_session"},
     "fastavro": {"backups.avro"},
     "flask": {"api.app"},
+    "opentelemetry": {"span_export"},
     "pgpq": {"parsing.copy_stream", "backups.parquet"},
     "pyarrow": {
         "parsing.",

@@ -7,9 +7,12 @@ import io
 import json
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
 
@@ -20,6 +23,7 @@ from sluice.gcloud import pubsub
 from sluice.ingestion.ack_policy import Caller, answer_push
 from sluice.logs import configure_logging
 from sluice.settings import Settings
+from sluice.span_export import export_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,6 +153,57 @@ def test_a_request_to_the_api_is_traced(published: list[dict[str, str]]) -> None
     environ = EnvironBuilder("/", headers={tracing.HEADER: PARENT}).get_environ()
     app.answer(Request(environ))
     assert published[0][tracing.ATTRIBUTE].split("-")[1] == TRACE
+
+
+class Collector(BaseHTTPRequestHandler):
+    """A collector of OpenTelemetry."""
+
+    received: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        self.received.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def collector() -> Iterator[str]:
+    Collector.received.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1/traces"
+        server.shutdown()
+    tracing.export_to(lambda _span, _what: None)
+
+
+def test_sampled_spans_are_sent_to_a_collector(collector: str) -> None:
+    export_spans("load", Settings(traces_endpoint=collector))
+    logger = logging.getLogger("sluice.load")
+    for parent in (PARENT, PARENT[:-1] + "0"):  # the second one is not sampled
+        envelope = push(**{tracing.ATTRIBUTE: parent})
+        answer_push(Caller.of({}, SETTINGS), lambda sent=envelope: sent, lambda _: None, logger)
+    (body,) = Collector.received
+    (spans,) = ExportTraceServiceRequest.FromString(body).resource_spans
+    (span,) = spans.scope_spans[0].spans
+    assert span.trace_id.hex() == TRACE
+    assert span.parent_span_id.hex() == "00f067aa0ba902b7"
+    assert span.name == "sluice.load"
+    assert 0 <= span.end_time_unix_nano - span.start_time_unix_nano < 60e9
+    names = {each.key: each.value.string_value for each in spans.resource.attributes}
+    assert (names["service.name"], names["service.namespace"]) == ("load", "sluice")
+
+
+def test_a_collector_that_does_not_answer_fails_nothing(log: io.StringIO) -> None:
+    export_spans("load", Settings(traces_endpoint="http://127.0.0.1:9/v1/traces"))
+    envelope = push(**{tracing.ATTRIBUTE: PARENT})
+    answer = answer_push(
+        Caller.of({}, SETTINGS), lambda: envelope, lambda _: None, logging.getLogger("sluice.load")
+    )
+    assert answer[1] == 204
+    tracing.export_to(lambda _span, _what: None)
 
 
 def test_nothing_is_added_outside_of_requests(published: list[dict[str, str]]) -> None:

@@ -80,6 +80,7 @@ class App:
     ) -> None:
         self.operations = [each for each in operations if each.route.function == function]
         self._settings = settings
+        self._function = function
         self._others = others
         self._authenticate = authenticator_of(settings)
         self._limits = CallerLimits(settings)
@@ -92,7 +93,7 @@ class App:
         """Answer a request, in a span of its trace; a failure becomes a problem document."""
         if is_health_check(request):
             return Response(*HEALTHY)
-        with traced(request.headers.get(TRACE_HEADER, "")):
+        with traced(request.headers.get(TRACE_HEADER, ""), f"{request.method} {self._function}"):
             return self._answer(request)
 
     def _answer(self, request: Request) -> Response:

@@ -77,7 +77,7 @@ def answer_push(
 
 def answer_call(caller: Caller, work: Callable[[], None], logger: logging.Logger) -> Response:
     """Do some work for a caller who may ask for it, and answer whether the caller must call again."""
-    with tracing.traced(caller.trace):
+    with tracing.traced(caller.trace, logger.name):
         return _answer(caller, work, logger)
 
 
