@@ -65,6 +65,12 @@ class Settings:
         " read, those of keys and references included; a file with more fails.",
         "rejects",
     )
+    files_at_once: int = _setting(
+        8,
+        "Number of files of one dataset that are split, loaded and published at the same time; others wait. Those"
+        " that are loaded by group commit do not count.",
+        "files",
+    )
     copy_block_bytes: int = _setting(256 * 1024, "Size of one block of a COPY stream.", "bytes")
     publish_step_rows: int = _setting(
         250_000,

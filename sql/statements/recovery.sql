@@ -1,12 +1,18 @@
 -- name: claim_stalled
 -- An ingestion without progress for too long, locked until the transaction ends. The wait doubles with
--- each resend: in a long backlog messages are late without being lost.
+-- each resend: in a long backlog messages are late without being lost. Of the files of a dataset that wait, only the
+-- first may have stalled: who handles it takes the others.
 UPDATE sluice.ingestions SET resends = resends + 1
 WHERE id = (
     SELECT id FROM sluice.ingestions
     WHERE state IN ('received', 'splitting', 'loading', 'publishing')
         AND updated_at < now() - make_interval(secs => :idle_s * power(2, least(resends, 8)))
         AND NOT id = ANY (CAST(:passed AS integer[]))
+        AND NOT (state = 'received' AND waiting_since IS NOT NULL AND EXISTS (
+            SELECT FROM sluice.ingestions AS before
+            WHERE before.dataset = ingestions.dataset AND before.state = 'received' AND before.waiting_since IS NOT NULL
+                AND before.id < ingestions.id
+        ))
     ORDER BY updated_at
     LIMIT 1
     FOR UPDATE SKIP LOCKED

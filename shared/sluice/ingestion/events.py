@@ -16,6 +16,8 @@ from sluice.ports import MAX_INTEGER
 
 #: Attribute of the event after which finish decides the types of a file.
 OBSERVED = "observed"
+#: Events that end an ingestion in flight, or one that waits.
+_ENDS = frozenset(map(str, (State.DONE, State.FAILED, State.CANCELLED, State.SKIPPED)))
 _SEVERITIES = {
     State.FAILED.value: "ERROR",
     State.CANCELLED.value: "WARNING",
@@ -90,6 +92,12 @@ class Event:
     def has_rejects(self) -> bool:
         """Whether it reports the end of an ingestion with rejects."""
         return "rejects" in self.body["data"]
+
+    @property
+    def ends_file(self) -> bool:
+        """Whether it reports the end of a file's ingestion, not of rows of a request."""
+        data = self.body["data"]
+        return self.name in _ENDS and bool(data["dataset"] and data["bucket"])
 
     @property
     def attributes(self) -> dict[str, str]:

@@ -27,7 +27,8 @@ LOGGER = logging.getLogger(__name__)
 #: Attribute of events that need no further work; the subscription of finish filters them out.
 GROUP_COMMIT = "group_commit"
 _MAX_MEMBERS = 64
-_MAX_BYTES = 8 * 1024 * 1024
+#: The content of a group.
+MAX_GROUP_BYTES = 8 * 1024 * 1024
 R = TypeVar("R")
 
 
@@ -50,7 +51,7 @@ class Waiting(Generic[R]):
         size_bytes = self.size_bytes + sum(each.size_bytes for each in group)
         return (
             len(group) < _MAX_MEMBERS
-            and size_bytes <= _MAX_BYTES
+            and size_bytes <= MAX_GROUP_BYTES
             and self.dataset == group[0].dataset
             and not any(self.is_like(each) for each in group)
         )
@@ -80,11 +81,16 @@ class Queue(Generic[W]):
                 a transient error, the halves of the group are loaded, so that no member fails because of
                 another; one that fails by itself gets the result None.
         """
+        self.load_all([own], load)
+
+    def load_all(self, owns: Sequence[W], load: Callable[[Sequence[W]], Sequence[object]]) -> None:
+        """As `load`, of several."""
         with self._lock:
-            self._waiting.append(own)
+            self._waiting.extend(owns)
         with self._loading:
-            if not own.result.done():
-                _load(self._take_group(own), load)
+            for own in owns:
+                if not own.result.done():
+                    _load(self._take_group(own), load)
 
     def _take_group(self, own: W) -> list[W]:
         """Take `own` out of the queue, and all that can be loaded with it."""

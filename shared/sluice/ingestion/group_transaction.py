@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from sluice.ingestion.events import Event
 from sluice.ingestion.group_commit import GROUP_COMMIT
 from sluice.ingestion.ingestions import query_ingestions, write_events
 from sluice.ingestion.load import copy_stream, write_rejects
+from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import publish_events
 from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
 from sluice.parsing.chunk import copied_columns, copied_rollup_columns
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from sluice.datasets.model import Dataset
-    from sluice.ingestion.model import Ingestion
     from sluice.parsing.batch import FileOutcome, ParsedFiles
     from sluice.ports import Environment
 
@@ -128,9 +128,10 @@ def store_group(
         "skips_same_content": dataset.skips_same_content,
         "sequence": len(_STEPS) - 1,
     }
-    received = query_ingestions(connection, "receive_group", values)
-    if not received:
+    members = connection.execute(statement("receive_group"), values).mappings().all()
+    if not members:
         return [None] * len(documents)
+    received = [Ingestion.from_row(each) for each in members]
     numbers = {each.file.name: each.id for each in received}
     ingestions = [numbers.get(str(each["object"])) if each else None for each in documents]
     _write_rows(env, connection, dataset, parsed, ingestions, received)
@@ -148,9 +149,23 @@ def store_group(
     if len(done) != len(received):
         raise AccountImbalanceError(f"{len(done)} of {len(received)} ingestions were published")
     group = _Group([each.id for each in done], bool(dataset.projections))
-    found = {each.id: Committed(each, _events(each, env.settings.project), group) for each in done}
-    write_events(connection, itertools.chain.from_iterable(each.events for each in found.values()))
+    waited = {each["id"] for each in members if each["has_waited"]}
+    events = _write_events(connection, done, waited, env.settings.project)
+    found = {each.id: Committed(each, events[each.id], group) for each in done}
     return [None if each is None else found.get(each) for each in ingestions]
+
+
+def _write_events(
+    connection: Connection, done: Sequence[Ingestion], waited: Collection[int], project: str
+) -> dict[int, list[Event]]:
+    """Write the events of the members; return those to publish, with the first of those that have waited."""
+    events = {each.id: _events(each, project)[each.id in waited :] for each in done}
+    write_events(connection, itertools.chain.from_iterable(events.values()))
+    if waited:
+        rows = connection.execute(statement("first_events"), {"ingestions": list(waited)})
+        for row in rows.mappings():
+            events[row["ingestion"]].insert(0, Event.from_row(row))
+    return events
 
 
 def _write_rows(

@@ -50,6 +50,8 @@ class Ingestion:
         problem: problem document of a failure.
         replaced_by: the ingestion that replaced this one, or in whose favour it was skipped.
         resends: how often recovery sent its messages again.
+        waiting_since: since when it waits in `received` until others of its dataset have ended; None where it
+            does not.
         started_at: when its newest attempt started: its arrival, or the newest retry.
     """
 
@@ -76,6 +78,7 @@ class Ingestion:
     problem: Mapping[str, Any] | None
     replaced_by: int | None
     resends: int
+    waiting_since: datetime | None
     received_at: datetime
     started_at: datetime
     updated_at: datetime
@@ -120,6 +123,7 @@ class Ingestion:
             problem=row["problem"],
             replaced_by=row["replaced_by"],
             resends=row["resends"],
+            waiting_since=row["waiting_since"],
             received_at=row["received_at"],
             started_at=row["started_at"] or row["received_at"],
             updated_at=row["updated_at"],

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Self
 
 from sluice.datasets.model import Unfitting
 from sluice.errors import DatabaseUnavailableError, DeclarationChangedError
 from sluice.ingestion.constraint_errors import constraint_errors
-from sluice.ingestion.group_commit import Queues, Waiting
+from sluice.ingestion.group_commit import MAX_GROUP_BYTES, Queues, Waiting
 from sluice.ingestion.group_transaction import (
     Committed,
     account_of,
@@ -61,10 +62,46 @@ def load_in_group(env: Environment, file: StoredObject) -> int | None:
     loaded = _read_and_load(env, file)
     if loaded is None:
         return None
+    _publish(env, loaded)
+    return loaded.ingestion.id
+
+
+def fitting(env: Environment, files: Sequence[StoredObject]) -> int:
+    """Return how many of the first files `load_together` can take: their content is in memory together."""
+    sizes = accumulate(each.size_bytes if _is_small(env, each) else 0 for each in files)
+    return sum(size <= MAX_GROUP_BYTES for size in sizes)
+
+
+def load_together(env: Environment, files: Sequence[StoredObject]) -> list[int]:
+    """Load and publish small files of one dataset, and publish their events; return their ingestions.
+
+    Args:
+        env: as of `load_in_group`.
+        files: those that split must take are left out.
+
+    Raises:
+        TransientError: load the others again; events may be unpublished.
+    """
+    waiting = [each for each in (_read(env, file) for file in files) if each]
+    for dataset in {each.dataset.name for each in waiting}:
+        _queues.of(env.engine, dataset).load_all(waiting, partial(_load, env))
+    loaded = [each for each in map(_committed, waiting) if each]
+    for each in loaded:
+        _publish(env, each)
+    return [each.ingestion.id for each in loaded]
+
+
+def _committed(waiting: _WaitingFile) -> Committed | None:
+    try:
+        return waiting.result.result()
+    except DeclarationChangedError:
+        return None
+
+
+def _publish(env: Environment, loaded: Committed) -> None:
     if loaded.events[-1].has_rejects:
         write_reject_files(env, loaded.ingestion.id)
     publish_committed(env, loaded)
-    return loaded.ingestion.id
 
 
 def _read_and_load(env: Environment, file: StoredObject) -> Committed | None:
@@ -81,10 +118,14 @@ def _read_and_load(env: Environment, file: StoredObject) -> Committed | None:
     return None
 
 
+def _is_small(env: Environment, file: StoredObject) -> bool:
+    limit = min(MAX_FILE_BYTES, env.settings.chunk_bytes)
+    return 0 < file.size_bytes <= limit and not is_in_fixes(file.name)
+
+
 def _read(env: Environment, file: StoredObject) -> _WaitingFile | None:
     """Read a file; None where it is unusual."""
-    limit = min(MAX_FILE_BYTES, env.settings.chunk_bytes)
-    if not 0 < file.size_bytes <= limit or is_in_fixes(file.name):
+    if not _is_small(env, file):
         return None
     try:
         dataset = cached_dataset(env.engine, dataset_of(file))

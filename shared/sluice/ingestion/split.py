@@ -7,6 +7,7 @@ the last recorded one.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -50,8 +51,16 @@ from sluice.ingestion.opening import UNDECLARED, Opened, layout_document, open_c
 from sluice.ingestion.outbox import relay
 from sluice.ingestion.reconciliation import surely_too_many_rejects
 from sluice.ingestion.reject_objects import write_reject_files
-from sluice.ingestion.small_files import load_in_group
+from sluice.ingestion.slots import Slots
+from sluice.ingestion.small_files import fitting, load_in_group, load_together
 from sluice.ingestion.sources import Source, content_sha256, open_source
+from sluice.ingestion.waiting_files import (
+    has_room,
+    is_any_waiting,
+    keep_waiting,
+    notify_of_waiting,
+    taken,
+)
 from sluice.parsing.layout import sheet_json
 from sluice.postgres.catalog import dataset_of_version
 from sluice.postgres.connection import own_connection, transaction
@@ -70,7 +79,16 @@ _DUE = (State.RECEIVED, State.SPLITTING)
 #: A file is loaded by group commit in its first deliveries, and then on its own.
 _GROUP_ATTEMPTS = 3
 #: Files that are split at the same time: a long line of one takes up to 400 MiB.
-_SLOTS = threading.BoundedSemaphore(2)
+_SPLITS = threading.BoundedSemaphore(2)
+#: Datasets whose waiting files are taken at the same time: each needs a connection of its own.
+_TAKERS = threading.BoundedSemaphore(2)
+#: Handlers that load or split files of one dataset at the same time, half of the threads of an instance; those that
+#: split; and those that take waiting files.
+_HANDLERS, _SPLITTERS, _TAKER = Slots(8), Slots(2), Slots(1)
+#: Time for which a handler takes waiting files: well below the deadline of its message.
+_TAKES_FOR_S = 60.0
+#: Errors after which it takes no more: one file costs itself alone, an outage costs all.
+_MAX_ERRORS = 3
 
 
 def split_file(env: Environment, file: StoredObject, delivery: int = 1) -> int:
@@ -86,23 +104,128 @@ def split_file(env: Environment, file: StoredObject, delivery: int = 1) -> int:
     Raises:
         TransientError: deliver the notification again.
     """
-    if delivery <= _GROUP_ATTEMPTS:
-        ingestion = load_in_group(env, file)
-        if ingestion is not None:
-            return ingestion
-    with _SLOTS:
-        return _split_alone(env, file, delivery)
+    folder, slash, _ = file.name.partition("/")
+    if not slash:
+        return _split_alone(env, file, delivery, is_free=True)
+    ingestion = _load_or_split(env, file, folder, delivery)
+    take_waiting(env, folder, delivery)
+    return ingestion
 
 
-def _split_alone(env: Environment, file: StoredObject, delivery: int) -> int:
+def _load_or_split(env: Environment, file: StoredObject, folder: str, delivery: int) -> int:
+    """Load or split a file, or leave it waiting while its dataset has no slot for it."""
+    with _HANDLERS.slot(env.engine, folder) as handler:
+        if not handler.is_free:
+            with transaction(env.engine) as connection:
+                received = receive(connection, file, env.settings.project)
+                keep_waiting(connection, received)
+            if received.state != State.SPLITTING:
+                return received.id
+        elif delivery <= _GROUP_ATTEMPTS:
+            ingestion = load_in_group(env, file)
+            if ingestion is not None:
+                return ingestion
+        with _SPLITTERS.slot(env.engine, folder) as splitter:
+            return _split_alone(env, file, delivery, is_free=splitter.is_free)
+
+
+def _split_alone(env: Environment, file: StoredObject, delivery: int, *, is_free: bool) -> int:
+    """Split a file, unless it is not begun and has to wait for others of its dataset."""
     with transaction(env.engine) as connection:
         received = receive(connection, file, env.settings.project)
+        if received.state == State.RECEIVED and not (
+            is_free and has_room(connection, env, received)
+        ):
+            keep_waiting(connection, received)
+            return received.id
     _relay(env, received.id)
     if received.state in _DUE:
         step = Step(received.id, "split", delivery)
-        attempt(env, step, lambda: _split_exclusively(env, received.id))
+        with _SPLITS:
+            attempt(env, step, lambda: _split_exclusively(env, received.id))
         _relay(env, received.id)
     return received.id
+
+
+def take_waiting(env: Environment, dataset: str, delivery: int = 1) -> None:
+    """Load or split the files of a dataset that wait, unless another handler of this process does.
+
+    Args:
+        env: as of `split_file`.
+        dataset: the dataset.
+        delivery: of the message after which they are taken.
+
+    Raises:
+        TransientError: some failed; deliver the message again.
+    """
+    taking = _Taking(env, dataset, delivery)
+    while True:
+        with _TAKER.slot(env.engine, dataset) as taker:
+            if taker.is_free:
+                taking.run()
+        if (
+            taking.has_ended or not taker.refused_others
+        ):  # who is refused has recorded its file before
+            return
+
+
+class _Taking:
+    """Takes the files of a dataset that wait, one group after the other.
+
+    Attributes:
+        has_ended: whether the time is over.
+    """
+
+    def __init__(self, env: Environment, dataset: str, delivery: int) -> None:
+        self._env = env
+        self._dataset = dataset
+        self._delivery = delivery
+        self._ends_at = time.monotonic() + _TAKES_FOR_S
+        self._passed: list[int] = []
+        self._errors: list[Exception] = []
+        self.has_ended = False
+
+    def run(self) -> None:
+        """Take files until none is left that may be taken now."""
+        env = self._env
+        while is_any_waiting(env.engine, self._dataset) and not self.has_ended:
+            self.has_ended = time.monotonic() > self._ends_at
+            if self.has_ended:
+                with transaction(env.engine) as connection:
+                    notify_of_waiting(connection, env.publisher, self._dataset)
+            elif not self._take_some():
+                break
+        if self._errors:
+            raise self._errors[0]
+
+    def _take_some(self) -> bool:
+        """Take some files; return whether there may be more to take now."""
+        with _TAKERS, taken(self._env.engine, self._dataset, self._passed) as found:
+            files = [each.file for each in found]
+            files = files[: fitting(self._env, files)]
+            in_group = self._delivery <= _GROUP_ATTEMPTS
+            loaded = load_together(self._env, files) if in_group else []
+            rest = [each.id for each in found[: len(files)] if each.id not in loaded]
+            return bool(found) and all(map(self._split, rest))
+
+    def _split(self, ingestion: int) -> bool:
+        """Split a file that is taken; return False where it has to wait."""
+        env = self._env
+        with transaction(env.engine) as connection:
+            if not has_room(connection, env, select_ingestion(connection, ingestion)):
+                return False
+        self._passed.append(ingestion)
+        try:
+            with _SPLITS:
+                attempt(
+                    env, Step(ingestion, "split", self._delivery), lambda: _split(env, ingestion)
+                )
+            _relay(env, ingestion)
+        except Exception as error:
+            self._errors.append(error)
+            if len(self._errors) == _MAX_ERRORS:
+                raise
+        return True
 
 
 def _relay(env: Environment, ingestion: int) -> None:
