@@ -1,13 +1,14 @@
 """Measures a flood: many files at once into one dataset, beside a quiet one that gets a file at a time.
 
-Run `python benchmarks/backpressure.py [--files 10000] [--connections N] [--json FILE]`. In a local cloud
-of its own it places the files of the flood in the inbox and publishes their notifications together. Until
-all are done it uploads small files of another dataset, one after the other, and measures the time of each
-from the upload to `done`. It records the peaks of memory and of connections of each function, and checks
-that every file is done, that the accounts balance, and that no message became a dead letter; exits with 1 if
-not.
+Run `python benchmarks/backpressure.py [--files 10000] [--keyed] [--connections N] [--json FILE]`. In a local
+cloud of its own it uploads small files of a quiet dataset, one after the other, and measures the time of
+each from the upload to `done`: first alone, then until the flood is done. For the flood it places files of
+another dataset in the inbox and publishes their notifications together. It prints the ratio of the 95th
+percentiles, and the peaks of memory and of connections of each function. It checks that every file is done,
+that the accounts balance, and that no message became a dead letter; exits with 1 if not.
 
-With `--connections` the database takes no more connections than that.
+With `--keyed` both datasets have a key, so that each file passes split, load and finish; without, they are
+loaded by group commit. With `--connections` the database takes no more connections than that.
 """
 
 from __future__ import annotations
@@ -44,12 +45,10 @@ QUIET_ROWS = 20
 PAUSE_S = 0.3
 POLL_S = 0.05
 TIMEOUT_S = 3600.0
-HEADER = "region,origin_coord,destination_coord,datetime,datasource\n"
-ROW = "{},POINT (14.4 50.0),POINT (14.5 50.1),2018-05-28 09:03:40,app\n"
-QUIET = {
-    "name": "quiet",
-    "columns": [{"name": "id", "type": "integer"}, {"name": "name", "type": "text"}],
-}
+ALONE = 20
+HEADER = "id,name\n"
+COLUMNS = [{"name": "id", "type": "integer", "required": True}, {"name": "name", "type": "text"}]
+FLOOD, QUIET = "flooded", "quiet"
 
 
 @dataclass
@@ -58,6 +57,7 @@ class Figures:
 
     files: int
     seconds: float = 0.0
+    alone_s: list[float] = field(default_factory=list)
     quiet_s: list[float] = field(default_factory=list)
     states: dict[str, int] = field(default_factory=dict)
     unbalanced: int = 0
@@ -66,9 +66,9 @@ class Figures:
     connections: dict[str, int] = field(default_factory=dict)
 
     @property
-    def p95_s(self) -> float:
-        """95th percentile of the time of a small file of the quiet dataset."""
-        return statistics.quantiles(self.quiet_s, n=20)[-1] if len(self.quiet_s) > 1 else 0.0
+    def ratio(self) -> float:
+        """Of the 95th percentile beside the flood to that alone."""
+        return p95(self.quiet_s) / p95(self.alone_s)
 
     @property
     def has_failed(self) -> bool:
@@ -77,21 +77,30 @@ class Figures:
 
     def report(self) -> str:
         """Return the figures as text."""
-        quiet = [
-            statistics.median(self.quiet_s or [0]),
-            self.p95_s,
-            max(self.quiet_s, default=0),
-        ]
-        shown = ", ".join(f"{each:.2f} s" for each in quiet)
         memory = ", ".join(f"{n} {size:.0f} MiB" for n, size in sorted(self.resident_mib.items()))
         connections = ", ".join(f"{n} {count}" for n, count in sorted(self.connections.items()))
         return (
             f"{self.files:,} files in {self.seconds:.0f} s, {self.files / self.seconds:.1f} files/s\n"
-            f"{len(self.quiet_s)} small files beside them: median, 95th percentile, maximum {shown}\n"
+            f"{len(self.alone_s)} small files alone: {shown(self.alone_s)}\n"
+            f"{len(self.quiet_s)} small files beside the flood: {shown(self.quiet_s)}\n"
+            f"95th percentile beside the flood / alone: {self.ratio:.1f}\n"
             f"states {self.states}, {self.unbalanced} unbalanced, {self.dead_letters} dead letters\n"
             f"peak resident memory: {memory}\n"
             f"peak connections: {connections}"
         )
+
+
+def p95(times_s: Sequence[float]) -> float:
+    """Return the 95th percentile."""
+    if len(times_s) == 1:
+        return times_s[0]
+    return statistics.quantiles(times_s, n=20, method="inclusive")[-1]
+
+
+def shown(times_s: Sequence[float]) -> str:
+    """Return median, 95th percentile and maximum as text."""
+    median_s = statistics.median(times_s)
+    return f"median {median_s:.2f} s, 95th percentile {p95(times_s):.2f} s, maximum {max(times_s):.2f} s"
 
 
 def main() -> None:
@@ -99,6 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--loaders", type=int, default=psutil.cpu_count() or 2)
+    parser.add_argument("--keyed", action="store_true", help="both datasets have a key")
     parser.add_argument("--connections", type=int, help="max_connections of the database")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
@@ -109,12 +119,12 @@ def main() -> None:
         cloud = Cloud(State(Path(folder)), Ports.free(), loaders=options.loaders, flags=flags)
         cloud.up()
         try:
-            figures = Flood(cloud).run(options.files)
+            figures = Flood(cloud, is_keyed=options.keyed).run(options.files)
         finally:
             cloud.down()
     sys.stdout.write(figures.report() + "\n")
     if options.json:
-        document = {**asdict(figures), "quiet_p95_s": figures.p95_s}
+        document = {**asdict(figures), "ratio": figures.ratio}
         options.json.write_text(json.dumps(document, indent=1))
     sys.exit(1 if figures.has_failed else 0)
 
@@ -122,26 +132,33 @@ def main() -> None:
 class Flood:
     """One run in a local cloud."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, *, is_keyed: bool) -> None:
         self._cloud = cloud
+        self._is_keyed = is_keyed
         self._database = psycopg2.connect(ingest.libpq(cloud), user=SUPERUSER)
         self._database.autocommit = True
 
     def run(self, files: int) -> Figures:
         """Load the files, and small ones beside them."""
         figures = Figures(files)
-        httpx.put(f"{self._cloud.url}/v1/datasets/quiet", json=QUIET).raise_for_status()
+        for name in (FLOOD, QUIET):
+            key = {"key": ["id"]} if self._is_keyed else {}
+            document = {"name": name, "columns": COLUMNS, **key}
+            httpx.put(
+                f"{self._cloud.url}/v1/datasets/{name}", json=document, timeout=60
+            ).raise_for_status()
         self._load_quiet(0)  # the first file pays for imports and connections
+        figures.alone_s = [self._load_quiet(1 + number) for number in range(ALONE)]
         objects = {}
         for number in range(files):
-            name = f"trips/flood/{number}.csv"
+            name = f"{FLOOD}/{number}.csv"
             path = seeding.place(self._cloud, name)
-            path.write_text(HEADER + "".join(ROW.format(f"{number} {n}") for n in range(ROWS)))
+            path.write_text(HEADER + "".join(f"{number * ROWS + n},name\n" for n in range(ROWS)))
             objects[name] = seeding.seal(path)
         with ingest.resident() as peaks, self._connections() as connections:
             began = time.perf_counter()
             seeding.notify(self._cloud, objects)
-            number = 0
+            number = ALONE
             while not self._is_done(files):
                 number += 1
                 figures.quiet_s.append(self._load_quiet(number))
@@ -161,13 +178,13 @@ class Flood:
     def _load_quiet(self, number: int) -> float:
         """Upload a small file; return the time until it is done."""
         rows = "".join(f"{number * QUIET_ROWS + n},name\n" for n in range(QUIET_ROWS))
-        name = f"quiet/{number}.csv"
+        name = f"{QUIET}/{number}.csv"
         url = f"{self._cloud.storage.url}/upload/storage/v1/b/inbox/o"
         began = time.perf_counter()
         answer = httpx.post(
             url,
             params={"uploadType": "media", "name": name},
-            content="id,name\n" + rows,
+            content=HEADER + rows,
             timeout=60,
         )
         answer.raise_for_status()
@@ -180,8 +197,9 @@ class Flood:
 
     def _is_done(self, files: int) -> bool:
         ((ended,),) = self._sql(
-            "SELECT count(*) FROM sluice.ingestions WHERE dataset = 'trips'"
-            " AND state IN ('done', 'failed', 'skipped', 'cancelled')"
+            "SELECT count(*) FROM sluice.ingestions WHERE dataset = %s"
+            " AND state IN ('done', 'failed', 'skipped', 'cancelled')",
+            FLOOD,
         )
         return ended == files
 
@@ -215,7 +233,8 @@ class Flood:
         figures.states = {str(state): int(str(count)) for state, count in states}
         ((figures.unbalanced, rows),) = self._sql(  # type: ignore[misc]
             "SELECT count(*) FILTER (WHERE records_read <> rows_loaded + rows_rejected + duplicates),"
-            " sum(rows_loaded) FILTER (WHERE dataset = 'trips') FROM sluice.ingestions"
+            " sum(rows_loaded) FILTER (WHERE dataset = %s) FROM sluice.ingestions",
+            FLOOD,
         )
         figures.unbalanced += int(int(str(rows)) != figures.files * ROWS)
         with ControlClient(self._cloud.pubsub_address) as control:

@@ -67,8 +67,8 @@ class Settings:
     )
     files_at_once: int = _setting(
         8,
-        "Number of files of one dataset that are split, loaded and published at the same time; others wait. Those"
-        " that are loaded by group commit do not count.",
+        "Number of files of one dataset that are split, loaded and published at the same time; others wait."
+        " Those that are loaded by group commit do not count.",
         "files",
     )
     copy_block_bytes: int = _setting(256 * 1024, "Size of one block of a COPY stream.", "bytes")

@@ -7,6 +7,22 @@ SELECT count(*) FROM (
     LIMIT :limit
 ) AS in_flight;
 
+-- name: waiting_for
+-- The file of a dataset that has waited longest, for the handler that has ended an ingestion of it to notify split of.
+-- While several are in flight, only every fourth end does, as one notification lets several files begin.
+SELECT * FROM sluice.ingestions
+WHERE dataset = :dataset AND state = 'received' AND waiting_since IS NOT NULL
+    AND (
+        mod(CAST(:ended AS integer), 4) = 0
+        OR (
+            SELECT count(*) FROM sluice.ingestions
+            WHERE dataset = :dataset AND state IN ('splitting', 'loading', 'publishing')
+                AND updated_at > now() - interval '5 minutes'
+        ) <= 4
+    )
+ORDER BY id
+LIMIT 1;
+
 -- name: keep_waiting
 -- A file waits for others of its dataset: it has not stalled.
 UPDATE sluice.ingestions SET waiting_since = coalesce(waiting_since, now()), updated_at = now(), resends = 0

@@ -2,8 +2,8 @@
 
 The handler of a message or a request relays before it acknowledges. If it crashes between commit and
 publication, the message is delivered again and the next handler publishes the remaining events: an event may
-be published twice, with the same id, and is never lost. The same holds for the notification of a file that has waited
-for the one that ended.
+be published twice, with the same id, and is never lost. The same holds for the notification of a file that
+has waited for the one that ended.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ def _relay_once(engine: Engine, publisher: Publisher, ingestion: int) -> int:
         if not events:
             return 0
         publish_events(publisher, [(each, each.attributes) for each in events])
-        if any(each.ends_file for each in events):
-            notify_of_waiting(connection, publisher, events[0].dataset)
+        for each in events:
+            if each.ends_file:
+                notify_of_waiting(connection, publisher, each)
         connection.execute(statement("mark_events"), {**key, "sequence": events[-1].sequence})
         return len(events)
 

@@ -1,4 +1,4 @@
-"""Slots: how many handlers of one dataset a process lets work at the same time; knows neither files nor rows."""
+"""Slots: how many handlers of one dataset work in a process at a time; knows neither files nor rows."""
 
 from __future__ import annotations
 

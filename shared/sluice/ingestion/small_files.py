@@ -72,19 +72,21 @@ def fitting(env: Environment, files: Sequence[StoredObject]) -> int:
     return sum(size <= MAX_GROUP_BYTES for size in sizes)
 
 
-def load_together(env: Environment, files: Sequence[StoredObject]) -> list[int]:
+def load_together(env: Environment, name: str, files: Sequence[StoredObject]) -> list[int]:
     """Load and publish small files of one dataset, and publish their events; return their ingestions.
 
     Args:
         env: as of `load_in_group`.
+        name: their dataset.
         files: those that split must take are left out.
 
     Raises:
         TransientError: load the others again; events may be unpublished.
     """
+    if cached_dataset(env.engine, name) is None:
+        return []
     waiting = [each for each in (_read(env, file) for file in files) if each]
-    for dataset in {each.dataset.name for each in waiting}:
-        _queues.of(env.engine, dataset).load_all(waiting, partial(_load, env))
+    _queues.of(env.engine, name).load_all(waiting, partial(_load, env))
     loaded = [each for each in map(_committed, waiting) if each]
     for each in loaded:
         _publish(env, each)

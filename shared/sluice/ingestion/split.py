@@ -55,10 +55,10 @@ from sluice.ingestion.slots import Slots
 from sluice.ingestion.small_files import fitting, load_in_group, load_together
 from sluice.ingestion.sources import Source, content_sha256, open_source
 from sluice.ingestion.waiting_files import (
+    hand_over,
     has_room,
-    is_any_waiting,
     keep_waiting,
-    notify_of_waiting,
+    next_waiting,
     taken,
 )
 from sluice.parsing.layout import sheet_json
@@ -82,11 +82,11 @@ _GROUP_ATTEMPTS = 3
 _SPLITS = threading.BoundedSemaphore(2)
 #: Datasets whose waiting files are taken at the same time: each needs a connection of its own.
 _TAKERS = threading.BoundedSemaphore(2)
-#: Handlers that load or split files of one dataset at the same time, half of the threads of an instance; those that
-#: split; and those that take waiting files.
+#: Handlers that load or split files of one dataset at the same time, half of the threads of an instance;
+#: those that split; and those that take waiting files.
 _HANDLERS, _SPLITTERS, _TAKER = Slots(8), Slots(2), Slots(1)
 #: Time for which a handler takes waiting files: well below the deadline of its message.
-_TAKES_FOR_S = 60.0
+TAKES_FOR_S = 60.0
 #: Errors after which it takes no more: one file costs itself alone, an outage costs all.
 _MAX_ERRORS = 3
 
@@ -180,7 +180,7 @@ class _Taking:
         self._env = env
         self._dataset = dataset
         self._delivery = delivery
-        self._ends_at = time.monotonic() + _TAKES_FOR_S
+        self._ends_at = time.monotonic() + TAKES_FOR_S
         self._passed: list[int] = []
         self._errors: list[Exception] = []
         self.has_ended = False
@@ -188,11 +188,10 @@ class _Taking:
     def run(self) -> None:
         """Take files until none is left that may be taken now."""
         env = self._env
-        while is_any_waiting(env.engine, self._dataset) and not self.has_ended:
+        while next_waiting(env.engine, self._dataset) is not None and not self.has_ended:
             self.has_ended = time.monotonic() > self._ends_at
             if self.has_ended:
-                with transaction(env.engine) as connection:
-                    notify_of_waiting(connection, env.publisher, self._dataset)
+                hand_over(env, self._dataset)
             elif not self._take_some():
                 break
         if self._errors:
@@ -204,7 +203,7 @@ class _Taking:
             files = [each.file for each in found]
             files = files[: fitting(self._env, files)]
             in_group = self._delivery <= _GROUP_ATTEMPTS
-            loaded = load_together(self._env, files) if in_group else []
+            loaded = load_together(self._env, self._dataset, files) if in_group else []
             rest = [each.id for each in found[: len(files)] if each.id not in loaded]
             return bool(found) and all(map(self._split, rest))
 

@@ -1,9 +1,10 @@
 """Backpressure: which files of a dataset wait in `received`, and who takes them.
 
-A dataset has few files in flight, however many are uploaded at once. The handler of any other records it, durably,
-and acknowledges its notification; the file waits. Whoever ends a file of the dataset takes what waits, or notifies
-split of it, before its own message is acknowledged: if it is killed, the message is delivered again, and the next
-handler takes it. So a file waits only while another of its dataset is handled; recovery resumes what nobody took.
+A dataset has few files in flight, however many are uploaded at once. The handler of any other records it,
+durably, and acknowledges its notification; the file waits. Whoever ends a file of the dataset takes what
+waits, or notifies split of it, before its own message is acknowledged: if it is killed, the message is
+delivered again, and the next handler takes it. So a file waits only while another of its dataset is handled;
+recovery resumes what nobody took.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sluice.postgres.named_sql import statement
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+    from sluice.ingestion.events import Event
     from sluice.ingestion.model import Ingestion
     from sluice.ports import Environment, Publisher
 
@@ -43,10 +45,10 @@ def has_room(connection: Connection, env: Environment, ingestion: Ingestion) -> 
     return bool(connection.scalar(statement("files_in_flight"), values) < limit)
 
 
-def is_any_waiting(engine: Engine, dataset: str) -> bool:
-    """Whether files of a dataset wait."""
+def next_waiting(engine: Engine, dataset: str) -> Ingestion | None:
+    """Return the file of a dataset that has waited longest; None where none waits."""
     with transaction(engine) as connection:
-        return _next(connection, dataset) is not None
+        return _next(connection, dataset)
 
 
 @contextmanager
@@ -69,10 +71,23 @@ def taken(engine: Engine, dataset: str, passed: Sequence[int]) -> Iterator[list[
         connection.commit()
 
 
-def notify_of_waiting(connection: Connection, publisher: Publisher, dataset: str) -> None:
-    """Notify split of the file of a dataset that has waited longest, if one waits."""
-    if (following := _next(connection, dataset)) is not None:
+def notify_of_waiting(connection: Connection, publisher: Publisher, ended: Event) -> None:
+    """Notify split of a file that has waited for one that has ended, if that may begin.
+
+    Args:
+        connection: a transaction.
+        publisher: publishes the notification.
+        ended: the last event of a file.
+    """
+    values = {"dataset": ended.dataset, "ended": ended.ingestion}
+    if (following := query_ingestion(connection, "waiting_for", values)) is not None:
         publish_notification(publisher, following)
+
+
+def hand_over(env: Environment, dataset: str) -> None:
+    """Let another handler of split take the files of a dataset that wait."""
+    if (following := next_waiting(env.engine, dataset)) is not None:
+        publish_notification(env.publisher, following)
 
 
 def _next(connection: Connection, dataset: str) -> Ingestion | None:
