@@ -15,7 +15,7 @@ locals {
       is_for_clients = false
       settings = [
         "project", "inbox", "outbox", "chunk_bytes", "copy_block_bytes", "max_rejects", "max_attempts",
-        "give_up_after_s", "max_content_bytes", "max_expansion"
+        "give_up_after_s", "max_content_bytes", "max_expansion", "files_at_once"
       ]
     }
     load = {
@@ -96,6 +96,7 @@ locals {
     inbox                = google_storage_bucket.inbox.name
     outbox               = google_storage_bucket.outbox.name
     chunk_bytes          = var.chunk_mib * 1024 * 1024
+    files_at_once        = max(8, 2 * var.max_loaders) # of a dataset: enough for all loaders, and few in their queue
     copy_block_bytes     = 256 * 1024
     max_rejects          = 100000
     max_content_bytes    = 64 * 1024 * 1024 * 1024

@@ -12,8 +12,8 @@ locals {
   ack_deadline_s = 600
 
   publishers = { for function, topics in {
-    split  = ["chunks", "status"]
-    load   = ["status"]
+    split  = ["chunks", "status", "uploads"] # uploads: whoever ends a file notifies split of one that has waited for it
+    load   = ["status", "uploads"]
     finish = ["status", "uploads", "chunks"] # chunks whose types it decided, and for recovery
     intake = ["uploads", "status", "chunks"] # chunks to replay dead letters
     backup = ["status"]

@@ -8,10 +8,11 @@ SELECT count(*) FROM (
 ) AS in_flight;
 
 -- name: waiting_for
--- The file of a dataset that has waited longest, for the handler that has ended an ingestion of it to notify split of.
+-- The file of a dataset that has waited longest, for the handler that has ended a file of it to notify split of.
 -- While several are in flight, only every fourth end does, as one notification lets several files begin.
 SELECT * FROM sluice.ingestions
 WHERE dataset = :dataset AND state = 'received' AND waiting_since IS NOT NULL
+    AND EXISTS (SELECT FROM sluice.ingestions AS ended WHERE ended.id = :ended AND ended.source = 'file')
     AND (
         mod(CAST(:ended AS integer), 4) = 0
         OR (

@@ -95,8 +95,8 @@ def split_file(env: Environment, file: StoredObject, delivery: int = 1) -> int:
     """Load a small file by group commit, split any other; return the ingestion.
 
     Args:
-        env: settings `project`, `chunk_bytes`, `copy_block_bytes`, `outbox`, and those of
-            `attempt`.
+        env: settings `project`, `chunk_bytes`, `copy_block_bytes`, `outbox`, `files_at_once`, and those
+            of `attempt`.
         file: the object.
         delivery: how often its notification was delivered. After several failures a file is split like
             a large one, which records its progress from the start.
@@ -133,8 +133,10 @@ def _split_alone(env: Environment, file: StoredObject, delivery: int, *, is_free
     """Split a file, unless it is not begun and has to wait for others of its dataset."""
     with transaction(env.engine) as connection:
         received = receive(connection, file, env.settings.project)
-        if received.state == State.RECEIVED and not (
-            is_free and has_room(connection, env, received)
+        if received.state == State.RECEIVED and (
+            received.waiting_since is not None  # it is taken after those before it
+            or not is_free
+            or not has_room(connection, received, env.settings.files_at_once)
         ):
             keep_waiting(connection, received)
             return received.id
@@ -211,7 +213,8 @@ class _Taking:
         """Split a file that is taken; return False where it has to wait."""
         env = self._env
         with transaction(env.engine) as connection:
-            if not has_room(connection, env, select_ingestion(connection, ingestion)):
+            taken = select_ingestion(connection, ingestion)
+            if not has_room(connection, taken, env.settings.files_at_once):
                 return False
         self._passed.append(ingestion)
         try:

@@ -38,9 +38,8 @@ def keep_waiting(connection: Connection, ingestion: Ingestion) -> None:
     connection.execute(statement("keep_waiting"), {"ingestion": ingestion.id})
 
 
-def has_room(connection: Connection, env: Environment, ingestion: Ingestion) -> bool:
-    """Whether the dataset of an ingestion has fewer files in flight than it may."""
-    limit = env.settings.files_at_once
+def has_room(connection: Connection, ingestion: Ingestion, limit: int) -> bool:
+    """Whether the dataset of an ingestion has fewer files in flight than a limit."""
     values = {"dataset": ingestion.dataset, "limit": limit}
     return bool(connection.scalar(statement("files_in_flight"), values) < limit)
 
