@@ -20,9 +20,15 @@ from sluice.ingestion.events import Event
 from sluice.ingestion.group_commit import GROUP_COMMIT
 from sluice.ingestion.ingestions import query_ingestions, write_events
 from sluice.ingestion.load import copy_stream, write_rejects
+from sluice.ingestion.merge import KeyedRow, keyed_rows, merge_rows, reject_rows
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import publish_events
-from sluice.ingestion.reconciliation import check_accounts, too_many_rejects
+from sluice.ingestion.reconciliation import (
+    all_rows_rejected,
+    beyond_limit_when_published,
+    check_accounts,
+    too_many_rejects,
+)
 from sluice.parsing.chunk import copied_columns, copied_rollup_columns
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import jsonb, statement
@@ -50,11 +56,18 @@ _STEPS: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class Committed:
-    """A member that was loaded: its ingestion and its events, and the group with which it was committed."""
+    """A member that was loaded.
+
+    Attributes:
+        ingestion, events: its ingestion, done, and its events.
+        group: with which it was committed.
+        keyed: its rows, where the dataset has a key.
+    """
 
     ingestion: Ingestion
     events: Sequence[Event]
     group: _Group
+    keyed: Sequence[KeyedRow] = ()
 
 
 class _Group:
@@ -145,21 +158,49 @@ def store_group(
         ],
     )
     check_accounts(connection, received)
+    keyed = _merge(connection, received, dataset, env.settings.max_rejects)
     done = query_ingestions(connection, "publish_group", {"ingestions": list(numbers.values())})
     if len(done) != len(received):
         raise AccountImbalanceError(f"{len(done)} of {len(received)} ingestions were published")
     group = _Group([each.id for each in done], bool(dataset.projections))
     waited = {each["id"] for each in members if each["has_waited"]}
-    events = _write_events(connection, done, waited, env.settings.project)
-    found = {each.id: Committed(each, events[each.id], group) for each in done}
+    before = {each.id: each for each in received}
+    steps = {each.id: _events(before[each.id], each, env.settings.project) for each in done}
+    events = _write_events(connection, steps, waited)
+    found = {each.id: Committed(each, events[each.id], group, keyed[each.id]) for each in done}
     return [None if each is None else found.get(each) for each in ingestions]
 
 
+def _merge(
+    connection: Connection, received: Sequence[Ingestion], dataset: Dataset, max_rejects: int
+) -> dict[int, Sequence[KeyedRow]]:
+    """Merge the staged rows of each member after those of the members before it; return those with a key.
+
+    Raises:
+        PermanentError: the rows of a member are refused; load it alone.
+    """
+    keyed: dict[int, Sequence[KeyedRow]] = {each.id: () for each in received}
+    if not dataset.is_staged:
+        return keyed
+    for each in sorted(received, key=lambda member: member.id):
+        keyed[each.id] = keyed_rows(connection, dataset, each.id)
+        found = reject_rows(connection, each, dataset, (), max_rejects)
+        refusal = (
+            beyond_limit_when_published(found.account, max_rejects)
+            or too_many_rejects(found.account, dataset)
+            or all_rows_rejected(connection, found)
+        )
+        if refusal:
+            raise refusal
+        merge_rows(connection, found, dataset)
+    return keyed
+
+
 def _write_events(
-    connection: Connection, done: Sequence[Ingestion], waited: Collection[int], project: str
+    connection: Connection, steps: Mapping[int, Sequence[Event]], waited: Collection[int]
 ) -> dict[int, list[Event]]:
     """Write the events of the members; return those to publish, with the first of those that have waited."""
-    events = {each.id: _events(each, project)[each.id in waited :] for each in done}
+    events = {member: [*found[member in waited :]] for member, found in steps.items()}
     write_events(connection, itertools.chain.from_iterable(events.values()))
     if waited:
         rows = connection.execute(statement("first_events"), {"ingestions": list(waited)})
@@ -178,7 +219,8 @@ def _write_rows(
 ) -> None:
     block_bytes = env.settings.copy_block_bytes
     parsed.assign(ingestions)
-    table, columns = identifiers.store_table(dataset.name), copied_columns(dataset)
+    place = identifiers.staging_table if dataset.is_staged else identifiers.store_table
+    table, columns = place(dataset.name), copied_columns(dataset)
     written = copy_stream(connection, table, columns, parsed.copy_rows(block_bytes))
     loaded = sum(each.account.loaded for each in received)
     if written != loaded:
@@ -189,10 +231,16 @@ def _write_rows(
         copy_stream(connection, table, copied_rollup_columns(rollup), part)
 
 
-def _events(ingestion: Ingestion, project: str) -> list[Event]:
-    """Return the events of an ingestion that took all its steps in one transaction."""
+def _events(before: Ingestion, done: Ingestion, project: str) -> list[Event]:
+    """Return the events of an ingestion that took all its steps in one transaction.
+
+    Args:
+        before: the ingestion before it was published.
+        done: after that.
+        project: part of the source of its events.
+    """
     return [
-        Event.of(replace(ingestion, **then), name, number, project)
+        Event.of(replace(before, **then) if then else done, name, number, project)
         for number, (name, then) in enumerate(_STEPS, 1)
     ]
 

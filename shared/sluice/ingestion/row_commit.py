@@ -1,8 +1,9 @@
 """Group commit of rows: requests that wait at the same time are loaded and published together.
 
-Each is still an ingestion of its own, with account, rejects, events and idempotency key. A request is left
-out, and loaded alone, if its dataset stages rows or refuses them all because of a reject, if its rows get
-the next keys, or if its group fails because of it.
+Each is still an ingestion of its own, with account, rejects, events and idempotency key; rows with a key are
+merged one request after the other. A request is left out, and loaded alone, if its dataset refuses all rows
+because of a reject or makes rejects of staged ones, if its rows get the next keys, or if its group fails
+because of it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,13 @@ from sluice.ingestion.idempotency import (
 from sluice.ingestion.load import codes_of_texts
 from sluice.ingestion.merge import lock_datasets
 from sluice.ingestion.outbox import relay
-from sluice.ingestion.row_groups import RowGroup, WrittenGroup, row_outcomes, write_group
+from sluice.ingestion.row_groups import (
+    RowGroup,
+    WrittenGroup,
+    find_duplicates,
+    row_outcomes,
+    write_group,
+)
 from sluice.parsing.batch import FileOutcome, parse_files
 from sluice.parsing.json_rows import row_layout
 from sluice.parsing.small_file import SmallFile
@@ -66,7 +73,7 @@ def insert_in_group(
         TransientError: send the request again; without a key, its rows may be loaded twice.
     """
     dataset = group.dataset
-    if dataset.is_staged or group.next_key:
+    if dataset.keeps_originals or group.next_key:
         return None
     written = write_group(group)
     name = f"{dataset.name}/rows/{uuid.uuid4()}"
@@ -207,7 +214,8 @@ def _answer(
     rejected = [it.ingestion.id for _, it in loaded if it.ingestion.account.rejected]
     rejects = rejects_of(connection, rejected) if rejected else {}
     inserted = {
-        each.name: _Inserted(it, _result(each, it.ingestion, rejects)) for each, it in loaded
+        each.name: _Inserted(it, _result(each, it, rejects.get(it.ingestion.id, {})))
+        for each, it in loaded
     }
     keyed = {each.key.key: inserted[each.name].result for each, _ in loaded if each.key}
     store_answers(connection, keyed)
@@ -215,7 +223,9 @@ def _answer(
 
 
 def _result(
-    waiting: _WaitingRows, ingestion: Ingestion, rejects: Mapping[int, Mapping[int, Reject]]
+    waiting: _WaitingRows, committed: Committed, rejects: Mapping[int, Reject]
 ) -> InsertResult:
-    rows = row_outcomes(len(waiting.written.texts), rejects.get(ingestion.id, {}))
-    return InsertResult([inserted_rows(ingestion, rows)])
+    rest = [each for each in committed.keyed if each.record not in rejects]
+    duplicates = find_duplicates(rest, waiting.dataset.duplicates)
+    rows = row_outcomes(len(waiting.written.texts), rejects, duplicates)
+    return InsertResult([inserted_rows(committed.ingestion, rows)])

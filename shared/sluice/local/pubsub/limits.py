@@ -75,7 +75,8 @@ def _check_message(message: wire.Wire) -> None:
     _check_at_most("attribute_count", len(message.attributes), MAX_ATTRIBUTES)
     _check_at_most("ordering_key_size", _size(message.ordering_key), MAX_ORDERING_KEY_BYTES)
     for key, value in message.attributes.items():
-        if not key or key.startswith("goog"):
+        # Google's client libraries carry traces in attributes that begin with "googclient_".
+        if not key or (key.startswith("goog") and not key.startswith("googclient_")):
             raise InvalidArgumentError(
                 f'Invalid attribute key "{key}": a key is not empty and does not begin with "goog".'
             )
