@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from serving import Serve
+    from sqlalchemy import Engine
 
 
 @contextmanager
@@ -68,6 +69,22 @@ def test_a_function_waits_for_a_connection(database: str) -> None:
         holding.dispose()
         started.result(timeout=10)
     waiting.dispose()
+
+
+def test_a_thread_that_gets_no_connection_takes_one_that_another_returns(database: str) -> None:
+    engine = new_engine(Settings(database_url=database))
+    with limit(database, sessions(database) + 1), ThreadPoolExecutor(1) as threads:
+        with transaction(engine) as connection:
+            held = connection.scalar(text("SELECT pg_backend_pid()"))
+            started = threads.submit(backend, engine)
+            assert not started.done()
+        assert started.result(timeout=10) == held
+    engine.dispose()
+
+
+def backend(engine: Engine) -> int:
+    with transaction(engine) as connection:
+        return int(connection.scalar(text("SELECT pg_backend_pid()")) or 0)
 
 
 def test_a_function_that_gets_no_connection_reports_a_transient_error(

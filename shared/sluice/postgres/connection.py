@@ -83,7 +83,6 @@ def new_engine(settings: Settings) -> Engine:
     from sqlalchemy import event  # noqa: PLC0415  # 0.3 s, paid where first used
 
     engine = _make_engine(settings)
-    event.listen(engine, "do_connect", _connect_by_url)
     event.listen(engine, "checkin", _note_idle)
     event.listen(engine, "checkout", _replace_idle)
     event.listen(engine, "connect", _configure_socket)
@@ -92,6 +91,9 @@ def new_engine(settings: Settings) -> Engine:
     event.listen(engine, "reset", _reset_session)
     if settings.database_role:
         take_role(engine, settings.database_role)
+    # Around the pool: who waits gets a connection that is returned to it, too.
+    connect = engine.raw_connection
+    engine.raw_connection = lambda: _patiently(connect)  # type: ignore[method-assign]
     return engine
 
 
@@ -204,7 +206,7 @@ def _make_engine(settings: Settings) -> Engine:
         "hide_parameters": True,  # errors are logged, and values are not
     }
     if settings.database_instance:
-        connect = functools.partial(_patiently, functools.partial(_connect, settings))
+        connect = functools.partial(_connect, settings)
         return create_engine("postgresql+pg8000://", creator=connect, **options)
     if not settings.database_url:
         raise SettingError("SLUICE_DATABASE_URL or SLUICE_DATABASE_INSTANCE: neither is set")
@@ -223,10 +225,6 @@ def _session() -> dict[str, str]:
         "client_connection_check_interval": f"{CLIENT_CHECK_S}s",
         "idle_session_timeout": f"{IDLE_S}s",
     }
-
-
-def _connect_by_url(dialect: Any, _: object, arguments: Any, options: Any) -> Any:
-    return _patiently(lambda: dialect.connect(*arguments, **options))
 
 
 def _patiently(connect: Callable[[], Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -33,6 +34,7 @@ from sluice.documents.datasets import RowPage
 from sluice.documents.document import to_json
 from sluice.errors import (
     BodyError,
+    DeclarationChangedError,
     NotFoundError,
     ParameterError,
     RowsRefusedError,
@@ -40,7 +42,7 @@ from sluice.errors import (
     TooLargeError,
 )
 from sluice.parsing.json_rows import read_json
-from sluice.postgres.catalog import DatasetVersion, dataset_version
+from sluice.postgres.catalog import DatasetVersion, cached_dataset, dataset_version
 from sluice.querying.reading import BATCH_ROWS, fetch_json, read, stream
 from sluice.querying.rows import (
     RowsRequest,
@@ -318,10 +320,15 @@ def insert(
         call.caller.check_dataset(name)
     lists = {name: _list(name, each) for name, each in rows.items()}
     _check_count(sum(map(len, lists.values())))
-    groups = [
-        RowGroup(_dataset(call, name), each, next_key) for name, each in lists.items() if each
-    ]
-    return insert_rows(call.environment(), groups, _idempotency_key(call, body))
+    env, key = call.environment(), _idempotency_key(call, body)
+    lists = {name: each for name, each in lists.items() if each}
+    datasets = {name: cached_dataset(call.engine, name) for name in lists}
+    if all(datasets.values()):
+        with suppress(DeclarationChangedError):
+            known = [RowGroup(d, lists[name], next_key) for name, d in datasets.items() if d]
+            return insert_rows(env, known, key)
+    groups = [RowGroup(_dataset(call, name), each, next_key) for name, each in lists.items()]
+    return insert_rows(env, groups, key)
 
 
 def _list(name: str, rows: object) -> list[Any]:
