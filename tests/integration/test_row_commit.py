@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -121,6 +123,69 @@ def recorded(flow: Flow, inserted: InsertedRows) -> Any:
         for each in flow.events(inserted.ingestion)
     ]
     return (*row, events, inserted.account, inserted.rows, inserted.state)
+
+
+KEYED = {**THINGS, "key": ["id"], "rollups": {}}
+
+
+@pytest.mark.parametrize("policy", ["ignore", "update"])
+def test_the_records_of_keyed_rows_are_those_of_rows_that_are_loaded_alone(
+    flow: Flow, policy: str
+) -> None:
+    declared = {**KEYED, "duplicates": policy}
+    flow.declare(declared)
+    flow.declare(declared, name="others")
+    known = things(1, 2)
+    rows = [*things(2, 3, "b"), {"id": "x"}, *things(4, 1, "c"), {"id": "0"}]
+    with flow.engine.connect() as connection:
+        found = [dataset_version(connection, name).dataset for name in ("things", "others")]
+    both = [RowGroup(each, ()) for each in found]
+    env = replace(flow.env("intake"), actor="key:one")
+    insert_rows(env, [replace(each, rows=known) for each in both])
+    together = only(insert(flow, rows, key("together"), actor="key:one"))
+    alone = insert_rows(
+        env, [replace(each, rows=rows) for each in both[::-1]], key("alone")
+    ).groups[0]
+    assert together.rows == alone.rows
+    one, other = (
+        json.dumps(recorded(flow, each), default=str, sort_keys=True) for each in (together, alone)
+    )
+    assert one == re.sub(r'(declaration_version": )1', r"\g<1>2", other).replace("others", "things")
+    sql = "SELECT id, kind FROM {} ORDER BY id"
+    assert flow.all(sql.format("things")) == flow.all(sql.format("others"))
+
+
+@pytest.mark.parametrize("policy", ["ignore", "update"])
+def test_waiting_requests_with_keys_share_a_transaction_and_follow_each_other(
+    flow: Flow, policy: str
+) -> None:
+    flow.declare(KEYED, duplicates=policy)
+    requests = [(things(1, 3, str(n)), key(str(n))) for n in range(6)]
+    inserted = [only(each.result()) for each in at_once(flow, requests)]
+    assert transactions(flow, inserted) == 2
+    assert flow.ids() == [1, 2, 3]
+    outcomes = [[row.outcome for row in each.rows] for each in inserted]
+    (kind,) = {row.kind for row in flow.all("SELECT kind FROM things")}
+    newest = max(inserted, key=lambda each: each.ingestion)
+    if policy == "update":
+        assert outcomes == [["loaded"] * 3] * 6
+        assert kind == str(inserted.index(newest))
+    else:
+        assert sorted(outcomes) == [["duplicate"] * 3] * 5 + [["loaded"] * 3]
+        assert outcomes[int(kind)] == ["loaded"] * 3
+    for each in inserted:
+        assert flow.event_names(each.ingestion) == STEPS
+        assert_events_in_order(flow, each.ingestion)
+    flow.undo(newest.ingestion)
+    assert flow.ids() == [1, 2, 3]
+
+
+def test_a_request_with_a_key_that_exists_is_refused_alone(flow: Flow) -> None:
+    flow.declare(KEYED, duplicates="error")
+    requests = [(things(n), key(str(place))) for place, n in enumerate((1, 4, 1, 7))]
+    inserted = [only(each.result()) for each in at_once(flow, requests)]
+    assert sorted(each.account.loaded for each in inserted) == [0, 3, 3, 3]
+    assert flow.ids() == list(range(1, 10))
 
 
 def test_a_roll_up_sees_the_number_that_a_row_has_in_its_request(flow: Flow) -> None:

@@ -50,6 +50,8 @@ IDLE_S = 120
 KEEP_IDLE = "SET idle_session_timeout = 0"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
+#: Of a statement that is kept with its parameters numbered.
+_MAX_KEPT_CHARACTERS = 16 * 1024
 #: When a connection was returned to the pool.
 _IDLE_SINCE = "idle_since"
 #: Marks a session that ran declared SQL.
@@ -82,6 +84,7 @@ def new_engine(settings: Settings) -> Engine:
     """
     from sqlalchemy import event  # noqa: PLC0415  # 0.3 s, paid where first used
 
+    _convert_statements_once()
     engine = _make_engine(settings)
     event.listen(engine, "checkin", _note_idle)
     event.listen(engine, "checkout", _replace_idle)
@@ -149,6 +152,22 @@ def _pipeline_statements(connection: Any, _: object) -> None:  # a pg8000 connec
         return _execute_pipelined(connection, statement, vals, oids)
 
     connection.execute_unnamed = execute_unnamed
+
+
+@functools.cache
+def _convert_statements_once() -> None:
+    """Let pg8000 number the parameters of a statement once: it looks at each character, each time."""
+    from pg8000 import legacy  # noqa: PLC0415
+
+    convert = legacy.convert_paramstyle
+    kept = functools.lru_cache(maxsize=512)(lambda query: convert("format", query, ())[0])
+
+    def convert_paramstyle(style: str, query: str, values: Any) -> tuple[str, Any]:
+        if style == "format" and len(query) <= _MAX_KEPT_CHARACTERS:
+            return kept(query), values
+        return convert(style, query, values)  # type: ignore[no-any-return]
+
+    legacy.convert_paramstyle = convert_paramstyle
 
 
 def _reset_session(connection: Any, record: Any, _: object) -> None:
