@@ -11,6 +11,12 @@ FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE pg_class.oid = ANY (CAST(:oids AS oid[]))
 ORDER BY name;
 
+-- name: functions_numbered
+-- Functions by number, with their quoted names.
+SELECT CAST(pg_proc.oid AS bigint) AS oid, format('%s."%s"', nspname, proname) AS name
+FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
+WHERE pg_proc.oid = ANY (CAST(:functions AS oid[])) AND pg_proc.oid >= 16384 AND prokind = 'f';
+
 -- name: refused_functions
 -- Those of some functions and operators that declared SQL may not call, and why. Functions of PostgreSQL have
 -- numbers below 16384; those of pg_trgm are the only others. What is not volatile cannot change anything, but

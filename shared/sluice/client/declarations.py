@@ -29,4 +29,13 @@ def read_declaration(path: Path, dataset: str, current: Mapping[str, Any]) -> di
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DeclarationError(f"{path}: is not TOML: {error}") from None
     kept = {key: current[key] for key in SQL_KEYS if key in current}
-    return {**kept, **document, "name": dataset}
+    texts = {k: v for k, v in kept.get("projections", {}).items() if isinstance(v, str)}
+    tables = document.pop("projections", {})
+    if isinstance(tables, dict) and ("projections" in kept or tables):
+        tables = {**tables, **texts}
+    return {
+        **kept,
+        **document,
+        **({"projections": tables} if tables or "projections" in kept else {}),
+        "name": dataset,
+    }

@@ -19,14 +19,22 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from sluice.compaction.box_trees import Points, tree_rows
 from sluice.compaction.tiers import Group, next_group
 from sluice.datasets import identifiers
 from sluice.datasets.identifiers import quote
 from sluice.datasets.model import SEGMENT_COLUMN, Dataset, Projection
-from sluice.datasets.sql_text import with_numbers
 from sluice.errors import CompactionUnfinishedError
+from sluice.postgres.box_counts_sql import select_points
 from sluice.postgres.catalog import read_dataset
-from sluice.postgres.connection import own_connection, run_bound, run_script, transaction
+from sluice.postgres.connection import (
+    copy_in,
+    own_connection,
+    receive_copy,
+    run_bound,
+    run_script,
+    transaction,
+)
 from sluice.postgres.dependencies import check_projection
 from sluice.postgres.named_sql import composed, statement
 from sluice.postgres.storage_sql import projection_rows, rows_of, slice_of
@@ -123,7 +131,8 @@ class Compact:
                 if dataset is None or not dataset.projections:
                     return True
                 for each in dataset.projections:
-                    check_projection(connection, dataset, each)
+                    if not each.tree:
+                        check_projection(connection, dataset, each)
             while (segment := self._next(dataset, until)) is not None:
                 self._make_segment(dataset, segment)
         return True
@@ -254,14 +263,19 @@ def insert_slice(connection: Connection, dataset: Dataset, segment: Segment, par
     """Insert the rows of a slice into its projection."""
     projection = next(each for each in dataset.projections if each.name == part.projection)
     table = identifiers.rollup_table(dataset.name, projection.name)
-    names = ", ".join(quote(each) for each in projection.columns)
+    names = ", ".join(map(quote, (*projection.columns, SEGMENT_COLUMN)))
     condition = rows_of(segment.ingestions) + slice_of(dataset, projection, part.first, part.last)
-    rows = projection_rows(dataset, condition, str(part.id))
-    values = {"segment": segment.id, "first": part.first, "last": part.last}
-    sql, bound = with_numbers(
-        f"INSERT INTO {table} ({names}, {SEGMENT_COLUMN}) "
-        f"WITH rows AS ({rows}) SELECT {names}, CAST(:segment AS integer) FROM (",
-        values,
-        {},
+    if projection.tree:
+        points = Points(projection.tree)
+        receive_copy(connection, select_points(dataset, projection.tree, condition), points)
+        rows = tree_rows(projection.tree, points, part.id, segment.id)
+        copy_in(connection, f"COPY {table} ({names}) FROM STDIN (FORMAT binary)", rows)
+        return
+    rows_sql = projection_rows(dataset, condition, str(part.id))
+    columns = ", ".join(map(quote, projection.columns))
+    run_bound(
+        connection,
+        f"INSERT INTO {table} ({names}) WITH rows AS ({rows_sql})"
+        f" SELECT {columns}, {segment.id} FROM (\n{projection.sql}\n) AS made",
+        (),
     )
-    run_bound(connection, f"{sql}\n{projection.sql}\n) AS made", bound)

@@ -1,7 +1,8 @@
 """Reads and checks a dataset's declaration, from a folder of `sql/datasets/` or a JSON document.
 
 The JSON document has the keys of `dataset.toml` and `name`, `table` (SQL text),
-`rollups`, `projections` and `queries` (SQL texts by file name). An error names file, line and key.
+`rollups`, `projections` and `queries` (SQL texts by file name; a projection may also be a table of a
+`kind`, as in `dataset.toml`). An error names file, line and key.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sluice.csv.dialects import Dialect
 from sluice.datasets.aliases import AliasError, check_alias, parse_alias
+from sluice.datasets.box_counts import BoxCountsError, parse_box_counts, table_schema
 from sluice.datasets.grammars import format_problem
 from sluice.datasets.identifiers import NAME
 from sluice.datasets.model import (
@@ -36,6 +38,7 @@ from sluice.datasets.model import (
     Duplicates,
     LoadPolicy,
     NewColumns,
+    Projection,
     RejectLimit,
     Reupload,
     Unfitting,
@@ -188,7 +191,10 @@ def declaration_schema() -> dict[str, Any]:
             "columns": {"type": "array", "minItems": 1, "items": column},
             "table": {"type": "string"},
             "rollups": texts,
-            "projections": texts,
+            "projections": {
+                "type": "object",
+                "additionalProperties": {"anyOf": [{"type": "string"}, table_schema()]},
+            },
             "queries": texts,
         },
         "required": ["columns"],
@@ -226,6 +232,23 @@ class _Toml:
         places = (n for n, line in enumerate(self._lines, 1) if quoted in line)
         path = f"aliases.{quoted}.{key}" if key else f"aliases.{quoted}"
         return DeclarationError(detail, line=next(places, None), key=path)
+
+    def projection_error(self, detail: str, name: str, key: str) -> DeclarationError:
+        path = f"projections.{name}.{key}" if key else f"projections.{name}"
+        return DeclarationError(detail, line=self._projection_line(name, key), key=path)
+
+    def _projection_line(self, name: str, key: str) -> int | None:
+        """Return the line of a key in the table of a projection, or else of its header."""
+        header = None
+        for number, line in enumerate(self._lines, 1):
+            if line.lstrip().startswith("["):
+                if header is not None:
+                    return header
+                if re.fullmatch(rf'\s*\[projections\."?{re.escape(name)}"?\]\s*(#.*)?', line):
+                    header = number
+            elif header is not None and key and re.match(rf"\s*{re.escape(key)}\s*=", line):
+                return number
+        return header
 
     def _line(self, key: str, column: int | None) -> int | None:
         """Return the line of a key: inside the given `[[columns]]` table, or before the first."""
@@ -280,12 +303,20 @@ def folder_document(folder: Path) -> dict[str, Any]:
         line = re.search(r"line (\d+)", str(error))
         raise DeclarationError(str(error), line=int(line[1]) if line else None) from None
     table = folder / "table.sql"
+    tables = document.get("projections", {})
+    files = _sql_files(folder / "projections")
+    if isinstance(tables, dict) and (twice := sorted({*tables} & {*files})):
+        raise DeclarationError(
+            f"projections/{twice[0]}.sql declares a projection of this name, too",
+            key=f"projections.{twice[0]}",
+        )
+    if files and isinstance(tables, dict):
+        document["projections"] = {**tables, **files}
     return {
         "name": folder.name,
         **document,
         "table": table.read_text("utf-8") if table.is_file() else "",
         "rollups": _sql_files(folder / "rollups"),
-        **({"projections": found} if (found := _sql_files(folder / "projections")) else {}),
         "queries": _sql_files(folder / "queries"),
     }
 
@@ -347,9 +378,7 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
         ragged=top.get("ragged", "reject"),
         sheet=top.get("sheet", ""),
         rollups=tuple(parse_rollup(*each) for each in document.get("rollups", {}).items()),
-        projections=tuple(
-            parse_projection(*each) for each in document.get("projections", {}).items()
-        ),
+        projections=tuple(_projections(source, document.get("projections", {}), columns)),
         queries=tuple(parse_query(*each) for each in document.get("queries", {}).items()),
         table_sql=document.get("table", ""),
         aliases=_aliases(source, top.get("aliases", {})),
@@ -367,7 +396,7 @@ def parse_document(document: Mapping[str, Any], toml: str = "") -> Dataset:
     _check_key(source, dataset)
     _check_aliases(source, dataset)
     _check_staged(source, dataset)
-    _check_projections(dataset)
+    _check_projections(source, dataset)
     _check_output(source, dataset)
     _check_near(source, dataset)
     return dataset
@@ -386,6 +415,20 @@ def _reject_limit(source: _Toml, value: int | str | None) -> RejectLimit | None:
             f'{value!r} is neither a whole number nor a share such as "1%" or "0.5%"', "max_rejects"
         )
     return RejectLimit(percent=Fraction(share[1]))
+
+
+def _projections(
+    source: _Toml, declared: Mapping[str, Any], columns: tuple[Column, ...]
+) -> Iterator[Projection]:
+    """Yield the projections of SQL texts and of tables."""
+    for name, each in declared.items():
+        if isinstance(each, str):
+            yield parse_projection(name, each)
+            continue
+        try:
+            yield from parse_box_counts(name, each, columns)
+        except BoxCountsError as error:
+            raise source.projection_error(str(error), name, error.key) from None
 
 
 def _aliases(source: _Toml, tables: Mapping[str, object]) -> tuple[Alias, ...]:
@@ -446,6 +489,8 @@ def _check_sql(source: _Toml, document: Mapping[str, Any]) -> None:
         if not isinstance(files, dict):
             raise source.error("is not a table of SQL texts", kind)
         for name, text in files.items():
+            if kind == "projections" and isinstance(text, dict):
+                continue
             if not isinstance(text, str):
                 raise source.error("is not a text", f"{kind}.{name}")
 
@@ -663,17 +708,22 @@ def _check_staged(source: _Toml, dataset: Dataset) -> None:
             raise source.error(f"{each.name!r} is reserved for a table of the engine", "dictionary")
 
 
-def _check_projections(dataset: Dataset) -> None:
+def _check_projections(source: _Toml, dataset: Dataset) -> None:
     """Check names and slices of projections."""
     rollups = {each.name for each in dataset.rollups}
     required = {each.name for each in dataset.fields if not each.nullable}
+    staged = "a dataset with a key or references has no projections: its rows may change later"
     for each in dataset.projections:
+        if each.tree:
+            declared = each.tree.counts.name
+            if dataset.is_staged:
+                raise source.projection_error(staged, declared, "")
+            if each.name in rollups:
+                raise source.projection_error(f"{each.name!r} is taken", declared, "points")
+            continue
         file = f"projections/{each.name}.sql"
         if dataset.is_staged:
-            message = (
-                "a dataset with a key or references has no projections: its rows may change later"
-            )
-            raise DeclarationError(message, file=file)
+            raise DeclarationError(staged, file=file)
         if SEGMENT_COLUMN in each.columns:
             detail = f"{SEGMENT_COLUMN!r} is reserved for the engine"
             raise DeclarationError(detail, file=file, key="columns")

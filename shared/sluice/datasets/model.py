@@ -246,6 +246,59 @@ class Rollup:
     line: int = 1
 
 
+class Period(StrEnum):
+    """The period by which rows of boxes are counted; weeks begin on Monday."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    YEAR = "year"
+
+
+@dataclass(frozen=True)
+class BoxCounts:
+    """Counts of the rows of any box of coordinates, by period and by groups of cells.
+
+    Attributes:
+        name: its functions are `<dataset>_<name>_counts` and `<dataset>_<name>_groups`; each point has a
+            tree, the projection `<name>_<point>`.
+        points: one or two point columns; boxes of groups are around the first.
+        time: the column of the time of a row.
+        partition: a dictionary column whose values have separate trees, or empty.
+        cell_size: side in degrees of the cells of groups that are stored.
+        bucket_hours: hours of the buckets of time of groups that are stored.
+        sums: columns of whole numbers that are added, in addition to counting rows.
+    """
+
+    name: str
+    description: str
+    points: tuple[str, ...]
+    time: str
+    period: Period
+    partition: str
+    cell_size: float
+    bucket_hours: int
+    sums: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BoxTree:
+    """The tree of one point of box counts; that of the first point has the groups and the other point."""
+
+    counts: BoxCounts
+    point: str
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the tree of the first point."""
+        return self.point == self.counts.points[0]
+
+    @property
+    def other(self) -> str:
+        """The other point whose coordinates it has, or empty."""
+        return self.counts.points[1] if self.is_first and len(self.counts.points) > 1 else ""
+
+
 @dataclass(frozen=True)
 class Projection:
     """The rows rearranged for fast queries, in the background after their ingestions are done.
@@ -259,6 +312,7 @@ class Projection:
         slice: stored column by whose ranges the rows of a segment are processed; a group may be split
             at their bounds. Empty: a segment is one slice.
         line: of the file, on which `sql` begins.
+        tree: what compaction builds instead of running `sql`, which is empty then.
     """
 
     name: str
@@ -268,6 +322,7 @@ class Projection:
     slice: str = ""
     indexes: tuple[tuple[str, ...], ...] = ()
     line: int = 1
+    tree: BoxTree | None = None
 
 
 @dataclass(frozen=True)
@@ -455,6 +510,12 @@ class Dataset:
     rescues: bool = False
     detects_dialect: bool = False
     given_dialect: tuple[tuple[str, str | int | bool], ...] = ()
+
+    @property
+    def box_counts(self) -> tuple[BoxCounts, ...]:
+        """The declared box counts, of which each has a projection for each point."""
+        trees = (each.tree for each in self.projections)
+        return tuple(each.counts for each in trees if each and each.is_first)
 
     @property
     def fields(self) -> tuple[Field, ...]:

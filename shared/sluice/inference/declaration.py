@@ -90,7 +90,7 @@ def _is_detected_again(policies: Mapping[str, Any] | None) -> bool:
 
 
 def document_toml(document: Mapping[str, Any]) -> str:
-    """Return the `dataset.toml` of a document, without its SQL."""
+    """Return the `dataset.toml` of a document, without its SQL texts."""
     tables = ("columns", "aliases")
     keys = {k: v for k, v in document.items() if k not in (*NOT_TOML, *tables)}
     lines = [toml_line(key, value) for key, value in keys.items()]
@@ -98,6 +98,9 @@ def document_toml(document: Mapping[str, Any]) -> str:
         lines += toml_table("[[columns]]", column)
     for route, alias in document.get("aliases", {}).items():
         lines += toml_table(f"[aliases.{toml_value(route)}]", alias)
+    for name, projection in document.get("projections", {}).items():
+        if isinstance(projection, dict):
+            lines += toml_table(f"[projections.{name}]", projection)
     return "\n".join(lines) + "\n"
 
 

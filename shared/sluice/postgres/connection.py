@@ -380,6 +380,12 @@ def copy_out(connection: Connection, query: str) -> bytes:
     return answer.getvalue()
 
 
+def receive_copy(connection: Connection, query: str, sink: Sink) -> None:
+    """Send the result of a query to a sink as a binary COPY, with a message for each row."""
+    with _driver_cursor(connection, query) as cursor:
+        cursor.execute(f"COPY ({query}) TO STDOUT (FORMAT binary)", stream=sink)
+
+
 def copy_in(connection: Connection, statement: str, blocks: Iterable[bytes]) -> int:
     """Run `COPY ... FROM STDIN` inside the connection's transaction; return the rows it wrote.
 

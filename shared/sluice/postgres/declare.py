@@ -25,6 +25,7 @@ from sluice.errors import DeclarationError
 from sluice.parsing.duckdb_sql import refuse_unsafe_sql
 from sluice.parsing.parser import rollup_types, try_bound, try_cluster, try_rules
 from sluice.parsing.plan import Plan, compile_dataset
+from sluice.postgres.box_counts_sql import function_names
 from sluice.postgres.catalog import declarations
 from sluice.postgres.connection import refusals, run_script, transaction
 from sluice.postgres.dependencies import (
@@ -424,12 +425,18 @@ def _make_projections(
     if old == new:
         return
     connection.execute(statement("delete_segments"), {"dataset": dataset.name})
-    for name in {*old, *(each.name for each in dataset.projections)}:
+    known = parse_document({**before, "name": dataset.name}) if before else None
+    if known:
+        for name in function_names(known):
+            run_script(connection, f"DROP FUNCTION IF EXISTS {name}")
+    names = {each.name for each in (*(known.projections if known else ()), *dataset.projections)}
+    for name in sorted(names):
         table = identifiers.rollup_table(dataset.name, name)
         run_script(connection, f"DROP TABLE IF EXISTS {table} CASCADE")
     for each in dataset.projections:
-        check_projection(connection, dataset, each)
         file = f"projections/{each.name}.sql"
+        if not each.tree:
+            check_projection(connection, dataset, each)
         for sql in projection_sql(dataset, each):
             with refusals(partial(_refused, file)):
                 run_script(connection, sql)

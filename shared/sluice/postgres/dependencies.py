@@ -22,6 +22,7 @@ from sluice.datasets.identifiers import quote
 from sluice.datasets.model import SLICE_COLUMN, UNCOMPACTED, Dataset, Projection, Query
 from sluice.datasets.sql_text import line_of, with_nulls
 from sluice.errors import DeclarationError
+from sluice.postgres.box_counts_sql import function_names
 from sluice.postgres.connection import (
     UNDEFINED_TABLE,
     line_of_error,
@@ -186,27 +187,32 @@ def _refusal(sql: str, sent: str, message: str, error: Exception) -> Declaration
 
 
 def published_views(datasets: Iterable[Dataset]) -> dict[str, str]:
-    """Return the dataset of each view that readers use, by the view's quoted name."""
+    """Return the dataset of each view and function that readers use, by its quoted name."""
     views: dict[str, str] = {}
     for dataset in datasets:
+        views.update(dict.fromkeys(function_names(dataset), dataset.name))
         parts = ["", UNCOMPACTED, *(each.name for each in dataset.rollups)]
         parts += [each.name for each in dataset.projections]
         views.update({identifiers.view(dataset.name, part): dataset.name for part in parts})
     return views
 
 
-def refuse_functions(connection: Connection, sql: str, tree: str) -> None:
+def refuse_functions(
+    connection: Connection, sql: str, tree: str, published: Collection[int] = ()
+) -> None:
     """Refuse functions and operators that declared SQL may not call.
 
     Args:
         connection: a transaction.
         sql: as it was declared.
         tree: its parse tree.
+        published: numbers of functions of datasets, which it may call.
 
     Raises:
         DeclarationError: names one of them, and the line of `sql`.
     """
-    for row in connection.execute(statement("refused_functions"), _called(tree)):
+    called = _called(tree, published)
+    for row in connection.execute(statement("refused_functions"), called):
         detail = f"calls {row.name}, which {row.reason}"
         raise DeclarationError(detail, line=line_of(sql, row.name))
 
@@ -225,18 +231,27 @@ class _Resolver:
             raise DeclarationError(
                 "locks rows (FOR UPDATE, FOR SHARE), which a query may not", line=1
             )
-        refuse_functions(self._connection, self._sql, tree)
-        datasets = self._datasets(tree)
-        columns = self._columns(view, tree, datasets)
-        return Dependencies(datasets, self._is_cacheable(tree), columns)
+        counting = self._published_functions(tree)
+        refuse_functions(self._connection, self._sql, tree, counting)
+        datasets = tuple(sorted({*self._datasets(tree), *counting.values()}))
+        columns = self._columns(view, tree, datasets, counting.values())
+        return Dependencies(datasets, self._is_cacheable(tree, counting), columns)
 
-    def _columns(self, view: str, tree: str, datasets: Iterable[str]) -> tuple[str, ...]:
+    def _published_functions(self, tree: str) -> dict[int, str]:
+        """Return the dataset of each function of box counts that is called, by its number."""
+        rows = self._connection.execute(statement("functions_numbered"), _called(tree))
+        return {row.oid: self._owners[row.name] for row in rows if row.name in self._owners}
+
+    def _columns(
+        self, view: str, tree: str, datasets: Iterable[str], counting: Iterable[str]
+    ) -> tuple[str, ...]:
         """Return the columns that the query of a view reads, as `dataset.column`.
 
-        What a roll-up or a projection has may be made of any column, and so may a row as a whole.
+        What a roll-up, a projection or a function of `counting` datasets has may be made of any column, and so
+        may a row as a whole.
         """
         any_column = {f"{each}.*" for each in datasets}
-        found: set[str] = set()
+        found: set[str] = {f"{each}.*" for each in counting}
         for row in self._connection.execute(statement("columns_of_view"), {"name": view}):
             owner = self._owners.get(row.name)
             is_stored = owner is not None and row.name in (
@@ -257,9 +272,9 @@ class _Resolver:
                 raise DeclarationError(detail, line=line_of(self._sql, row.relation))
         return tuple(sorted({self._owners[row.name] for row in found}))
 
-    def _is_cacheable(self, tree: str) -> bool:
+    def _is_cacheable(self, tree: str, published: Collection[int]) -> bool:
         nodes = set(_NODE.findall(tree))
-        if not nodes <= _KNOWN_NODES or self._calls_unknown(tree):
+        if not nodes <= _KNOWN_NODES or self._calls_unknown(tree, published):
             return False
         constants = [(int(kind), value) for kind, value in _CONSTANT.findall(tree)]
         results = {int(each) for each in _RESULT_TYPE.findall(tree)}
@@ -271,8 +286,9 @@ class _Resolver:
             return False
         return not any(self._is_near_now(k, v) for k, v in constants if k in datetimes)
 
-    def _calls_unknown(self, tree: str) -> bool:
-        return bool(self._connection.scalar(statement("calls_unknown_functions"), _called(tree)))
+    def _calls_unknown(self, tree: str, published: Collection[int]) -> bool:
+        called = _called(tree, published)
+        return bool(self._connection.scalar(statement("calls_unknown_functions"), called))
 
     def _is_near_now(self, kind: int, value: str) -> bool:
         """Whether a constant may have been the word `now`, `today`, `yesterday` or `tomorrow`."""
@@ -287,10 +303,10 @@ class _Resolver:
         return True
 
 
-def _called(tree: str) -> dict[str, list[int]]:
-    """Return the numbers of the functions and operators of a parse tree."""
+def _called(tree: str, published: Collection[int] = ()) -> dict[str, list[int]]:
+    """Return the numbers of the functions, without published ones, and of the operators of a parse tree."""
     operators = {each for pair in _OPERATOR.findall(tree) for each in " ".join(pair).split()}
     return {
-        "functions": sorted({int(each) for each in _FUNCTION.findall(tree)}),
+        "functions": sorted({int(each) for each in _FUNCTION.findall(tree)} - {*published}),
         "operators": sorted(map(int, operators)),
     }

@@ -1,4 +1,4 @@
-"""Keeps apart the names of what is made for datasets: tables in the schema `store`, views in `public`."""
+"""Keeps apart the names of what is made for datasets: tables in `store`, views and functions in `public`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sluice.datasets import identifiers
 from sluice.datasets.declarations import parse_document
 from sluice.datasets.model import UNCOMPACTED, Dataset
 from sluice.errors import DeclarationError
+from sluice.postgres.box_counts_sql import function_names
 from sluice.postgres.named_sql import statement
 
 if TYPE_CHECKING:
@@ -109,3 +110,4 @@ def _names(dataset: Dataset) -> Iterator[str]:
         yield identifiers.view(dataset.name, projection.name)
     if dataset.projections:
         yield identifiers.view(dataset.name, UNCOMPACTED)
+    yield from function_names(dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from sluice.datasets.identifiers import dictionary_table, quote, rollup_table, store_table
+from sluice.datasets.identifiers import dictionary_table, literal, quote, rollup_table, store_table
 from sluice.datasets.identifiers import view as reader_view
 from sluice.datasets.model import (
     INGESTION_COLUMN,
@@ -16,6 +16,7 @@ from sluice.datasets.model import (
     Field,
     Projection,
 )
+from sluice.postgres.box_counts_sql import functions_sql, tree_table_sql
 
 
 def table_sql(dataset: Dataset) -> str:
@@ -50,9 +51,12 @@ def projection_sql(dataset: Dataset, projection: Projection) -> Iterator[str]:
     """
     name = f"{dataset.name}__{projection.name}"
     table = rollup_table(dataset.name, projection.name)
-    rows = projection_rows(dataset, "false")
-    made = f"SELECT * FROM ({projection.sql}) AS made"
-    yield f"CREATE TABLE {table} AS WITH rows AS ({rows}) {made} WITH NO DATA"
+    if projection.tree:
+        yield tree_table_sql(dataset, projection, projection.tree)
+    else:
+        rows = projection_rows(dataset, "false")
+        made = f"SELECT * FROM ({projection.sql}) AS made"
+        yield f"CREATE TABLE {table} AS WITH rows AS ({rows}) {made} WITH NO DATA"
     yield f"ALTER TABLE {table} ADD COLUMN {SEGMENT_COLUMN} integer NOT NULL"
     yield f"ALTER TABLE {table} SET (toast_tuple_target = 8160)"
     yield (
@@ -95,19 +99,22 @@ def rows_of(ingestions: Sequence[int]) -> str:
     )
 
 
-def slice_of(dataset: Dataset, projection: Projection, first: object, last: object) -> str:
-    """Return what a slice adds to a condition: from `:first` up to `:last`, exclusive; None is no bound."""
+def slice_of(dataset: Dataset, projection: Projection, first: str | None, last: str | None) -> str:
+    """Return what a slice adds to a condition: from the first up to the last, exclusive; None is no bound."""
     if first is None and last is None:
         return ""
     field = next(each for each in dataset.fields if each.name == projection.slice)
     column, kind = quote(field.name), field.storage_type
-    begins = "" if first is None else f" AND {column} >= CAST(:first AS {kind})"
-    ends = "" if last is None else f" AND {column} < CAST(:last AS {kind})"
+    begins = "" if first is None else f" AND {column} >= CAST({literal(first)} AS {kind})"
+    ends = "" if last is None else f" AND {column} < CAST({literal(last)} AS {kind})"
     return begins + ends
 
 
 def view_sql(dataset: Dataset) -> Iterator[str]:
-    """Yield the views that readers use: published rows and roll-ups, with texts for dictionary codes."""
+    """Yield the views that readers use: published rows and roll-ups, with texts for dictionary codes.
+
+    The functions of box counts follow.
+    """
     stored = {each.name: each for each in dataset.fields}
     fields = list(dataset.fields)
     table = store_table(dataset.name)
@@ -129,6 +136,7 @@ def view_sql(dataset: Dataset) -> Iterator[str]:
             f"CREATE VIEW {reader_view(dataset.name, UNCOMPACTED)} AS SELECT {INGESTION_COLUMN}"
             f" FROM sluice.publications WHERE dataset = '{dataset.name}' AND segment IS NULL"
         )
+    yield from functions_sql(dataset)
 
 
 def _view(
@@ -161,6 +169,9 @@ def _projection_view(dataset: Dataset, projection: Projection) -> Iterator[str]:
     are found once, and a dictionary is joined only if its text is selected.
     """
     stored = {each.name: each for each in dataset.fields}
+    if projection.tree:
+        # Of its columns only the partition is one of the rows.
+        stored = {n: each for n, each in stored.items() if n == projection.tree.counts.partition}
     fields = [
         replace(stored.get(name) or Field(name, "", nullable=True), nullable=True)
         for name in projection.columns
