@@ -2,7 +2,7 @@
 
 The rows of a partition are in the order of a Hilbert curve, some dozen to a leaf, so that leaves fill their
 pages. Four nodes of a level make one of the next, whose number is a quarter of theirs; partitions and slices
-have separate numbers. A row of the table is a node: its box, and the numbers of its rows and its sums by period
+have separate numbers. A row of the table is a node: its box, and its number of rows and its sums by period
 and by flow.
 """
 
@@ -283,7 +283,7 @@ class _Rows:
 
 
 def leaf_rows(tree: BoxTree) -> int:
-    """Return how many rows a leaf has: as many that four fill a page, or three if four would have few rows."""
+    """Return how many rows a leaf has: as many that four fill a page, or three if they are few."""
     kinds = [
         kind.removesuffix("[]")
         for name, kind in tree_columns(tree)
@@ -305,7 +305,7 @@ def _starts(numbers: Values) -> Values:
 
 
 def _boxes(lows: Sequence[Values], highs: Sequence[Values], starts: Values) -> dict[str, Values]:
-    """Return the edges of the boxes around runs. Not-a-number, no coordinate, is beyond every eastern edge."""
+    """Return the edges of the boxes around runs. Not-a-number, no coordinate, is beyond any edge."""
     west = [np.fmin.reduceat(each, starts) for each in lows]
     east = [np.maximum.reduceat(each, starts) for each in highs]
     return dict(zip((*_LOWS[: len(west)], *_HIGHS[: len(east)]), (*west, *east), strict=True))
@@ -331,7 +331,7 @@ def _minutes(times: Values) -> Values:
 
 @cache
 def _steps() -> Values:
-    """Return six levels of a Hilbert curve: of a state and a cell the place on it, and the state that follows.
+    """Return six levels of a Hilbert curve: of a state and a cell the place and the next state.
 
     The next six levels begin in that state; an element is 4 * place + state.
     """

@@ -128,6 +128,10 @@ def _check_values(name: str, table: Mapping[str, Any]) -> None:
         kind, expected = KEYS[key]
         if not isinstance(value, kind) or isinstance(value, bool):
             raise BoxCountsError(key, f"{value!r} is not {expected}")
+    _check_limits(table)
+
+
+def _check_limits(table: Mapping[str, Any]) -> None:
     period, cell = table.get("period", Period.WEEK), table.get("cell_size", _DEFAULT_CELL)
     if period not in tuple(Period):
         raise BoxCountsError("period", f"{period!r} is not {KEYS['period'][1]}")

@@ -1,7 +1,7 @@
-"""The SQL of box counts: the tables of their trees, what compaction reads, their functions. Imports no database.
+"""The SQL of box counts: tables of trees, what compaction reads, and functions. Imports no database.
 
-A search begins at the top of a tree: a node inside the box is counted, one outside is skipped, and one that an
-edge cuts is opened. So only the leaves along the edges are read row by row.
+A search begins at the top of a tree: a node inside the box is counted, one outside is skipped, and one that
+an edge cuts is opened. So only the leaves along the edges are read row by row.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def tree_table_sql(dataset: Dataset, projection: Projection, tree: BoxTree) -> s
 def select_points(dataset: Dataset, tree: BoxTree, condition: str) -> str:
     """Return the SELECT of the rows for a tree, in blocks: each row of it has an array for each column.
 
-    The columns are the longitude and latitude of the point and of the other point, the time, the partition and the
-    sums. Not-a-number stands for no coordinate, `-infinity` for no time, and 0 for no value.
+    The columns are the longitude and latitude of the point and of the other point, the time, the partition
+    and the sums. Not-a-number stands for no coordinate, `-infinity` for no time, and 0 for no value.
 
     Args:
         dataset: whose rows.
@@ -163,7 +163,8 @@ def _leaves(name: str, tree: str, columns: Sequence[str], overlaps: str, opened:
             SELECT {", ".join(columns)}
             FROM {tree} AS nodes
             WHERE nodes.level = 0
-                AND nodes.node BETWEEN above.node << (2 * above.level) AND ((above.node + 1) << (2 * above.level)) - 1
+                AND nodes.node >= above.node << (2 * above.level)
+                AND nodes.node < (above.node + 1) << (2 * above.level)
                 AND {overlaps}
             OFFSET 0
         ) AS leaf

@@ -247,8 +247,8 @@ class _Resolver:
     ) -> tuple[str, ...]:
         """Return the columns that the query of a view reads, as `dataset.column`.
 
-        What a roll-up, a projection or a function of `counting` datasets has may be made of any column, and so
-        may a row as a whole.
+        What a roll-up, a projection or a function of `counting` datasets has may be made of any column, and
+        so may a row as a whole.
         """
         any_column = {f"{each}.*" for each in datasets}
         found: set[str] = {f"{each}.*" for each in counting}
