@@ -47,6 +47,10 @@ BROKEN = 4
 COPIED_ROWS = 2_000_000
 BOXES = ("small", "large", "cutting", "across regions", "degenerate")
 CHECKED = 3
+#: Ends of trips that may be in the box.
+ENDS = ("origin", "destination", "both", "either")
+#: Cells in degrees and buckets in hours that are not the default.
+OTHER_GROUPS = ((0.1, 1), (0.05, 6), (0.5, 12))
 BOX = ("min_lon", "min_lat", "max_lon", "max_lat")
 
 
@@ -265,17 +269,23 @@ class Scale:
         """Compare answers with counts of all trips in the box."""
         draw = random.Random("checked")
         wrong = 0
-        boxes = [make_box(draw, kind) for kind in BOXES for _ in range(CHECKED)]
-        for box in boxes:
-            answer = self.client.get("/v1/datasets/trips/queries/weekly_average", params=box).json()
+        conditions = {"origin": _within("origin"), "destination": _within("destination")}
+        conditions["both"] = " AND ".join(conditions.values())
+        conditions["either"] = f"({' OR '.join(map(_within, ENDS[:2]))})"
+        kinds = [(kind, by) for kind in BOXES for by in ENDS for _ in range(CHECKED)]
+        boxes = [(make_box(draw, kind), by) for kind, by in kinds]
+        for box, by in boxes:
+            edges = [box[each] for each in ("min_lon", "max_lon", "min_lat", "max_lat")]
+            answer = self.client.get(
+                "/v1/datasets/trips/queries/weekly_average", params={**box, "by": by}
+            ).json()
             row = answer["rows"][0] if "rows" in answer else answer
             answered = {each["monday"]: each["trips"] for each in row["per_week"]}
             counted = self.sql(
                 "SELECT CAST(CAST(date_trunc('week', started_at) AS date) AS text), count(*) FROM store.trips"
-                " JOIN sluice.publications USING (ingestion) WHERE origin_lon BETWEEN %s AND %s"
-                " AND origin_lat BETWEEN %s AND %s GROUP BY 1",
-                box["min_lon"], box["max_lon"], box["min_lat"], box["max_lat"],
-            )  # fmt: skip
+                f" JOIN sluice.publications USING (ingestion) WHERE {conditions[by]} GROUP BY 1",
+                *edges * conditions[by].count("lon"),
+            )
             wrong += answered != dict(counted)
         self.record(
             "wrong_boxes",
@@ -334,6 +344,10 @@ class Scale:
         self.record("undo_s", seconds, f"all undone in {seconds:.2f} s; {left} left")
 
 
+def _within(end: str) -> str:
+    return f"{end}_lon BETWEEN %s AND %s AND {end}_lat BETWEEN %s AND %s"
+
+
 def rate_between(course: list[tuple[float, int]], first: float, end: float) -> float:
     """Return the rate between two numbers of rows, interpolated linearly."""
 
@@ -367,6 +381,23 @@ def questions() -> dict[str, Callable[[random.Random], tuple[str, dict[str, Any]
                 query,
                 make_box(draw, kind),
             )
+    for by in ENDS[1:]:
+        for kind in BOXES:
+            made[f"weekly average by {by}, {kind} box"] = lambda draw, by=by, kind=kind: (
+                "weekly_average",
+                {**make_box(draw, kind), "by": by},
+            )
+    for cell, hours in OTHER_GROUPS:
+        given = {"cell_size": cell, "bucket_hours": hours}
+        title = f"groups of {cell:g} degrees and {hours} h"
+        made[f"{title}, region"] = lambda draw, given=given: (
+            "groups",
+            {**given, "region": draw.choice(names)},
+        )
+        made[f"{title}, cutting box"] = lambda draw, given=given: (
+            "groups",
+            {**given, **make_box(draw, "cutting")},
+        )
     return made
 
 

@@ -273,11 +273,17 @@ def _groups_sql(dataset: Dataset, counts: BoxCounts) -> str:
     if counts.partition:
         named[0] = (keys[0], "text")
     named += [(each, "bigint") for each in ("rows", *counts.sums)]
-    # A bucket of whole minutes: the minutes of the day are in the leaves.
-    body = f"""    IF $2 * 60 = floor($2 * 60) AND $2 * 3600 = 60 * floor($2 * 60) THEN
-        RETURN QUERY {_groups_of_tree(dataset, counts)};
+    usual, hourly = (_flow_groups(dataset, counts, name) for name in FLOWS)
+    stored = _stored_groups(dataset, counts, f"{view(dataset.name)} WHERE true")
+    # The minutes of the day are in the leaves, for buckets of whole minutes.
+    body = f"""    IF $1 = {counts.cell_size!r} AND $2 = {counts.bucket_hours} THEN
+        RETURN QUERY {usual};
+    ELSIF $1 = {counts.cell_size!r} AND $2 = floor($2) THEN
+        RETURN QUERY {hourly};
+    ELSIF $2 * 60 = floor($2 * 60) AND $2 * 3600 = 60 * floor($2 * 60) THEN
+        RETURN QUERY {_leaf_groups(dataset, counts)};
     ELSE
-        RETURN QUERY {_stored_groups(dataset, counts, f"{view(dataset.name)} WHERE true")};
+        RETURN QUERY {stored};
     END IF;"""
     parameters = ["cell_size double precision", "bucket_hours double precision"]
     parameters += [f"{each} double precision DEFAULT NULL" for each in _EDGES]
@@ -286,70 +292,118 @@ def _groups_sql(dataset: Dataset, counts: BoxCounts) -> str:
     return _function(name, counts, parameters, returned, body)
 
 
-def _groups_of_tree(dataset: Dataset, counts: BoxCounts) -> str:
-    """Return the query of groups that reads the tree of the first point, and what is in no tree yet.
+def _flow_groups(dataset: Dataset, counts: BoxCounts, flows: str) -> str:
+    """Return the query of groups with the declared size of cells, which are in the nodes inside the box.
 
-    Nodes inside the box have groups for the declared size of cells; for others all of their leaves are read.
+    Args:
+        dataset: whose rows.
+        counts: what is declared.
+        flows: which of the lists of nodes is read.
     """
-    box, numbers = _Box(3), _numbers(counts)
-    tree = view(dataset.name, f"{counts.name}_{counts.points[0]}")
-    is_usual = f"$2 = {counts.bucket_hours}"
-    lists = [
-        [name, f"rows_of_{name}", *(f"sums_{number}_of_{name}" for number in numbers)]
-        for name in FLOWS
-    ]
-    chosen = ", ".join(
-        f"CASE WHEN $1 <> {counts.cell_size!r} OR $2 <> floor($2) THEN NULL"
-        f" WHEN {is_usual} THEN {one} ELSE {other} END AS list_{number}"
-        for number, (one, other) in enumerate(zip(*lists, strict=True))
-    )
-    nodes = f"(SELECT *, {chosen} FROM {tree}) AS nodes"
-    columns = [f"list_{number}" for number in range(len(lists[0]))]
+    sums = [f"sum_{number}" for number in _numbers(counts)]
+    lists = [f"{flows}", f"rows_of_{flows}", *(f"sums_{n}_of_{flows}" for n in _numbers(counts))]
+    search, leaves = _group_search(dataset, counts, lists, f"above.{flows} IS NULL")
     partition = f"{quote(counts.partition)}, " if counts.partition else ""
-    is_partition = _is_partition(counts, "$7") if counts.partition else "true"
-    inside, overlaps = box.encloses(), box.overlaps()
-    search = _search("found", nodes, is_partition, inside, overlaps, columns, partition)
-    measures = ["rows", *(f"sum_{number}" for number in numbers)]
-    added = ", ".join(f"CAST(sum({each}) AS bigint) AS {each}" for each in measures)
-    unnested = ", ".join(f"unnest({each})" for each in columns)
-    pairs = ["", "other_"][: len(counts.points)]
-    leaf = [f"{pair}{axis}" for pair in pairs for axis in ("lons", "lats")]
-    cells = [f"CAST(round({each[:-1]} / $1) AS integer)" for each in leaf]
-    leaf += ["minutes", *(f"values_{number}" for number in numbers)]
-    read = ", ".join(f"unnest(leaf.{each}) AS {each.removesuffix('s')}" for each in leaf)
-    bucket = "CAST(floor(CAST(minute * 60 AS double precision) / ($2 * 3600)) AS integer)"
-    values = "".join(f", sum(values_{number})" for number in numbers)
+    is_usual = flows == FLOWS[0]
+    minutes = 60 * (counts.bucket_hours if is_usual else 1)
+    bits, halves = flow_bits(counts), half_cells(counts)
+    flow = "0"
+    for number, each in enumerate(_coordinates(counts)):
+        cell = f"CAST(round({each} / $1) AS bigint) + {halves[number % 2]}"
+        flow = cell if flow == "0" else f"(({flow}) << {bits[number % 2]} | {cell})"
+    bucket = "flow & 31" if is_usual else "floor((flow & 31) / $2)"
+    decoded = [*_decoded_cells(counts), f"CAST({bucket} AS integer)"]
     keys = ", ".join(quote(each) for each in _group_keys(counts))
-    positions = ", ".join(str(at) for at, _ in enumerate(_group_keys(counts), 1))
-    opened = "CASE WHEN above.is_inside THEN above.list_0 IS NULL ELSE above.level = 1 END"
-    has_other = " AND other_lon <> 'NaN'" if len(pairs) > 1 else ""
+    added = "".join(f", CAST(sum({each}) AS bigint) AS {each}" for each in ("rows", *sums))
+    values = "".join(f", values_{number}" for number in _numbers(counts))
     return f"""WITH RECURSIVE {search}
-SELECT {keys}, {added}
+SELECT {keys}{added}
 FROM (
-    SELECT {partition}{", ".join(_decoded_flow(counts, is_usual))}, {", ".join(measures)}
+    SELECT {partition}{", ".join(decoded)}, {", ".join(["rows", *sums])}
     FROM (
-        SELECT {partition}flow, {", ".join(f"sum({each}) AS {each}" for each in measures)}
+        SELECT {partition}flow{added}
         FROM (
-            SELECT {partition}{unnested} FROM found WHERE is_inside
-        ) AS listed ({partition}flow, {", ".join(measures)})
+            SELECT {partition}{", ".join(f"unnest({each})" for each in lists)} FROM found WHERE is_inside
+            UNION ALL
+            SELECT {partition}({flow}) << 5 | minute / {minutes}, 1{values} FROM {leaves}
+        ) AS listed ({partition}flow, {", ".join(["rows", *sums])})
         GROUP BY {partition}flow
     ) AS flows
     UNION ALL
-    SELECT {partition}{", ".join(cells)}, {bucket}, count(*){values}
-    FROM (
-        SELECT {partition}{read}
-        {_leaves("found", tree, leaf, overlaps, opened)}
-    ) AS opened
-    WHERE {box.has()} AND minute >= 0{has_other}
-    GROUP BY {positions}
-    UNION ALL
     {_stored_groups(dataset, counts, _uncompacted(dataset))}
-) AS found ({keys}, {", ".join(measures)})
+) AS found ({keys}, {", ".join(["rows", *sums])})
 GROUP BY {keys}"""
 
 
+def _leaf_groups(dataset: Dataset, counts: BoxCounts) -> str:
+    """Return the query of groups with any size of cells, which reads all leaves of the box row by row."""
+    search, leaves = _group_search(dataset, counts, [], "true")
+    cells = [f"CAST(round({each} / $1) AS integer)" for each in _coordinates(counts)]
+    cells.append("CAST(floor(CAST(minute * 60 AS double precision) / ($2 * 3600)) AS integer)")
+    partition = f"{quote(counts.partition)}, " if counts.partition else ""
+    values = "".join(f", values_{number}" for number in _numbers(counts))
+    added = "".join(f", coalesce(sum({quote(each)}), 0)" for each in counts.sums)
+    named = [*map(quote, _group_keys(counts)), *map(quote, counts.sums)]
+    positions = ", ".join(str(at) for at, _ in enumerate(_group_keys(counts), 1))
+    stored_keys, condition = _stored_keys(dataset, counts)
+    stored_values = "".join(f", {quote(each)}" for each in counts.sums)
+    return f"""WITH RECURSIVE {search}
+SELECT {", ".join(map(quote, _group_keys(counts)))}, count(*){added}
+FROM (
+    SELECT {partition}{", ".join(cells)}{values} FROM {leaves}
+    UNION ALL
+    SELECT {", ".join(stored_keys)}{stored_values}
+    FROM {_uncompacted(dataset)} AND {condition}
+) AS found ({", ".join(named)})
+GROUP BY {positions}"""
+
+
+def _group_search(
+    dataset: Dataset, counts: BoxCounts, lists: Sequence[str], is_opened: str
+) -> tuple[str, str]:
+    """Return the search for the nodes of groups, and a source of the rows of leaves that are read.
+
+    Args:
+        dataset: whose rows.
+        counts: what is declared.
+        lists: the columns of nodes inside the box that are read.
+        is_opened: whether the leaves of a node inside the box are read instead.
+    """
+    box = _Box(3)
+    tree = view(dataset.name, f"{counts.name}_{counts.points[0]}")
+    partition = f"{quote(counts.partition)}, " if counts.partition else ""
+    is_partition = _is_partition(counts, "$7") if counts.partition else "true"
+    inside, overlaps = box.encloses(), box.overlaps()
+    search = _search("found", f"{tree} AS nodes", is_partition, inside, overlaps, lists, partition)
+    coordinates = _coordinates(counts)
+    leaf = [*(f"{each}s" for each in coordinates), "minutes"]
+    read = [f"unnest(leaf.{each}) AS {each[:-1]}" for each in leaf]
+    values = [f"values_{number}" for number in _numbers(counts)]
+    read += [f"unnest(leaf.{each}) AS {each}" for each in values]
+    opened = f"CASE WHEN above.is_inside THEN {is_opened} ELSE above.level = 1 END"
+    has_other = " AND other_lon <> 'NaN'" if "other_lon" in coordinates else ""
+    return (
+        search,
+        f"""(
+        SELECT {partition}{", ".join(read)}
+        {_leaves("found", tree, [*leaf, *values], overlaps, opened)}
+    ) AS opened
+    WHERE {box.has()} AND minute >= 0{has_other}""",
+    )
+
+
 def _stored_groups(dataset: Dataset, counts: BoxCounts, source: str) -> str:
-    """Return the query of groups of stored rows that have a time and all points."""
+    """Return the query of groups of stored rows."""
+    keys, condition = _stored_keys(dataset, counts)
+    sums = "".join(f", CAST(coalesce(sum({quote(each)}), 0) AS bigint)" for each in counts.sums)
+    positions = ", ".join(str(at) for at, _ in enumerate(keys, 1))
+    return f"""SELECT {", ".join(keys)}, count(*){sums}
+    FROM {source} AND {condition}
+    GROUP BY {positions}"""
+
+
+def _stored_keys(dataset: Dataset, counts: BoxCounts) -> tuple[list[str], str]:
+    """Return the group of a stored row, and the condition of those that have a time and all points."""
     keys = [quote(counts.partition)] if counts.partition else []
     keys += [
         f"CAST(round({quote(f'{point}_{axis}')} / $1) AS integer)"
@@ -358,15 +412,16 @@ def _stored_groups(dataset: Dataset, counts: BoxCounts, source: str) -> str:
     ]
     time = f"CAST({_local_time(dataset, counts)} AS time)"
     keys.append(f"CAST(floor(date_part('epoch', {time}) / ($2 * 3600)) AS integer)")
-    sums = "".join(f", CAST(coalesce(sum({quote(each)}), 0) AS bigint)" for each in counts.sums)
     required = [counts.time, *(f"{each}_lon" for each in counts.points)]
-    conditions = [
-        _Box(3).has(counts.points[0]),
-        *(f"{quote(each)} IS NOT NULL" for each in required),
-    ]
-    return f"""SELECT {", ".join(keys)}, count(*){sums}
-    FROM {source} AND {" AND ".join(conditions)}{_and_partition(counts, "$7")}
-    GROUP BY {", ".join(str(at) for at, _ in enumerate(keys, 1))}"""
+    conditions = [_Box(3).has(counts.points[0])]
+    conditions += [f"{quote(each)} IS NOT NULL" for each in required]
+    return keys, " AND ".join(conditions) + _and_partition(counts, "$7")
+
+
+def _coordinates(counts: BoxCounts) -> list[str]:
+    """Return the names of the coordinates of a row of a leaf."""
+    points = ["", "other_"][: len(counts.points)]
+    return [f"{point}{axis}" for point in points for axis in ("lon", "lat")]
 
 
 def _group_keys(counts: BoxCounts) -> list[str]:
@@ -379,8 +434,8 @@ def _numbers(counts: BoxCounts) -> range:
     return range(1, len(counts.sums) + 1)
 
 
-def _decoded_flow(counts: BoxCounts, is_usual: str) -> list[str]:
-    """Return the cells of a flow, by the point, and its bucket."""
+def _decoded_cells(counts: BoxCounts) -> list[str]:
+    """Return the cells of a flow, by the point."""
     bits, halves = flow_bits(counts), half_cells(counts)
     shift, cells = 5, []
     for _ in counts.points:
@@ -388,8 +443,7 @@ def _decoded_flow(counts: BoxCounts, is_usual: str) -> list[str]:
             mask = (1 << bits[axis]) - 1
             cells.append(f"CAST(((flow >> {shift}) & {mask}) - {halves[axis]} AS integer)")
             shift += bits[axis]
-    bucket = f"CASE WHEN {is_usual} THEN flow & 31 ELSE floor((flow & 31) / $2) END"
-    return [*reversed(cells), f"CAST({bucket} AS integer)"]
+    return cells[::-1]
 
 
 def _function(
