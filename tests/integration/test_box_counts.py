@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
+import tomllib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from real_files import ROOT
 from sluice.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -318,6 +321,35 @@ def test_a_query_calls_the_functions_and_its_answer_depends_on_the_dataset(flow:
     assert found.dependencies["weeks"] == {
         "datasets": ["deliveries"], "is_cacheable": True, "columns": ["deliveries.*"],
     }  # fmt: skip
+
+
+def test_the_example_of_the_docs_counts_deliveries(flow: Flow) -> None:
+    pages = (ROOT / "docs" / "datasets.md").read_text("utf-8")
+    example = pages.split("\n### Box counts\n")[1]
+    toml, sql = (
+        re.search(f"```{kind}\n(.*?)```", example, re.DOTALL)[1] for kind in ("toml", "sql")
+    )
+    document = {**tomllib.loads(toml), "name": "deliveries", "queries": {"weeks": sql}}
+    flow.declare(document)
+    flow.run(
+        b"courier,pickup,dropoff,at,parcels\n"
+        b"Anna,POINT (14.42 50.08),POINT (14.5 50.1),2018-05-28 09:03:40,2\n"
+        b"Anna,POINT (14.4 50.1),POINT (14.42 50.08),2018-06-03 23:59:59,3\n"
+        b"Emil,POINT (14.42 50.08),POINT (14.43 50.09),2018-06-04 00:00:00,5\n",
+        "deliveries/a.csv",
+    )
+    box = {"min_lon": 14.42, "min_lat": 50.08, "max_lon": 14.43, "max_lat": 50.09}
+    first, second = "2018-05-28", "2018-06-04"
+    expected = {
+        "pickup": [(first, 1, 2), (second, 1, 5)],
+        "dropoff": [(first, 1, 3), (second, 1, 5)],
+        "both": [(second, 1, 5)],
+        "either": [(first, 2, 5), (second, 1, 5)],
+    }
+    for by, rows in expected.items():
+        found = flow.ask("deliveries", "weeks", **box, by=by)
+        assert [tuple(each.values()) for each in found] == rows, by
+    assert flow.ask("deliveries", "weeks", **box, by="both", courier="Anna") == []
 
 
 def test_a_changed_declaration_builds_other_functions(flow: Flow) -> None:

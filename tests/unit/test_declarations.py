@@ -6,17 +6,27 @@ import contextlib
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sluice.client.declarations import read_declaration
 from sluice.csv.dialects import Dialect
+from sluice.datasets.box_counts import KEYS as BOX_COUNTS_KEYS
 from sluice.datasets.declaration_size import check_size
-from sluice.datasets.declarations import parse_document, read_folder, with_line
+from sluice.datasets.declarations import (
+    declaration_schema,
+    folder_document,
+    parse_document,
+    read_folder,
+    with_line,
+)
 from sluice.datasets.sql_headers import parse_query
 from sluice.datasets.types import ColumnType
 from sluice.errors import DeclarationError
+from sluice.inference.declaration import document_toml
 
 TRIPS = Path(__file__).parents[2] / "sql" / "datasets" / "trips"
 
@@ -310,6 +320,77 @@ def test_a_value_of_another_type_names_its_key(changes: dict[str, object], key: 
     with pytest.raises(DeclarationError) as caught:
         parse_document(document)
     assert caught.value.extra["key"] == key
+
+
+BOXES = """
+[[columns]]
+name = "place"
+type = "point"
+
+[[columns]]
+name = "at"
+type = "timestamp"
+
+[projections.around]  # counts
+kind = "box_counts"
+points = ["place"]
+time = "at"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key"),
+    [
+        ('time = "at"', 'time = "place"', 13, ".time"),
+        ('time = "at"', 'time = "at"\nperiod = 1', 14, ".period"),
+        ('time = "at"', "", 10, ".time"),
+        ("projections.around", 'projections."A b"', 10, ""),
+    ],
+    ids=["type", "value", "missing", "name"],
+)
+def test_an_error_of_box_counts_has_its_line_and_key(
+    tmp_path: Path, old: str, new: str, line: int, key: str
+) -> None:
+    folder = _folder(tmp_path, BOXES.replace(old, new))
+    with pytest.raises(DeclarationError) as caught:
+        read_folder(folder)
+    assert caught.value.extra["line"] == line
+    name = "A b" if "A b" in new else "around"
+    assert caught.value.extra["key"] == f"projections.{name}{key}"
+
+
+def test_projections_of_both_kinds_are_declared_side_by_side(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, BOXES)
+    (folder / "projections").mkdir()
+    sorted_times = folder / "projections" / "times.sql"
+    sorted_times.write_text("-- Times.\n-- columns: at\nSELECT at FROM rows ORDER BY at")
+    dataset = read_folder(folder)
+    assert [each.name for each in dataset.projections] == ["around_place", "times"]
+    assert tomllib.loads(document_toml(folder_document(folder)))["projections"] == {
+        "around": {"kind": "box_counts", "points": ["place"], "time": "at"}
+    }
+    sorted_times.rename(folder / "projections" / "around.sql")
+    with pytest.raises(DeclarationError, match=r"around.sql declares a projection of this name"):
+        read_folder(folder)
+
+
+def test_a_toml_alone_keeps_projections_of_sql_and_replaces_tables(tmp_path: Path) -> None:
+    (tmp_path / "dataset.toml").write_text(BOXES)
+    current = {"projections": {"times": "-- SQL", "old": {"kind": "box_counts"}}, "table": "t"}
+    document = read_declaration(tmp_path / "dataset.toml", "places", current)
+    assert document["projections"].keys() == {"around", "times"}
+    assert document["table"] == "t"
+    (tmp_path / "dataset.toml").write_text(BOXES.partition("[projections")[0])
+    kept = read_declaration(tmp_path / "dataset.toml", "places", current)
+    assert kept["projections"] == {"times": "-- SQL"}
+    assert "projections" not in read_declaration(tmp_path / "dataset.toml", "places", {})
+
+
+def test_the_schema_of_a_declaration_has_box_counts() -> None:
+    properties = declaration_schema()["properties"]
+    text, table = properties["projections"]["additionalProperties"]["anyOf"]
+    assert text == {"type": "string"}
+    assert set(table["properties"]) == set(BOX_COUNTS_KEYS)
 
 
 @pytest.mark.parametrize("key", ["nulls", "header", "one_of", "symbols"])

@@ -13,6 +13,7 @@ import pytest
 
 from sluice.cli.main import sluice as commands
 from sluice.datasets.aliases import KINDS, parse_alias
+from sluice.datasets.box_counts import KEYS
 from sluice.datasets.declarations import _COLUMN_KEYS, _DATASET_KEYS, parse_document, read_folder
 from sluice.datasets.sql_headers import parse_query, parse_rollup
 from sluice.datasets.types import PARAMETER_TYPES, ColumnType
@@ -28,6 +29,7 @@ SETTINGS = (ROOT / "docs" / "settings.md").read_text("utf-8")
 DECISIONS = (ROOT / "docs" / "decisions.md").read_text("utf-8")
 DEPENDENCIES = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
 DATASETS = (ROOT / "docs" / "datasets.md").read_text("utf-8")
+BOX_COUNTS = DATASETS.split("\n### Box counts\n")[1].split("\n## ", maxsplit=1)[0]
 API = (ROOT / "docs" / "api.md").read_text("utf-8")
 LINK = re.compile(r"\]\((?!https?://)([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -108,6 +110,19 @@ def test_every_key_of_a_dataset_is_documented() -> None:
 def test_every_key_and_type_of_a_column_is_documented() -> None:
     found = first_cells(section(DATASETS, "A column"))
     assert sorted(found) == sorted([*_COLUMN_KEYS, *ColumnType])
+
+
+def test_every_key_of_box_counts_is_documented() -> None:
+    found = first_cells(BOX_COUNTS)
+    assert [each for each in found if not each.startswith("...")] == list(KEYS)
+
+
+def test_the_error_of_box_counts_in_the_docs_is_raised(tmp_path: Path) -> None:
+    folder = tmp_path / "deliveries"
+    folder.mkdir()
+    (toml,) = blocks(BOX_COUNTS, "toml")
+    (folder / "dataset.toml").write_text(toml.replace('time = "at"', 'time = "parcels"'))
+    assert blocks(BOX_COUNTS, "text") == [f"{error_of(folder)}\n"]
 
 
 def test_every_type_of_a_parameter_is_documented() -> None:

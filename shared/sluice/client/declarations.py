@@ -29,13 +29,9 @@ def read_declaration(path: Path, dataset: str, current: Mapping[str, Any]) -> di
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DeclarationError(f"{path}: is not TOML: {error}") from None
     kept = {key: current[key] for key in SQL_KEYS if key in current}
-    texts = {k: v for k, v in kept.get("projections", {}).items() if isinstance(v, str)}
-    tables = document.pop("projections", {})
-    if isinstance(tables, dict) and ("projections" in kept or tables):
-        tables = {**tables, **texts}
-    return {
-        **kept,
-        **document,
-        **({"projections": tables} if tables or "projections" in kept else {}),
-        "name": dataset,
-    }
+    projections = kept.get("projections", {})
+    texts = {name: each for name, each in projections.items() if isinstance(each, str)}
+    tables = document.get("projections", {})
+    if isinstance(tables, dict) and (tables or projections):
+        document["projections"] = {**tables, **texts}
+    return {**kept, **document, "name": dataset}
