@@ -368,6 +368,17 @@ def test_a_changed_declaration_builds_other_functions(flow: Flow) -> None:
     assert tables == []
 
 
+def test_box_counts_replace_a_projection_of_sql(flow: Flow) -> None:
+    tree = "-- Times.\n-- columns: at, minute\nSELECT at, 1 AS minute FROM rows"
+    flow.declare({**DELIVERIES, "projections": {"tree": tree}})
+    flow.run(deliveries(1, 200, without=0), "deliveries/a.csv")
+    flow.declare(DELIVERIES)
+    assert assert_all(flow, 1) == 200
+    flow.compact("deliveries")
+    assert assert_all(flow, 1) == 200
+    assert flow.all("SELECT 1 FROM pg_class WHERE relname LIKE 'deliveries%tree'") == []
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
