@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,6 @@ Values = Any
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEAD = _SIGNATURE + bytes(8)
 _ARRAY_HEAD_BYTES = 20
-_BLOCK_BYTES = 1 << 20
 #: Types of PostgreSQL: of an array's element the number, and the format in a binary COPY.
 _TYPES = {
     "smallint": (21, "i2"),
@@ -51,7 +50,9 @@ _NO_DAY = np.iinfo(np.int32).min
 #: Edges of boxes, by longitude and latitude of a point and of the other.
 _LOWS = ("west", "south", "other_west", "other_south")
 _HIGHS = ("east", "north", "other_east", "other_north")
-_NODES_AT_ONCE = 2048
+_NODES_AT_ONCE = 1024
+#: Slots for each row, up to which rows are counted in slots instead of being sorted.
+_MOST_SLOTS = 2
 _NULL = struct.pack(">i", -1)
 
 
@@ -119,10 +120,15 @@ def tree_rows(tree: BoxTree, points: Points, part: int, segment: int) -> Iterato
     yield _HEAD
     sorted_rows = _Rows.sorted(tree, points.columns(), part)
     if len(sorted_rows.leaves):
-        for nodes in chain([sorted_rows.leaf_nodes()], sorted_rows.higher_nodes()):
-            segments = np.full(len(nodes["node"]), segment)
-            yield from _copied(kinds, {**nodes, SEGMENT_COLUMN: segments})
+        leaves = sorted_rows.leaf_nodes()
+        yield from _copied_leaves(kinds, _with_segment(leaves, segment))
+        for nodes in sorted_rows.higher_nodes():
+            yield from _copied_nodes(kinds, _with_segment(nodes, segment))
     yield struct.pack(">h", -1)
+
+
+def _with_segment(columns: Mapping[str, Values], segment: int) -> Mapping[str, Values]:
+    return {**columns, SEGMENT_COLUMN: np.full(len(columns["node"]), segment)}
 
 
 @dataclass(frozen=True)
@@ -144,8 +150,15 @@ class _Counts:
     @classmethod
     def grouped(cls, nodes: Values, keys: Values, measures: Sequence[Values]) -> _Counts:
         """Add the measures of the same node and key; keys are small numbers."""
-        combined = nodes * (int(keys.max(initial=0)) + 1) + keys
-        order = np.argsort(combined, kind="stable")
+        width = int(keys.max(initial=0)) + 1
+        combined = nodes * width + keys
+        size = (int(nodes.max(initial=-1)) + 1) * width
+        if size <= _MOST_SLOTS * len(combined):
+            # Sums of a slice are below 2^53, so that doubles add them exactly.
+            found = np.flatnonzero(np.bincount(combined, minlength=size))
+            added = [np.bincount(combined, each, size)[found].astype(np.int64) for each in measures]
+            return cls(found // width, found % width, added)
+        order = np.argsort(combined)
         ordered = combined[order]
         starts = _starts(ordered)
         added = [
@@ -188,7 +201,7 @@ class _Rows:
         points, times, rest = columns[:count], columns[count], list(columns[count + 1 :])
         partitions = rest.pop(0) if tree.counts.partition else np.zeros(len(times), "i2")
         places = partitions.astype(np.int64) << 2 * _CURVE_BITS | _places(points[0], points[1])
-        order = np.argsort(places, kind="stable")
+        order = np.argsort(places)
         ordered = partitions[order].astype(np.int64)
         starts = _starts(ordered)
         sizes = np.diff([*starts, len(ordered)])
@@ -366,21 +379,58 @@ def _places(lons: Values, lats: Values) -> Values:
     return places
 
 
-def _copied(kinds: Mapping[str, str], columns: Mapping[str, Values]) -> Iterator[bytes]:
+def _copied_leaves(kinds: Mapping[str, str], columns: Mapping[str, Values]) -> Iterator[bytes]:
+    """Yield leaves as rows of a binary COPY: those with the same number of rows at once, as one array."""
+    bounds = columns["lons"].bounds
+    sizes = np.diff(bounds)
+    runs = [*_starts(sizes).tolist(), len(sizes)]
+    for begin, end in pairwise(runs):
+        for first in range(begin, end, _NODES_AT_ONCE):
+            last = min(first + _NODES_AT_ONCE, end)
+            yield _uniform(kinds, columns, first, last, int(sizes[begin]))
+
+
+def _uniform(
+    kinds: Mapping[str, str], columns: Mapping[str, Values], first: int, last: int, size: int
+) -> bytes:
+    """Return some leaves with `size` rows each as rows of a binary COPY."""
+    types = {name: _TYPES[kind.removesuffix("[]")] for name, kind in kinds.items()}
+    layout: list[tuple[Any, ...]] = [("fields", ">i2")]
+    for name, (_, stored) in types.items():
+        item = [("bytes", ">i4"), ("value", f">{stored}")]
+        if name not in columns:
+            layout.append((name, ">i4"))
+        elif isinstance(columns[name], _Lists):
+            layout.append(
+                (name, [("bytes", ">i4"), ("head", ">i4", (5,)), ("items", item, (size,))])
+            )
+        else:
+            layout.append((name, item))
+    rows = np.empty(last - first, np.dtype(layout))
+    rows["fields"] = len(kinds)
+    for name, (oid, stored) in types.items():
+        column, width = columns.get(name), np.dtype(stored).itemsize
+        if column is None:
+            rows[name] = -1
+        elif isinstance(column, _Lists):
+            values = column.values[column.bounds[first] : column.bounds[last]]
+            rows[name]["bytes"] = _ARRAY_HEAD_BYTES + size * (4 + width)
+            rows[name]["head"] = (1, 0, oid, size, 1)
+            rows[name]["items"]["bytes"] = width
+            rows[name]["items"]["value"] = values.reshape(-1, size)
+        else:
+            rows[name]["bytes"] = width
+            rows[name]["value"] = column[first:last]
+    return rows.tobytes()
+
+
+def _copied_nodes(kinds: Mapping[str, str], columns: Mapping[str, Values]) -> Iterator[bytes]:
     """Yield nodes as rows of a binary COPY, in blocks; columns that are not given are null."""
     head, nodes = struct.pack(">h", len(kinds)), len(columns["node"])
-    pieces: list[bytes] = []
-    size_bytes = 0
     for first in range(0, nodes, _NODES_AT_ONCE):
         last = min(first + _NODES_AT_ONCE, nodes)
         fields = [_encoded(kind, columns.get(name), first, last) for name, kind in kinds.items()]
-        for row in zip(*fields, strict=True):
-            pieces += (head, *row)
-            size_bytes += sum(map(len, row))
-            if size_bytes >= _BLOCK_BYTES:
-                yield b"".join(pieces)
-                pieces, size_bytes = [], 0
-    yield b"".join(pieces)
+        yield b"".join(piece for row in zip(*fields, strict=True) for piece in (head, *row))
 
 
 def _encoded(kind: str, column: Values, first: int, last: int) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ its own transaction: after a handler that is killed or runs out of time, the nex
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,8 @@ _WORK_MEMORY = "128MB"
 _SAMPLE_ROWS = 50_000
 #: Slices made concurrently: the database sorts while the other one is read.
 _CONCURRENT_SLICES = 2
+#: Trees are built one at a time, in 200 MB; meanwhile the rows of the next slice are read.
+_building = threading.Lock()
 #: Share of new rows from which on the planner's statistics are refreshed.
 _ANALYZE_SHARE = 0.1
 #: Time after which a handler leaves the rest to the next one; Pub/Sub waits for 600 s.
@@ -268,8 +271,9 @@ def insert_slice(connection: Connection, dataset: Dataset, segment: Segment, par
     if projection.tree:
         points = Points(projection.tree)
         receive_copy(connection, select_points(dataset, projection.tree, condition), points)
-        rows = tree_rows(projection.tree, points, part.id, segment.id)
-        copy_in(connection, f"COPY {table} ({names}) FROM STDIN (FORMAT binary)", rows)
+        with _building:
+            rows = tree_rows(projection.tree, points, part.id, segment.id)
+            copy_in(connection, f"COPY {table} ({names}) FROM STDIN (FORMAT binary)", rows)
         return
     rows_sql = projection_rows(dataset, condition, str(part.id))
     columns = ", ".join(map(quote, projection.columns))

@@ -24,8 +24,8 @@ from sluice.datasets.types import ColumnType
 
 #: Level of the nodes at which a search begins; compaction builds as many.
 TOP_LEVEL = 7
-#: Rows that are sent to compaction in one message.
-_BLOCK_ROWS = 32_768
+#: Messages, a power of two, in which the rows of a slice are sent to compaction.
+_BLOCKS = 32
 #: What stands for no time among the periods of a tree.
 _NO_PERIOD = "date '-infinity'"
 _EDGES = ("min_lon", "min_lat", "max_lon", "max_lat")
@@ -56,13 +56,11 @@ def select_points(dataset: Dataset, tree: BoxTree, condition: str) -> str:
     values.append(f"coalesce({quote(counts.time)}, '-infinity')")
     values += [quote(counts.partition)] if counts.partition else []
     values += [f"coalesce({quote(each)}, 0)" for each in counts.sums]
-    named = [f"{value} AS value_{number}" for number, value in enumerate(values)]
-    arrays = [f"array_agg(value_{number})" for number in range(len(values))]
+    arrays = ", ".join(f"array_agg({value})" for value in values)
     return (
-        f"SELECT {', '.join(arrays)} FROM ("
-        f"SELECT {', '.join(named)}, (row_number() OVER () - 1) / {_BLOCK_ROWS} AS block"
-        f" FROM {store_table(dataset.name)} WHERE {condition} AND {quote(tree.point + '_lon')} IS NOT NULL"
-        ") AS read GROUP BY block"
+        f"SELECT {arrays} FROM {store_table(dataset.name)}"
+        f" WHERE {condition} AND {quote(tree.point + '_lon')} IS NOT NULL"
+        f" GROUP BY hashtid(ctid) & {_BLOCKS - 1}"
     )
 
 
