@@ -191,7 +191,7 @@ def test_any_box_has_the_counts_of_a_scan(flow: Flow, state: str) -> None:
     assert assert_all(flow, 20) > 1000
 
 
-@pytest.mark.parametrize("cell", [0.02, 0.1, 0.25, 1, 90])
+@pytest.mark.parametrize("cell", [0.00001, 0.02, 0.1, 0.25, 1, 90])
 @pytest.mark.parametrize("hours", [0.25, 1, 6, 12, 24, 0.1, 5.3, 7.77])
 def test_groups_have_any_cell_and_bucket(flow: Flow, cell: float, hours: float) -> None:
     flow.run(deliveries(1, 800), "deliveries/a.csv")
@@ -277,6 +277,14 @@ def test_an_edge_that_is_null_is_open(flow: Flow) -> None:
 def test_an_unknown_end_is_refused(flow: Flow) -> None:
     with pytest.raises(Exception, match="by is one of pickup, dropoff, both, either"):
         flow.all("SELECT * FROM deliveries_places_counts(0, 0, 1, 1, 'pick up')")
+
+
+@pytest.mark.parametrize(("cell", "hours"), [(0.000009, 6), (0, 6), (-1, 6), (0.1, 0)])
+def test_cells_and_buckets_without_a_size_are_refused(
+    flow: Flow, cell: float, hours: float
+) -> None:
+    with pytest.raises(Exception, match=r"cell_size is 0.000010 or more, bucket_hours more than 0"):
+        flow.all(f"SELECT * FROM deliveries_places_groups({cell}, {hours})")
 
 
 def test_one_point_with_an_instant_and_without_a_partition(flow: Flow) -> None:

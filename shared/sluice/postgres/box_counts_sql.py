@@ -26,6 +26,9 @@ from sluice.datasets.types import ColumnType
 TOP_LEVEL = 7
 #: Messages, a power of two, in which the rows of a slice are sent to compaction.
 _BLOCKS = 32
+#: Least size of a cell: the numbers of its longitude and latitude, of 2^25 and 2^24, fit into a double.
+_MIN_CELL = 0.00001
+_CELL_STEP = 1 << 26
 #: What stands for no time among the periods of a tree.
 _NO_PERIOD = "date '-infinity'"
 _EDGES = ("min_lon", "min_lat", "max_lon", "max_lat")
@@ -274,7 +277,10 @@ def _groups_sql(dataset: Dataset, counts: BoxCounts) -> str:
     usual, hourly = (_flow_groups(dataset, counts, name) for name in FLOWS)
     stored = _stored_groups(dataset, counts, f"{view(dataset.name)} WHERE true")
     # The minutes of the day are in the leaves, for buckets of whole minutes.
-    body = f"""    IF $1 = {counts.cell_size!r} AND $2 = {counts.bucket_hours} THEN
+    refusal = f"cell_size is {_MIN_CELL:f} or more, bucket_hours more than 0"
+    body = f"""    IF $1 < {_MIN_CELL:f} OR $2 <= 0 THEN
+        RAISE invalid_parameter_value USING MESSAGE = {literal(refusal)};
+    ELSIF $1 = {counts.cell_size!r} AND $2 = {counts.bucket_hours} THEN
         RETURN QUERY {usual};
     ELSIF $1 = {counts.cell_size!r} AND $2 = floor($2) THEN
         RETURN QUERY {hourly};
@@ -334,26 +340,54 @@ GROUP BY {keys}"""
 
 
 def _leaf_groups(dataset: Dataset, counts: BoxCounts) -> str:
-    """Return the query of groups with any size of cells, which reads all leaves of the box row by row."""
+    """Return the query of groups with any size of cells, which reads all leaves of the box row by row.
+
+    A cell is one double while rows are grouped, as that is faster than two integers.
+    """
     search, leaves = _group_search(dataset, counts, [], "true")
-    cells = [f"CAST(round({each} / $1) AS integer)" for each in _coordinates(counts)]
-    cells.append("CAST(floor(CAST(minute * 60 AS double precision) / ($2 * 3600)) AS integer)")
+    points = [f"point_{number}" for number, _ in enumerate(counts.points)]
+    named = [*([quote(counts.partition)] if counts.partition else []), *points, "bucket"]
+    cells = [f"round({each} / $1)" for each in _coordinates(counts)]
     partition = f"{quote(counts.partition)}, " if counts.partition else ""
     values = "".join(f", values_{number}" for number in _numbers(counts))
-    added = "".join(f", coalesce(sum({quote(each)}), 0)" for each in counts.sums)
-    named = [*map(quote, _group_keys(counts)), *map(quote, counts.sums)]
-    positions = ", ".join(str(at) for at, _ in enumerate(_group_keys(counts), 1))
     stored_keys, condition = _stored_keys(dataset, counts)
+    stored_cells = [
+        f"round({quote(f'{point}_{axis}')} / $1)"
+        for point in counts.points
+        for axis in ("lon", "lat")
+    ]
     stored_values = "".join(f", {quote(each)}" for each in counts.sums)
+    sums = [f"sum_{number}" for number in _numbers(counts)]
+    added = "".join(f", coalesce(sum({each}), 0) AS {each}" for each in sums)
+    numbers = [f"CAST({each} AS integer)" for point in points for each in _unpacked(point)]
+    results = [*named[: 1 if partition else 0], *numbers, "bucket", "rows", *sums]
     return f"""WITH RECURSIVE {search}
-SELECT {", ".join(map(quote, _group_keys(counts)))}, count(*){added}
+SELECT {", ".join(results)}
 FROM (
-    SELECT {partition}{", ".join(cells)}{values} FROM {leaves}
-    UNION ALL
-    SELECT {", ".join(stored_keys)}{stored_values}
-    FROM {_uncompacted(dataset)} AND {condition}
-) AS found ({", ".join(named)})
-GROUP BY {positions}"""
+    SELECT {", ".join(named)}, count(*) AS rows{added}
+    FROM (
+        SELECT
+            {partition}{", ".join(_packed(cells))},
+            CAST(floor(CAST(minute * 60 AS double precision) / ($2 * 3600)) AS integer){values}
+        FROM {leaves}
+        UNION ALL
+        SELECT {partition}{", ".join(_packed(stored_cells))}, {stored_keys[-1]}{stored_values}
+        FROM {_uncompacted(dataset)} AND {condition}
+    ) AS read ({", ".join([*named, *sums])})
+    GROUP BY {", ".join(named)}
+) AS grouped"""
+
+
+def _packed(cells: Sequence[str]) -> list[str]:
+    """Return a double for the numbers of each cell, by longitude and latitude."""
+    pairs = zip(cells[::2], cells[1::2], strict=True)
+    return [f"{x} * {_CELL_STEP} + {y}" for x, y in pairs]
+
+
+def _unpacked(point: str) -> tuple[str, str]:
+    """Return the numbers of a cell, by longitude and latitude."""
+    x = f"round({point} / {_CELL_STEP})"
+    return x, f"({point} - {x} * {_CELL_STEP})"
 
 
 def _group_search(
