@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import uuid
 from dataclasses import fields
 from pathlib import Path
 
@@ -69,19 +70,26 @@ def test_a_file_is_loaded_through_parts_that_run_elsewhere(
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environ, stdout=output, stderr=output)
     try:
-        name = f"trips/{tmp_path.name}.csv"
-        upload = f"{storage.url}/upload/storage/v1/b/inbox/o"
-        made = httpx.post(upload, params={"uploadType": "media", "name": name}, content=ROWS).json()
-        while not is_prepared(pubsub.address):
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.1)
-        stored = StoredObject("inbox", name, int(made["generation"]), len(ROWS), made["crc32c"])
-        provision.publish(pubsub.address, "uploads", [notification_of(stored)])
-        account = wait_for_done(f"http://127.0.0.1:{port}", process, log)["account"]
+        account = load_a_file(storage.url, pubsub.address, port, process, log)
         assert account == {"read": 5, "loaded": 5, "rejected": 0, "duplicates": 0}
     finally:
         process.terminate()
         process.wait(30)
+
+
+def load_a_file(
+    storage: str, pubsub: str, port: int, process: subprocess.Popen[bytes], log: Path
+) -> object:
+    """Upload a file, and announce it as Cloud Storage does; return the account of its ingestion."""
+    name = f"trips/{uuid.uuid4()}.csv"
+    upload = f"{storage}/upload/storage/v1/b/inbox/o"
+    while not is_prepared(pubsub):
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.1)
+    made = httpx.post(upload, params={"uploadType": "media", "name": name}, content=ROWS).json()
+    stored = StoredObject("inbox", name, int(made["generation"]), len(ROWS), made["crc32c"])
+    provision.publish(pubsub, "uploads", [notification_of(stored)])
+    return wait_for_done(f"http://127.0.0.1:{port}", process, log)["account"]
 
 
 def is_prepared(address: str) -> bool:

@@ -20,7 +20,7 @@ from sluice.ingestion.events import Event
 from sluice.ingestion.group_commit import GROUP_COMMIT
 from sluice.ingestion.ingestions import query_ingestions, write_events
 from sluice.ingestion.load import copy_stream, write_rejects
-from sluice.ingestion.merge import KeyedRow, keyed_rows, merge_rows, reject_rows
+from sluice.ingestion.merge import KeyedRow, keyed_rows, make_room, merge_rows, reject_rows
 from sluice.ingestion.model import Ingestion
 from sluice.ingestion.outbox import publish_events
 from sluice.ingestion.reconciliation import (
@@ -183,6 +183,7 @@ def _merge(
     if not dataset.is_staged:
         return keyed
     for each in sorted(received, key=lambda member: member.id):
+        make_room(connection, each, dataset)
         keyed[each.id] = keyed_rows(connection, dataset, each.id)
         found = reject_rows(connection, each, dataset, (), max_rejects)
         refusal = (
