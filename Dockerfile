@@ -11,28 +11,30 @@ COPY sql sql
 COPY functions functions
 COPY terraform/migrate terraform/migrate
 RUN python functions/bundle.py \
-    && for each in build/*.zip; do python -m zipfile -e "$each" "/srv/$(basename "$each" .zip)"; done
+    && for each in build/*.zip; do python -m zipfile -e "$each" "/srv/$(basename "$each" .zip)"; done \
+    && python functions/bundle.py --pins aiohttp click httpx psutil rich > /local.txt
 
 FROM python:3.13-slim-trixie AS tools
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 COPY functions/slim.sh /
 
-# One lock file pins the packages of all functions, so they do not conflict. The bytecode of what a function imports
-# at its start is stored, as the root file system may be read-only.
-FROM tools AS packages
+# One lock file pins the packages of all functions, so they do not conflict.
+FROM tools AS installed
 COPY --from=bundles /srv /srv
 RUN python -m venv /venv \
     && for each in /srv/*/requirements.txt; do \
-        /venv/bin/python -m pip install --no-cache-dir --no-compile --require-hashes --requirement "$each"; done \
-    && sh /slim.sh /venv \
+        /venv/bin/python -m pip install --no-cache-dir --no-compile --require-hashes --requirement "$each"; done
+
+# The bytecode of what a function imports at its start is stored, as the root file system may be read-only.
+FROM installed AS packages
+RUN sh /slim.sh /venv \
     && for each in split load finish query intake status backup; do \
         SLUICE_PROJECT=- SLUICE_INBOX=- SLUICE_OUTBOX=- /venv/bin/python -c \
             "import sys, functions_framework, gunicorn.app.base; sys.path[0] = '/srv/$each'; import main"; done
 
-FROM tools AS local-packages
-COPY requirements.lock /
-RUN python -m venv /venv \
-    && /venv/bin/python -m pip install --no-cache-dir --no-compile --require-hashes --requirement /requirements.lock \
+FROM installed AS local-packages
+COPY --from=bundles /local.txt /
+RUN /venv/bin/python -m pip install --no-cache-dir --no-compile --require-hashes --requirement /local.txt \
     && sh /slim.sh /venv
 
 FROM python:3.13-slim-trixie AS local

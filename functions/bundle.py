@@ -301,9 +301,13 @@ def main() -> None:
     )
     parser.add_argument("--lock", action="store_true", help="write each requirements.txt")
     parser.add_argument("--report", action="store_true", help="sizes and import times")
+    parser.add_argument("--pins", nargs="+", metavar="PACKAGE", help="print what these need")
     asked = parser.parse_args()
+    pins = read_lock(LOCK.read_text("utf-8"))
+    if asked.pins:
+        sys.stdout.writelines(f"{pins[each].text}\n" for each in closure(set(asked.pins), pins))
+        return
     if asked.lock:
-        pins = read_lock(LOCK.read_text("utf-8"))
         for bundle in bundles():
             text = requirements(bundle, pins)
             (bundle.folder / "requirements.txt").write_text(text, "utf-8")

@@ -139,8 +139,7 @@ def size_of(image: str) -> int:
 
 
 def test_an_image_is_small(image: str) -> None:
-    if image == "sluice":
-        assert size_of(image) < MAX_BYTES
+    assert size_of(image) < MAX_BYTES
 
 
 def test_an_image_does_not_run_as_root(image: str) -> None:
