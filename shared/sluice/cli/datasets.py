@@ -81,7 +81,7 @@ def show_dataset(context: click.Context, dataset: str, as_toml: bool, as_json: b
 def declare_dataset(context: click.Context, dataset: str, path: Path, as_json: bool) -> None:
     """Declare a dataset by a dataset.toml, or by a folder that has one and its SQL files.
 
-    A dataset.toml alone keeps the queries, roll-ups, projections and the table that are declared.
+    A dataset.toml alone keeps the queries, roll-ups, projections of SQL and the table that are declared.
     """
     declared = connect(context).declare_file(path, dataset)
     if as_json:

@@ -204,7 +204,7 @@ class Client:
     def declare_file(self, path: str | Path, dataset: str) -> Declared:
         """Declare a dataset by a dataset.toml, or by a folder that has one and its SQL files.
 
-        A dataset.toml alone keeps the queries, roll-ups, projections and table that are declared.
+        A dataset.toml alone keeps the queries, roll-ups, projections of SQL and table that are declared.
 
         Raises:
             DeclarationError: it is wrong, or would lose stored values.

@@ -75,9 +75,10 @@ def function_names(dataset: Dataset) -> Iterator[str]:
 
 
 def functions_sql(dataset: Dataset) -> Iterator[str]:
-    """Yield the statements that create the functions of a dataset's box counts again."""
-    for name in function_names(dataset):
-        yield f"DROP FUNCTION IF EXISTS {name}"
+    """Yield the statements that create the functions of a dataset's box counts, or replace their bodies.
+
+    Queries that run meanwhile go on; a changed declaration drops the functions first.
+    """
     for each in dataset.box_counts:
         yield _counts_sql(dataset, each)
         yield _groups_sql(dataset, each)
@@ -485,7 +486,7 @@ def _function(
     if counts.partition:
         parameters = [*parameters, "partition_value text DEFAULT NULL"]
     return (
-        f"CREATE FUNCTION {name} ({', '.join(parameters)}) RETURNS TABLE ({', '.join(returned)})"
+        f"CREATE OR REPLACE FUNCTION {name} ({', '.join(parameters)}) RETURNS TABLE ({', '.join(returned)})"
         " LANGUAGE plpgsql STABLE PARALLEL SAFE AS $function$\n#variable_conflict use_column\n"
         f"BEGIN\n{body}\nEND\n$function$"
     )
