@@ -230,6 +230,20 @@ def test_restoring_twice_neither_duplicates_nor_fails(backups: Backups) -> None:
     assert backups.flow.kinds() == {"a": 40, "b": 20}
 
 
+def test_a_copy_counts_boxes_with_functions_of_its_own(backups: Backups) -> None:
+    flow = backups.flow
+    counts = {"kind": "box_counts", "points": ["place"], "time": "at"}
+    columns = [{"name": "place", "type": "point"}, {"name": "at", "type": "timestamp"}]
+    flow.declare({"name": "stops", "columns": columns, "projections": {"map": counts}})
+    flow.run(b"place,at\nPOINT (1 2),2018-05-28\nPOINT (9 9),2018-05-28\n", "stops/a.csv")
+    backups.restore(backups.save("stops"), "stops")
+    sql = "SELECT CAST(period AS text), rows FROM stops2_map_counts(0, 0, 3, 3)"
+    assert [tuple(row) for row in flow.all(sql)] == [("2018-05-28", 1)]
+    assert flow.compact("stops2")
+    assert flow.all("SELECT 1 FROM stops2_uncompacted") == []
+    assert [tuple(row) for row in flow.all(sql)] == [("2018-05-28", 1)]
+
+
 def test_copies_are_not_backed_up_unless_named(backups: Backups) -> None:
     backups.restore(backups.save(), "things")
     assert "things2" not in {each.name for each in backups.save_all().datasets}
