@@ -135,7 +135,7 @@ def _check_limits(table: Mapping[str, Any]) -> None:
     period, cell = table.get("period", Period.WEEK), table.get("cell_size", _DEFAULT_CELL)
     if period not in tuple(Period):
         raise BoxCountsError("period", f"{period!r} is not {KEYS['period'][1]}")
-    if not (math.isfinite(cell) and MIN_CELL <= cell <= MAX_CELL):
+    if not MIN_CELL <= cell <= MAX_CELL:
         limits = f"{MIN_CELL:g} to {MAX_CELL:g} degrees"
         raise BoxCountsError("cell_size", f"{cell!r} is not within {limits}")
     bucket = table.get("bucket_hours", _DEFAULT_BUCKET)
