@@ -134,7 +134,7 @@ def _may(engine: Engine, sql: str) -> bool:
 OTHERS = {
     "split": {
         "insert_observations", "withdraw", "retire_segments", "detach_retired_segments",
-        "delete_duplicates", "settle_rejects",
+        "delete_duplicates", "settle_rejects", "hidden_ingestions",
     },
     "load": {"receive_ingestion", "insert_chunk"},
     "finish": {
@@ -143,7 +143,7 @@ OTHERS = {
     },
     "status": {
         "receive_ingestion", "insert_chunk", "insert_receipt", "insert_events", "move_ingestion",
-        "count_chunk", "count_observed", "lock_ingestion", "mark_events",
+        "count_chunk", "count_observed", "lock_ingestion", "mark_events", "keep_waiting",
     },
 }  # fmt: skip
 
