@@ -44,7 +44,7 @@ OF_THE_PLACE = {
     for each in (
         "PROJECT", "INBOX", "OUTBOX", "DATABASE_INSTANCE", "DATABASE_USER", "PUBLIC_URL", "AUDIENCES",
         "ADMINISTRATORS", "PUSH_SERVICE_ACCOUNT", "PUSH_AUDIENCE", "PUSH_CALLERS", "TOKEN_SIGNATURES",
-        "FORWARDED_HOPS",
+        "FORWARDED_HOPS", "FILES_AT_ONCE",
     )
 }  # fmt: skip
 #: Settings in modules that a function imports, but whose readers run in other functions.
