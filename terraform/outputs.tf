@@ -1,49 +1,41 @@
-# The commands and addresses that an operator needs next.
+# The outputs of the module, passed on.
 
 output "upload" {
   description = "The command that uploads a file; the folder is the name of the dataset."
-  value       = "gcloud storage cp trips.csv gs://${google_storage_bucket.inbox.name}/trips/"
+  value       = module.sluice.upload
 }
 
 output "inbox" {
   description = "The bucket to which files are uploaded."
-  value       = google_storage_bucket.inbox.name
+  value       = module.sluice.inbox
 }
 
 output "api" {
   description = "The addresses of the API: one if api_domain is set, else one for each HTTP function."
-  value = (
-    local.has_load_balancer
-    ? { all = "https://${var.api_domain}" }
-    : { for name in local.for_clients : name => local.function_urls[name] }
-  )
+  value       = module.sluice.api
 }
 
 output "dns_record" {
   description = "The record that the domain needs before its certificate is issued, which then takes up to an hour."
-  value       = join("", [for name, each in google_compute_global_address.api : "${var.api_domain}. 300 IN A ${each.address}"])
+  value       = module.sluice.dns_record
 }
 
 output "token" {
   description = "The command that sets the address and the token for the command `sluice` and other clients."
-  value = (
-    local.has_load_balancer
-    ? "export SLUICE_URL=https://${var.api_domain} SLUICE_TOKEN=$(gcloud secrets versions access latest --secret=sluice-token --project=${var.project_id})"
-    : "export SLUICE_URL=${local.function_urls["query"]} SLUICE_TOKEN=$(gcloud auth print-identity-token)"
-  )
+  value       = module.sluice.token
 }
 
 output "subscribe" {
   description = "The command that subscribes an endpoint to the event of each file that is done."
-  value       = "sluice subscribe https://example.org/hook --state done"
+  value       = module.sluice.subscribe
 }
 
 output "migrate" {
   description = "The command that runs the migrations again."
-  value       = "gcloud run jobs execute ${google_cloud_run_v2_job.migrate.name} --region=${var.region} --project=${var.project_id} --wait"
+  value       = module.sluice.migrate
 }
 
 output "connections" {
   description = "The connections that the functions may open, and the connections that the database allows."
-  value       = { wanted = local.wanted_connections, available = local.max_connections }
+  value       = module.sluice.connections
 }

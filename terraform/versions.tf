@@ -34,5 +34,3 @@ provider "google-beta" {
   project = var.project_id
   region  = var.region
 }
-
-data "google_project" "this" {}

@@ -27,7 +27,7 @@ _POLL_S = 0.05
 
 def memory_limits() -> Mapping[str, int]:
     """Return the memory of each function in bytes, as Terraform deploys it."""
-    source = (CHECKOUT / "terraform/functions.tf").read_text()
+    source = (CHECKOUT / "terraform/module/functions.tf").read_text()
     found = re.findall(r'^    (\w+) = \{\n      memory += "(\d+)(Mi|Gi)"', source, re.MULTILINE)
     return {name: int(number) * _UNITS[unit] for name, number, unit in found}
 

@@ -57,8 +57,20 @@ class Terraform:
         values = document["planned_values"] if shown else document["values"]
         return [
             Resource(each["type"], each["name"], str(each.get("index", "")), each["values"])
-            for each in values["root_module"]["resources"]
+            for each in _in_module(values["root_module"])
         ]
+
+    def actions(self, plan: str) -> dict[str, tuple[str, ...]]:
+        """Return what a plan in a file does to each resource that it changes, by address."""
+        document = json.loads(self.run("show", "-json", plan).stdout)
+        done = {each["address"]: tuple(each["change"]["actions"]) for each in document["resource_changes"]}
+        return {address: each for address, each in done.items() if each not in (("no-op",), ("read",))}
+
+
+def _in_module(module: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from module.get("resources", [])
+    for each in module.get("child_modules", []):
+        yield from _in_module(each)
 
 
 def prepare(folder: Path) -> Terraform:
@@ -69,7 +81,7 @@ def prepare(folder: Path) -> Terraform:
         pytest.skip(f"{SIMULATOR} does not exist: the configuration was NOT tried")
     for name in ("terraform", "functions", "sql", "shared/sluice"):
         ignored = shutil.ignore_patterns("__pycache__", ".terraform*", "*.tfstate*")
-        shutil.copytree(CHECKOUT / name, folder / name, ignore=ignored)
+        shutil.copytree(CHECKOUT / name, folder / name, symlinks=True, ignore=ignored)
     _thin(folder)
     environ = {**os.environ, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
     line = subprocess.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -117,6 +118,29 @@ def _service(function: Mapping[str, Any]) -> Mapping[str, Any]:
 def test_a_second_plan_changes_nothing(terraform) -> None:
     done = terraform.run("plan", "-input=false", "-detailed-exitcode", *EVERYTHING, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_deployment_without_the_module_is_moved_into_it(terraform) -> None:
+    state = (terraform.folder / "terraform.tfstate").read_text("utf-8")
+    document = json.loads(state.replace("module.sluice.", ""))
+    for each in document["resources"]:
+        each.pop("module", None)
+    before = terraform.folder / "before.tfstate"
+    before.write_text(json.dumps(document), "utf-8")
+    terraform.run(
+        "plan", "-input=false", "-refresh=false", f"-state={before}", "-out=moved", *EVERYTHING
+    )
+    assert terraform.actions("moved") == {}
+
+
+def test_the_module_is_given_every_variable_and_passes_on_every_output() -> None:
+    module = CHECKOUT / "terraform" / "module"
+    variables = set(re.findall(r'^variable "(\w+)"', (module / "variables.tf").read_text(), re.M))
+    call = (CHECKOUT / "terraform" / "main.tf").read_text()
+    assert dict(re.findall(r"^  (\w+) += var\.(\w+)$", call, re.M)) == {each: each for each in variables}
+    outputs = re.findall(r'^output "(\w+)"', (module / "outputs.tf").read_text(), re.M)
+    passed = (CHECKOUT / "terraform" / "outputs.tf").read_text()
+    assert re.findall(r"= module\.sluice\.(\w+)$", passed, re.M) == outputs
 
 
 def test_every_function_with_code_is_deployed_under_its_name(functions) -> None:
@@ -454,7 +478,7 @@ def test_every_optional_part_can_be_left_out(terraform) -> None:
 
 def test_too_many_connections_fail_the_plan_with_a_sentence(terraform) -> None:
     done = terraform.run(
-        "plan", "-input=false", "-refresh=false", "-target=google_sql_database_instance.sluice",
+        "plan", "-input=false", "-refresh=false", "-target=module.sluice.google_sql_database_instance.sluice",
         *EVERYTHING, "-var=max_loaders=200", check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -72,7 +72,7 @@ def test_terraform_is_given_variables_and_addresses_that_there_are(words: list[s
     assert words[1] in {"init", "apply", "destroy", "output"}
     text = " ".join(words)
     assert set(re.findall(r"-var (\w+)=", text)) <= VARIABLES
-    for kind, name in re.findall(r"-replace=(\w+)\.(\w+)", text):
+    for kind, name in re.findall(r"-replace=module\.sluice\.(\w+)\.(\w+)", text):
         assert f'resource "{kind}" "{name}"' in CONFIGURATION
 
 

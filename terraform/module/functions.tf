@@ -137,17 +137,19 @@ locals {
 # its content, or new code would not be deployed.
 
 locals {
+  # The same text as before there was a module, so that the archives keep their paths.
+  checkout = "${dirname(path.module)}/.."
   package_files = [
-    for file in fileset("${path.module}/../shared/sluice", "**") : file
+    for file in fileset("${local.checkout}/shared/sluice", "**") : file
     if !can(regex("^(cli|client|local)/|__pycache__", file))
   ]
   shipped_files = merge(
-    { for file in local.package_files : "sluice/${file}" => "${path.module}/../shared/sluice/${file}" },
-    { for file in fileset("${path.module}/../sql", "**") : "sql/${file}" => "${path.module}/../sql/${file}" },
+    { for file in local.package_files : "sluice/${file}" => "${local.checkout}/shared/sluice/${file}" },
+    { for file in fileset("${local.checkout}/sql", "**") : "sql/${file}" => "${local.checkout}/sql/${file}" },
   )
   source_folders = merge(
-    { for name in keys(local.functions) : name => "${path.module}/../functions/${name}" },
-    { migrate = "${path.module}/migrate" },
+    { for name in keys(local.functions) : name => "${local.checkout}/functions/${name}" },
+    { migrate = "${local.checkout}/terraform/migrate" },
   )
 }
 
@@ -155,7 +157,7 @@ data "archive_file" "source" {
   for_each = local.source_folders
 
   type             = "zip"
-  output_path      = "${path.module}/../build/terraform/${each.key}.zip"
+  output_path      = "${local.checkout}/build/terraform/${each.key}.zip"
   output_file_mode = "0644"
 
   dynamic "source" {
