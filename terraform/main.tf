@@ -7,6 +7,9 @@ module "sluice" {
 
   project_id                   = var.project_id
   region                       = var.region
+  name_prefix                  = var.name_prefix
+  labels                       = var.labels
+  kms_key                      = var.kms_key
   database_tier                = var.database_tier
   database_is_highly_available = var.database_is_highly_available
   database_disk_gb             = var.database_disk_gb

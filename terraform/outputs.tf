@@ -39,3 +39,28 @@ output "connections" {
   description = "The connections that the functions may open, and the connections that the database allows."
   value       = module.sluice.connections
 }
+
+output "topics" {
+  description = "The ids of the topics, by name without the prefix; subscribe to `status` for events."
+  value       = module.sluice.topics
+}
+
+output "buckets" {
+  description = "The names of the buckets inbox, outbox and sources."
+  value       = module.sluice.buckets
+}
+
+output "database" {
+  description = "The instance of Cloud SQL, its name for connectors (project:region:instance), the database and its network."
+  value       = module.sluice.database
+}
+
+output "service_accounts" {
+  description = "The e-mail addresses of the service accounts: one for each function, and build, migrate, push, client-push and scheduler."
+  value       = module.sluice.service_accounts
+}
+
+output "addresses" {
+  description = "The address of each function at Cloud Run."
+  value       = module.sluice.addresses
+}

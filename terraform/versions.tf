@@ -21,9 +21,8 @@ terraform {
 }
 
 provider "google" {
-  project        = var.project_id
-  region         = var.region
-  default_labels = { app = "sluice" }
+  project = var.project_id
+  region  = var.region
 
   # Budgets and quotas are charged to this project, not to the project of gcloud's credentials.
   billing_project       = var.project_id

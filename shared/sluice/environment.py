@@ -21,7 +21,10 @@ def open_environment(settings: Settings, actor: str = "system") -> Environment:
     from sluice.gcloud.storage import CloudStorage  # noqa: PLC0415
     from sluice.postgres.connection import open_database  # noqa: PLC0415  # all paid where first used
 
-    project = settings.project
     return Environment(
-        settings, open_database(settings), CloudStorage(project), PubsubPublisher(project), actor
+        settings,
+        open_database(settings),
+        CloudStorage(settings.project),
+        PubsubPublisher(settings.project, settings.name_prefix),
+        actor,
     )

@@ -31,6 +31,11 @@ class Settings:
     """
 
     project: str = _setting("local", "Google Cloud project of the topics and buckets.")
+    name_prefix: str = _setting(
+        "",
+        "What the names of topics and subscriptions begin with, before a dash, where deployments share a"
+        " project.",
+    )
     inbox: str = _setting("inbox", "Bucket to which CSV files are uploaded.")
     outbox: str = _setting("outbox", "Bucket of outputs, rejects and backups.")
     database_url: str = _setting("", "SQLAlchemy URL of PostgreSQL; used if no instance is set.")
@@ -173,6 +178,11 @@ class Settings:
         "",
         "Where sampled spans are sent, as OTLP over HTTP, such as http://localhost:4318/v1/traces.",
     )
+
+
+def prefixed(name_prefix: str, name: str) -> str:
+    """Return the name that a topic or subscription has in a deployment with this setting `name_prefix`."""
+    return f"{name_prefix}-{name}" if name_prefix else name
 
 
 def listed(text: str) -> list[str]:

@@ -31,11 +31,12 @@ locals {
 }
 
 resource "google_sql_database_instance" "sluice" {
-  name             = "sluice"
+  name             = "${local.prefix}sluice"
   region           = var.region
   database_version = "POSTGRES_18"
 
   deletion_protection = var.is_protected
+  encryption_key_name = var.kms_key
 
   settings {
     tier                        = var.database_tier
@@ -45,6 +46,7 @@ resource "google_sql_database_instance" "sluice" {
     disk_size                   = var.database_disk_gb
     disk_autoresize             = true
     deletion_protection_enabled = var.is_protected
+    user_labels                 = local.labels
     connector_enforcement       = "REQUIRED"
 
     ip_configuration {
@@ -118,7 +120,7 @@ resource "google_sql_database_instance" "sluice" {
     }
   }
 
-  depends_on = [google_service_networking_connection.database]
+  depends_on = [google_service_networking_connection.database, google_kms_crypto_key_iam_member.agent_encrypts]
 }
 
 resource "google_sql_database" "sluice" {
@@ -152,7 +154,7 @@ locals {
   # Names in PostgreSQL omit the domain that all service accounts end in.
   database_users = {
     for name in concat(keys(local.functions), ["migrate"]) :
-    name => "sluice-${name}@${var.project_id}.iam"
+    name => "${local.prefix}sluice-${name}@${var.project_id}.iam"
   }
 }
 

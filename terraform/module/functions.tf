@@ -125,7 +125,7 @@ locals {
   )
   # The addresses that Cloud Run gives the functions, known before they exist.
   function_urls = {
-    for name in keys(local.functions) : name => "https://${name}-${data.google_project.this.number}.${var.region}.run.app"
+    for name in keys(local.functions) : name => "https://${local.prefix}${name}-${data.google_project.this.number}.${var.region}.run.app"
   }
   # `gcloud auth print-identity-token` of a person is for gcloud itself, which Cloud Run accepts, too.
   tool_audiences = local.has_load_balancer ? [] : ["32555940559.apps.googleusercontent.com"]
@@ -157,7 +157,7 @@ data "archive_file" "source" {
   for_each = local.source_folders
 
   type             = "zip"
-  output_path      = "${local.checkout}/build/terraform/${each.key}.zip"
+  output_path      = "${local.checkout}/build/terraform/${local.prefix}${each.key}.zip"
   output_file_mode = "0644"
 
   dynamic "source" {
@@ -183,8 +183,9 @@ resource "google_storage_bucket_object" "source" {
 resource "google_cloudfunctions2_function" "function" {
   for_each = local.functions
 
-  name     = each.key
+  name     = "${local.prefix}${each.key}"
   location = var.region
+  labels   = local.labels
 
   build_config {
     runtime         = local.runtime
@@ -226,6 +227,7 @@ resource "google_cloudfunctions2_function" "function" {
       # long record or request of each. Two files are split at a time, and two large requests handled.
       contains(["split", "intake"], each.key) ? { MALLOC_ARENA_MAX = "2" } : {},
       { for name, value in local.common_settings : "SLUICE_${upper(name)}" => value },
+      var.name_prefix == "" ? {} : { SLUICE_NAME_PREFIX = var.name_prefix },
       { for name in each.value.settings : "SLUICE_${upper(name)}" => tostring(local.settings[name]) },
       each.value.is_for_clients ? { SLUICE_REQUESTS_AT_ONCE = tostring(max(1, floor(each.value.concurrency / 2))) } : {},
       each.value.is_for_clients ? {} : {
@@ -267,8 +269,8 @@ resource "google_cloudfunctions2_function" "function" {
 resource "google_service_account" "function" {
   for_each = local.functions
 
-  account_id   = "sluice-${each.key}"
-  display_name = "Function ${each.key} of Sluice"
+  account_id   = "${local.prefix}sluice-${each.key}"
+  display_name = "Function ${each.key} of ${local.title}"
 
   depends_on = [google_project_service.enabled]
 }
@@ -276,8 +278,8 @@ resource "google_service_account" "function" {
 # The account that builds the images.
 
 resource "google_service_account" "build" {
-  account_id   = "sluice-build"
-  display_name = "Builds the functions of Sluice"
+  account_id   = "${local.prefix}sluice-build"
+  display_name = "Builds the functions of ${local.title}"
 
   depends_on = [google_project_service.enabled]
 }

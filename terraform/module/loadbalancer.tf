@@ -53,7 +53,8 @@ locals {
 resource "google_compute_global_address" "api" {
   for_each = local.balancer
 
-  name = "sluice-api"
+  name   = "${local.prefix}sluice-api"
+  labels = local.labels
 
   depends_on = [google_project_service.enabled]
 }
@@ -62,7 +63,7 @@ resource "google_compute_managed_ssl_certificate" "api" {
   for_each = local.balancer
 
   # A certificate cannot change its domain: a new one is created before the old one is destroyed.
-  name = "sluice-${substr(sha256(each.value), 0, 8)}"
+  name = "${local.prefix}sluice-${substr(sha256(each.value), 0, 8)}"
 
   managed {
     domains = [each.value]
@@ -78,7 +79,7 @@ resource "google_compute_managed_ssl_certificate" "api" {
 resource "google_compute_ssl_policy" "api" {
   for_each = local.balancer
 
-  name            = "sluice-api"
+  name            = "${local.prefix}sluice-api"
   profile         = "MODERN"
   min_tls_version = "TLS_1_2"
 
@@ -88,7 +89,7 @@ resource "google_compute_ssl_policy" "api" {
 resource "google_compute_region_network_endpoint_group" "api" {
   for_each = local.behind_balancer
 
-  name                  = "sluice-${each.key}"
+  name                  = "${local.prefix}sluice-${each.key}"
   region                = var.region
   network_endpoint_type = "SERVERLESS"
 
@@ -100,7 +101,7 @@ resource "google_compute_region_network_endpoint_group" "api" {
 resource "google_compute_backend_service" "api" {
   for_each = local.behind_balancer
 
-  name                  = "sluice-${each.key}"
+  name                  = "${local.prefix}sluice-${each.key}"
   load_balancing_scheme = "EXTERNAL_MANAGED"
   protocol              = "HTTPS"
   security_policy       = google_compute_security_policy.api["api"].id
@@ -118,7 +119,7 @@ resource "google_compute_backend_service" "api" {
 resource "google_compute_url_map" "api" {
   for_each = local.balancer
 
-  name            = "sluice-api"
+  name            = "${local.prefix}sluice-api"
   default_service = google_compute_backend_service.api["intake"].id
 
   host_rule {
@@ -155,7 +156,7 @@ resource "google_compute_url_map" "api" {
 resource "google_compute_target_https_proxy" "api" {
   for_each = local.balancer
 
-  name             = "sluice-api"
+  name             = "${local.prefix}sluice-api"
   url_map          = google_compute_url_map.api[each.key].id
   ssl_certificates = [google_compute_managed_ssl_certificate.api[each.key].id]
   ssl_policy       = google_compute_ssl_policy.api[each.key].id
@@ -164,7 +165,8 @@ resource "google_compute_target_https_proxy" "api" {
 resource "google_compute_global_forwarding_rule" "api" {
   for_each = local.balancer
 
-  name                  = "sluice-api"
+  name                  = "${local.prefix}sluice-api"
+  labels                = local.labels
   load_balancing_scheme = "EXTERNAL_MANAGED"
   ip_address            = google_compute_global_address.api[each.key].id
   port_range            = "443"
@@ -174,7 +176,7 @@ resource "google_compute_global_forwarding_rule" "api" {
 resource "google_compute_security_policy" "api" {
   for_each = local.balancer
 
-  name        = "sluice-api"
+  name        = "${local.prefix}sluice-api"
   description = "Limits the rate of requests from one address."
 
   rule {

@@ -6,8 +6,8 @@
 # job. By hand: gcloud run jobs execute migrate --wait
 
 resource "google_service_account" "migrate" {
-  account_id   = "sluice-migrate"
-  display_name = "Migrates the database of Sluice"
+  account_id   = "${local.prefix}sluice-migrate"
+  display_name = "Migrates the database of ${local.title}"
 
   depends_on = [google_project_service.enabled]
 }
@@ -19,7 +19,8 @@ resource "google_storage_bucket_iam_member" "migrate_reads_sources" {
 }
 
 resource "google_cloud_run_v2_job" "migrate" {
-  name                = "migrate"
+  name                = "${local.prefix}migrate"
+  labels              = local.labels
   location            = var.region
   deletion_protection = false # it has no state
 

@@ -1,7 +1,7 @@
 # Metrics from logs, alerts, a dashboard and a budget. See docs/operations.md.
 
 locals {
-  function_logs = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=(${join(" OR ", [for name in keys(local.functions) : "\"${name}\""])})"
+  function_logs = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=(${join(" OR ", [for name in keys(local.functions) : "\"${local.prefix}${name}\""])})"
 
   log_metrics = {
     sluice-errors   = { filter = "severity>=ERROR", description = "Records of severity ERROR or worse, by function." }
@@ -11,6 +11,11 @@ locals {
     sluice-unusable = { filter = "severity=ERROR AND jsonPayload.code=*", description = "Messages and files that failed with a permanent error." }
   }
 
+  # What the dashboard shows.
+  all_subscriptions = "resource.type=\"pubsub_subscription\" resource.labels.subscription_id=monitoring.regex.full_match(\"${local.prefix}(${join("|", keys(local.pushes))}|dead-letters|push-.*)\")"
+  all_functions     = "resource.type=\"cloud_run_revision\" resource.labels.service_name=monitoring.regex.full_match(\"${local.prefix}(${join("|", keys(local.functions))})\")"
+  all_databases     = "resource.type=\"cloudsql_database\" resource.labels.database_id=\"${var.project_id}:${google_sql_database_instance.sluice.name}\""
+
   subscription = "resource.type=\"pubsub_subscription\" AND"
   instance     = "resource.type=\"cloudsql_database\" AND resource.labels.database_id=\"${var.project_id}:${google_sql_database_instance.sluice.name}\" AND"
 
@@ -18,7 +23,7 @@ locals {
     dead-letters = {
       title    = "Dead-letter topic is not empty"
       says     = "A message was refused a hundred times, so a file or one of its chunks is not processed. See the section 'Dead letters' of the operations manual."
-      filter   = "${local.subscription} resource.labels.subscription_id=\"dead-letters\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
+      filter   = "${local.subscription} resource.labels.subscription_id=\"${local.prefix}dead-letters\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
       above    = 0
       duration = "60s"
       aligner  = "ALIGN_MAX"
@@ -29,7 +34,7 @@ locals {
     oldest-message = {
       title    = "A message is older than 15 minutes"
       says     = "A function does not keep up, or fails on a message repeatedly. Its log names the message; max_loaders limits the function load."
-      filter   = "${local.subscription} resource.labels.subscription_id=monitoring.regex.full_match(\"${join("|", keys(local.pushes))}\") AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
+      filter   = "${local.subscription} resource.labels.subscription_id=monitoring.regex.full_match(\"${join("|", [for name in keys(local.pushes) : "${local.prefix}${name}"])}\") AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
       above    = 900
       duration = "300s"
       aligner  = "ALIGN_MAX"
@@ -40,7 +45,7 @@ locals {
     server-errors = {
       title    = "The API answers with 5xx"
       says     = "More than five requests failed in five minutes. The log of the function has the cause, which clients do not see."
-      filter   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=monitoring.regex.full_match(\"${join("|", local.for_clients)}\") AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
+      filter   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=monitoring.regex.full_match(\"${join("|", [for name in local.for_clients : "${local.prefix}${name}"])}\") AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
       above    = 5
       duration = "0s"
       aligner  = "ALIGN_DELTA"
@@ -51,7 +56,7 @@ locals {
     client-errors = {
       title    = "The API refuses many requests"
       says     = "More than 200 requests were refused in five minutes: a client has an expired key or is limited, or somebody guesses keys. The log of the function has the codes of the problems and the callers."
-      filter   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=monitoring.regex.full_match(\"${join("|", local.for_clients)}\") AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"4xx\""
+      filter   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=monitoring.regex.full_match(\"${join("|", [for name in local.for_clients : "${local.prefix}${name}"])}\") AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"4xx\""
       above    = 200
       duration = "0s"
       aligner  = "ALIGN_DELTA"
@@ -62,7 +67,7 @@ locals {
     slow-answers = {
       title    = "The API is slow"
       says     = "One of twenty requests to query or intake took longer than five seconds for a quarter of an hour. Query insights shows the statements; new instances take some seconds to start, see min_api_instances."
-      filter   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=monitoring.regex.full_match(\"query|intake\") AND metric.type=\"run.googleapis.com/request_latencies\""
+      filter   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=monitoring.regex.full_match(\"${local.prefix}query|${local.prefix}intake\") AND metric.type=\"run.googleapis.com/request_latencies\""
       above    = 5000
       duration = "900s"
       aligner  = "ALIGN_PERCENTILE_95"
@@ -119,7 +124,7 @@ locals {
     scheduled-jobs = {
       title = "A scheduled job failed"
       says  = "Recovery or the nightly backup was not done. The record has the status of the answer; the log of the function that was called has the cause."
-      log   = "resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=(${join(" OR ", [for name in keys(local.schedules) : "\"sluice-${name}\""])}) AND severity>=ERROR"
+      log   = "resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=(${join(" OR ", [for name in keys(local.schedules) : "\"${local.prefix}sluice-${name}\""])}) AND severity>=ERROR"
     }
     errors = {
       title = "A function logs errors"
@@ -132,7 +137,7 @@ locals {
 resource "google_logging_metric" "sluice" {
   for_each = local.log_metrics
 
-  name        = each.key
+  name        = "${local.prefix}${each.key}"
   description = each.value.description
   filter      = "${local.function_logs} AND ${each.value.filter}"
 
@@ -150,6 +155,7 @@ resource "google_monitoring_notification_channel" "email" {
 
   display_name = each.key
   type         = "email"
+  user_labels  = local.labels
   labels       = { email_address = each.key }
 
   depends_on = [google_project_service.enabled]
@@ -158,8 +164,9 @@ resource "google_monitoring_notification_channel" "email" {
 resource "google_monitoring_alert_policy" "alert" {
   for_each = merge(local.alerts, local.log_alerts)
 
-  display_name          = "Sluice: ${each.value.title}"
+  display_name          = "${local.title}: ${each.value.title}"
   combiner              = "OR"
+  user_labels           = local.labels
   notification_channels = [for channel in google_monitoring_notification_channel.email : channel.name]
 
   documentation {
@@ -221,19 +228,19 @@ resource "google_monitoring_alert_policy" "alert" {
 
 resource "google_monitoring_dashboard" "sluice" {
   dashboard_json = jsonencode({
-    displayName = "Sluice"
+    displayName = local.title
     mosaicLayout = {
       columns = 12
       tiles = [
         for index, chart in [
-          { title = "Messages waiting", filter = "resource.type=\"pubsub_subscription\" metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\"", aligner = "ALIGN_MAX", group_by = ["resource.label.subscription_id"] },
-          { title = "Oldest message, seconds", filter = "resource.type=\"pubsub_subscription\" metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"", aligner = "ALIGN_MAX", group_by = ["resource.label.subscription_id"] },
+          { title = "Messages waiting", filter = "${local.all_subscriptions} metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\"", aligner = "ALIGN_MAX", group_by = ["resource.label.subscription_id"] },
+          { title = "Oldest message, seconds", filter = "${local.all_subscriptions} metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"", aligner = "ALIGN_MAX", group_by = ["resource.label.subscription_id"] },
           { title = "Chunks loaded a second", filter = "resource.type=\"cloud_run_revision\" metric.type=\"logging.googleapis.com/user/${google_logging_metric.sluice["sluice-chunks"].name}\"", aligner = "ALIGN_RATE", group_by = [] },
           { title = "Errors a second", filter = "resource.type=\"cloud_run_revision\" metric.type=\"logging.googleapis.com/user/${google_logging_metric.sluice["sluice-errors"].name}\"", aligner = "ALIGN_RATE", group_by = ["resource.label.service_name"] },
-          { title = "Requests a second", filter = "resource.type=\"cloud_run_revision\" metric.type=\"run.googleapis.com/request_count\"", aligner = "ALIGN_RATE", group_by = ["resource.label.service_name"] },
-          { title = "Instances", filter = "resource.type=\"cloud_run_revision\" metric.type=\"run.googleapis.com/container/instance_count\"", aligner = "ALIGN_MAX", group_by = ["resource.label.service_name"] },
-          { title = "Connections to the database", filter = "resource.type=\"cloudsql_database\" metric.type=\"cloudsql.googleapis.com/database/postgresql/num_backends\"", aligner = "ALIGN_MAX", group_by = [] },
-          { title = "Processor and disk of the database", filter = "resource.type=\"cloudsql_database\" metric.type=\"cloudsql.googleapis.com/database/cpu/utilization\"", aligner = "ALIGN_MEAN", group_by = [] },
+          { title = "Requests a second", filter = "${local.all_functions} metric.type=\"run.googleapis.com/request_count\"", aligner = "ALIGN_RATE", group_by = ["resource.label.service_name"] },
+          { title = "Instances", filter = "${local.all_functions} metric.type=\"run.googleapis.com/container/instance_count\"", aligner = "ALIGN_MAX", group_by = ["resource.label.service_name"] },
+          { title = "Connections to the database", filter = "${local.all_databases} metric.type=\"cloudsql.googleapis.com/database/postgresql/num_backends\"", aligner = "ALIGN_MAX", group_by = [] },
+          { title = "Processor and disk of the database", filter = "${local.all_databases} metric.type=\"cloudsql.googleapis.com/database/cpu/utilization\"", aligner = "ALIGN_MEAN", group_by = [] },
           ] : merge(
           # Google leaves out positions of zero, which every plan would add again.
           { for axis, position in { xPos = (index % 2) * 6, yPos = floor(index / 2) * 4 } : axis => position if position > 0 },
@@ -271,7 +278,7 @@ resource "google_billing_budget" "monthly" {
   for_each = var.budget == null ? {} : { monthly = var.budget }
 
   billing_account = each.value.billing_account
-  display_name    = "Sluice in ${var.project_id}"
+  display_name    = "${local.title} in ${var.project_id}"
 
   budget_filter {
     projects = ["projects/${data.google_project.this.number}"]

@@ -1,7 +1,7 @@
 # The private network between functions and database: Direct VPC egress on one side, peering on the other.
 
 resource "google_compute_network" "sluice" {
-  name                    = "sluice"
+  name                    = "${local.prefix}sluice"
   auto_create_subnetworks = false
 
   depends_on = [google_project_service.enabled]
@@ -10,7 +10,7 @@ resource "google_compute_network" "sluice" {
 # Each instance of a function has an address, and old ones stay while a revision is replaced: Google recommends four
 # times as many addresses as instances.
 resource "google_compute_subnetwork" "functions" {
-  name                     = "sluice-functions"
+  name                     = "${local.prefix}sluice-functions"
   network                  = google_compute_network.sluice.id
   region                   = var.region
   ip_cidr_range            = local.subnet
@@ -31,8 +31,9 @@ locals {
 }
 
 resource "google_compute_global_address" "database" {
-  name          = "sluice-database"
+  name          = "${local.prefix}sluice-database"
   network       = google_compute_network.sluice.id
+  labels        = local.labels
   purpose       = "VPC_PEERING"
   address_type  = "INTERNAL"
   prefix_length = 20

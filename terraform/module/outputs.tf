@@ -28,7 +28,7 @@ output "token" {
   description = "The command that sets the address and the token for the command `sluice` and other clients."
   value = (
     local.has_load_balancer
-    ? "export SLUICE_URL=https://${var.api_domain} SLUICE_TOKEN=$(gcloud secrets versions access latest --secret=sluice-token --project=${var.project_id})"
+    ? "export SLUICE_URL=https://${var.api_domain} SLUICE_TOKEN=$(gcloud secrets versions access latest --secret=${local.prefix}sluice-token --project=${var.project_id})"
     : "export SLUICE_URL=${local.function_urls["query"]} SLUICE_TOKEN=$(gcloud auth print-identity-token)"
   )
 }
@@ -46,4 +46,49 @@ output "migrate" {
 output "connections" {
   description = "The connections that the functions may open, and the connections that the database allows."
   value       = { wanted = local.wanted_connections, available = local.max_connections }
+}
+
+# For other configurations and programs.
+
+output "topics" {
+  description = "The ids of the topics, by name without the prefix; subscribe to `status` for events."
+  value       = { for name, each in google_pubsub_topic.engine : name => each.id }
+}
+
+output "buckets" {
+  description = "The names of the buckets inbox, outbox and sources."
+  value = {
+    inbox   = google_storage_bucket.inbox.name
+    outbox  = google_storage_bucket.outbox.name
+    sources = google_storage_bucket.sources.name
+  }
+}
+
+output "database" {
+  description = "The instance of Cloud SQL, its name for connectors (project:region:instance), the database and its network."
+  value = {
+    instance        = google_sql_database_instance.sluice.name
+    connection_name = google_sql_database_instance.sluice.connection_name
+    name            = google_sql_database.sluice.name
+    network         = google_compute_network.sluice.id
+  }
+}
+
+output "service_accounts" {
+  description = "The e-mail addresses of the service accounts: one for each function, and build, migrate, push, client-push and scheduler."
+  value = merge(
+    { for name, each in google_service_account.function : name => each.email },
+    {
+      build       = google_service_account.build.email
+      migrate     = google_service_account.migrate.email
+      push        = google_service_account.push.email
+      client-push = google_service_account.client_push.email
+      scheduler   = google_service_account.scheduler.email
+    },
+  )
+}
+
+output "addresses" {
+  description = "The address of each function at Cloud Run."
+  value       = { for name, each in google_cloudfunctions2_function.function : name => each.service_config[0].uri }
 }

@@ -26,16 +26,19 @@ locals {
 resource "google_pubsub_topic" "engine" {
   for_each = toset(local.topics)
 
-  name                       = each.key
+  name                       = "${local.prefix}${each.key}"
+  labels                     = local.labels
+  kms_key_name               = var.kms_key
   message_retention_duration = "604800s"
 
-  depends_on = [google_project_service.enabled]
+  depends_on = [google_project_service.enabled, google_kms_crypto_key_iam_member.agent_encrypts]
 }
 
 resource "google_pubsub_subscription" "push" {
   for_each = local.pushes
 
-  name                       = each.key
+  name                       = "${local.prefix}${each.key}"
+  labels                     = local.labels
   topic                      = google_pubsub_topic.engine[each.value.topic].id
   filter                     = each.value.filter
   ack_deadline_seconds       = local.ack_deadline_s
@@ -70,7 +73,8 @@ resource "google_pubsub_subscription" "push" {
 }
 
 resource "google_pubsub_subscription" "dead_letters" {
-  name                       = "dead-letters"
+  name                       = "${local.prefix}dead-letters"
+  labels                     = local.labels
   topic                      = google_pubsub_topic.engine["dead-letters"].id
   ack_deadline_seconds       = local.ack_deadline_s
   message_retention_duration = "2678400s" # 31 days, the maximum
@@ -120,14 +124,14 @@ resource "google_project_iam_member" "agent_takes" {
 # The accounts whose tokens authenticate pushes to the functions and to clients' endpoints; the latter has no rights.
 
 resource "google_service_account" "push" {
-  account_id   = "sluice-push"
+  account_id   = "${local.prefix}sluice-push"
   display_name = "Pushes messages to the functions"
 
   depends_on = [google_project_service.enabled]
 }
 
 resource "google_service_account" "client_push" {
-  account_id   = "sluice-client-push"
+  account_id   = "${local.prefix}sluice-client-push"
   display_name = "Signs the pushes to endpoints of clients"
 
   depends_on = [google_project_service.enabled]
@@ -168,8 +172,8 @@ resource "google_pubsub_topic_iam_member" "function_publishes" {
 # The function status creates push subscriptions for clients on the topic `status`.
 
 resource "google_project_iam_custom_role" "subscription_maker" {
-  role_id     = "sluiceSubscriptionMaker"
-  title       = "Sluice subscription maker"
+  role_id     = "${local.role_prefix}sluiceSubscriptionMaker"
+  title       = "${local.title} subscription maker"
   description = "Creates and deletes subscriptions; the rights on the topics decide to which."
   permissions = ["pubsub.subscriptions.create", "pubsub.subscriptions.delete"]
 

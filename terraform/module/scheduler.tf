@@ -18,8 +18,8 @@ locals {
 }
 
 resource "google_service_account" "scheduler" {
-  account_id   = "sluice-scheduler"
-  display_name = "Calls the functions of Sluice periodically"
+  account_id   = "${local.prefix}sluice-scheduler"
+  display_name = "Calls the functions of ${local.title} periodically"
 
   depends_on = [google_project_service.enabled]
 }
@@ -36,7 +36,7 @@ resource "google_cloud_run_v2_service_iam_member" "scheduler_invokes" {
 resource "google_cloud_scheduler_job" "clock" {
   for_each = local.schedules
 
-  name             = "sluice-${each.key}"
+  name             = "${local.prefix}sluice-${each.key}"
   description      = each.value.says
   region           = var.region
   schedule         = each.value.cron

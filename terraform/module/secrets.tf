@@ -2,24 +2,32 @@
 
 locals {
   has_load_balancer = var.api_domain != ""
-  token             = local.has_load_balancer ? { token = "sluice-token" } : {}
+  token             = local.has_load_balancer ? { token = "${local.prefix}sluice-token" } : {}
 }
 
 resource "google_secret_manager_secret" "token" {
   for_each = local.token
 
   secret_id = each.value
+  labels    = local.labels
 
   # Organisations may restrict the locations of resources, which the automatic replication ignores.
   replication {
     user_managed {
       replicas {
         location = var.region
+
+        dynamic "customer_managed_encryption" {
+          for_each = local.kms_keys
+          content {
+            kms_key_name = customer_managed_encryption.value
+          }
+        }
       }
     }
   }
 
-  depends_on = [google_project_service.enabled]
+  depends_on = [google_project_service.enabled, google_kms_crypto_key_iam_member.agent_encrypts]
 }
 
 resource "google_secret_manager_secret_version" "token" {

@@ -2,9 +2,9 @@
 
 locals {
   buckets = {
-    inbox   = "${var.project_id}-inbox"
-    outbox  = "${var.project_id}-outbox"
-    sources = "${var.project_id}-sluice-sources"
+    inbox   = "${var.project_id}-${local.prefix}inbox"
+    outbox  = "${var.project_id}-${local.prefix}outbox"
+    sources = "${var.project_id}-${local.prefix}sluice-sources"
   }
   # Prefixes under which gcloud and gsutil upload the parts of large files before they compose them.
   upload_parts = ["gcloud/tmp/parallel_composite_uploads/", "gsutil/tmp/parallel_composite_uploads/"]
@@ -12,6 +12,7 @@ locals {
 
 resource "google_storage_bucket" "inbox" {
   name                        = local.buckets.inbox
+  labels                      = local.labels
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
@@ -60,11 +61,19 @@ resource "google_storage_bucket" "inbox" {
     }
   }
 
-  depends_on = [google_project_service.enabled]
+  dynamic "encryption" {
+    for_each = local.kms_keys
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.enabled, google_kms_crypto_key_iam_member.agent_encrypts]
 }
 
 resource "google_storage_bucket" "outbox" {
   name                        = local.buckets.outbox
+  labels                      = local.labels
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
@@ -145,11 +154,19 @@ resource "google_storage_bucket" "outbox" {
     }
   }
 
-  depends_on = [google_project_service.enabled]
+  dynamic "encryption" {
+    for_each = local.kms_keys
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.enabled, google_kms_crypto_key_iam_member.agent_encrypts]
 }
 
 resource "google_storage_bucket" "sources" {
   name                        = local.buckets.sources
+  labels                      = local.labels
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
@@ -159,7 +176,14 @@ resource "google_storage_bucket" "sources" {
     retention_duration_seconds = 0
   }
 
-  depends_on = [google_project_service.enabled]
+  dynamic "encryption" {
+    for_each = local.kms_keys
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.enabled, google_kms_crypto_key_iam_member.agent_encrypts]
 }
 
 # Notifications of objects in the inbox, published to the topic `uploads`.
@@ -194,8 +218,8 @@ resource "google_storage_bucket_iam_member" "reads_inbox" {
 }
 
 resource "google_project_iam_custom_role" "uploader" {
-  role_id     = "sluiceUploader"
-  title       = "Sluice uploader"
+  role_id     = "${local.role_prefix}sluiceUploader"
+  title       = "${local.title} uploader"
   description = "Creates and replaces objects without reading them."
   permissions = ["storage.objects.create", "storage.objects.delete"]
 
@@ -204,8 +228,8 @@ resource "google_project_iam_custom_role" "uploader" {
 
 # `gcloud storage cp` and gsutil look for an object before they replace it, and list what a pattern means.
 resource "google_project_iam_custom_role" "sender" {
-  role_id     = "sluiceSender"
-  title       = "Sluice sender"
+  role_id     = "${local.role_prefix}sluiceSender"
+  title       = "${local.title} sender"
   description = "Creates, replaces, reads and lists objects, as gcloud storage and gsutil do to upload files."
   permissions = [
     "storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list"
@@ -245,8 +269,8 @@ resource "google_storage_bucket_iam_member" "people_upload" {
 # (recovery). None of them has access to other objects there.
 
 resource "google_project_iam_custom_role" "chunk_remover" {
-  role_id     = "sluiceChunkRemover"
-  title       = "Sluice chunk remover"
+  role_id     = "${local.role_prefix}sluiceChunkRemover"
+  title       = "${local.title} chunk remover"
   description = "Deletes objects without reading or listing them."
   permissions = ["storage.objects.delete"]
 

@@ -20,6 +20,47 @@ variable "region" {
   }
 }
 
+variable "name_prefix" {
+  type        = string
+  default     = ""
+  description = "What the names of all resources begin with, before a dash, such as eu: several deployments can then share a project. It cannot be changed later without moving the data."
+
+  validation {
+    condition     = var.name_prefix == "" || can(regex("^[a-z]([a-z0-9-]{0,9}[a-z0-9])?$", var.name_prefix))
+    error_message = "The prefix has at most 11 lowercase letters, digits or dashes, begins with a letter and ends with no dash: the longest name of a service account, PREFIX-sluice-client-push, may have 30 characters."
+  }
+}
+
+variable "labels" {
+  type        = map(string)
+  default     = {}
+  description = "Labels of everything that takes labels, such as { team = \"data\" }, besides app = sluice."
+
+  validation {
+    condition = length(var.labels) <= 60 && alltrue([
+      for key, value in var.labels :
+      key != "app" && can(regex("^[a-z][a-z0-9_-]{0,62}$", key)) && can(regex("^[a-z0-9_-]{0,63}$", value))
+    ])
+    error_message = "There are at most 60 labels; keys and values have at most 63 lowercase letters, digits, dashes or underscores, and keys begin with a letter. The label app is always sluice."
+  }
+}
+
+variable "kms_key" {
+  type        = string
+  default     = null
+  description = "The key in Cloud KMS that encrypts the buckets, the database, the topics and the secret, as projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY. Whoever applies must be allowed to grant rights on it. Null uses keys of Google. For an existing database it cannot be changed: the database would be replaced."
+
+  validation {
+    condition     = var.kms_key == null ? true : can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key))
+    error_message = "A key is written like projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY, without a version."
+  }
+
+  validation {
+    condition     = var.kms_key == null ? true : try(split("/", var.kms_key)[3], var.region) == var.region
+    error_message = "The key must be in the region of the deployment: Cloud SQL accepts no other."
+  }
+}
+
 variable "database_tier" {
   type        = string
   default     = "db-custom-2-7680"

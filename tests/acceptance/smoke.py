@@ -91,12 +91,11 @@ def pushed(api: Api) -> Iterator[Callable[[], dict[str, Any]]]:
 
 
 @contextmanager
-def pulled(project: str) -> Iterator[Callable[[], dict[str, Any]]]:
+def pulled(project: str, topic: str) -> Iterator[Callable[[], dict[str, Any]]]:
     """Pull the events of the dataset from a subscription of this run's own."""
     client = _subscriber(os.environ.get("PUBSUB_EMULATOR_HOST", ""))
     name = f"projects/{project}/subscriptions/smoke-{uuid.uuid4().hex}"
     wanted = f'attributes.dataset = "{DATASET}" AND attributes.state = "done"'
-    topic = f"projects/{project}/topics/status"
     client.create_subscription(request={"name": name, "topic": topic, "filter": wanted})
     try:
         yield lambda: _pull(client, name)
@@ -137,15 +136,21 @@ def wait_for(event: Callable[[], dict[str, Any]], name: str) -> dict[str, Any]:
             return data
 
 
-def check(api: Api, project: str, inbox: str, *, is_pull: bool) -> None:
+def check(api: Api, project: str, inbox: str, topic: str | None) -> None:
     """Upload a file, receive its event, read its rows and undo it.
+
+    Args:
+        api: of the deployment.
+        project: of the deployment.
+        inbox: the bucket.
+        topic: id of the topic to pull the event from; None has it pushed.
 
     Raises:
         SystemExit: a step failed; the message names it.
     """
     run = uuid.uuid4().hex
     api.ask("PUT", f"/v1/datasets/{DATASET}", json=DECLARATION)
-    with pulled(project) if is_pull else pushed(api) as event:
+    with pulled(project, topic) if topic else pushed(api) as event:
         name = drop(project, inbox, run)
         report(f"dropped gs://{inbox}/{name}")
         data = wait_for(event, name)
@@ -174,9 +179,11 @@ def main() -> None:
     parser.add_argument("--project", default=os.environ.get("GOOGLE_CLOUD_PROJECT", "local"))
     parser.add_argument("--api", type=json.loads, default={"all": local}, help="addresses as JSON")
     parser.add_argument("--pull", action="store_true", help="pull the event")
+    parser.add_argument("--topics", type=json.loads, default={}, help="ids of the topics as JSON")
     given = parser.parse_args()
+    topic = given.topics.get("status", f"projects/{given.project}/topics/status")
     api = Api(given.api, os.environ.get("SLUICE_TOKEN", ""))
-    check(api, given.project, given.inbox, is_pull=given.pull)
+    check(api, given.project, given.inbox, topic if given.pull else None)
 
 
 if __name__ == "__main__":

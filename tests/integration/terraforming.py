@@ -28,6 +28,7 @@ TIMEOUT_S = 300
 class Resource:
     """A resource of the state or of a plan."""
 
+    module: str
     type: str
     name: str
     key: str
@@ -56,19 +57,24 @@ class Terraform:
         document = json.loads(self.run("show", "-json", *shown).stdout)
         values = document["planned_values"] if shown else document["values"]
         return [
-            Resource(each["type"], each["name"], str(each.get("index", "")), each["values"])
-            for each in _in_module(values["root_module"])
+            Resource(module, each["type"], each["name"], str(each.get("index", "")), each["values"])
+            for module, each in _in_module(values["root_module"])
         ]
 
     def actions(self, plan: str) -> dict[str, tuple[str, ...]]:
         """Return what a plan in a file does to each resource that it changes, by address."""
         document = json.loads(self.run("show", "-json", plan).stdout)
-        done = {each["address"]: tuple(each["change"]["actions"]) for each in document["resource_changes"]}
-        return {address: each for address, each in done.items() if each not in (("no-op",), ("read",))}
+        done = {
+            each["address"]: tuple(each["change"]["actions"])
+            for each in document["resource_changes"]
+        }
+        return {
+            address: each for address, each in done.items() if each not in (("no-op",), ("read",))
+        }
 
 
-def _in_module(module: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from module.get("resources", [])
+def _in_module(module: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from ((module.get("address", ""), each) for each in module.get("resources", []))
     for each in module.get("child_modules", []):
         yield from _in_module(each)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
+from google.pubsub_v1 import PublisherClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from problems import assert_problem
 
 from sluice.gcloud import dead_letters
@@ -50,6 +53,13 @@ def bury(source: str = "chunks-load", data: bytes = CHUNK, **attributes: str) ->
         f"{SOURCE}TopicPublishTime": "2026-11-28T12:00:00.5+00:00",
     }
     PubsubPublisher("local").publish("dead-letters", [(data, {**added, **attributes})])
+
+
+def create_topics(pubsub: PubsubServer, *topics: str) -> None:
+    with grpc.insecure_channel(pubsub.address) as channel:
+        publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        for topic in topics:
+            publisher.create_topic(name=f"projects/local/topics/{topic}")
 
 
 def receiver(topic: str) -> str:
@@ -108,6 +118,37 @@ def test_a_letter_is_published_again_as_it_was(intake: Client, source: str, topi
     assert act(intake, "replay", letter["id"]) == {"ids": [letter["id"]], "missing": []}
     assert received(subscription) == [(CHUNK, {"ingestion": "7"})]
     assert letters(intake) == []
+
+
+def test_a_deployment_with_a_prefix_uses_topics_and_subscriptions_of_its_own(
+    serve: Serve, pubsub: PubsubServer
+) -> None:
+    create_topics(pubsub, "eu-chunks", "eu-dead-letters")
+    subscriber_client().create_subscription(
+        name="projects/local/subscriptions/eu-dead-letters",
+        topic="projects/local/topics/eu-dead-letters",
+    )
+    subscription = receiver("eu-chunks")
+    added = {f"{SOURCE}Subscription": "eu-chunks-load"}
+    PubsubPublisher("local", "eu").publish("dead-letters", [(CHUNK, added)])
+    intake = serve("intake", name_prefix="eu")
+    (letter,) = letters(intake)
+    assert act(intake, "replay", letter["id"])["ids"] == [letter["id"]]
+    assert received(subscription) == [(CHUNK, {})]
+
+
+def test_the_subscription_of_a_client_has_the_prefix_of_the_deployment(
+    serve: Serve, pubsub: PubsubServer
+) -> None:
+    create_topics(pubsub, "eu-status", "eu-dead-letters")
+    status = serve("status", name_prefix="eu")
+    made = status.post("/v1/subscriptions", json={"endpoint": "http://localhost:9/hook"})
+    assert made.status_code == 201, made.text
+    name = f"projects/local/subscriptions/{made.json['id']}"
+    found = subscriber_client().get_subscription(subscription=name)
+    assert made.json["id"].startswith("eu-push-")
+    assert found.topic == "projects/local/topics/eu-status"
+    assert found.dead_letter_policy.dead_letter_topic == "projects/local/topics/eu-dead-letters"
 
 
 def test_only_the_letters_that_are_named_are_dropped(intake: Client) -> None:

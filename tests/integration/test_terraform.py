@@ -18,6 +18,7 @@ import pytest
 from terraforming import CHECKOUT, Resource, Terraform, of_type, prepare
 
 from sluice.backups.manifest import FOLDER
+from sluice.client.addresses import address_for
 from sluice.ingestion.recovery import RECOVERY_PATH
 from sluice.local.functions import FUNCTIONS, environment
 from sluice.local.scheduler import TIMES
@@ -27,7 +28,7 @@ from sluice.routes import ROUTES
 from sluice.settings import PREFIX, Settings, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 #: Everything that is optional, switched on.
@@ -39,6 +40,15 @@ EVERYTHING = (
 )
 #: Settings that are for the local cloud, and so stay unset.
 LOCAL_SETTINGS = {"authentication", "database_url"}
+#: What all deployments in a project share, and whose names need not differ.
+SHARED = {
+    "google_project",
+    "google_project_service",
+    "google_project_service_identity",
+    "google_monitoring_notification_channel",
+}
+#: Settings that are set only if a variable says so.
+OPTIONAL_SETTINGS = {"name_prefix"}
 #: Variables whose values depend on where a function runs; all others are alike in the cloud and locally.
 OF_THE_PLACE = {
     PREFIX + each
@@ -135,12 +145,102 @@ def test_a_deployment_without_the_module_is_moved_into_it(terraform) -> None:
 
 def test_the_module_is_given_every_variable_and_passes_on_every_output() -> None:
     module = CHECKOUT / "terraform" / "module"
-    variables = set(re.findall(r'^variable "(\w+)"', (module / "variables.tf").read_text(), re.M))
+    variables = set(
+        re.findall(r'^variable "(\w+)"', (module / "variables.tf").read_text(), re.MULTILINE)
+    )
     call = (CHECKOUT / "terraform" / "main.tf").read_text()
-    assert dict(re.findall(r"^  (\w+) += var\.(\w+)$", call, re.M)) == {each: each for each in variables}
-    outputs = re.findall(r'^output "(\w+)"', (module / "outputs.tf").read_text(), re.M)
+    assert dict(re.findall(r"^  (\w+) += var\.(\w+)$", call, re.MULTILINE)) == {
+        each: each for each in variables
+    }
+    outputs = re.findall(r'^output "(\w+)"', (module / "outputs.tf").read_text(), re.MULTILINE)
     passed = (CHECKOUT / "terraform" / "outputs.tf").read_text()
-    assert re.findall(r"= module\.sluice\.(\w+)$", passed, re.M) == outputs
+    assert re.findall(r"= module\.sluice\.(\w+)$", passed, re.MULTILINE) == outputs
+
+
+def test_outputs_name_what_other_configurations_need(terraform) -> None:
+    found = {
+        name: each["value"]
+        for name, each in json.loads(terraform.run("output", "-json").stdout).items()
+    }
+    assert found["topics"] == {name: f"projects/my-sluice-prod/topics/{name}" for name in TOPICS}
+    assert found["buckets"]["inbox"] == found["inbox"] == "my-sluice-prod-inbox"
+    assert found["database"]["connection_name"] == "my-sluice-prod:europe-west1:sluice"
+    assert set(found["addresses"]) == set(DEPLOYED)
+    assert set(found["service_accounts"]) == {
+        *DEPLOYED, "build", "migrate", "push", "client-push", "scheduler",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two(terraform) -> Mapping[str, list[Resource]]:
+    """Two deployments with everything, planned for one project, by their prefixes."""
+    folder = terraform.folder.parent / "two"
+    shutil.copytree(CHECKOUT / "tests" / "integration" / "two_deployments", folder)
+    both = Terraform(folder, terraform.environ)
+    both.run("init", "-input=false")
+    both.run("plan", "-input=false", "-out=two")
+    found = both.resources("two")
+    return {
+        name: [each for each in found if each.module == f"module.{name}"]
+        for name in ("eu", "west-2")
+    }
+
+
+def test_two_deployments_in_a_project_have_no_name_in_common(two) -> None:
+    names = {prefix: set(_names(resources)) for prefix, resources in two.items()}
+    assert len(names["eu"]) > 70
+    assert {kind for kind, *_ in names["eu"]} == {kind for kind, *_ in names["west-2"]}
+    assert not names["eu"] & names["west-2"]
+
+
+def _names(resources: list[Resource]) -> Iterator[tuple[str, ...]]:
+    """Return what a project has only once, besides what all deployments share."""
+    for each in resources:
+        if each.type.endswith("_iam_member") or each.type in SHARED:
+            continue
+        parent = each.values.get("bucket") or each.values.get("instance") or ""
+        for argument in ("account_id", "role_id", "secret_id", "name", "display_name"):
+            if each.values.get(argument):
+                yield each.type, parent, each.values[argument]
+                break
+
+
+def test_functions_of_a_deployment_with_a_prefix_know_it(two) -> None:
+    for each in of_type(two["eu"], "google_cloudfunctions2_function"):
+        variables = _service(each.values)["environment_variables"]
+        assert each.values["name"] == f"eu-{each.key}"
+        assert variables["SLUICE_NAME_PREFIX"] == "eu"
+        assert address_for("https://eu-query-1.europe-west1.run.app", "GET", "/v1/ingestions") == (
+            "https://eu-status-1.europe-west1.run.app"
+        )
+
+
+def test_everything_that_takes_labels_has_them(two) -> None:
+    wanted = {"app": "sluice", "team": "data"}
+    labelled = {
+        each.type: (each.values.get("user_labels") or each.values.get("labels") or {})
+        for each in two["eu"]
+        if {"labels", "user_labels"} & each.values.keys()
+    }
+    (instance,) = of_type(two["eu"], "google_sql_database_instance")
+    labelled["google_sql_database_instance"] = instance.values["settings"][0]["user_labels"]
+    assert len(labelled) > 9
+    assert {
+        kind: wanted.items() <= labels.items() for kind, labels in labelled.items()
+    } == dict.fromkeys(labelled, True)
+
+
+def test_a_key_of_the_customer_encrypts_what_holds_data(two) -> None:
+    key = "projects/keys/locations/europe-west1/keyRings/sluice/cryptoKeys/sluice"
+    for kind in ("google_storage_bucket", "google_pubsub_topic", "google_secret_manager_secret"):
+        found = list(of_type(two["eu"], kind))
+        assert found
+        assert all(key in json.dumps(each.values) for each in found)
+    (instance,) = of_type(two["eu"], "google_sql_database_instance")
+    assert instance.values["encryption_key_name"] == key
+    agents = of_type(two["eu"], "google_kms_crypto_key_iam_member")
+    assert {each.key for each in agents} == {"storage", "pubsub", "sql", "secrets"}
+    assert not list(of_type(two["west-2"], "google_kms_crypto_key_iam_member"))
 
 
 def test_every_function_with_code_is_deployed_under_its_name(functions) -> None:
@@ -159,7 +259,10 @@ def test_a_function_gets_exactly_the_settings_that_its_code_reads(functions, nam
     given = set(service["environment_variables"]) | secrets
     wanted = {
         PREFIX + each.upper()
-        for each in _settings_read(name) - LOCAL_SETTINGS - ELSEWHERE.get(name, set())
+        for each in _settings_read(name)
+        - LOCAL_SETTINGS
+        - OPTIONAL_SETTINGS
+        - ELSEWHERE.get(name, set())
     }
     assert given - {"THREADS", "MALLOC_ARENA_MAX"} == wanted
     assert secrets == wanted & {"SLUICE_TOKEN"}
@@ -503,6 +606,11 @@ def test_wrong_variables_are_refused_with_sentences(terraform) -> None:
 
 def test_the_example_for_trying_out_has_enough_connections(terraform) -> None:
     terraform.run("plan", "-input=false", "-refresh=false", "-var-file=examples/dev.tfvars")
+
+
+def test_the_tests_of_terraform_itself_pass(terraform) -> None:
+    """`terraform/tests` checks the variables and the main switches."""
+    terraform.run("test")
 
 
 def test_everything_can_be_destroyed(terraform) -> None:

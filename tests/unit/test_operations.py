@@ -122,10 +122,10 @@ def test_gcloud_is_given_names_of_the_configuration() -> None:
     assert named["clock"] == {"sluice-recovery"}
     assert named["instances"] == {"sluice"}
     assert named["secrets"] == {"sluice-token"}
-    assert re.search(r'name += "migrate"', CONFIGURATION)
-    assert re.search(r'name += "sluice"', CONFIGURATION)
-    assert 'name             = "sluice-${each.key}"' in CONFIGURATION
-    assert '{ token = "sluice-token" }' in CONFIGURATION
+    assert re.search(r'name += "\$\{local.prefix\}migrate"', CONFIGURATION)
+    assert re.search(r'name += "\$\{local.prefix\}sluice"', CONFIGURATION)
+    assert 'name             = "${local.prefix}sluice-${each.key}"' in CONFIGURATION
+    assert '{ token = "${local.prefix}sluice-token" }' in CONFIGURATION
 
 
 def test_every_alert_is_in_the_manual_and_no_other() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sluice.documents.dead_letters import MAX_LETTERS, DeadLetter, DeadLetterOutcome, DeadLetters
 from sluice.errors import IllegalTransitionError, PubsubUnavailableError
 from sluice.gcloud.subscriber import subscriber_client
+from sluice.settings import prefixed
 
 if TYPE_CHECKING:
     from google.pubsub_v1 import PubsubMessage, ReceivedMessage
@@ -33,16 +34,18 @@ _TIMEOUT_S = 30.0
 
 
 class DeadLetterBox:
-    """The dead letters of a project.
+    """The dead letters of a deployment.
 
     Args:
-        project: its id.
+        project: its project.
         publisher: publishes letters again.
+        name_prefix: what the names of its subscriptions begin with.
     """
 
-    def __init__(self, project: str, publisher: Publisher) -> None:
-        self._path = f"projects/{project}/subscriptions/{SUBSCRIPTION}"
+    def __init__(self, project: str, publisher: Publisher, name_prefix: str = "") -> None:
+        self._path = f"projects/{project}/subscriptions/{prefixed(name_prefix, SUBSCRIPTION)}"
         self._publisher = publisher
+        self._name_prefix = name_prefix
 
     def all(self) -> DeadLetters:
         """Return the letters that Pub/Sub has; it keeps them.
@@ -66,7 +69,7 @@ class DeadLetterBox:
         """
         with self._held() as (held, _):
             found = [each for each in held if each.message.message_id in ids]
-            topics = [_topic(each.message) for each in found]
+            topics = [_topic(each.message, self._name_prefix) for each in found]
             for each, topic in zip(found, topics, strict=True):
                 message = each.message
                 kept = {
@@ -146,16 +149,17 @@ def _source(message: PubsubMessage) -> str:
     return str(message.attributes.get(f"{_ADDED}Subscription", ""))
 
 
-def _topic(message: PubsubMessage) -> str:
+def _topic(message: PubsubMessage, name_prefix: str) -> str:
     source = _source(message)
-    if source.startswith(CLIENT_PREFIX):
+    known = source.removeprefix(prefixed(name_prefix, ""))
+    if known.startswith(CLIENT_PREFIX):
         return TOPICS["status-finish"]
-    if source not in TOPICS:
+    if known not in TOPICS:
         raise IllegalTransitionError(
             f"the dead letter {message.message_id} came from the subscription {source or 'unknown'},"
             f" whose topic is not known; those of {', '.join(TOPICS)} can be replayed"
         )
-    return TOPICS[source]
+    return TOPICS[known]
 
 
 def _letter(message: PubsubMessage) -> DeadLetter:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluice.errors import BodyError, PubsubUnavailableError
 from sluice.escaping import is_storable_text
+from sluice.settings import prefixed
 from sluice.tracing import with_span
 
 if TYPE_CHECKING:
@@ -84,14 +85,15 @@ def _delivery(envelope: object) -> int:
 
 
 class PubsubPublisher:
-    """Publishes to the topics of one project; returns when Pub/Sub has acknowledged the messages.
+    """Publishes to the topics of one deployment; returns when Pub/Sub has acknowledged the messages.
 
     It calls the method `Publish` itself: the batching client publishes from a background thread, which gets
     no CPU after the function has responded.
     """
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, name_prefix: str = "") -> None:
         self._project = project
+        self._name_prefix = name_prefix
 
     def publish(
         self,
@@ -103,7 +105,7 @@ class PubsubPublisher:
         """See `sluice.ports.Publisher`."""
         from google.api_core.exceptions import GoogleAPICallError, RetryError  # noqa: PLC0415
 
-        path = f"projects/{self._project}/topics/{topic}"
+        path = f"projects/{self._project}/topics/{prefixed(self._name_prefix, topic)}"
         client = _client(os.environ.get("PUBSUB_EMULATOR_HOST", ""))
         for batch in _batches(messages):
             request = {

@@ -17,6 +17,7 @@ from sluice.gcloud.subscriber import emulator, subscriber_client
 from sluice.ingestion.outbox import STATUS_TOPIC
 from sluice.postgres.connection import transaction
 from sluice.postgres.named_sql import statement
+from sluice.settings import prefixed
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Row
@@ -86,7 +87,7 @@ class PushSubscriptions:
     """The push subscriptions of a project.
 
     Args:
-        settings: `project`, `push_service_account` (whose token authenticates the pushes).
+        settings: `project`, `name_prefix`, `push_service_account` (whose token authenticates the pushes).
         engine: the database, which stores them.
         actor: who creates and deletes them, for the audit log.
     """
@@ -106,7 +107,7 @@ class PushSubscriptions:
         """
         if urlsplit(spec.endpoint).hostname not in LOCAL_HOSTS:
             self._confirm(spec.endpoint)
-        name = f"push-{uuid.uuid4().hex[:16]}"
+        name = prefixed(self._settings.name_prefix, f"push-{uuid.uuid4().hex[:16]}")
         request = self._request(name, spec)
         values = {
             "id": name,
@@ -174,6 +175,9 @@ class PushSubscriptions:
     def _path(self, kind: str, name: str) -> str:
         return f"projects/{self._settings.project}/{kind}/{name}"
 
+    def _topic(self, name: str) -> str:
+        return self._path("topics", prefixed(self._settings.name_prefix, name))
+
     def _request(self, name: str, spec: SubscriptionSpec) -> dict[str, Any]:
         push: dict[str, Any] = {
             "push_endpoint": spec.endpoint,
@@ -184,7 +188,7 @@ class PushSubscriptions:
             push["oidc_token"] = {"service_account_email": account, "audience": spec.endpoint}
         return {
             "name": self._path("subscriptions", name),
-            "topic": self._path("topics", STATUS_TOPIC),
+            "topic": self._topic(STATUS_TOPIC),
             "push_config": push,
             "filter": spec.filter,
             "enable_message_ordering": True,
@@ -195,7 +199,7 @@ class PushSubscriptions:
                 "maximum_backoff": {"seconds": RETRY_S[1]},
             },
             "dead_letter_policy": {
-                "dead_letter_topic": self._path("topics", "dead-letters"),
+                "dead_letter_topic": self._topic("dead-letters"),
                 "max_delivery_attempts": DELIVERY_ATTEMPTS,
             },
         }

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def _box(call: Call) -> DeadLetterBox:
     from sluice.gcloud.dead_letters import DeadLetterBox  # noqa: PLC0415  # paid where first used
 
-    return DeadLetterBox(call.settings.project, call.environment().publisher)
+    return DeadLetterBox(
+        call.settings.project, call.environment().publisher, call.settings.name_prefix
+    )
 
 
 @operation("listDeadLetters", "Dead letters", answer=documents.DeadLetters)
