@@ -69,7 +69,7 @@ def test_the_command_line_takes_what_the_manual_says(words: list[str]) -> None:
 
 @pytest.mark.parametrize("words", commands_of("terraform"), ids=" ".join)
 def test_terraform_is_given_variables_and_addresses_that_there_are(words: list[str]) -> None:
-    assert words[1] in {"init", "apply", "destroy", "output"}
+    assert words[1] in {"init", "plan", "apply", "destroy", "output"}
     text = " ".join(words)
     assert set(re.findall(r"-var (\w+)=", text)) <= VARIABLES
     for kind, name in re.findall(r"-replace=module\.sluice\.(\w+)\.(\w+)", text):
