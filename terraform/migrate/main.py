@@ -17,11 +17,15 @@ from sluice.settings import read_settings
 HERE = Path(__file__).resolve().parent
 #: JSON: the database user of each function, and of this job, by the function's name.
 USERS_VARIABLE = "DATABASE_USERS"
+#: JSON: the database users of people and groups that read published rows.
+READERS_VARIABLE = "DATABASE_READERS"
 
 if __name__ == "__main__":
     settings = read_settings(required=("database_user",))
     logger = configure_logging("migrate", settings.log_level)
     engine = open_database(settings)
-    for name in prepare(engine, json.loads(os.environ[USERS_VARIABLE]), HERE):
+    users = json.loads(os.environ[USERS_VARIABLE])
+    readers = json.loads(os.environ.get(READERS_VARIABLE, "[]"))
+    for name in prepare(engine, users, HERE, readers):
         logger.info("applied %s", name)
     logger.info("the database is up to date")

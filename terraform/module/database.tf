@@ -50,7 +50,7 @@ resource "google_sql_database_instance" "sluice" {
     connector_enforcement       = "REQUIRED"
 
     ip_configuration {
-      ipv4_enabled                                  = false
+      ipv4_enabled                                  = var.database_has_public_address
       private_network                               = google_compute_network.sluice.id
       enable_private_path_for_google_cloud_services = true
       ssl_mode                                      = "ENCRYPTED_ONLY"
@@ -156,6 +156,42 @@ locals {
     for name in concat(keys(local.functions), ["migrate"]) :
     name => "${local.prefix}sluice-${name}@${var.project_id}.iam"
   }
+}
+
+# People and groups that read published rows with tools of their own. The migration job makes them members of
+# sluice_reader, which reads the views of published rows and nothing else.
+
+locals {
+  kinds_of_readers = {
+    user           = "CLOUD_IAM_USER"
+    group          = "CLOUD_IAM_GROUP"
+    serviceAccount = "CLOUD_IAM_SERVICE_ACCOUNT"
+  }
+  readers = {
+    for each in var.readers : each => {
+      type = local.kinds_of_readers[split(":", each)[0]]
+      name = trimsuffix(split(":", each)[1], ".gserviceaccount.com")
+    }
+  }
+}
+
+resource "google_sql_user" "reader" {
+  for_each = local.readers
+
+  instance = google_sql_database_instance.sluice.name
+  type     = each.value.type
+  name     = each.value.name
+}
+
+resource "google_project_iam_member" "reader" {
+  for_each = {
+    for pair in setproduct(var.readers, ["roles/cloudsql.client", "roles/cloudsql.instanceUser", "roles/cloudsql.studioUser"]) :
+    "${pair[0]} ${pair[1]}" => { member = pair[0], role = pair[1] }
+  }
+
+  project = var.project_id
+  role    = each.value.role
+  member  = each.value.member
 }
 
 resource "google_project_iam_member" "connects" {

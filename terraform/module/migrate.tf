@@ -24,8 +24,11 @@ resource "google_cloud_run_v2_job" "migrate" {
   location            = var.region
   deletion_protection = false # it has no state
 
-  # A new bundle is executed once, and apply fails if the execution fails.
-  run_execution_token = substr(data.archive_file.source["migrate"].output_sha256, 0, 12)
+  # A new bundle, or a change of the readers, is executed once, and apply fails if the execution fails.
+  run_execution_token = join("-", concat(
+    [substr(data.archive_file.source["migrate"].output_sha256, 0, 12)],
+    length(var.readers) == 0 ? [] : [substr(sha256(jsonencode(var.readers)), 0, 8)],
+  ))
 
   template {
     template {
@@ -78,6 +81,7 @@ resource "google_cloud_run_v2_job" "migrate" {
               SLUICE_POOL_SIZE     = "2"
               DATABASE_USERS       = jsonencode(local.database_users)
             },
+            length(var.readers) == 0 ? {} : { DATABASE_READERS = jsonencode([for each in local.readers : each.name]) },
           )
           content {
             name  = env.key
@@ -95,6 +99,7 @@ resource "google_cloud_run_v2_job" "migrate" {
 
   depends_on = [
     google_sql_user.function,
+    google_sql_user.reader,
     google_project_iam_member.connects,
     google_storage_bucket_iam_member.migrate_reads_sources,
   ]

@@ -6,6 +6,7 @@ locals {
   log_metrics = {
     sluice-errors   = { filter = "severity>=ERROR", description = "Records of severity ERROR or worse, by function." }
     sluice-files    = { filter = "jsonPayload.message=\"finished\"", description = "Ingestions that finish has published." }
+    sluice-done     = { filter = "jsonPayload.message=\"done\"", description = "Ingestions whose event `done` was published." }
     sluice-chunks   = { filter = "jsonPayload.message=\"loaded\"", description = "Chunks that load has loaded." }
     sluice-retries  = { filter = "severity=WARNING AND jsonPayload.code=*", description = "Messages that failed with a transient error and are delivered again." }
     sluice-unusable = { filter = "severity=ERROR AND jsonPayload.code=*", description = "Messages and files that failed with a permanent error." }
@@ -21,15 +22,26 @@ locals {
 
   alerts = {
     dead-letters = {
-      title    = "Dead-letter topic is not empty"
+      title    = "A message became a dead letter"
       says     = "A message was refused a hundred times, so a file or one of its chunks is not processed. See the section 'Dead letters' of the operations manual."
-      filter   = "${local.subscription} resource.labels.subscription_id=\"${local.prefix}dead-letters\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
+      filter   = "${local.subscription} resource.labels.subscription_id=monitoring.regex.full_match(\"${join("|", [for name in keys(local.pushes) : "${local.prefix}${name}"])}\") AND metric.type=\"pubsub.googleapis.com/subscription/dead_letter_message_count\""
       above    = 0
-      duration = "60s"
-      aligner  = "ALIGN_MAX"
+      duration = "0s"
+      aligner  = "ALIGN_DELTA"
       reducer  = "REDUCE_SUM"
-      period   = "60s"
-      group_by = []
+      period   = "300s"
+      group_by = ["resource.label.subscription_id"]
+    }
+    client-endpoint = {
+      title    = "An endpoint of a client does not take its events"
+      says     = "A push subscription of a client gave up on an event after twenty attempts. Files are loaded; only the client does not hear of them. Ask its owner, or delete the subscription: see the section 'A dead endpoint' of the operations manual."
+      filter   = "${local.subscription} resource.labels.subscription_id=monitoring.regex.full_match(\"${local.prefix}push-.*\") AND metric.type=\"pubsub.googleapis.com/subscription/dead_letter_message_count\""
+      above    = 0
+      duration = "0s"
+      aligner  = "ALIGN_DELTA"
+      reducer  = "REDUCE_SUM"
+      period   = "300s"
+      group_by = ["resource.label.subscription_id"]
     }
     oldest-message = {
       title    = "A message is older than 15 minutes"
@@ -161,13 +173,68 @@ resource "google_monitoring_notification_channel" "email" {
   depends_on = [google_project_service.enabled]
 }
 
+# Asks for /health of the API every five minutes from three continents. Without a public address there is nothing to ask:
+# Cloud Run refuses requests without an identity.
+resource "google_monitoring_uptime_check_config" "api" {
+  for_each = local.balancer
+
+  display_name     = "${local.title}: the API"
+  period           = "300s"
+  timeout          = "10s"
+  selected_regions = ["EUROPE", "USA", "ASIA_PACIFIC"]
+  user_labels      = local.labels
+
+  http_check {
+    path         = "/health"
+    port         = 443
+    use_ssl      = true
+    validate_ssl = true
+
+    accepted_response_status_codes {
+      status_class = "STATUS_CLASS_2XX"
+    }
+  }
+
+  monitored_resource {
+    type   = "uptime_url"
+    labels = { project_id = var.project_id, host = each.value }
+  }
+
+  depends_on = [google_project_service.enabled]
+}
+
+locals {
+  uptime_alerts = {
+    for name, check in google_monitoring_uptime_check_config.api : "unreachable" => {
+      title    = "The API cannot be reached"
+      says     = "Requests for /health from outside fail. Check the certificate and the DNS record of the domain, then the load balancer and the log of the function intake."
+      filter   = "resource.type=\"uptime_url\" AND metric.type=\"monitoring.googleapis.com/uptime_check/check_passed\" AND metric.labels.check_id=\"${check.uptime_check_id}\""
+      above    = 1
+      duration = "300s"
+      aligner  = "ALIGN_NEXT_OLDER"
+      reducer  = "REDUCE_COUNT_FALSE"
+      period   = "600s"
+      group_by = ["resource.label.host"]
+    }
+  }
+
+  # A line of the log counts, as Pub/Sub has no metric of messages by attribute.
+  silence_alerts = {
+    for hours in var.alert_after_hours_without_files == null ? [] : [var.alert_after_hours_without_files] : "no-files" => {
+      title = "No file was loaded for a long time"
+      says  = "Files are expected more often, see alert_after_hours_without_files. Is the sender still uploading, and does the function split run? Failed files have alerts of their own."
+      query = "(sum(increase(logging_googleapis_com:user_${replace(google_logging_metric.sluice["sluice-done"].name, "-", "_")}{monitored_resource=\"cloud_run_revision\"}[${hours}h])) or vector(0)) < 1"
+    }
+  }
+}
+
 resource "google_monitoring_alert_policy" "alert" {
-  for_each = merge(local.alerts, local.log_alerts)
+  for_each = merge(local.alerts, local.log_alerts, local.uptime_alerts, local.silence_alerts)
 
   display_name          = "${local.title}: ${each.value.title}"
   combiner              = "OR"
   user_labels           = local.labels
-  notification_channels = [for channel in google_monitoring_notification_channel.email : channel.name]
+  notification_channels = concat([for channel in google_monitoring_notification_channel.email : channel.name], var.alert_channels)
 
   documentation {
     content   = each.value.says

@@ -89,6 +89,12 @@ variable "database_disk_gb" {
   }
 }
 
+variable "database_has_public_address" {
+  type        = bool
+  default     = false
+  description = "Whether the database also has a public address, for the Cloud SQL proxy of readers outside the network. No network is admitted to it: it takes connections of the proxy and the connectors only, which Google authenticates. The functions use the private address."
+}
+
 variable "database_max_connections" {
   type        = number
   default     = null
@@ -299,6 +305,17 @@ variable "uploaders" {
   }
 }
 
+variable "readers" {
+  type        = list(string)
+  default     = []
+  description = "The people, groups and service accounts that may log in to the database and read the published rows of all datasets with SQL, such as group:analysts@example.org. They see no other tables and write nothing."
+
+  validation {
+    condition     = alltrue([for each in var.readers : can(regex("^(user|group|serviceAccount):[^@\\sA-Z]+@[^@\\sA-Z]+$", each))])
+    error_message = "A reader is written like user:ADDRESS, group:ADDRESS or serviceAccount:ADDRESS, in lowercase letters, as Cloud SQL writes the names of its users."
+  }
+}
+
 variable "backup_schedule" {
   type        = string
   default     = "30 2 * * *"
@@ -324,6 +341,28 @@ variable "alert_emails" {
   validation {
     condition     = alltrue([for each in var.alert_emails : can(regex("^[^@\\s]+@[^@\\s]+$", each))])
     error_message = "An address is written like ops@example.org."
+  }
+}
+
+variable "alert_channels" {
+  type        = list(string)
+  default     = []
+  description = "Notification channels of Cloud Monitoring that alerts are sent to besides alert_emails, such as PagerDuty, Slack or a webhook, by their ids projects/PROJECT/notificationChannels/NUMBER."
+
+  validation {
+    condition     = alltrue([for each in var.alert_channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", each))])
+    error_message = "A channel is written like projects/PROJECT/notificationChannels/NUMBER, as gcloud beta monitoring channels list shows it."
+  }
+}
+
+variable "alert_after_hours_without_files" {
+  type        = number
+  default     = null
+  description = "The number of hours without a file that is done after which an alert is sent. Null sends none."
+
+  validation {
+    condition     = var.alert_after_hours_without_files == null ? true : contains(range(1, 25), var.alert_after_hours_without_files)
+    error_message = "The number of hours must be a whole number from 1 to 24: alerts look back no further. Null sends no alert."
   }
 }
 

@@ -81,6 +81,13 @@ run "people_are_named_by_address" {
     administrators = ["ada"]
     alert_emails   = ["ops"]
     log_level      = "LOUD"
+    readers        = ["domain:example.org"]
+    alert_channels = ["slack"]
+
+    alert_after_hours_without_files = 48
   }
-  expect_failures = [var.administrators, var.alert_emails, var.log_level]
+  expect_failures = [
+    var.administrators, var.alert_emails, var.log_level, var.readers, var.alert_channels,
+    var.alert_after_hours_without_files,
+  ]
 }

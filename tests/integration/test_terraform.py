@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from terraforming import CHECKOUT, Resource, Terraform, of_type, prepare
 
+from sluice.api.health import HEALTH_PATH
 from sluice.backups.manifest import FOLDER
 from sluice.client.addresses import address_for
 from sluice.ingestion.recovery import RECOVERY_PATH
@@ -36,6 +37,9 @@ EVERYTHING = (
     "-var-file=examples/prod.tfvars",
     "-var=is_protected=false",
     '-var=uploaders=["group:partners@example.org"]',
+    '-var=alert_channels=["projects/ops/notificationChannels/17"]',
+    "-var=alert_after_hours_without_files=24",
+    '-var=readers=["group:analysts@example.org","user:ada@example.org"]',
     '-var=budget={billing_account="012345-6789AB-CDEF01",monthly_amount=300}',
 )
 #: Settings that are for the local cloud, and so stay unset.
@@ -392,7 +396,7 @@ def test_the_state_has_no_secret(terraform, resources) -> None:
     assert not version.values.get("secret_data_wo")
     assert not [each for each in resources if each.type.startswith("random_")]
     users = list(of_type(resources, "google_sql_user"))
-    assert {each.values["type"] for each in users} == {"CLOUD_IAM_SERVICE_ACCOUNT"}
+    assert {each.values["type"].partition("CLOUD_IAM_")[0] for each in users} == {""}
     assert not [each for each in users if each.values.get("password")]
     done = terraform.run(
         "plan", "-input=false", *EVERYTHING, "-var=token_version=2", "-out=rotated"
@@ -475,14 +479,35 @@ def test_the_migration_job_runs_again_with_a_new_bundle_and_knows_all_users(reso
     (source,) = (
         each for each in of_type(resources, "google_storage_bucket_object") if each.key == "migrate"
     )
-    assert job.values["run_execution_token"] in source.values["name"]
+    assert job.values["run_execution_token"].partition("-")[0] in source.values["name"]
     container = job.values["template"][0]["template"][0]["containers"][0]
     assert source.values["name"] in container["args"][0]
     variables = {each["name"]: each["value"] for each in container["env"]}
-    users = {each.key or each.name for each in of_type(resources, "google_sql_user")}
+    users = {
+        each.key or each.name
+        for each in of_type(resources, "google_sql_user")
+        if each.name != "reader"
+    }
     assert users == {*DEPLOYED, "migrate"}
     for user in users:
         assert f"sluice-{user}@" in variables["DATABASE_USERS"]
+
+
+def test_readers_are_users_of_the_database_and_the_migration_job_knows_them(resources) -> None:
+    users = {
+        each.values["name"]: each.values["type"]
+        for each in of_type(resources, "google_sql_user")
+        if each.name == "reader"
+    }
+    assert users == {
+        "analysts@example.org": "CLOUD_IAM_GROUP",
+        "ada@example.org": "CLOUD_IAM_USER",
+    }
+    (job,) = of_type(resources, "google_cloud_run_v2_job")
+    container = job.values["template"][0]["template"][0]["containers"][0]
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    assert set(json.loads(variables["DATABASE_READERS"])) == set(users)
+    assert "-" in job.values["run_execution_token"], "a change of the readers runs the job again"
 
 
 def test_accounts_have_exactly_the_rights_of_the_operations_manual(resources) -> None:
@@ -529,7 +554,8 @@ def _who(member: str) -> str:
         return "Cloud Storage's agent"
     if member == "allUsers":
         return "allUsers"
-    return "uploaders" if member.startswith("group:") else _short(address)
+    groups = {"group:partners@example.org": "uploaders", "group:analysts@example.org": "readers"}
+    return groups.get(member) or ("readers" if member.startswith("user:") else _short(address))
 
 
 def test_bootstrap_prepares_a_project_and_can_be_repeated(tmp_path) -> None:
@@ -553,6 +579,29 @@ def test_bootstrap_prepares_a_project_and_can_be_repeated(tmp_path) -> None:
     assert (tmp_path / "backend.tf").read_text("utf-8") == (
         'terraform {\n  backend "gcs" {\n    bucket = "my-project-terraform"\n    prefix = "sluice"\n  }\n}\n'
     )
+
+
+def test_alerts_are_sent_to_all_channels_and_have_a_condition(resources) -> None:
+    alerts = {e.key: e.values for e in of_type(resources, "google_monitoring_alert_policy")}
+    for each in alerts.values():
+        assert "projects/ops/notificationChannels/17" in each["notification_channels"]
+        assert len(each["notification_channels"]) == 2
+    (check,) = of_type(resources, "google_monitoring_uptime_check_config")
+    assert check.values["http_check"][0]["path"] == HEALTH_PATH
+    (asked,) = alerts["no-files"]["conditions"][0]["condition_prometheus_query_language"]
+    assert "[24h]" in asked["query"]
+
+
+def test_a_dead_endpoint_of_a_client_is_no_alert_on_files(resources) -> None:
+    alerts = {e.key: e.values for e in of_type(resources, "google_monitoring_alert_policy")}
+    for key, names in (
+        ("dead-letters", r"uploads-split|chunks-load|status-finish"),
+        ("oldest-message", r"uploads-split|chunks-load|status-finish"),
+        ("client-endpoint", "push-.*"),
+    ):
+        (threshold,) = alerts[key]["conditions"][0]["condition_threshold"]
+        (found,) = re.findall(r'full_match\("([^"]+)"\)', threshold["filter"])
+        assert set(found.split("|")) == set(names.split("|"))
 
 
 def test_no_account_has_a_basic_role(resources) -> None:

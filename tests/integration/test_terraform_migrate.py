@@ -96,6 +96,36 @@ def test_intake_may_change_what_the_migrations_declared(engines) -> None:
     assert declare(engines["intake"], {**THINGS, "columns": columns}, origin="api")
 
 
+READERS = ("analysts@example.org", "ada@example.org")
+FORBIDDEN_TO_READERS = (
+    "SELECT * FROM store.things",
+    "SELECT * FROM sluice.ingestions",
+    "SELECT * FROM sluice.api_keys",
+    "SELECT * FROM public.sluice_migrations",
+    "DELETE FROM store.things",
+    "INSERT INTO store.things DEFAULT VALUES",
+    "TRUNCATE store.things",
+    "CREATE TABLE public.mine (id integer)",
+    "CREATE SCHEMA mine",
+    "SELECT sluice.find_api_key('x')",
+    "SET ROLE sluice_owner",
+    "SET ROLE sluice_query",
+)
+
+
+def test_a_group_of_readers_reads_published_rows_and_nothing_else(engines, bare_server) -> None:
+    group, person = READERS
+    for name, options in ((group, "NOLOGIN"), (person, f'LOGIN IN ROLE "{group}"')):
+        if not bare_server.psql(f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"):
+            bare_server.psql(f'CREATE ROLE "{name}" {options}')
+    prepare(engines["migrate"], USERS, SCRIPTS, [group])
+    declare(engines["intake"], THINGS, origin="api")
+    engine = create_engine(engines["migrate"].url.set(username=person))
+    assert _may(engine, "SELECT * FROM public.things")
+    assert [each for each in FORBIDDEN_TO_READERS if _may(engine, each)] == []
+    engine.dispose()
+
+
 FORBIDDEN = {
     "query writes": ("query", "DELETE FROM sluice.publications"),
     "query reads below the views": ("query", "SELECT * FROM store.things"),

@@ -9,8 +9,10 @@ has waited for the one that ended.
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
+from sluice.documents.ingestions import State
 from sluice.ingestion.events import Event
 from sluice.ingestion.waiting_files import notify_of_waiting
 from sluice.postgres.connection import transaction
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from sluice.ports import Publisher
 
+LOGGER = logging.getLogger(__name__)
 STATUS_TOPIC = "status"
 _EVENTS_AT_ONCE = 1000
 
@@ -70,3 +73,6 @@ def publish_events(publisher: Publisher, events: Sequence[tuple[Event, Mapping[s
         [(json.dumps(event.body).encode(), attributes) for event, attributes in events],
         ordering_key=str(events[0][0].ingestion),
     )
+    for event, attributes in events:
+        if attributes["state"] == State.DONE:  # counted by an alert on files that do not come
+            LOGGER.info("done", extra={"fields": {"ingestion": event.ingestion}})

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sluice.datasets.identifiers import quote
-from sluice.postgres.connection import run_script, take_role, transaction
+from sluice.postgres.connection import READER, run_script, take_role, transaction
 from sluice.postgres.migrations import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -38,15 +38,21 @@ def user_of(function: str, project: str) -> str:
     return f"sluice-{function}@{project}.iam"
 
 
-def prepare(engine: Engine, users: Mapping[str, str], scripts: Path) -> list[str]:
+def prepare(
+    engine: Engine, users: Mapping[str, str], scripts: Path, readers: Sequence[str] = ()
+) -> list[str]:
     """Create the roles, migrate as the owner of everything, grant the rights; return what was done.
 
     Args:
         engine: connects as a superuser, or as a member of cloudsqlsuperuser; has no connections yet.
         users: the database user of each function, and of the migration job if it is not a superuser.
         scripts: the folder of `roles.sql` and `grants.sql`.
+        readers: the database users of people and groups that read published rows.
     """
     create_roles(engine, users, scripts)
+    with transaction(engine) as connection:
+        for each in readers:
+            connection.exec_driver_sql(f"GRANT {READER} TO {quote(each)}")
     take_role(engine, OWNER)
     engine.dispose()
     done = migrate(engine)
