@@ -15,6 +15,8 @@ module "sluice" {
   database_disk_gb                = var.database_disk_gb
   database_has_public_address     = var.database_has_public_address
   database_max_connections        = var.database_max_connections
+  database_url_secret             = var.database_url_secret
+  database_network                = var.database_network
   backup_days                     = var.backup_days
   is_protected                    = var.is_protected
   max_loaders                     = var.max_loaders

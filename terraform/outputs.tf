@@ -51,7 +51,7 @@ output "buckets" {
 }
 
 output "database" {
-  description = "The instance of Cloud SQL, its name for connectors (project:region:instance), the database and its network."
+  description = "The instance of Cloud SQL, its name for connectors (project:region:instance), the database and its network; null with a database of one's own."
   value       = module.sluice.database
 }
 

@@ -1,12 +1,12 @@
 -- The roles of the database: one that owns everything, one for each function that needs fewer rights, and one for the
 -- SQL of declarations. Runs before the migrations, as a member of cloudsqlsuperuser or, outside Cloud SQL, as a
--- superuser; safe to repeat.
+-- superuser or as the owner of the database with the attribute CREATEROLE; safe to repeat.
 
 DO $$
 DECLARE
     wanted text;
 BEGIN
-    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+    IF NOT (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user) THEN
         -- A membership grants rights, but not the attribute CREATEROLE.
         SET ROLE cloudsqlsuperuser;
     END IF;

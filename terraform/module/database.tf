@@ -1,6 +1,10 @@
-# Cloud SQL for PostgreSQL: instance, database, a user for each service account, the check of its connections.
+# Cloud SQL for PostgreSQL: instance, database, a user for each service account, the check of its connections. Or a
+# database of one's own, whose URL is in a secret.
 
 locals {
+  has_cloud_sql = var.database_url_secret == null
+  url_secret    = local.has_cloud_sql ? {} : { url = var.database_url_secret }
+
   # Memory in MB to connections: https://cloud.google.com/sql/docs/postgres/flags#postgres-m
   connections_by_memory = [
     { from_mb = 122880, connections = 1000 },
@@ -31,6 +35,8 @@ locals {
 }
 
 resource "google_sql_database_instance" "sluice" {
+  count = local.has_cloud_sql ? 1 : 0
+
   name             = "${local.prefix}sluice"
   region           = var.region
   database_version = "POSTGRES_18"
@@ -51,7 +57,7 @@ resource "google_sql_database_instance" "sluice" {
 
     ip_configuration {
       ipv4_enabled                                  = var.database_has_public_address
-      private_network                               = google_compute_network.sluice.id
+      private_network                               = google_compute_network.sluice[0].id
       enable_private_path_for_google_cloud_services = true
       ssl_mode                                      = "ENCRYPTED_ONLY"
     }
@@ -124,8 +130,10 @@ resource "google_sql_database_instance" "sluice" {
 }
 
 resource "google_sql_database" "sluice" {
+  count = local.has_cloud_sql ? 1 : 0
+
   name     = "sluice"
-  instance = google_sql_database_instance.sluice.name
+  instance = google_sql_database_instance.sluice[0].name
 
   # Its objects belong to roles of the instance, which only deleting the instance removes.
   deletion_policy = "ABANDON"
@@ -134,16 +142,18 @@ resource "google_sql_database" "sluice" {
 # Users log in with the token of their service account; there are no passwords.
 
 resource "google_sql_user" "function" {
-  for_each = local.functions
+  for_each = local.has_cloud_sql ? local.functions : {}
 
-  instance        = google_sql_database_instance.sluice.name
+  instance        = google_sql_database_instance.sluice[0].name
   type            = "CLOUD_IAM_SERVICE_ACCOUNT"
   name            = local.database_users[each.key]
   deletion_policy = "ABANDON" # it may own tables
 }
 
 resource "google_sql_user" "migrate" {
-  instance        = google_sql_database_instance.sluice.name
+  count = local.has_cloud_sql ? 1 : 0
+
+  instance        = google_sql_database_instance.sluice[0].name
   type            = "CLOUD_IAM_SERVICE_ACCOUNT"
   name            = local.database_users["migrate"]
   database_roles  = ["cloudsqlsuperuser"] # creates the roles of the others
@@ -178,7 +188,7 @@ locals {
 resource "google_sql_user" "reader" {
   for_each = local.readers
 
-  instance = google_sql_database_instance.sluice.name
+  instance = google_sql_database_instance.sluice[0].name
   type     = each.value.type
   name     = each.value.name
 }
@@ -196,7 +206,7 @@ resource "google_project_iam_member" "reader" {
 
 resource "google_project_iam_member" "connects" {
   for_each = merge([
-    for name in concat(keys(local.functions), ["migrate"]) : {
+    for name in local.has_cloud_sql ? concat(keys(local.functions), ["migrate"]) : [] : {
       "${name}-client" = { account = name, role = "roles/cloudsql.client" }
       "${name}-user"   = { account = name, role = "roles/cloudsql.instanceUser" }
     }
@@ -209,4 +219,32 @@ resource "google_project_iam_member" "connects" {
     ? google_service_account.migrate.member
     : google_service_account.function[each.value.account].member
   )
+}
+
+# A database of one's own: who may read its URL.
+
+resource "google_secret_manager_secret_iam_member" "reads_url" {
+  for_each = toset(local.has_cloud_sql ? [] : concat(keys(local.functions), ["migrate"]))
+
+  project   = split("/", var.database_url_secret)[1]
+  secret_id = split("/", var.database_url_secret)[3]
+  role      = "roles/secretmanager.secretAccessor"
+  member = (
+    each.key == "migrate" ? google_service_account.migrate.member : google_service_account.function[each.key].member
+  )
+}
+
+moved {
+  from = google_sql_database_instance.sluice
+  to   = google_sql_database_instance.sluice[0]
+}
+
+moved {
+  from = google_sql_database.sluice
+  to   = google_sql_database.sluice[0]
+}
+
+moved {
+  from = google_sql_user.migrate
+  to   = google_sql_user.migrate[0]
 }

@@ -8,8 +8,10 @@ locals {
     {
       storage = "serviceAccount:${data.google_storage_project_service_account.agent.email_address}"
       pubsub  = local.pubsub_agent
-      sql     = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-cloud-sql.iam.gserviceaccount.com"
     },
+    local.has_cloud_sql ? {
+      sql = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-cloud-sql.iam.gserviceaccount.com"
+    } : {},
     local.has_load_balancer ? {
       secrets = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
     } : {},
@@ -20,7 +22,8 @@ locals {
 resource "google_project_service_identity" "encrypting" {
   provider = google-beta
   for_each = var.kms_key == null ? toset([]) : toset(concat(
-    ["sqladmin.googleapis.com"], local.has_load_balancer ? ["secretmanager.googleapis.com"] : []
+    local.has_cloud_sql ? ["sqladmin.googleapis.com"] : [],
+    local.has_load_balancer ? ["secretmanager.googleapis.com"] : []
   ))
 
   project = var.project_id

@@ -84,13 +84,14 @@ locals {
   for_clients = toset([for name, each in local.functions : name if each.is_for_clients])
 
   # Settings of all functions, and the values of those that only some read.
-  common_settings = {
-    database_instance = google_sql_database_instance.sluice.connection_name
-    database_name     = google_sql_database.sluice.name
-    database_ip_type  = "private"
-    log_level         = var.log_level
-    traces_endpoint   = var.traces_endpoint
-  }
+  common_settings = merge(
+    { log_level = var.log_level, traces_endpoint = var.traces_endpoint },
+    local.has_cloud_sql ? {
+      database_instance = google_sql_database_instance.sluice[0].connection_name
+      database_name     = google_sql_database.sluice[0].name
+      database_ip_type  = "private"
+    } : {},
+  )
   settings = {
     project              = var.project_id
     inbox                = google_storage_bucket.inbox.name
@@ -208,7 +209,7 @@ resource "google_cloudfunctions2_function" "function" {
     max_instance_count               = each.value.max_instances
     timeout_seconds                  = each.value.timeout_s
     service_account_email            = google_service_account.function[each.key].email
-    direct_vpc_egress                = "VPC_EGRESS_PRIVATE_RANGES_ONLY"
+    direct_vpc_egress                = length(local.egresses) == 0 ? null : "VPC_EGRESS_PRIVATE_RANGES_ONLY"
 
     # Pub/Sub and Cloud Scheduler of the same project are internal.
     ingress_settings = (
@@ -216,9 +217,12 @@ resource "google_cloudfunctions2_function" "function" {
       local.has_load_balancer ? "ALLOW_INTERNAL_AND_GCLB" : "ALLOW_ALL"
     )
 
-    direct_vpc_network_interface {
-      network    = google_compute_network.sluice.id
-      subnetwork = google_compute_subnetwork.functions.id
+    dynamic "direct_vpc_network_interface" {
+      for_each = local.egresses
+      content {
+        network    = direct_vpc_network_interface.value.network
+        subnetwork = direct_vpc_network_interface.value.subnetwork
+      }
     }
 
     environment_variables = merge(
@@ -227,6 +231,7 @@ resource "google_cloudfunctions2_function" "function" {
       # long record or request of each. Two files are split at a time, and two large requests handled.
       contains(["split", "intake"], each.key) ? { MALLOC_ARENA_MAX = "2" } : {},
       { for name, value in local.common_settings : "SLUICE_${upper(name)}" => value },
+      local.has_cloud_sql ? { SLUICE_DATABASE_USER = google_sql_user.function[each.key].name } : {},
       var.name_prefix == "" ? {} : { SLUICE_NAME_PREFIX = var.name_prefix },
       { for name in each.value.settings : "SLUICE_${upper(name)}" => tostring(local.settings[name]) },
       each.value.is_for_clients ? { SLUICE_REQUESTS_AT_ONCE = tostring(max(1, floor(each.value.concurrency / 2))) } : {},
@@ -237,7 +242,6 @@ resource "google_cloudfunctions2_function" "function" {
         ))
       },
       {
-        SLUICE_DATABASE_USER = google_sql_user.function[each.key].name
         # What one of the owners creates, the others may change.
         SLUICE_DATABASE_ROLE = contains(["intake", "backup"], each.key) ? "sluice_owner" : "sluice_${each.key}"
         SLUICE_POOL_SIZE     = tostring(each.value.pool_size)
@@ -255,6 +259,16 @@ resource "google_cloudfunctions2_function" "function" {
         version    = secret_environment_variables.value.version
       }
     }
+
+    dynamic "secret_environment_variables" {
+      for_each = local.url_secret
+      content {
+        key        = "SLUICE_DATABASE_URL"
+        project_id = split("/", secret_environment_variables.value)[1]
+        secret     = split("/", secret_environment_variables.value)[3]
+        version    = "latest"
+      }
+    }
   }
 
   # The image is built with these rights, and the code requires the migrated schema.
@@ -262,6 +276,7 @@ resource "google_cloudfunctions2_function" "function" {
     google_project_iam_member.build,
     google_project_iam_member.connects,
     google_secret_manager_secret_iam_member.function_reads_token,
+    google_secret_manager_secret_iam_member.reads_url,
     google_cloud_run_v2_job.migrate,
   ]
 }

@@ -36,12 +36,15 @@ resource "google_cloud_run_v2_job" "migrate" {
       max_retries     = 1
       timeout         = "3600s"
 
-      vpc_access {
-        egress = "PRIVATE_RANGES_ONLY"
+      dynamic "vpc_access" {
+        for_each = local.egresses
+        content {
+          egress = "PRIVATE_RANGES_ONLY"
 
-        network_interfaces {
-          network    = google_compute_network.sluice.id
-          subnetwork = google_compute_subnetwork.functions.id
+          network_interfaces {
+            network    = vpc_access.value.network
+            subnetwork = vpc_access.value.subnetwork
+          }
         }
       }
 
@@ -76,16 +79,29 @@ resource "google_cloud_run_v2_job" "migrate" {
         dynamic "env" {
           for_each = merge(
             { for name, value in local.common_settings : "SLUICE_${upper(name)}" => value },
-            {
-              SLUICE_DATABASE_USER = google_sql_user.migrate.name
-              SLUICE_POOL_SIZE     = "2"
+            { SLUICE_POOL_SIZE = "2" },
+            local.has_cloud_sql ? {
+              SLUICE_DATABASE_USER = google_sql_user.migrate[0].name
               DATABASE_USERS       = jsonencode(local.database_users)
-            },
+            } : {},
             length(var.readers) == 0 ? {} : { DATABASE_READERS = jsonencode([for each in local.readers : each.name]) },
           )
           content {
             name  = env.key
             value = env.value
+          }
+        }
+
+        dynamic "env" {
+          for_each = local.url_secret
+          content {
+            name = "SLUICE_DATABASE_URL"
+            value_source {
+              secret_key_ref {
+                secret  = env.value
+                version = "latest"
+              }
+            }
           }
         }
       }
@@ -95,12 +111,18 @@ resource "google_cloud_run_v2_job" "migrate" {
   # `gcloud run jobs execute` notes itself in the job.
   lifecycle {
     ignore_changes = [client, client_version]
+
+    precondition {
+      condition     = local.has_cloud_sql || var.database_max_connections == null ? true : local.wanted_connections <= var.database_max_connections
+      error_message = "The functions may open ${local.wanted_connections} connections, the database takes database_max_connections = ${coalesce(var.database_max_connections, 0)}. Lower max_loaders or max_api_instances."
+    }
   }
 
   depends_on = [
     google_sql_user.function,
     google_sql_user.reader,
     google_project_iam_member.connects,
+    google_secret_manager_secret_iam_member.reads_url,
     google_storage_bucket_iam_member.migrate_reads_sources,
   ]
 }

@@ -15,10 +15,12 @@ locals {
   # What the dashboard shows.
   all_subscriptions = "resource.type=\"pubsub_subscription\" resource.labels.subscription_id=monitoring.regex.full_match(\"${local.prefix}(${join("|", keys(local.pushes))}|dead-letters|push-.*)\")"
   all_functions     = "resource.type=\"cloud_run_revision\" resource.labels.service_name=monitoring.regex.full_match(\"${local.prefix}(${join("|", keys(local.functions))})\")"
-  all_databases     = "resource.type=\"cloudsql_database\" resource.labels.database_id=\"${var.project_id}:${google_sql_database_instance.sluice.name}\""
+  all_databases     = "resource.type=\"cloudsql_database\" resource.labels.database_id=\"${var.project_id}:${local.instance_name}\""
+
+  instance_name = join("", google_sql_database_instance.sluice[*].name)
 
   subscription = "resource.type=\"pubsub_subscription\" AND"
-  instance     = "resource.type=\"cloudsql_database\" AND resource.labels.database_id=\"${var.project_id}:${google_sql_database_instance.sluice.name}\" AND"
+  instance     = "resource.type=\"cloudsql_database\" AND resource.labels.database_id=\"${var.project_id}:${local.instance_name}\" AND"
 
   alerts = {
     dead-letters = {
@@ -87,6 +89,9 @@ locals {
       period   = "300s"
       group_by = ["resource.label.service_name"]
     }
+  }
+
+  database_alerts = { for name, each in {
     connections = {
       title    = "The database is short of connections"
       says     = "More than 80 per cent of the connections are in use. terraform plan checks that the functions have enough, so other clients are connected too."
@@ -120,7 +125,7 @@ locals {
       period   = "300s"
       group_by = []
     }
-  }
+  } : name => each if local.has_cloud_sql }
 }
 
 # Alerts on what is logged. A metric made from logs is unknown to Cloud Monitoring for minutes after its creation, and an
@@ -229,7 +234,7 @@ locals {
 }
 
 resource "google_monitoring_alert_policy" "alert" {
-  for_each = merge(local.alerts, local.log_alerts, local.uptime_alerts, local.silence_alerts)
+  for_each = merge(local.alerts, local.database_alerts, local.log_alerts, local.uptime_alerts, local.silence_alerts)
 
   display_name          = "${local.title}: ${each.value.title}"
   combiner              = "OR"
@@ -299,7 +304,7 @@ resource "google_monitoring_dashboard" "sluice" {
     mosaicLayout = {
       columns = 12
       tiles = [
-        for index, chart in [
+        for index, chart in [for each in [
           { title = "Messages waiting", filter = "${local.all_subscriptions} metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\"", aligner = "ALIGN_MAX", group_by = ["resource.label.subscription_id"] },
           { title = "Oldest message, seconds", filter = "${local.all_subscriptions} metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"", aligner = "ALIGN_MAX", group_by = ["resource.label.subscription_id"] },
           { title = "Chunks loaded a second", filter = "resource.type=\"cloud_run_revision\" metric.type=\"logging.googleapis.com/user/${google_logging_metric.sluice["sluice-chunks"].name}\"", aligner = "ALIGN_RATE", group_by = [] },
@@ -308,7 +313,7 @@ resource "google_monitoring_dashboard" "sluice" {
           { title = "Instances", filter = "${local.all_functions} metric.type=\"run.googleapis.com/container/instance_count\"", aligner = "ALIGN_MAX", group_by = ["resource.label.service_name"] },
           { title = "Connections to the database", filter = "${local.all_databases} metric.type=\"cloudsql.googleapis.com/database/postgresql/num_backends\"", aligner = "ALIGN_MAX", group_by = [] },
           { title = "Processor and disk of the database", filter = "${local.all_databases} metric.type=\"cloudsql.googleapis.com/database/cpu/utilization\"", aligner = "ALIGN_MEAN", group_by = [] },
-          ] : merge(
+          ] : each if local.has_cloud_sql || !strcontains(each.title, "database")] : merge(
           # Google leaves out positions of zero, which every plan would add again.
           { for axis, position in { xPos = (index % 2) * 6, yPos = floor(index / 2) * 4 } : axis => position if position > 0 },
           {

@@ -45,7 +45,7 @@ output "migrate" {
 
 output "connections" {
   description = "The connections that the functions may open, and the connections that the database allows."
-  value       = { wanted = local.wanted_connections, available = local.max_connections }
+  value       = { wanted = local.wanted_connections, available = local.has_cloud_sql ? local.max_connections : var.database_max_connections }
 }
 
 # For other configurations and programs.
@@ -65,13 +65,13 @@ output "buckets" {
 }
 
 output "database" {
-  description = "The instance of Cloud SQL, its name for connectors (project:region:instance), the database and its network."
-  value = {
-    instance        = google_sql_database_instance.sluice.name
-    connection_name = google_sql_database_instance.sluice.connection_name
-    name            = google_sql_database.sluice.name
-    network         = google_compute_network.sluice.id
-  }
+  description = "The instance of Cloud SQL, its name for connectors (project:region:instance), the database and its network; null with a database of one's own."
+  value = local.has_cloud_sql ? {
+    instance        = google_sql_database_instance.sluice[0].name
+    connection_name = google_sql_database_instance.sluice[0].connection_name
+    name            = google_sql_database.sluice[0].name
+    network         = google_compute_network.sluice[0].id
+  } : null
 }
 
 output "service_accounts" {

@@ -1,7 +1,10 @@
 # The Google Cloud services that must be enabled. They stay enabled after `terraform destroy`.
 
 resource "google_project_service" "enabled" {
-  for_each = toset(concat(var.budget == null ? [] : ["billingbudgets.googleapis.com"], [
+  for_each = toset(concat(var.budget == null ? [] : ["billingbudgets.googleapis.com"], local.has_cloud_sql ? [
+    "servicenetworking.googleapis.com", # private connections to the database
+    "sqladmin.googleapis.com",
+    ] : [], [
     "artifactregistry.googleapis.com", # stores the images that Cloud Functions builds
     "cloudbuild.googleapis.com",       # builds them
     "cloudfunctions.googleapis.com",
@@ -15,9 +18,7 @@ resource "google_project_service" "enabled" {
     "pubsub.googleapis.com",
     "run.googleapis.com",
     "secretmanager.googleapis.com",
-    "servicenetworking.googleapis.com", # private connections to the database
-    "serviceusage.googleapis.com",      # enables the others; so does `bootstrap.sh`
-    "sqladmin.googleapis.com",
+    "serviceusage.googleapis.com", # enables the others; so does `bootstrap.sh`
     "storage.googleapis.com",
   ]))
 

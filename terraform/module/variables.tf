@@ -106,6 +106,36 @@ variable "database_max_connections" {
   }
 }
 
+variable "database_url_secret" {
+  type        = string
+  default     = null
+  description = "The secret in Secret Manager that holds the URL of a PostgreSQL 18 of your own, as projects/PROJECT/secrets/NAME; the URL is written like postgresql+pg8000://USER:PASSWORD@HOST:5432/DATABASE. Null creates an instance of Cloud SQL."
+
+  validation {
+    condition     = var.database_url_secret == null ? true : can(regex("^projects/[^/]+/secrets/[A-Za-z0-9_-]+$", var.database_url_secret))
+    error_message = "The secret is written like projects/PROJECT/secrets/NAME, without a version."
+  }
+
+  validation {
+    condition     = var.database_url_secret == null ? true : length(var.readers) == 0 && !var.database_has_public_address && !var.database_is_highly_available
+    error_message = "readers, database_has_public_address and database_is_highly_available are for Cloud SQL; in a database of your own, do the same there and leave them out."
+  }
+}
+
+variable "database_network" {
+  type = object({
+    network    = string
+    subnetwork = string
+  })
+  default     = null
+  description = "The network and subnetwork, by their ids, through which the functions reach the database of database_url_secret at a private address (Direct VPC egress). Null reaches public addresses only."
+
+  validation {
+    condition     = var.database_network == null ? true : var.database_url_secret != null
+    error_message = "database_network is for a database of your own, see database_url_secret; Cloud SQL gets a network of its own."
+  }
+}
+
 variable "backup_days" {
   type        = number
   default     = 7

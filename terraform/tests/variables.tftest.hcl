@@ -75,6 +75,15 @@ run "sizes_out_of_range_are_refused" {
   ]
 }
 
+run "what_is_for_cloud_sql_is_refused_with_a_database_of_ones_own" {
+  command = plan
+  variables {
+    database_url_secret = "projects/my-project/secrets/postgresql"
+    readers             = ["group:analysts@example.org"]
+  }
+  expect_failures = [var.database_url_secret]
+}
+
 run "people_are_named_by_address" {
   command = plan
   variables {
@@ -84,10 +93,13 @@ run "people_are_named_by_address" {
     readers        = ["domain:example.org"]
     alert_channels = ["slack"]
 
+    database_network = { network = "n", subnetwork = "s" }
+
     alert_after_hours_without_files = 48
   }
   expect_failures = [
     var.administrators, var.alert_emails, var.log_level, var.readers, var.alert_channels,
+    var.database_network,
     var.alert_after_hours_without_files,
   ]
 }

@@ -139,6 +139,9 @@ def test_a_deployment_without_the_module_is_moved_into_it(terraform) -> None:
     document = json.loads(state.replace("module.sluice.", ""))
     for each in document["resources"]:
         each.pop("module", None)
+        for instance in each["instances"]:  # what there is one of, or none, had no number
+            if instance.get("index_key") == 0:
+                del instance["index_key"]
     before = terraform.folder / "before.tfstate"
     before.write_text(json.dumps(document), "utf-8")
     terraform.run(
@@ -626,6 +629,44 @@ def test_every_optional_part_can_be_left_out(terraform) -> None:
     for each in of_type(small, "google_cloudfunctions2_function"):
         assert not _service(each.values).get("secret_environment_variables")
     assert not [each for each in small if each.values.get("member") == "allUsers"]
+
+
+def test_a_database_of_ones_own_needs_nothing_of_cloud_sql(terraform) -> None:
+    network = '{network="projects/p/global/networks/n",subnetwork="projects/p/regions/r/subnetworks/s"}'
+    terraform.run(
+        "plan", "-input=false", "-var-file=examples/dev.tfvars", "-out=own",
+        f"-state={terraform.folder / 'none.tfstate'}",
+        "-var=database_url_secret=projects/secrets/secrets/postgresql", f"-var=database_network={network}",
+    )  # fmt: skip
+    own = terraform.resources("own")
+    assert not [
+        each
+        for each in own
+        if each.type.startswith(("google_sql_", "google_compute_", "google_service_net"))
+    ]
+    assert not [
+        each for each in own if str(each.values.get("role", "")).startswith("roles/cloudsql")
+    ]
+    url = {"SLUICE_DATABASE_URL"}
+    for each in of_type(own, "google_cloudfunctions2_function"):
+        service = _service(each.values)
+        (secret,) = service["secret_environment_variables"]
+        assert (secret["key"], secret["project_id"], secret["secret"]) == (
+            "SLUICE_DATABASE_URL", "secrets", "postgresql",
+        )  # fmt: skip
+        assert not {"SLUICE_DATABASE_USER", "SLUICE_DATABASE_INSTANCE"} & set(
+            service["environment_variables"]
+        )
+        assert service["direct_vpc_network_interface"][0]["subnetwork"].endswith("/subnetworks/s")
+    (job,) = of_type(own, "google_cloud_run_v2_job")
+    container = job.values["template"][0]["template"][0]["containers"][0]
+    assert url == {each["name"] for each in container["env"] if each["value_source"]}
+    readers = {
+        each.key
+        for each in of_type(own, "google_secret_manager_secret_iam_member")
+        if each.name == "reads_url"
+    }
+    assert readers == {*DEPLOYED, "migrate"}
 
 
 def test_too_many_connections_fail_the_plan_with_a_sentence(terraform) -> None:

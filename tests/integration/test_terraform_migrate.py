@@ -17,7 +17,7 @@ from sluice.gcloud.push_subscriptions import SubscriptionSpec
 from sluice.postgres.connection import sqlstate, take_role, transaction
 from sluice.postgres.declare import declare
 from sluice.postgres.named_sql import statement
-from sluice.postgres.roles import FUNCTIONS, MIGRATE, prepare, role_of, user_of
+from sluice.postgres.roles import FUNCTIONS, MIGRATE, everyone, prepare, role_of, user_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,6 +124,37 @@ def test_a_group_of_readers_reads_published_rows_and_nothing_else(engines, bare_
     assert _may(engine, "SELECT * FROM public.things")
     assert [each for each in FORBIDDEN_TO_READERS if _may(engine, each)] == []
     engine.dispose()
+
+
+#: Roles of a server belong to all its databases: another test may have made them.
+ROLES = ("owner", "split", "load", "finish", "query", "status", "reader")
+
+
+def test_a_database_of_ones_own_has_one_login_and_the_same_roles(bare_server) -> None:
+    database = f"own_{uuid.uuid4().hex}"
+    bare_server.create_database(database)
+    if not bare_server.psql("SELECT 1 FROM pg_roles WHERE rolname = 'app'"):
+        bare_server.psql("CREATE ROLE app LOGIN CREATEROLE")
+    bare_server.psql(f'ALTER DATABASE "{database}" OWNER TO app')
+    for role in ROLES:
+        if bare_server.psql(f"SELECT 1 FROM pg_roles WHERE rolname = 'sluice_{role}'"):
+            bare_server.psql(
+                f"GRANT sluice_{role} TO app WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+            )
+    url = make_url(bare_server.url(database)).set(username="app")
+    job = create_engine(url)
+    assert "0001_schema" in prepare(job, everyone(job), SCRIPTS)
+    declare(job, THINGS, origin="api")
+    job.dispose()
+    own = {name: create_engine(url) for name in FUNCTIONS}
+    for name, engine in own.items():
+        take_role(engine, role_of(name))
+    assert _may(own["query"], "SELECT * FROM public.things")
+    # One login may take each of the roles; a function keeps to the one of its setting.
+    changes = {what: each for what, each in FORBIDDEN.items() if "SET ROLE" not in each[1]}
+    assert [what for what, (name, sql) in changes.items() if _may(own[name], sql)] == []
+    for engine in own.values():
+        engine.dispose()
 
 
 FORBIDDEN = {

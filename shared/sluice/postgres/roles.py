@@ -38,6 +38,11 @@ def user_of(function: str, project: str) -> str:
     return f"sluice-{function}@{project}.iam"
 
 
+def everyone(engine: Engine) -> dict[str, str]:
+    """Return the user of an engine as that of all functions, for a database where they share one login."""
+    return dict.fromkeys((*FUNCTIONS, MIGRATE), engine.url.username or "")
+
+
 def prepare(
     engine: Engine, users: Mapping[str, str], scripts: Path, readers: Sequence[str] = ()
 ) -> list[str]:
