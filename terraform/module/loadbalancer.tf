@@ -178,6 +178,7 @@ resource "google_compute_security_policy" "api" {
 
   name        = "${local.prefix}sluice-api"
   description = "Limits the rate of requests from one address."
+  labels      = local.labels
 
   rule {
     action      = "throttle"

@@ -632,7 +632,9 @@ def test_every_optional_part_can_be_left_out(terraform) -> None:
 
 
 def test_a_database_of_ones_own_needs_nothing_of_cloud_sql(terraform) -> None:
-    network = '{network="projects/p/global/networks/n",subnetwork="projects/p/regions/r/subnetworks/s"}'
+    network = (
+        '{network="projects/p/global/networks/n",subnetwork="projects/p/regions/r/subnetworks/s"}'
+    )
     terraform.run(
         "plan", "-input=false", "-var-file=examples/dev.tfvars", "-out=own",
         f"-state={terraform.folder / 'none.tfstate'}",
