@@ -135,13 +135,14 @@ def test_a_second_plan_changes_nothing(terraform) -> None:
 
 
 def test_a_deployment_without_the_module_is_moved_into_it(terraform) -> None:
-    state = (terraform.folder / "terraform.tfstate").read_text("utf-8")
-    document = json.loads(state.replace("module.sluice.", ""))
+    document = json.loads((terraform.folder / "terraform.tfstate").read_text("utf-8"))
+    moved = set(re.findall(r"from = (\S+)", (terraform.folder / "moved.tf").read_text("utf-8")))
     for each in document["resources"]:
-        each.pop("module", None)
-        for instance in each["instances"]:  # what there is one of, or none, had no number
-            if instance.get("index_key") == 0:
-                del instance["index_key"]
+        if f"{each['type']}.{each['name']}" in moved:
+            del each["module"]
+            for instance in each["instances"]:  # what there is one of, or none, had no number
+                if instance.get("index_key") == 0:
+                    del instance["index_key"]
     before = terraform.folder / "before.tfstate"
     before.write_text(json.dumps(document), "utf-8")
     terraform.run(
@@ -487,7 +488,7 @@ def test_the_migration_job_runs_again_with_a_new_bundle_and_knows_all_users(reso
     assert source.values["name"] in container["args"][0]
     variables = {each["name"]: each["value"] for each in container["env"]}
     users = {
-        each.key or each.name
+        each.name if each.name == "migrate" else each.key
         for each in of_type(resources, "google_sql_user")
         if each.name != "reader"
     }
