@@ -28,8 +28,10 @@ run "names_that_are_too_long_or_malformed_are_refused" {
     labels      = { Team = "data" }
     kms_key     = "sluice"
     api_domain  = "https://sluice.example.org/"
+
+    database_network = { network = "n", subnetwork = "s" }
   }
-  expect_failures = [var.name_prefix, var.labels, var.kms_key, var.api_domain]
+  expect_failures = [var.name_prefix, var.labels, var.kms_key, var.api_domain, var.database_network]
 }
 
 run "the_label_app_is_taken_and_the_key_is_in_the_region" {
@@ -93,13 +95,10 @@ run "people_are_named_by_address" {
     readers        = ["domain:example.org"]
     alert_channels = ["slack"]
 
-    database_network = { network = "n", subnetwork = "s" }
-
     alert_after_hours_without_files = 48
   }
   expect_failures = [
     var.administrators, var.alert_emails, var.log_level, var.readers, var.alert_channels,
-    var.database_network,
     var.alert_after_hours_without_files,
   ]
 }
