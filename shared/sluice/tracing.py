@@ -115,6 +115,6 @@ def join(parent: str) -> None:
 
 
 def with_span(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Return the attributes of a message, with the span that publishes it."""
+    """Return the attributes of a message, with the span that publishes it unless they name one."""
     span = current_span()
-    return {**attributes, ATTRIBUTE: span.header} if span else dict(attributes)
+    return {ATTRIBUTE: span.header, **attributes} if span else dict(attributes)

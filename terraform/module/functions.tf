@@ -131,7 +131,7 @@ locals {
   # `gcloud auth print-identity-token` of a person is for gcloud itself, which Cloud Run accepts, too.
   tool_audiences = local.has_load_balancer ? [] : ["32555940559.apps.googleusercontent.com"]
 
-  runtime = "python311" # the version that the tests run on
+  runtime = "python313" # cloudbuild.yaml tests it
 }
 
 # Sources: the same files as functions/bundle.py writes; a test compares the two. An archive is named by the hash of

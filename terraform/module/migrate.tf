@@ -58,7 +58,7 @@ resource "google_cloud_run_v2_job" "migrate" {
       }
 
       containers {
-        image   = "docker.io/library/python:3.11-slim"
+        image   = "docker.io/library/python:3.13-slim"
         command = ["/bin/sh", "-euc"]
         args = [join("\n", [
           "python -m zipfile -e /sources/${google_storage_bucket_object.source["migrate"].name} /tmp/job",

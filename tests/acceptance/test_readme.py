@@ -197,7 +197,7 @@ def test_an_example_runs(
 
 def test_no_example_is_left_out() -> None:
     found = {each.name for each in (ROOT / "docs" / "examples").iterdir() if each.is_file()}
-    assert found == {*EXAMPLES, "upload_in_pieces.py"}
+    assert found == {*EXAMPLES, "deploy.yaml", "upload_in_pieces.py"}
 
 
 def test_every_kind_of_upload_is_loaded(client: Client) -> None:

@@ -16,6 +16,7 @@ from sluice.gcloud.pubsub import PubsubPublisher
 from sluice.gcloud.subscriber import subscriber_client
 from sluice.local.provision import create_topology
 from sluice.local.topology import SUBSCRIPTIONS
+from sluice.tracing import ATTRIBUTE
 
 if TYPE_CHECKING:
     from google.pubsub_v1 import SubscriberClient
@@ -113,10 +114,14 @@ def test_a_letter_says_what_it_is_about_and_stays_when_it_is_listed(intake: Clie
 )
 def test_a_letter_is_published_again_as_it_was(intake: Client, source: str, topic: str) -> None:
     subscription = receiver(topic)
-    bury(source, ingestion="7")
+    attributes = {
+        "ingestion": "7",
+        ATTRIBUTE: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    }
+    bury(source, **attributes)
     (letter,) = letters(intake)
     assert act(intake, "replay", letter["id"]) == {"ids": [letter["id"]], "missing": []}
-    assert received(subscription) == [(CHUNK, {"ingestion": "7"})]
+    assert received(subscription) == [(CHUNK, attributes)]
     assert letters(intake) == []
 
 
