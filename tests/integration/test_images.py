@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -104,11 +105,12 @@ def running(
     process = subprocess.Popen(
         ["buildah", "--storage-driver", "vfs", "run", "--isolation", "chroot", "--network", "host", *given,
          container, *described["Entrypoint"], *words],
+        start_new_session=True,
     )  # fmt: skip
     try:
         yield process
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # the processes inside outlive Buildah's own
         process.wait(30)
         buildah("rm", container)
 
