@@ -18,16 +18,14 @@ from sluice.ingestion.decide import decide_types
 from sluice.ingestion.events import OBSERVED, ingestion_of
 from sluice.ingestion.finish import finish_ingestion
 from sluice.ingestion.recovery import RECOVERY_PATH, recover
-from sluice.logs import configure_logging
 from sluice.settings import read_settings
-from sluice.span_export import export_spans
+from sluice.telemetry import start_telemetry
 
 if TYPE_CHECKING:
     from flask import Request
 
 SETTINGS = read_settings(required=("project", "outbox"))
-LOGGER = configure_logging("finish", SETTINGS)
-export_spans("finish", SETTINGS)
+LOGGER = start_telemetry("finish", SETTINGS)
 COMPACT = DebouncedCompact()
 
 

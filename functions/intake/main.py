@@ -9,17 +9,15 @@ import functions_framework
 from sluice.api.app import App
 from sluice.api.legacy import aliases
 from sluice.api.routes import audit, commands, datasets, dead_letters, keys, rows, uploads
-from sluice.logs import configure_logging
 from sluice.settings import read_settings
-from sluice.span_export import export_spans
+from sluice.telemetry import start_telemetry
 
 if TYPE_CHECKING:
     from flask import Request
     from werkzeug.wrappers import Response
 
 SETTINGS = read_settings(required=("project",))
-LOGGER = configure_logging("intake", SETTINGS)
-export_spans("intake", SETTINGS)
+LOGGER = start_telemetry("intake", SETTINGS)
 OPERATIONS = (
     *datasets.OPERATIONS,
     *rows.OPERATIONS,

@@ -13,16 +13,14 @@ from sluice.gcloud.pubsub import Message
 from sluice.ingestion.ack_policy import Caller, Response, answer_push
 from sluice.ingestion.chunks import Chunk
 from sluice.ingestion.load import load_chunk
-from sluice.logs import configure_logging
 from sluice.settings import read_settings
-from sluice.span_export import export_spans
+from sluice.telemetry import start_telemetry
 
 if TYPE_CHECKING:
     from flask import Request
 
 SETTINGS = read_settings(required=("project", "outbox"))
-LOGGER = configure_logging("load", SETTINGS)
-export_spans("load", SETTINGS)
+LOGGER = start_telemetry("load", SETTINGS)
 
 
 def handle(message: Message) -> None:

@@ -8,17 +8,15 @@ import functions_framework
 
 from sluice.api.app import App
 from sluice.api.routes import datasets, documentation, inference, queries, rows
-from sluice.logs import configure_logging
 from sluice.settings import read_settings
-from sluice.span_export import export_spans
+from sluice.telemetry import start_telemetry
 
 if TYPE_CHECKING:
     from flask import Request
     from werkzeug.wrappers import Response
 
 SETTINGS = read_settings(required=("project",))
-LOGGER = configure_logging("query", SETTINGS)
-export_spans("query", SETTINGS)
+LOGGER = start_telemetry("query", SETTINGS)
 APP = App(
     SETTINGS,
     "query",

@@ -13,16 +13,14 @@ from sluice.gcloud.pubsub import Message
 from sluice.ingestion.ack_policy import Caller, Response, answer_push
 from sluice.ingestion.notifications import read_notification
 from sluice.ingestion.split import split_file
-from sluice.logs import configure_logging
 from sluice.settings import read_settings
-from sluice.span_export import export_spans
+from sluice.telemetry import start_telemetry
 
 if TYPE_CHECKING:
     from flask import Request
 
 SETTINGS = read_settings(required=("project", "inbox"))
-LOGGER = configure_logging("split", SETTINGS)
-export_spans("split", SETTINGS)
+LOGGER = start_telemetry("split", SETTINGS)
 
 
 def handle(message: Message) -> None:

@@ -8,17 +8,15 @@ import functions_framework
 
 from sluice.api.app import App
 from sluice.api.routes import ingestions, subscriptions
-from sluice.logs import configure_logging
 from sluice.settings import read_settings
-from sluice.span_export import export_spans
+from sluice.telemetry import start_telemetry
 
 if TYPE_CHECKING:
     from flask import Request
     from werkzeug.wrappers import Response
 
 SETTINGS = read_settings(required=("project",))
-LOGGER = configure_logging("status", SETTINGS)
-export_spans("status", SETTINGS)
+LOGGER = start_telemetry("status", SETTINGS)
 APP = App(SETTINGS, "status", (*ingestions.OPERATIONS, *subscriptions.OPERATIONS))
 
 
