@@ -131,6 +131,8 @@ def cached_dataset(engine: Engine, name: str) -> Dataset | None:
     Raises:
         DatabaseUnavailableError: try again later.
     """
+    if not NAME.fullmatch(name):
+        return None
     kept = _cache.find(engine, name)
     if kept is not None:
         return kept.dataset
