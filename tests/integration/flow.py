@@ -6,6 +6,7 @@ Messages stay in `Topics` until a test delivers them: once, twice, late, or in a
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import time
 import zlib
@@ -77,6 +78,17 @@ def as_superuser(url: str) -> Engine:
 
 class Killed(BaseException):
     """Ends a process; no handler may catch it."""
+
+
+def kill_after(steps: int) -> Callable[[], None]:
+    """Kill a handler at each step that it completes beyond the first ones."""
+    completed = itertools.count(1)
+
+    def count() -> None:
+        if next(completed) > steps:
+            die()
+
+    return count
 
 
 def die() -> None:
@@ -243,6 +255,11 @@ class Flow:
         steps = PublishSteps(env.engine, found, dataset, self.settings)
         if steps.may_be_needed:
             steps()
+
+    def steps(self) -> tuple[int, int]:
+        """Return the number of steps of publications, and how many are done."""
+        row = self.one("SELECT count(*) AS steps, count(done_at) AS done FROM sluice.publish_steps")
+        return row.steps, row.done
 
     def recover(self) -> Recovered:
         return recover(self.env("finish"))

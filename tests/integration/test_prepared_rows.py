@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from faults import Fault, before_named, injected
-from flow import IDLE_S, Flow, Killed, die
+from flow import IDLE_S, Flow, Killed, kill_after
 from outbox import Store
 
 from sluice.backups.backup import Backup
@@ -22,7 +21,7 @@ from sluice.ingestion.row_groups import RowGroup
 from sluice.postgres.catalog import cached_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
 THINGS: Mapping[str, Any] = {
     "name": "things",
@@ -57,12 +56,6 @@ def loaded(flow: Flow, data: bytes = b"", name: str = "things/large.csv") -> int
     return ingestion
 
 
-def steps(flow: Flow) -> tuple[int, int]:
-    """Return the number of steps, and how many are done."""
-    row = flow.one("SELECT count(*) AS steps, count(done_at) AS done FROM sluice.publish_steps")
-    return row.steps, row.done
-
-
 def seen(flow: Flow) -> dict[int, str]:
     """What readers see; each key is there once."""
     rows = flow.all("SELECT id, name FROM things")
@@ -95,24 +88,13 @@ def post(flow: Flow, rows: Mapping[int, str]) -> Any:
     return group
 
 
-def kill_after(steps: int) -> Callable[[], None]:
-    """Kill a handler at each step that it completes beyond the first ones."""
-    completed = itertools.count(1)
-
-    def count() -> None:
-        if next(completed) > steps:
-            die()
-
-    return count
-
-
 def test_a_large_file_is_prepared_although_its_handler_is_killed_ten_times(flow: Flow) -> None:
     first = flow.run(content([(1, "old"), (2, "old"), (1000, "old")]), "things/first.csv")
     ingestion = loaded(flow)
     for delivery in range(1, KILLS + 1):
         with flow.before("complete_publish_step", kill_after(1)), pytest.raises(Killed):
             flow.finish(ingestion, delivery)
-        planned, done = steps(flow)
+        planned, done = flow.steps()
         assert delivery == done < planned
         assert seen(flow) == {1: "old", 2: "old", 1000: "old"}
     flow.finish(ingestion, KILLS + 1)
@@ -182,7 +164,7 @@ def test_a_file_published_after_the_steps_keeps_its_place(flow: Flow, policy: st
     flow.finish(small)
     assert flow.state(small) == "done"
     assert seen(flow) == {7: "small", 1000: "small"}
-    assert steps(flow)[0] > steps(flow)[1]
+    assert flow.steps()[0] > flow.steps()[1]
     flow.finish(large)
     # Where rows are updated, the later upload counts; otherwise the one that was published first.
     assert seen(flow) == {**ROWS, 7: "small", 1000: "small"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from faults import Fault, before_named, injected
-from flow import Flow, Killed, die
+from flow import Flow, Killed, die, kill_after
 from sqlalchemy import text
 
 from sluice.errors import (
@@ -22,7 +21,7 @@ from sluice.postgres.connection import run_script, transaction
 from sluice.postgres.named_sql import sql_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 SALES: Mapping[str, Any] = {
     "name": "sales",
@@ -69,12 +68,6 @@ def loaded(flow: Flow, data: bytes = b"", name: str = "sales/a.csv") -> int:
     return ingestion
 
 
-def steps(flow: Flow) -> tuple[int, int]:
-    """Return the number of steps, and how many are done."""
-    row = flow.one("SELECT count(*) AS steps, count(done_at) AS done FROM sluice.publish_steps")
-    return row.steps, row.done
-
-
 #: The columns of each roll-up, and what they are of the rows of its keys.
 EXPECTED = {
     "days": (
@@ -89,7 +82,7 @@ EXPECTED = {
 def assert_merged(flow: Flow, ingestion: int) -> None:
     """The roll-ups have one row for each group of the ingestion, as its rows say."""
     assert flow.state(ingestion) == "done"
-    assert steps(flow) == (0, 0)
+    assert flow.steps() == (0, 0)
     for rollup, (keys, measures, of_rows) in EXPECTED.items():
         rows = "SELECT *, CAST(extract(year FROM sold_on) AS bigint) AS year FROM sales"
         expected = f"SELECT CAST(ROW({keys}, {of_rows}) AS text) FROM ({rows}) AS sales"
@@ -101,23 +94,12 @@ def assert_merged(flow: Flow, ingestion: int) -> None:
         )
 
 
-def kill_after(steps: int) -> Callable[[], None]:
-    """Kill a handler at each step that it completes beyond the first ones."""
-    completed = itertools.count(1)
-
-    def count() -> None:
-        if next(completed) > steps:
-            die()
-
-    return count
-
-
 def test_a_large_file_is_merged_although_its_handler_is_killed_ten_times(flow: Flow) -> None:
     ingestion = loaded(flow)
     for delivery in range(1, KILLS + 1):
         with flow.before("complete_publish_step", kill_after(1)), pytest.raises(Killed):
             flow.finish(ingestion, delivery)
-        planned, done = steps(flow)
+        planned, done = flow.steps()
         assert delivery == done < planned
         assert flow.all("SELECT * FROM sales_days") == []
     flow.finish(ingestion, KILLS + 1)
@@ -128,7 +110,7 @@ def test_steps_that_are_done_are_not_repeated(flow: Flow) -> None:
     ingestion = loaded(flow)
     with flow.before("publish", die), pytest.raises(Killed):
         flow.finish(ingestion)
-    planned, done = steps(flow)
+    planned, done = flow.steps()
     assert planned == done > KILLS
     with flow.before("complete_publish_step", die):
         flow.finish(ingestion, 2)
@@ -180,7 +162,7 @@ def test_a_file_that_failed_at_a_step_is_merged_when_it_is_retried(flow: Flow) -
     assert flow.state(ingestion) == "failed"
     assert flow.all("SELECT * FROM sales_days") == []
     flow.retry(ingestion)
-    assert steps(flow) == (0, 0)
+    assert flow.steps() == (0, 0)
     flow.deliver()
     assert_merged(flow, ingestion)
 
@@ -232,7 +214,7 @@ def test_a_file_whose_roll_ups_were_declared_anew_fails_before_its_steps(flow: F
     flow.declare(SALES, rollups={"days": SALES["rollups"]["days"]})
     flow.finish(ingestion)
     assert flow.ingestion(ingestion).problem["code"] == "CSV122"
-    assert steps(flow) == (0, 0)
+    assert flow.steps() == (0, 0)
     flow.retry(ingestion)
     flow.deliver()
     assert flow.state(ingestion) == "done"
