@@ -48,7 +48,7 @@ locals {
       ]
     }
     intake = {
-      memory         = "1Gi", cpu = "1", concurrency = 64, timeout_s = 300
+      memory         = "1Gi", cpu = "1", concurrency = 16, timeout_s = 300
       min_instances  = 0, max_instances = var.max_api_instances
       pool_size      = 4, extra_connections = 0
       is_for_clients = true
@@ -228,8 +228,8 @@ resource "google_cloudfunctions2_function" "function" {
     environment_variables = merge(
       { THREADS = tostring(each.value.concurrency) }, # of gunicorn; the default is four per processor
       # The C library keeps what a thread has freed for that thread: with an area for each thread, memory for one
-      # long record or request of each. Two files are split at a time, and two large requests handled.
-      contains(["split", "intake"], each.key) ? { MALLOC_ARENA_MAX = "2" } : {},
+      # long record of each. Two files are split at a time.
+      each.key == "split" ? { MALLOC_ARENA_MAX = "2" } : {},
       { for name, value in local.common_settings : "SLUICE_${upper(name)}" => value },
       local.has_cloud_sql ? { SLUICE_DATABASE_USER = google_sql_user.function[each.key].name } : {},
       var.name_prefix == "" ? {} : { SLUICE_NAME_PREFIX = var.name_prefix },

@@ -61,8 +61,8 @@ FUNCTIONS = (
     Function("load", concurrency=1, pool_size=2),  # one instance a core; new texts take a second
     Function("finish", concurrency=4, pool_size=4),
     Function("query", concurrency=16, pool_size=16),  # an answer holds one while it streams
-    # Requests with rows wait for each other and share a transaction: the more there are, the less each costs.
-    Function("intake", concurrency=64, pool_size=4, arenas=2),
+    # Requests with rows wait for each other, and share a transaction.
+    Function("intake", concurrency=16, pool_size=4),
     Function("status", concurrency=80, pool_size=4),  # each stream of events holds a thread
     # One connection holds the snapshot; as many read as there are cores.
     Function("backup", concurrency=4, pool_size=6),
