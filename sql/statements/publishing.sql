@@ -80,9 +80,9 @@ WHERE ingestion = :ingestion AND EXISTS (SELECT FROM sluice.prepared WHERE prepa
 HAVING count(*) > 0;
 
 -- name: hidden_ingestions
--- The other ingestions that may have rows in datasets which readers do not see yet, or never.
+-- The other ingestions that may have rows in a dataset which readers do not see yet, or never.
 SELECT ingestion FROM sluice.prepared
-WHERE dataset = ANY (CAST(:datasets AS text[])) AND switched_at IS NULL AND ingestion <> :ingestion;
+WHERE dataset = :dataset AND switched_at IS NULL AND ingestion <> :ingestion;
 
 -- name: switch_prepared
 -- Readers see the prepared rows of an ingestion.

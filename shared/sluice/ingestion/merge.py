@@ -78,16 +78,13 @@ def make_room(
         dataset: its dataset.
         prepared: its prepared rows, if it has any.
     """
-    hidden = _hidden(connection, ingestion, [dataset.name]) if dataset.key else ()
+    if not dataset.key:
+        return
+    key = {"ingestion": ingestion.id, "dataset": dataset.name}
+    hidden = connection.scalars(statement("hidden_ingestions"), key).all()
     if hidden:
         work = _Work(connection, ingestion, hidden=hidden, prepared=prepared)
         work.change(MergeStatements(dataset).make_room())
-
-
-def _hidden(connection: Connection, ingestion: Ingestion, datasets: Iterable[str]) -> Sequence[int]:
-    """Return the other ingestions with rows in the datasets that readers do not see."""
-    values = {"ingestion": ingestion.id, "datasets": list(datasets)}
-    return connection.scalars(statement("hidden_ingestions"), values).all()
 
 
 def reject_rows(
@@ -117,9 +114,7 @@ def reject_rows(
         DeclarationError: a column does not refer to a key.
         RowsRefusedError: PostgreSQL refuses a value.
     """
-    references = (each.references for each in dataset.references)
-    hidden = _hidden(connection, ingestion, {dataset.name, *references})
-    work = _Work(connection, ingestion, [*older, *hidden], prepared=prepared)
+    work = _Work(connection, ingestion, older, prepared=prepared)
     merging = MergeStatements(dataset)
     _check_staged(work, merging, prepared.remaining if prepared else ingestion.account.loaded)
     work.kept_left = most_kept(ingestion.account, max_rejects) - ingestion.account.rejected

@@ -115,12 +115,14 @@ class PublishSteps:
 
     def _plan(self) -> None:
         """Record the steps, unless an earlier handler did."""
+        with transaction(self._engine) as connection:
+            if self._is_planned(connection):
+                return
         if self._dataset.is_staged:
             index_staged(self._engine, self._dataset, self._ingestion.id)
         with transaction(self._engine) as connection:
             found = lock_ingestion(connection, self._ingestion.id)
-            is_planned = connection.scalar(statement("has_publish_steps"), self._key)
-            if found is None or found.state != State.PUBLISHING or is_planned:
+            if found is None or found.state != State.PUBLISHING or self._is_planned(connection):
                 return
             if self._dataset.is_staged:
                 found = check_and_begin(connection, found, self._dataset, self._max_rejects)
@@ -128,6 +130,9 @@ class PublishSteps:
                 self._insert(connection, "", steps)
             for rollup in self._dataset.rollups:
                 self._plan_rollup(connection, rollup)
+
+    def _is_planned(self, connection: Connection) -> bool:
+        return bool(connection.scalar(statement("has_publish_steps"), self._key))
 
     def _plan_rollup(self, connection: Connection, rollup: Rollup) -> None:
         values = {**self._key, "limit": _COUNTED_STEPS * self._step_rows}

@@ -40,7 +40,10 @@ from sluice.postgres.rollup_sql import bucket_sql
 _MINE = f"s.{INGESTION_COLUMN} = :staged"
 _OWN = f"CAST(:ingestion AS integer) AS {INGESTION_COLUMN}"
 #: Excludes rows that this ingestion replaces, which are deleted with its publication, and prepared ones.
-_COUNTS = f"{INGESTION_COLUMN} <> ALL (CAST(:older AS integer[]))"
+_COUNTS = (
+    f"{INGESTION_COLUMN} <> ALL (CAST(:older AS integer[]) || ARRAY(SELECT ingestion FROM sluice.prepared"
+    " WHERE switched_at IS NULL AND ingestion <> :ingestion))"
+)
 _REJECTS = (
     "kept AS (INSERT INTO sluice.rejects"
     " (ingestion, line, record, column_name, rule, value, reason, original, line_end)"
